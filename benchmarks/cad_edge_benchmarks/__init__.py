@@ -1,0 +1,1 @@
+"""Measures bundles: accuracy, routing, forgetting, latency and memory."""

@@ -1,0 +1,244 @@
+"""What a line would see: every test image routed on its own, then judged.
+
+Three rules make the figures honest where routing and inspection meet.
+
+* The score of an image is the calibrated score of the task it was routed to, right or wrong; an
+  ``unknown_product`` verdict refuses the frame, so it counts as the highest score (+inf).
+* Its map is the map of the task it was routed to, in held-out deviations above the held-out mean
+  of that task's map peaks, because raw maps of two tasks have no common scale. A refused frame has
+  no map; all of it is refused, so every pixel counts as the highest.
+* Routing counts an ``unknown_product`` verdict on a known product as a mistake.
+
+Maps are compared at the mask's own resolution. Masks and labels are read here and nowhere else.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from cad_edge.calibration import Calibration, standardise
+from cad_edge_benchmarks.metrics import image_ap, image_auroc, mean_defined
+from cad_edge_benchmarks.pixels import PixelScores
+
+FloatMap = npt.NDArray[np.float32]
+Frame = npt.NDArray[Any]
+
+UNKNOWN = "unknown_product"
+
+
+class Judged(Protocol):
+    """The part of a detection that is measured."""
+
+    @property
+    def task(self) -> str | None:
+        """Task the frame was routed to, or the nearest one of a refused frame."""
+
+    @property
+    def verdict(self) -> str:
+        """One of ``normal``, ``anomalous`` and ``unknown_product``."""
+
+    @property
+    def calibrated_score(self) -> float | None:
+        """Score in held-out deviations; None for a refused frame."""
+
+    @property
+    def anomaly_map(self) -> FloatMap | None:
+        """(h, w) float32 raw map; None where the method does not localise."""
+
+
+class LabelledImage(Protocol):
+    """One test image of a product."""
+
+    @property
+    def path(self) -> Path:
+        """Image file."""
+
+    @property
+    def defect(self) -> str | None:
+        """Name of the defect, None for a good part."""
+
+    @property
+    def mask(self) -> Path | None:
+        """Mask file, None for a good part and where the product has no masks."""
+
+
+@dataclass(frozen=True)
+class Readers:
+    """How files become arrays: the frame as the detector takes it, the mask as booleans."""
+
+    frame: Callable[[Path], Frame]
+    mask: Callable[[Path], npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one test image came to; ``routed`` says that its own task was recognised."""
+
+    anomalous: bool
+    routed: bool
+    verdict: str
+    score: float
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """Figures of one task; None where undefined.
+
+    ``false_reject_rate`` is the share of good test images with any verdict but ``normal``,
+    ``detection_rate`` the same share of defective ones.
+    """
+
+    image_auroc: float | None
+    image_ap: float | None
+    pixel_auroc: float | None
+    pixel_ap: float | None
+    aupro: float | None
+    routing_normal: float | None
+    routing_defective: float | None
+    unknown_normal: float | None
+    unknown_defective: float | None
+    false_reject_rate: float | None
+    detection_rate: float | None
+    images_normal: int
+    images_defective: int
+    images_with_mask: int
+
+
+RATES = tuple(
+    name for name in TaskEvaluation.__dataclass_fields__ if not name.startswith("images_")
+)
+"""Fields of `TaskEvaluation` of which a mean over tasks is taken."""
+
+
+def evaluate_task(
+    detect: Callable[[Frame], Judged],
+    name: str,
+    items: Iterable[LabelledImage],
+    calibrations: Mapping[str, Calibration],
+    readers: Readers,
+) -> TaskEvaluation:
+    """Judge all test images of one task.
+
+    Parameters
+    ----------
+    detect
+        From frame to detection, routed or with the task given.
+    name
+        Task that the images belong to.
+    items
+        Its test images.
+    calibrations
+        Of every task of the bundle, for the scale of the maps.
+    readers
+        How to read frames and masks.
+    """
+    tests = list(items)
+    localised = any(item.mask is not None for item in tests)
+    pixels, outcomes, masked = PixelScores(), [], 0
+    for item in tests:
+        frame = readers.frame(item.path)
+        found = detect(frame)
+        outcomes.append(outcome_of(found, name, item.defect is not None))
+        if not localised or (item.defect is not None and item.mask is None):
+            continue
+        mask = None if item.mask is None else readers.mask(item.mask)
+        masked += mask is not None
+        size = frame.shape[:2] if mask is None else mask.shape
+        scaled = scaled_map(found, calibrations, (int(size[0]), int(size[1])))
+        if scaled is not None:
+            pixels.add(scaled, mask)
+    return summarise(outcomes, pixels, masked)
+
+
+def outcome_of(found: Judged, name: str, anomalous: bool) -> Outcome:
+    """Reduce a detection of an image of task ``name`` to what is measured."""
+    if found.verdict == UNKNOWN:
+        return Outcome(anomalous, False, found.verdict, math.inf)
+    if found.calibrated_score is None:
+        raise ValueError(f"the detector judged a frame of {name} without giving a score")
+    return Outcome(anomalous, found.task == name, found.verdict, found.calibrated_score)
+
+
+def scaled_map(
+    found: Judged, calibrations: Mapping[str, Calibration], size: tuple[int, int]
+) -> FloatMap | None:
+    """Map of one detection at ``size`` (height, width), comparable between tasks.
+
+    Returns
+    -------
+    (height, width) float32, +inf everywhere for a refused frame; None without a map.
+    """
+    if found.verdict == UNKNOWN:
+        return np.full(size, np.inf, dtype=np.float32)
+    if found.anomaly_map is None or found.task is None:
+        return None
+    calibration = calibrations[found.task]
+    peaks = calibration.map_peaks or calibration.scores
+    # `standardise` is affine, so two points of it give the whole map at once.
+    offset = standardise(peaks, 0.0)
+    slope = standardise(peaks, 1.0) - offset
+    return enlarge((found.anomaly_map * slope + offset).astype(np.float32), size)
+
+
+def enlarge(anomaly_map: FloatMap, size: tuple[int, int]) -> FloatMap:
+    """Resample ``anomaly_map`` (h, w) bilinearly to ``size`` (height, width), float32."""
+    if anomaly_map.shape == size:
+        return anomaly_map
+    resized = Image.fromarray(anomaly_map).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def summarise(outcomes: list[Outcome], pixels: PixelScores, masked: int) -> TaskEvaluation:
+    """Turn the outcomes of one task's test images into its figures."""
+    labels = np.array([one.anomalous for one in outcomes], dtype=np.bool_)
+    scores = np.array([one.score for one in outcomes], dtype=np.float64)
+    good = [one for one in outcomes if not one.anomalous]
+    bad = [one for one in outcomes if one.anomalous]
+    localisation = pixels.measure()
+    return TaskEvaluation(
+        image_auroc=image_auroc(labels, scores),
+        image_ap=image_ap(labels, scores),
+        pixel_auroc=localisation.auroc,
+        pixel_ap=localisation.ap,
+        aupro=localisation.aupro,
+        routing_normal=share(one.routed for one in good),
+        routing_defective=share(one.routed for one in bad),
+        unknown_normal=share(one.verdict == UNKNOWN for one in good),
+        unknown_defective=share(one.verdict == UNKNOWN for one in bad),
+        false_reject_rate=share(one.verdict != "normal" for one in good),
+        detection_rate=share(one.verdict != "normal" for one in bad),
+        images_normal=len(good),
+        images_defective=len(bad),
+        images_with_mask=masked,
+    )
+
+
+def share(flags: Iterable[bool]) -> float | None:
+    """Share of true flags; None without any flag."""
+    values = list(flags)
+    return sum(values) / len(values) if values else None
+
+
+def mean_of(tasks: Mapping[str, TaskEvaluation]) -> dict[str, float | None]:
+    """Mean of every rate over the tasks in which it is defined."""
+    return {rate: mean_defined([getattr(task, rate) for task in tasks.values()]) for rate in RATES}
+
+
+def unknown_auroc(known: list[float], left_out: list[float]) -> float | None:
+    """AUROC of telling a product never learned from the learned ones.
+
+    Parameters
+    ----------
+    known
+        How unknown each test image of the learned products looks, higher is stranger.
+    left_out
+        The same for the product that was left out.
+    """
+    labels = np.array([False] * len(known) + [True] * len(left_out))
+    return image_auroc(labels, np.array([*known, *left_out], dtype=np.float64))

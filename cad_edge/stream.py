@@ -1,0 +1,121 @@
+"""The stream file: which products a line learns, in which order, from which folders.
+
+    name: line 4
+    false_reject_rate: 0.01
+    tasks:
+      - {name: cookie, path: images/cookie}
+      - {name: candle, path: /data/visa/candle, layout: visa}
+
+YAML or JSON (by the suffix ``.json``); paths are relative to the file.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from cad_edge.dataset import Layout
+from cad_edge.errors import DatasetError
+from cad_edge.schema import Record, TaskName, first_problem
+
+
+class StreamTask(Record):
+    """One product of a stream."""
+
+    name: TaskName
+    path: Path = Field(description="folder of the product; absolute once read")
+    layout: Layout = "mvtec"
+
+
+class Stream(Record):
+    """Products in the order in which they are learned."""
+
+    name: str = Field(min_length=1)
+    false_reject_rate: float = Field(
+        gt=0, lt=1, description="share of good parts that may be rejected, stated by the user"
+    )
+    tasks: list[StreamTask] = Field(min_length=1)
+
+
+def read_stream(path: Path) -> Stream:
+    """Read a stream file; the tasks' paths come back absolute.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be read or parsed, has a key that is unknown, missing, given twice or not
+        allowed, names two tasks alike, gives one folder to two tasks, or a folder is not there.
+    """
+    content = _parsed(path)
+    try:
+        stream = Stream.model_validate(content)
+    except ValidationError as problem:
+        raise DatasetError(
+            f"{path} is not a valid stream file: {first_problem(problem)}; correct it"
+        ) from None
+    tasks = [
+        task.model_copy(update={"path": Path(os.path.normpath(path.absolute().parent / task.path))})
+        for task in stream.tasks
+    ]
+    _check_tasks(tasks, path)
+    return stream.model_copy(update={"tasks": tasks})
+
+
+def _check_tasks(tasks: list[StreamTask], path: Path) -> None:
+    names: set[str] = set()
+    folders: dict[Path, str] = {}
+    for task in tasks:
+        # Names become folder names, and not every file system tells Pcb from pcb.
+        if task.name.casefold() in names:
+            raise DatasetError(f"{path} names the task {task.name} twice; rename one of them")
+        if task.path in folders:
+            raise DatasetError(
+                f"{path} gives the folder {task.path} to the tasks {folders[task.path]} and "
+                f"{task.name}; give each product its own images"
+            )
+        if not task.path.is_dir():
+            raise DatasetError(
+                f"{path} names the folder {task.path} for the task {task.name}, which does not "
+                "exist; paths are relative to the stream file"
+            )
+        names.add(task.name.casefold())
+        folders[task.path] = task.name
+
+
+def _parsed(path: Path) -> object:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as problem:
+        raise DatasetError(f"{path} cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path} is not UTF-8 text; give a YAML or JSON stream file") from None
+    try:
+        if path.suffix.lower() == ".json":
+            return json.loads(text, object_pairs_hook=_unrepeated)
+        return yaml.load(text, Loader=_StreamLoader)  # noqa: S506 - a SafeLoader, see below
+    except yaml.MarkedYAMLError as problem:
+        line = f" in line {problem.problem_mark.line + 1}" if problem.problem_mark else ""
+        reason = f"{problem.problem}{line}"
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        reason = str(problem).splitlines()[0]
+    raise DatasetError(f"{path} is not a YAML or JSON stream file: {reason}; correct it")
+
+
+def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make a mapping of ``pairs``; raise ValueError on a key that comes twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)} comes twice")
+    return content
+
+
+class _StreamLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        names = [key.value for key, _ in node.value]
+        _unrepeated([(name, None) for name in names if isinstance(name, str)])
+        return super().construct_mapping(node, deep=deep)

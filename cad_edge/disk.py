@@ -1,0 +1,100 @@
+"""Writes that survive a power cut: a temporary name, fsync, rename, fsync of the folder.
+
+Whatever is written under a temporary name is removed again when the write fails, so that a full
+disk leaves nothing behind. Only a killed process leaves temporary names; `cad-edge gc` removes
+them.
+"""
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cad_edge.errors import BundleError
+
+TEMPORARY = ".tmp-"
+CHUNK = 1 << 20
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable; a rename alone is atomic but may be lost."""
+    if sys.platform == "win32":  # a folder cannot be opened there, and NTFS journals the rename
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def ensure_folder(folder: Path) -> None:
+    """Create ``folder`` and its parents durably."""
+    if folder.is_dir():
+        return
+    ensure_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def write_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a new file and wait until its bytes are on the disk."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """Bytes of a file in pieces of 1 MiB; a symbolic link in its place is an OSError."""
+    descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _BINARY)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+@contextmanager
+def temporary_beside(target: Path) -> Iterator[Path]:
+    """Give a free name beside ``target`` and remove what is left there; nothing is created.
+
+    Raises
+    ------
+    BundleError
+        In place of any OSError inside the block, with the reason that the system gave.
+    """
+    temporary = target.parent / f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}"
+    try:
+        ensure_folder(target.parent)
+        yield temporary
+    except OSError as problem:
+        raise BundleError(
+            f"{target} could not be written ({problem.strerror or problem}); "
+            "nothing was changed, so make room or mend the folder and try again"
+        ) from problem
+    finally:
+        remove(temporary)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put ``data`` in the place of ``path``: a reader sees the old bytes or the new ones."""
+    with temporary_beside(path) as temporary:
+        write_file(temporary, [data])
+        os.replace(temporary, path)  # noqa: PTH105 - one call that fault tests can intercept
+        sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder if it is there; what cannot be removed is left to `gc`."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return

@@ -15,19 +15,19 @@ Maps are compared at the mask's own resolution. Masks and labels are read here a
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from cad_edge.calibration import Calibration, standardise
+from cad_edge.dataset import LabelledImage
+from cad_edge.image import Frame, decode_image, decode_mask
 from cad_edge_benchmarks.metrics import image_ap, image_auroc, mean_defined
 from cad_edge_benchmarks.pixels import PixelScores
 
 FloatMap = npt.NDArray[np.float32]
-Frame = npt.NDArray[Any]
 
 UNKNOWN = "unknown_product"
 
@@ -50,30 +50,6 @@ class Judged(Protocol):
     @property
     def anomaly_map(self) -> FloatMap | None:
         """(h, w) float32 raw map; None where the method does not localise."""
-
-
-class LabelledImage(Protocol):
-    """One test image of a product."""
-
-    @property
-    def path(self) -> Path:
-        """Image file."""
-
-    @property
-    def defect(self) -> str | None:
-        """Name of the defect, None for a good part."""
-
-    @property
-    def mask(self) -> Path | None:
-        """Mask file, None for a good part and where the product has no masks."""
-
-
-@dataclass(frozen=True)
-class Readers:
-    """How files become arrays: the frame as the detector takes it, the mask as booleans."""
-
-    frame: Callable[[Path], Frame]
-    mask: Callable[[Path], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -121,7 +97,6 @@ def evaluate_task(
     name: str,
     items: Iterable[LabelledImage],
     calibrations: Mapping[str, Calibration],
-    readers: Readers,
 ) -> TaskEvaluation:
     """Judge all test images of one task.
 
@@ -135,22 +110,25 @@ def evaluate_task(
         Its test images.
     calibrations
         Of every task of the bundle, for the scale of the maps.
-    readers
-        How to read frames and masks.
+
+    Raises
+    ------
+    ImageError
+        An image cannot be read, or a mask has another size than its image.
     """
     tests = list(items)
     localised = any(item.mask is not None for item in tests)
     pixels, outcomes, masked = PixelScores(), [], 0
     for item in tests:
-        frame = readers.frame(item.path)
+        frame = decode_image(item.path)
+        size = (frame.shape[0], frame.shape[1])
         found = detect(frame)
-        outcomes.append(outcome_of(found, name, item.defect is not None))
-        if not localised or (item.defect is not None and item.mask is None):
+        outcomes.append(outcome_of(found, name, item.anomalous))
+        if not localised or (item.anomalous and item.mask is None):
             continue
-        mask = None if item.mask is None else readers.mask(item.mask)
+        mask = None if item.mask is None else decode_mask(item.mask, size)
         masked += mask is not None
-        size = frame.shape[:2] if mask is None else mask.shape
-        scaled = scaled_map(found, calibrations, (int(size[0]), int(size[1])))
+        scaled = scaled_map(found, calibrations, size)
         if scaled is not None:
             pixels.add(scaled, mask)
     return summarise(outcomes, pixels, masked)

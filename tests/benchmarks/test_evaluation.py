@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cad_edge.calibration import Calibration
+from cad_edge.dataset import LabelledImage
 from cad_edge_benchmarks.evaluation import (
-    Readers,
     enlarge,
     evaluate_task,
     mean_of,
@@ -17,13 +17,6 @@ from cad_edge_benchmarks.evaluation import (
     scaled_map,
     unknown_auroc,
 )
-
-
-@dataclass(frozen=True)
-class Item:
-    path: Path
-    defect: str | None = None
-    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -39,32 +32,26 @@ def calibration(peaks):
 
 
 CALIBRATIONS = {"nut": calibration([1.0, 3.0]), "bolt": calibration([10.0, 30.0])}
-MASK = np.zeros((4, 4), bool)
-MASK[0, :2] = True
 
 
-def judged(answers, items):
-    """Evaluate ``items`` as task nut; the frame read from a path is the answer's number."""
-    readers = Readers(
-        frame=lambda path: np.full((4, 4, 3), int(path.name), np.uint8), mask=lambda path: MASK
-    )
-    return evaluate_task(
-        lambda frame: answers[int(frame[0, 0, 0])], "nut", items, CALIBRATIONS, readers
-    )
-
-
-def items(*defects, masks=True):
-    return [
-        Item(Path(str(n)), defect, Path("mask") if defect and masks else None)
-        for n, defect in enumerate(defects)
-    ]
+def judged(folder, answers, *defects, masks=True):
+    """Evaluate images of task nut; the grey level of the n-th one asks for the n-th answer."""
+    mask = np.zeros((16, 16), np.uint8)
+    mask[0:4, 0:8] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    items = []
+    for n, defect in enumerate(defects):
+        path = folder / f"{n}.png"
+        Image.fromarray(np.full((16, 16), n, np.uint8)).save(path)
+        items.append(LabelledImage(path, defect, folder / "mask.png" if defect and masks else None))
+    return evaluate_task(lambda frame: answers[frame[0, 0, 0]], "nut", items, CALIBRATIONS)
 
 
 def flat(value):
     return np.full((2, 2), value, np.float32)
 
 
-def test_routing_and_rejects_are_shares_of_each_class():
+def test_routing_and_rejects_are_shares_of_each_class(tmp_path):
     answers = [
         Found("nut", "normal", 0.0, flat(0)),
         Found("bolt", "normal", 0.1, flat(0)),
@@ -73,7 +60,7 @@ def test_routing_and_rejects_are_shares_of_each_class():
         Found("nut", "anomalous", 5.0, flat(0)),
         Found("nut", "unknown_product"),
     ]
-    result = judged(answers, items(None, None, None, None, "hole", "hole"))
+    result = judged(tmp_path, answers, *[None] * 4, "hole", "hole")
     assert result.routing_normal == pytest.approx(2 / 4)
     assert result.routing_defective == pytest.approx(1 / 2)
     assert result.unknown_normal == pytest.approx(1 / 4)
@@ -84,25 +71,25 @@ def test_routing_and_rejects_are_shares_of_each_class():
     assert (result.images_normal, result.images_defective, result.images_with_mask) == (4, 2, 2)
 
 
-def test_without_masks_localisation_is_undefined():
+def test_without_masks_localisation_is_undefined(tmp_path):
     answers = [Found("nut", "normal", 0.0, flat(0)), Found("nut", "anomalous", 1.0, flat(1))]
-    result = judged(answers, items(None, "hole", masks=False))
+    result = judged(tmp_path, answers, None, "hole", masks=False)
     assert result.pixel_auroc is None
     assert result.aupro is None
     assert result.image_auroc == 1.0
 
 
-def test_without_defective_images_auroc_is_undefined():
-    result = judged([Found("nut", "normal", 0.0, flat(0))], items(None))
+def test_without_defective_images_auroc_is_undefined(tmp_path):
+    result = judged(tmp_path, [Found("nut", "normal", 0.0, flat(0))], None)
     assert result.image_auroc is None
     assert result.routing_defective is None
     assert result.routing_normal == 1.0
 
 
-def test_maps_are_judged_at_the_size_of_the_mask():
+def test_maps_are_judged_at_the_size_of_the_mask(tmp_path):
     hot = np.array([[9.0, 1.0], [1.0, 1.0]], np.float32)
     answers = [Found("nut", "normal", 0.0, flat(0)), Found("nut", "anomalous", 1.0, hot)]
-    result = judged(answers, items(None, "hole"))
+    result = judged(tmp_path, answers, None, "hole")
     assert result.pixel_auroc > 0.9
 
 
@@ -129,12 +116,14 @@ def test_enlarging_is_bilinear_between_pixel_centres():
     assert tall[:, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
 
 
-def test_means_leave_out_undefined_figures():
+def test_means_leave_out_undefined_figures(tmp_path):
     both = {
-        "a": judged([Found("nut", "normal", 0.0, flat(0))], items(None)),
+        "a": judged(tmp_path, [Found("nut", "normal", 0.0, flat(0))], None),
         "b": judged(
+            tmp_path,
             [Found("nut", "normal", 0.0, flat(0)), Found("nut", "anomalous", 1.0, flat(1))],
-            items(None, "hole"),
+            None,
+            "hole",
         ),
     }
     mean = mean_of(both)

@@ -1,0 +1,110 @@
+"""`cad-edge evaluate BUNDLE --stream FILE`: figures of a bundle on the test images of a stream."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cad_edge.bundle import Bundle
+from cad_edge.dataset import read_product
+from cad_edge.errors import DatasetError
+from cad_edge.stream import Stream, StreamTask, read_stream
+from cad_edge_benchmarks.evaluation import TaskEvaluation, evaluate_task, mean_of
+from cad_edge_benchmarks.tables import figure, text_table, write_result
+from cad_edge_runtime import Detector
+
+COLUMNS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "aupro": "AUPRO",
+    "routing_normal": "routed good",
+    "routing_defective": "routed defective",
+    "false_reject_rate": "false rejects",
+    "detection_rate": "defects found",
+}
+"""Figures of the printed tables, with their headings."""
+
+
+@click.command("evaluate")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--stream",
+    "stream_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Stream file that lists the tasks with their test images.",
+)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the figures there."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or tensorrt.")
+@click.option("--threads", type=int, help="Threads of the runtime; all cores without it.")
+def evaluate(
+    bundle: Path, stream_file: Path, json_path: Path | None, device: str, threads: int | None
+) -> None:
+    """Measure BUNDLE on the test images of a stream, every image routed on its own."""
+    stream = read_stream(stream_file)
+    detector = Detector.open(bundle, device=device, threads=threads)
+    tasks = evaluate_stream(detector, Bundle(bundle), stream)
+    click.echo(evaluation_table(tasks))
+    if json_path is not None:
+        write_result(json_path, evaluation_result(tasks))
+
+
+def evaluate_stream(
+    detector: Detector, bundle: Bundle, stream: Stream
+) -> dict[str, TaskEvaluation]:
+    """Evaluate every task of ``stream`` with a progress bar.
+
+    Raises
+    ------
+    DatasetError
+        The bundle lacks a task of the stream, or a task has no test images.
+    """
+    calibrations = {name: entry.calibration for name, entry in bundle.manifest().tasks.items()}
+    missing = [task.name for task in stream.tasks if task.name not in calibrations]
+    if missing:
+        raise DatasetError(
+            f"{bundle.path} does not hold {', '.join(missing)} of the stream {stream.name}; "
+            "train and export first, or shorten the stream"
+        )
+    tests = {task.name: read_product(task.path, task.layout).test for task in stream.tasks}
+    for task in stream.tasks:
+        if not tests[task.name]:
+            raise DatasetError(f"{task.path} has no test images; evaluate needs test/good and more")
+    evaluated: dict[str, TaskEvaluation] = {}
+    with click.progressbar(
+        stream.tasks, label="evaluating", item_show_func=_name_of, show_eta=False
+    ) as tasks:
+        for task in tasks:
+            evaluated[task.name] = evaluate_task(
+                detector.detect, task.name, tests[task.name], calibrations
+            )
+    return evaluated
+
+
+def _name_of(task: StreamTask | None) -> str | None:
+    return None if task is None else task.name
+
+
+def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:
+    """Lay out the figures as `cad-edge evaluate --json` writes them."""
+    return {"tasks": {name: asdict(task) for name, task in tasks.items()}, "mean": mean_of(tasks)}
+
+
+def evaluation_rows(tasks: Mapping[str, TaskEvaluation]) -> list[list[str]]:
+    """One row of figures for each task and one for the mean, in the order of `COLUMNS`."""
+    mean = mean_of(tasks)
+    rows = [
+        [name, *(figure(getattr(task, column)) for column in COLUMNS)]
+        for name, task in tasks.items()
+    ]
+    return [*rows, ["mean", *(figure(mean[column]) for column in COLUMNS)]]
+
+
+def evaluation_table(tasks: Mapping[str, TaskEvaluation]) -> str:
+    """Lay out the figures for a terminal; a dash where a figure is undefined."""
+    return text_table(["task", *COLUMNS.values()], evaluation_rows(tasks))

@@ -219,7 +219,8 @@ def _pixels(path: Path) -> NDArray[Any]:
 def _decoded(path: Path) -> Image.Image:
     """Open a file, refuse sizes before decoding, decode all of it and turn it upright."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # Given a name, Pillow maps uncompressed TIFFs into memory and then turns them wrongly.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             _check_size(*image.size, str(path))
             image.load()
             ImageOps.exif_transpose(image, in_place=True)

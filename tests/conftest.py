@@ -1,0 +1,24 @@
+"""Fixtures that every wing's tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def open_data() -> Path:
+    """Folder of the open test data; a test that asks for it is skipped where it is absent."""
+    folder = Path(os.environ.get("CAD_EDGE_DATA") or ROOT.parent / "shared" / "data" / "open")
+    if not (folder / "datasets.json").is_file():
+        pytest.skip("the open test data is not here; set CAD_EDGE_DATA to its folder")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Give a seeded generator, so that a failure can be replayed."""
+    return np.random.default_rng(20240607)

@@ -52,8 +52,10 @@ def read_stream(path: Path) -> Stream:
     try:
         stream = Stream.model_validate(content)
     except ValidationError as problem:
+        named = problem.errors()[0]["type"] == "string_pattern_mismatch"
+        advice = "use up to 64 letters, digits, '_', '.' and '-'" if named else "correct it"
         raise DatasetError(
-            f"{path} is not a valid stream file: {first_problem(problem)}; correct it"
+            f"{path} is not a valid stream file: {first_problem(problem)}; {advice}"
         ) from None
     tasks = [
         task.model_copy(update={"path": Path(os.path.normpath(path.absolute().parent / task.path))})

@@ -15,41 +15,18 @@ Maps are compared at the mask's own resolution. Masks and labels are read here a
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from cad_edge.calibration import Calibration, standardise
 from cad_edge.dataset import LabelledImage
 from cad_edge.image import Frame, decode_image, decode_mask
 from cad_edge_benchmarks.metrics import image_ap, image_auroc, mean_defined
 from cad_edge_benchmarks.pixels import PixelScores
-
-FloatMap = npt.NDArray[np.float32]
+from cad_edge_runtime.detection import Detection
 
 UNKNOWN = "unknown_product"
-
-
-class Judged(Protocol):
-    """The part of a detection that is measured."""
-
-    @property
-    def task(self) -> str | None:
-        """Task the frame was routed to, or the nearest one of a refused frame."""
-
-    @property
-    def verdict(self) -> str:
-        """One of ``normal``, ``anomalous`` and ``unknown_product``."""
-
-    @property
-    def calibrated_score(self) -> float | None:
-        """Score in held-out deviations; None for a refused frame."""
-
-    @property
-    def anomaly_map(self) -> FloatMap | None:
-        """(h, w) float32 raw map; None where the method does not localise."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +70,7 @@ RATES = tuple(
 
 
 def evaluate_task(
-    detect: Callable[[Frame], Judged],
+    detect: Callable[[Frame], Detection],
     name: str,
     items: Iterable[LabelledImage],
     calibrations: Mapping[str, Calibration],
@@ -134,7 +111,7 @@ def evaluate_task(
     return summarise(outcomes, pixels, masked)
 
 
-def outcome_of(found: Judged, name: str, anomalous: bool) -> Outcome:
+def outcome_of(found: Detection, name: str, anomalous: bool) -> Outcome:
     """Reduce a detection of an image of task ``name`` to what is measured."""
     if found.verdict == UNKNOWN:
         return Outcome(anomalous, False, found.verdict, math.inf)
@@ -144,9 +121,9 @@ def outcome_of(found: Judged, name: str, anomalous: bool) -> Outcome:
 
 
 def scaled_map(
-    found: Judged, calibrations: Mapping[str, Calibration], size: tuple[int, int]
-) -> FloatMap | None:
-    """Map of one detection at ``size`` (height, width), comparable between tasks.
+    found: Detection, calibrations: Mapping[str, Calibration], size: tuple[int, int]
+) -> npt.NDArray[np.float32] | None:
+    """Map of one detection over its frame of ``size`` (height, width), comparable between tasks.
 
     Returns
     -------
@@ -154,22 +131,15 @@ def scaled_map(
     """
     if found.verdict == UNKNOWN:
         return np.full(size, np.inf, dtype=np.float32)
-    if found.anomaly_map is None or found.task is None:
+    full = found.full_size_map()
+    if full is None or found.task is None:
         return None
     calibration = calibrations[found.task]
     peaks = calibration.map_peaks or calibration.scores
     # `standardise` is affine, so two points of it give the whole map at once.
     offset = standardise(peaks, 0.0)
     slope = standardise(peaks, 1.0) - offset
-    return enlarge((found.anomaly_map * slope + offset).astype(np.float32), size)
-
-
-def enlarge(anomaly_map: FloatMap, size: tuple[int, int]) -> FloatMap:
-    """Resample ``anomaly_map`` (h, w) bilinearly to ``size`` (height, width), float32."""
-    if anomaly_map.shape == size:
-        return anomaly_map
-    resized = Image.fromarray(anomaly_map).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(resized, dtype=np.float32)
+    return (full * slope + offset).astype(np.float32)
 
 
 def summarise(outcomes: list[Outcome], pixels: PixelScores, masked: int) -> TaskEvaluation:

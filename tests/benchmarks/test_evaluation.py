@@ -1,7 +1,6 @@
 """Judging a test set: routing, refused frames and maps of the wrong task."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,21 +9,33 @@ from PIL import Image
 from cad_edge.calibration import Calibration
 from cad_edge.dataset import LabelledImage
 from cad_edge_benchmarks.evaluation import (
-    enlarge,
     evaluate_task,
     mean_of,
     outcome_of,
     scaled_map,
     unknown_auroc,
 )
+from cad_edge_runtime.detection import Detection, Timings
 
 
-@dataclass(frozen=True)
-class Found:
-    task: str | None
-    verdict: str
-    calibrated_score: float | None = None
-    anomaly_map: np.ndarray | None = None
+def found(task, verdict, calibrated_score=None, anomaly_map=None):
+    return Detection(
+        task=None if verdict == "unknown_product" else task,
+        similarity=0.9,
+        nearest=task,
+        runner_up=None,
+        verdict=verdict,
+        score=calibrated_score,
+        calibrated_score=calibrated_score,
+        p_value=0.5,
+        threshold=1.0,
+        false_reject_supported=True,
+        anomaly_map=anomaly_map,
+        defects=(),
+        size=(16, 16),
+        version=1,
+        timings=Timings(0, 0, 0, 0),
+    )
 
 
 def calibration(peaks):
@@ -53,12 +64,12 @@ def flat(value):
 
 def test_routing_and_rejects_are_shares_of_each_class(tmp_path):
     answers = [
-        Found("nut", "normal", 0.0, flat(0)),
-        Found("bolt", "normal", 0.1, flat(0)),
-        Found("nut", "anomalous", 4.0, flat(0)),
-        Found("nut", "unknown_product"),
-        Found("nut", "anomalous", 5.0, flat(0)),
-        Found("nut", "unknown_product"),
+        found("nut", "normal", 0.0, flat(0)),
+        found("bolt", "normal", 0.1, flat(0)),
+        found("nut", "anomalous", 4.0, flat(0)),
+        found("nut", "unknown_product"),
+        found("nut", "anomalous", 5.0, flat(0)),
+        found("nut", "unknown_product"),
     ]
     result = judged(tmp_path, answers, *[None] * 4, "hole", "hole")
     assert result.routing_normal == pytest.approx(2 / 4)
@@ -72,7 +83,7 @@ def test_routing_and_rejects_are_shares_of_each_class(tmp_path):
 
 
 def test_without_masks_localisation_is_undefined(tmp_path):
-    answers = [Found("nut", "normal", 0.0, flat(0)), Found("nut", "anomalous", 1.0, flat(1))]
+    answers = [found("nut", "normal", 0.0, flat(0)), found("nut", "anomalous", 1.0, flat(1))]
     result = judged(tmp_path, answers, None, "hole", masks=False)
     assert result.pixel_auroc is None
     assert result.aupro is None
@@ -80,7 +91,7 @@ def test_without_masks_localisation_is_undefined(tmp_path):
 
 
 def test_without_defective_images_auroc_is_undefined(tmp_path):
-    result = judged(tmp_path, [Found("nut", "normal", 0.0, flat(0))], None)
+    result = judged(tmp_path, [found("nut", "normal", 0.0, flat(0))], None)
     assert result.image_auroc is None
     assert result.routing_defective is None
     assert result.routing_normal == 1.0
@@ -88,40 +99,35 @@ def test_without_defective_images_auroc_is_undefined(tmp_path):
 
 def test_maps_are_judged_at_the_size_of_the_mask(tmp_path):
     hot = np.array([[9.0, 1.0], [1.0, 1.0]], np.float32)
-    answers = [Found("nut", "normal", 0.0, flat(0)), Found("nut", "anomalous", 1.0, hot)]
+    answers = [found("nut", "normal", 0.0, flat(0)), found("nut", "anomalous", 1.0, hot)]
     result = judged(tmp_path, answers, None, "hole")
     assert result.pixel_auroc > 0.9
 
 
 def test_a_map_is_scaled_by_the_task_it_was_routed_to():
-    right = scaled_map(Found("nut", "normal", 0.0, flat(4.0)), CALIBRATIONS, (2, 2))
-    wrong = scaled_map(Found("bolt", "normal", 0.0, flat(4.0)), CALIBRATIONS, (2, 2))
-    assert right == pytest.approx(np.full((2, 2), 2.0))
-    assert wrong == pytest.approx(np.full((2, 2), -1.6))
+    right = scaled_map(found("nut", "normal", 0.0, flat(4.0)), CALIBRATIONS, (16, 16))
+    wrong = scaled_map(found("bolt", "normal", 0.0, flat(4.0)), CALIBRATIONS, (16, 16))
+    assert right == pytest.approx(np.full((16, 16), 2.0))
+    assert wrong == pytest.approx(np.full((16, 16), -1.6))
 
 
 def test_a_refused_frame_is_anomalous_everywhere():
-    refused = Found("nut", "unknown_product")
+    refused = found("nut", "unknown_product")
     assert np.isposinf(scaled_map(refused, CALIBRATIONS, (3, 5))).all()
     assert outcome_of(refused, "nut", anomalous=False).score == math.inf
 
 
 def test_a_frame_judged_without_a_score_is_an_error():
     with pytest.raises(ValueError, match="without giving a score"):
-        outcome_of(Found("nut", "normal"), "nut", anomalous=False)
-
-
-def test_enlarging_is_bilinear_between_pixel_centres():
-    tall = enlarge(np.array([[0.0], [1.0]], np.float32), (4, 1))
-    assert tall[:, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
+        outcome_of(found("nut", "normal"), "nut", anomalous=False)
 
 
 def test_means_leave_out_undefined_figures(tmp_path):
     both = {
-        "a": judged(tmp_path, [Found("nut", "normal", 0.0, flat(0))], None),
+        "a": judged(tmp_path, [found("nut", "normal", 0.0, flat(0))], None),
         "b": judged(
             tmp_path,
-            [Found("nut", "normal", 0.0, flat(0)), Found("nut", "anomalous", 1.0, flat(1))],
+            [found("nut", "normal", 0.0, flat(0)), found("nut", "anomalous", 1.0, flat(1))],
             None,
             "hole",
         ),

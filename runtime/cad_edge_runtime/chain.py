@@ -1,0 +1,240 @@
+"""Chains: the stages of an engine, resolved once and run with little else than the graphs.
+
+A value (the output of a stage) is named by what it is computed from: the graph, and for each of
+its inputs the frame, the bound tensor or the value it is connected to. The same computation
+therefore has the same name wherever it appears, and the values of a frame are kept under these
+names while the frame is in work. That is all of the memoisation: when the selector has run a
+frame's trunk, the engine of the chosen task finds its first stage done, whatever bundle, method or
+layout they come from. Stages with bound tensors differ in name where their tensors differ.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cad_edge.errors import BundleError
+from cad_edge.image import ImageRecipe
+from cad_edge.manifest import Engine
+from cad_edge.schema import sha256_of
+from cad_edge_runtime.session import Array, GraphSession
+
+Values = dict[str, Array]
+"""Values of one frame or of a batch of frames, by name; the first axis is the batch."""
+
+Wanted = dict[str, set[str]]
+"""Output names that are used, by name of the stage."""
+
+
+def image_source(recipe: ImageRecipe) -> str:
+    """Name of the value ``image`` (batch, height, width, 3) uint8 after ``recipe``."""
+    return f"frame/image@{recipe.width}x{recipe.height}/{recipe.resample}/{recipe.channels}"
+
+
+def depth_source(recipe: ImageRecipe) -> str:
+    """Name of the value ``depth`` (batch, height, width) float32 at the recipe's size."""
+    return f"frame/depth@{recipe.width}x{recipe.height}"
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage with its inputs resolved, before there is a session for it."""
+
+    name: str
+    """Identity of the computation: sha256 over the graph and all its sources."""
+
+    graph: str
+    inputs: tuple[str, ...]
+    """Every input of the graph."""
+
+    sources: tuple[tuple[str, str], ...]
+    """Graph input and name of the value bound to it, for frames and earlier stages."""
+
+    tensors: tuple[tuple[str, str], ...]
+    """Graph input and name of the tensor bound to it."""
+
+
+@dataclass(frozen=True)
+class ChainPlan:
+    """An engine with all its sources resolved."""
+
+    engine: Engine
+    stages: tuple[StagePlan, ...]
+    results: tuple[str, ...]
+    """Outputs of the last stage that must be there."""
+
+    needs_depth: bool
+
+    def wanted(self) -> Wanted:
+        """Return the outputs that this chain uses, by stage."""
+        used: Wanted = {stage.name: set() for stage in self.stages}
+        used[self.stages[-1].name].update(self.results)
+        for stage in self.stages:
+            for _, value in stage.sources:
+                producer, _, output = value.partition("/")
+                if producer in used:
+                    used[producer].add(output)
+        return used
+
+
+def plan_chain(engine: Engine, results: tuple[str, ...], owner: str) -> ChainPlan:
+    """Resolve the sources of every stage.
+
+    Parameters
+    ----------
+    engine
+        As the manifest has it.
+    results
+        Outputs that the last stage must give.
+    owner
+        Whose engine it is, for messages.
+
+    Raises
+    ------
+    BundleError
+        A source is not one of those that ``cad_edge.manifest`` lists.
+    """
+    stages: list[StagePlan] = []
+    needs_depth = False
+    for place, stage in enumerate(engine.stages):
+        sources: list[tuple[str, str]] = []
+        tensors: list[tuple[str, str]] = []
+        for name, source in sorted(stage.inputs.items()):
+            kind, _, rest = source.partition("/")
+            if kind == "tensor" and rest and engine.tensors is not None:
+                tensors.append((name, rest))
+            elif source == "frame/image":
+                sources.append((name, image_source(engine.recipe)))
+            elif source == "frame/depth":
+                sources.append((name, depth_source(engine.recipe)))
+                needs_depth = True
+            elif kind.isdecimal() and rest and int(kind) < place:
+                sources.append((name, sys.intern(f"{stages[int(kind)].name}/{rest}")))
+            else:
+                raise BundleError(
+                    f"stage {place} of {owner} takes {name!r} from {source!r}, which this engine "
+                    "does not have; export the bundle again"
+                )
+        bound = [f"{name}=tensor/{engine.tensors}/{tensor}" for name, tensor in tensors]
+        linked = [f"{name}={value}" for name, value in sources]
+        identity = sha256_of("\0".join([stage.graph, *sorted(bound + linked)]).encode())
+        stages.append(
+            StagePlan(identity, stage.graph, tuple(stage.inputs), tuple(sources), tuple(tensors))
+        )
+    return ChainPlan(engine, tuple(stages), results, needs_depth)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage with its session and tensors: everything but the frame."""
+
+    session: GraphSession
+    outputs: tuple[str, ...]
+    names: tuple[str, ...]
+    """Under which each output is kept."""
+
+    sources: tuple[tuple[str, str], ...]
+    tensors: Mapping[str, object]
+
+
+class Chain:
+    """A chain that can be run."""
+
+    def __init__(self, plan: ChainPlan, steps: tuple[Step, ...]) -> None:
+        last = plan.stages[-1]
+        offered = steps[-1].session.outputs
+        self.recipe = plan.engine.recipe
+        self.image = image_source(self.recipe)
+        self.depth = depth_source(self.recipe) if plan.needs_depth else None
+        self.steps = steps
+        self.results = {
+            output: f"{last.name}/{output}"
+            for output in (*plan.results, *OPTIONAL_RESULTS)
+            if output in offered
+        }
+        self.consumes = frozenset(value for step in steps for _, value in step.sources) | frozenset(
+            self.results.values()
+        )
+
+    def run(self, values: Values) -> None:
+        """Compute what ``values`` lacks and add it; ``results`` says under which names.
+
+        Parameters
+        ----------
+        values
+            Holds the frame under ``image`` (and ``depth``); changed in place.
+
+        Raises
+        ------
+        GraphError
+            A graph refuses its inputs.
+        """
+        for step in self.steps:
+            if all(name in values for name in step.names):
+                continue
+            feed = {**step.tensors}
+            for name, value in step.sources:
+                feed[name] = values[value]
+            found = step.session.run(step.outputs, feed)
+            for name, array in zip(step.names, found, strict=True):
+                values[name] = array
+
+    def rows(self, values: Values, rows: list[int]) -> Values:
+        """Take the frames ``rows`` out of a batch, as far as this chain can use its values."""
+        return {name: values[name][rows] for name in self.consumes if name in values}
+
+
+OPTIONAL_RESULTS = ("anomaly_map",)
+"""Outputs of a last stage that are taken where the graph has them."""
+
+
+def build_chain(
+    plan: ChainPlan,
+    wanted: Wanted,
+    session_of: Callable[[StagePlan], GraphSession],
+    tensors: Mapping[str, object],
+    owner: str,
+) -> Chain:
+    """Join a plan with sessions and tensors.
+
+    Parameters
+    ----------
+    plan
+        From `plan_chain`.
+    wanted
+        Outputs to fetch by stage; more than the chain itself uses where another chain, run later on
+        the same frame, would otherwise have to run the stage again.
+    session_of
+        Gives the session of a stage.
+    tensors
+        The engine's tensors by name, where the graphs run.
+    owner
+        Whose engine it is, for messages.
+
+    Raises
+    ------
+    BundleError
+        A bound tensor is not in the engine's tensor object.
+    """
+    steps = []
+    for stage in plan.stages:
+        session = session_of(stage)
+        missing = [tensor for _, tensor in stage.tensors if tensor not in tensors]
+        if missing:
+            raise BundleError(
+                f"{owner} needs the tensor {missing[0]!r}, which its tensor object lacks; export "
+                "the bundle again"
+            )
+        names = set(wanted[stage.name])
+        if stage is plan.stages[-1]:
+            names.update(session.outputs.intersection(OPTIONAL_RESULTS))
+        outputs = tuple(sorted(names))
+        steps.append(
+            Step(
+                session,
+                outputs,
+                tuple(sys.intern(f"{stage.name}/{output}") for output in outputs),
+                stage.sources,
+                {name: tensors[tensor] for name, tensor in stage.tensors},
+            )
+        )
+    return Chain(plan, tuple(steps))

@@ -1,0 +1,110 @@
+"""Detections: what is said about one frame."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cad_edge_runtime.defects import Defect
+from cad_edge_runtime.selection import RunnerUp
+
+Verdict = Literal["normal", "anomalous", "unknown_product"]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds that a frame took; in a batch, the batch's divided by its frames."""
+
+    prepare: float
+    """Checking, converting and resizing."""
+
+    select: float
+    """Selector, with the stages that the engine shares with it."""
+
+    detect: float
+    """Engine of the task."""
+
+    post: float
+    """Thresholds, p-value and defects."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """The result for one frame.
+
+    Where the verdict is ``unknown_product`` no engine has run: task, scores, threshold and map are
+    None, and ``nearest`` names the product that the frame resembles most.
+    """
+
+    task: str | None
+    """The product, as recognised or as given."""
+
+    similarity: float | None
+    """To the nearest product, see ``selection.py``; below 0.5 is unknown. None if it was given."""
+
+    nearest: str | None
+    """The product most similar to the frame, known or not; None if it was given."""
+
+    runner_up: RunnerUp | None
+    verdict: Verdict
+    score: float | None
+    """Raw, monotone in how anomalous the frame is; comparable within a task only."""
+
+    calibrated_score: float | None
+    """Score in standard deviations above the task's held-out normals; comparable between tasks."""
+
+    p_value: float | None
+    """Share of held-out normals that score as high, in (0, 1]."""
+
+    threshold: float | None
+    """A score above it is anomalous."""
+
+    false_reject_supported: bool | None
+    """Whether the held-out normals were enough for the false-reject rate that was stated."""
+
+    anomaly_map: NDArray[np.float32] | None
+    """(h, w) float32 at the graph's resolution; it covers the whole frame."""
+
+    defects: tuple[Defect, ...]
+    size: tuple[int, int]
+    """(height, width) of the original frame."""
+
+    version: int
+    """Version of the bundle that answered."""
+
+    timings: Timings
+
+    def full_size_map(self) -> NDArray[np.float32] | None:
+        """Return the anomaly map stretched bilinearly over the original frame, (height, width)."""
+        if self.anomaly_map is None:
+            return None
+        height, width = self.size
+        image = Image.fromarray(np.ascontiguousarray(self.anomaly_map, dtype=np.float32))
+        return np.array(image.resize((width, height), resample=Image.Resampling.BILINEAR))
+
+    def to_dict(self, path: Path | None = None) -> dict[str, object]:
+        """Return what `cad-edge detect` prints: JSON values without the map, None for NaN."""
+        runner_up = self.runner_up
+        return {
+            "path": None if path is None else str(path),
+            "task": self.task,
+            "verdict": self.verdict,
+            "similarity": self.similarity,
+            "score": _finite(self.score),
+            "p_value": self.p_value,
+            "threshold": _finite(self.threshold),
+            "defects": [defect.to_dict() for defect in self.defects],
+            "calibrated_score": _finite(self.calibrated_score),
+            "nearest": self.nearest,
+            "runner_up": runner_up and {"task": runner_up.task, "similarity": runner_up.similarity},
+            "false_reject_supported": self.false_reject_supported,
+            "version": self.version,
+        }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

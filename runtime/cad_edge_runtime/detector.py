@@ -1,0 +1,211 @@
+"""The detector: an opened bundle that says what is wrong with a frame."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+
+from cad_edge.bundle import Bundle
+from cad_edge.errors import BundleError, CadEdgeError, ImageError
+from cad_edge.manifest import Manifest
+from cad_edge_runtime.detection import Detection
+from cad_edge_runtime.frames import Depth, Picture, read_frame
+from cad_edge_runtime.inspection import inspect_frames, require_task
+from cad_edge_runtime.session import SessionFactory
+from cad_edge_runtime.snapshot import Snapshot, open_snapshot
+from cad_edge_runtime.watch import Signature, Watcher, signature_of
+
+_LARGEST_BATCH = 16  # frames through a graph at once; more only takes more memory
+
+
+class Detector:
+    """Recognises the product in a frame and finds its defects; safe from several threads.
+
+    A new version of the bundle is picked up while frames are in work: each frame is answered by the
+    version that was open when it came in.
+    """
+
+    def __init__(self, bundle: Path, device: str, threads: int | None, watch: bool) -> None:
+        self._bundle = Bundle(bundle)
+        self._pointer_path = bundle / "bundle.json"
+        # Taken before the pointer is read: a change in between is then seen by the watcher.
+        signature = signature_of(self._pointer_path)
+        pointer = self._bundle.pointer()
+        self._factory = SessionFactory(device, threads, self._bundle)
+        self._refreshing = threading.Lock()
+        self._last_refresh_error: CadEdgeError | None = None
+        self._snapshot: Snapshot | None = open_snapshot(self._bundle, pointer, self._factory, None)
+        self._watcher = self._watch(signature) if watch else None
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Path | str,
+        device: str = "auto",
+        threads: int | None = None,
+        watch: bool = True,
+    ) -> "Detector":
+        """Open a bundle.
+
+        Parameters
+        ----------
+        bundle
+            Folder that `cad-edge export` wrote.
+        device
+            ``auto``, ``cpu``, ``cuda``, ``tensorrt``, or a GPU by number as in ``cuda:1``. Anything
+            but ``auto`` is an error if a graph does not run on it.
+        threads
+            Threads of each graph; all cores that the process may use without it.
+        watch
+            Whether new versions are picked up on their own, otherwise by `refresh`.
+
+        Raises
+        ------
+        BundleError, GraphError
+            The bundle is missing, damaged, or holds something that the runtime refuses.
+        DeviceError
+            The device is not to be had, or onnxruntime is missing or installed twice.
+        """
+        return cls(Path(bundle), device, threads, watch)
+
+    def detect(
+        self, image: Picture, task: str | None = None, depth: Depth | None = None
+    ) -> Detection:
+        """Inspect one frame.
+
+        Parameters
+        ----------
+        image
+            (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA; uint8, uint16, or float in [0, 1];
+            or the path of an image file.
+        task
+            The product, where it is known; skips the selection.
+        depth
+            (h, w) float32 or the path of a 16-bit grey image, for tasks that inspect depth.
+
+        Raises
+        ------
+        ImageError
+            The image or the depth cannot be used.
+        UnknownTask
+            The bundle does not hold ``task``, or holds no task at all.
+        """
+        began = perf_counter()
+        snapshot = self._opened()
+        frame = read_frame(image, depth)
+        return inspect_frames(snapshot, [frame], task, began)[0]
+
+    def detect_batch(
+        self,
+        images: Sequence[Picture],
+        task: str | None = None,
+        depths: Sequence[Depth | None] | None = None,
+    ) -> list[Detection]:
+        """Inspect several frames, those of one product together; all by one version.
+
+        Parameters and errors are those of `detect`; sizes may differ. The message of an ImageError
+        begins with the number of the image. Returns one detection per image, in their order.
+        """
+        snapshot = self._opened()
+        require_task(snapshot, task)
+        planes = [None] * len(images) if depths is None else list(depths)
+        if len(planes) != len(images):
+            raise ImageError(
+                f"{len(planes)} depths were given for {len(images)} images; give equal"
+            )
+        found: list[Detection] = []
+        for first in range(0, len(images), _LARGEST_BATCH):
+            began = perf_counter()
+            frames = []
+            for number in range(first, min(first + _LARGEST_BATCH, len(images))):
+                try:
+                    frames.append(read_frame(images[number], planes[number]))
+                except ImageError as problem:
+                    raise ImageError(f"image {number}: {problem}") from None
+            found.extend(inspect_frames(snapshot, frames, task, began))
+        return found
+
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the products that the version in force knows, sorted."""
+        return tuple(sorted(self._opened().tasks))
+
+    @property
+    def manifest(self) -> Manifest:
+        """The version that answers frames now."""
+        return self._opened().manifest
+
+    @property
+    def version(self) -> int:
+        """Number of the version that answers frames now."""
+        return self._opened().pointer.version
+
+    @property
+    def device(self) -> str:
+        """What the graphs run on: cpu, cuda or tensorrt; says what ``auto`` came to."""
+        return self._factory.device.name
+
+    @property
+    def last_refresh_error(self) -> CadEdgeError | None:
+        """Why the version in force could not be opened; None once it is."""
+        return self._last_refresh_error
+
+    def refresh(self) -> bool:
+        """Open the version in force if it is another one; say whether it was.
+
+        Raises
+        ------
+        BundleError, GraphError, DeviceError
+            The version cannot be used. The one before goes on answering frames, and
+            `last_refresh_error` holds the error until a version opens.
+        """
+        with self._refreshing:
+            current = self._opened()
+            try:
+                pointer = self._bundle.pointer()
+                changed = pointer != current.pointer
+                if changed:
+                    self._snapshot = open_snapshot(self._bundle, pointer, self._factory, current)
+            except CadEdgeError as problem:
+                self._last_refresh_error = problem
+                raise
+            self._last_refresh_error = None
+            return changed
+
+    def close(self) -> None:
+        """Stop watching and let go of the graphs; frames in work are still answered."""
+        if self._watcher is not None:
+            self._watcher.close()
+        self._snapshot = None
+
+    def __enter__(self) -> "Detector":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _opened(self) -> Snapshot:
+        snapshot = self._snapshot
+        if snapshot is None:
+            raise BundleError(f"the detector of {self._bundle.path} is closed; open it again")
+        return snapshot
+
+    def _watch(self, signature: Signature | None) -> Watcher:
+        return Watcher(self._pointer_path, signature, self._refresh_quietly)
+
+    def _refresh_quietly(self) -> bool:
+        try:
+            self.refresh()
+        except CadEdgeError:
+            return False
+        except Exception as problem:  # whatever it is, the watcher must live to see the next one
+            self._last_refresh_error = BundleError(
+                f"{self._bundle.path} could not be opened again: {problem!r}"
+            )
+            return False
+        return True

@@ -1,0 +1,195 @@
+"""Inspection: frames through one snapshot, from pixels to detections."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from cad_edge.errors import UnknownTask
+from cad_edge_runtime.chain import Chain, Values
+from cad_edge_runtime.defects import find_defects
+from cad_edge_runtime.detection import Detection, Timings
+from cad_edge_runtime.frames import FrameInput, depth_batch, image_batch
+from cad_edge_runtime.selection import Choice, select
+from cad_edge_runtime.session import Array
+from cad_edge_runtime.snapshot import ANOMALY_MAP, DISTANCE, SCORE, OpenTask, Snapshot
+
+
+@dataclass(frozen=True)
+class _Routed:
+    """Frames with what is known of them after the selection."""
+
+    snapshot: Snapshot
+    frames: Sequence[FrameInput]
+    tasks: list[str | None]
+    """Per frame the product, None where it is unknown."""
+
+    choices: list[Choice | None]
+    """Per frame what the selector said, None where it was not asked."""
+
+    values: Values
+    prepare: float
+    """Seconds per frame."""
+
+    select: float
+
+
+def require_task(snapshot: Snapshot, task: str | None) -> None:
+    """Raise UnknownTask unless the bundle has tasks, and ``task`` among them if it is given."""
+    if not snapshot.tasks:
+        raise UnknownTask(
+            f"version {snapshot.pointer.version} of the bundle holds no task; train and export one"
+        )
+    if task is not None and task not in snapshot.tasks:
+        raise UnknownTask(
+            f"the bundle does not hold the task {task!r}; it holds "
+            f"{', '.join(sorted(snapshot.tasks))}"
+        )
+    if task is None and snapshot.selector is None:
+        raise UnknownTask(
+            "the bundle has no selector, so every frame needs its product: give task="
+        )
+
+
+def inspect_frames(
+    snapshot: Snapshot, frames: Sequence[FrameInput], task: str | None, began: float
+) -> list[Detection]:
+    """Recognise (unless ``task`` is given) and inspect frames that go through as one batch.
+
+    Parameters
+    ----------
+    snapshot
+        Used from beginning to end, whatever version is in force by then.
+    frames
+        At least one; sizes may differ.
+    task
+        Skips the selection.
+    began
+        ``perf_counter()`` before the frames were read, for the timings.
+
+    Raises
+    ------
+    UnknownTask
+        ``task`` is not in the bundle, or the bundle holds none.
+    ImageError
+        A task inspects depth and a frame has none.
+    """
+    require_task(snapshot, task)
+    routed = _route(snapshot, frames, task, began)
+    if len(frames) == 1:
+        return _inspect_task(routed, routed.tasks[0], [0])
+    found: dict[int, Detection] = {}
+    for name in dict.fromkeys(routed.tasks):
+        rows = [row for row, other in enumerate(routed.tasks) if other == name]
+        found.update(zip(rows, _inspect_task(routed, name, rows), strict=True))
+    return [found[row] for row in range(len(frames))]
+
+
+def _route(
+    snapshot: Snapshot, frames: Sequence[FrameInput], task: str | None, began: float
+) -> _Routed:
+    count = len(frames)
+    selector = snapshot.selector
+    chain = snapshot.tasks[task].chain if task is not None else selector
+    values: Values = {}
+    if chain is not None:
+        _prepare(values, chain, frames, f"task {task!r}" if task else "the selector")
+    prepared = perf_counter()
+    choices: list[Choice | None] = [None] * count
+    tasks: list[str | None] = [task] * count
+    if task is None and selector is not None:
+        selector.run(values)
+        found = select(values[selector.results[DISTANCE]], snapshot.columns, snapshot.radii)
+        choices = [*found]
+        tasks = [choice.task if choice.known else None for choice in found]
+    selected = perf_counter()
+    times = (prepared - began) / count, (selected - prepared) / count
+    return _Routed(snapshot, frames, tasks, choices, values, *times)
+
+
+def _prepare(values: Values, chain: Chain, frames: Sequence[FrameInput], owner: str) -> None:
+    """Add the frames as ``chain`` takes them, unless they are there."""
+    if chain.image not in values:
+        values[chain.image] = image_batch(frames, chain.recipe)
+    if chain.depth is not None and chain.depth not in values:
+        values[chain.depth] = depth_batch(frames, chain.recipe, owner)
+
+
+def _inspect_task(routed: _Routed, task: str | None, rows: list[int]) -> list[Detection]:
+    """Run the engine of ``task`` on the frames ``rows``; nothing runs for an unknown product."""
+    if task is None:
+        return [_unknown(routed, row) for row in rows]
+    opened = routed.snapshot.tasks[task]
+    began = perf_counter()
+    values = routed.values
+    if len(rows) < len(routed.frames):
+        values = opened.chain.rows(values, rows)
+    _prepare(values, opened.chain, [routed.frames[row] for row in rows], f"task {task!r}")
+    opened.chain.run(values)
+    scores = values[opened.chain.results[SCORE]]
+    map_name = opened.chain.results.get(ANOMALY_MAP)
+    maps = values[map_name] if map_name is not None else [None] * len(rows)
+    detect = (perf_counter() - began) / len(rows)
+    return [
+        _judge(routed, opened, row, float(score), anomaly_map, detect)
+        for row, score, anomaly_map in zip(rows, scores, maps, strict=True)
+    ]
+
+
+def _judge(
+    routed: _Routed,
+    opened: OpenTask,
+    row: int,
+    score: float,
+    anomaly_map: Array | None,
+    detect: float,
+) -> Detection:
+    began = perf_counter()
+    judge = opened.judge
+    choice = routed.choices[row]
+    size = routed.frames[row].size
+    # A score that is not a number must not pass for a good part.
+    normal = score <= judge.threshold
+    defects = (
+        find_defects(anomaly_map, judge.map_threshold, judge.minimum_area, size)
+        if not normal and anomaly_map is not None
+        else ()
+    )
+    p_value, calibrated = judge.p_value(score), judge.standardise(score)
+    return Detection(
+        task=opened.name,
+        similarity=choice.similarity if choice else None,
+        nearest=choice.task if choice else None,
+        runner_up=choice.runner_up if choice else None,
+        verdict="normal" if normal else "anomalous",
+        score=score,
+        calibrated_score=calibrated,
+        p_value=p_value,
+        threshold=judge.threshold,
+        false_reject_supported=judge.supported,
+        anomaly_map=anomaly_map,
+        defects=defects,
+        size=size,
+        version=routed.snapshot.pointer.version,
+        timings=Timings(routed.prepare, routed.select, detect, perf_counter() - began),
+    )
+
+
+def _unknown(routed: _Routed, row: int) -> Detection:
+    choice = routed.choices[row]
+    return Detection(
+        task=None,
+        similarity=choice.similarity if choice else None,
+        nearest=choice.task if choice else None,
+        runner_up=choice.runner_up if choice else None,
+        verdict="unknown_product",
+        score=None,
+        calibrated_score=None,
+        p_value=None,
+        threshold=None,
+        false_reject_supported=None,
+        anomaly_map=None,
+        defects=(),
+        size=routed.frames[row].size,
+        version=routed.snapshot.pointer.version,
+        timings=Timings(routed.prepare, routed.select, 0.0, 0.0),
+    )

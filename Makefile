@@ -1,0 +1,58 @@
+# `make demo` and `make test` need nothing but Python 3.10+; each target makes what it lacks.
+
+PYTHON  ?= python3
+VENV    := .venv
+RUNTIME := .venv-runtime
+INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: demo test lint types units torchless accuracy benchmark clean help
+
+demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
+	@$(VENV)/bin/cad-edge demo --out demo
+
+test: $(VENV)/.installed $(RUNTIME)/.installed  ## everything a change must pass
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory units
+	@$(MAKE) --no-print-directory torchless
+
+lint: $(VENV)/.installed  ## ruff: rules and format
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --quiet --check .
+
+types: $(VENV)/.installed  ## mypy --strict on the five packages
+	@$(VENV)/bin/mypy --strict --no-error-summary cad_edge training export runtime benchmarks
+
+units: $(VENV)/.installed  ## pytest, all of it
+	@$(VENV)/bin/python -m pytest -q
+
+torchless: $(RUNTIME)/.installed  ## the device's tests, where torch is not on the machine
+	@$(RUNTIME)/bin/python -c "import importlib.util as u; exit(bool(u.find_spec('torch')) and 'torch is in $(RUNTIME); run make clean')"
+	@$(RUNTIME)/bin/python -m pytest -q tests/base tests/runtime tests/house
+
+accuracy: $(VENV)/.installed  ## the nine open categories: docs/results
+	@$(VENV)/bin/python -m cad_edge_benchmarks.accuracy
+
+benchmark: $(VENV)/.installed  ## latency and memory on this machine
+	@$(VENV)/bin/python -m cad_edge_benchmarks.latency
+
+clean:  ## remove the environments, the demo and every cache
+	@rm -rf $(VENV) $(RUNTIME) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp is written last, so that an interrupted installation is taken up again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing cad-edge with its workshop into $(VENV); the first time takes minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python $(INSTALL) -e ".[train,export,dev]"
+	@touch $@
+
+$(RUNTIME)/.installed: pyproject.toml constraints.txt
+	@echo "Installing what a device gets into $(RUNTIME)."
+	@$(PYTHON) -m venv $(RUNTIME)
+	@$(RUNTIME)/bin/python $(INSTALL) -e ".[cpu]" "pytest>=8.3"
+	@touch $@

@@ -1,0 +1,105 @@
+"""The import table of CONTRIBUTING.md, read from the sources and tried in a fresh interpreter."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = {
+    "cad_edge": ROOT / "cad_edge",
+    "cad_edge_training": ROOT / "training" / "cad_edge_training",
+    "cad_edge_export": ROOT / "export" / "cad_edge_export",
+    "cad_edge_runtime": ROOT / "runtime" / "cad_edge_runtime",
+    "cad_edge_benchmarks": ROOT / "benchmarks" / "cad_edge_benchmarks",
+}
+TEACHERS = {"cad_edge_training", "cad_edge_export"}
+OURS = {
+    "cad_edge": set(),
+    "cad_edge_training": {"cad_edge"},
+    "cad_edge_export": {"cad_edge", "cad_edge_training"},
+    "cad_edge_runtime": {"cad_edge"},
+    "cad_edge_benchmarks": {"cad_edge", "cad_edge_runtime", *TEACHERS},
+}
+BASE = {"numpy", "pydantic", "click", "safetensors", "PIL", "yaml"}
+FOREIGN = {
+    "cad_edge": BASE,
+    "cad_edge_runtime": BASE | {"onnxruntime", "tensorrt", "cuda"},
+}
+"""Packages of others that the two device packages may import; the rest may import any."""
+
+
+def imports(path: Path, deferred: bool = True) -> Iterator[tuple[int, str]]:
+    """Yield line and top-level name of every import, or of those outside of functions alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if deferred else tree.body:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.lineno, node.module.split(".")[0]
+
+
+def breaches(package: str) -> Iterator[str]:
+    for path in sorted(FOLDERS[package].rglob("*.py")):
+        for line, name in imports(path):
+            if name == package or name in sys.stdlib_module_names:
+                continue
+            allowed = OURS[package] if name in FOLDERS else FOREIGN.get(package, {name})
+            if name not in allowed:
+                yield f"{path.relative_to(ROOT)}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("package", FOLDERS)
+def test_package_keeps_the_table(package):
+    assert list(breaches(package)) == []
+
+
+def test_benchmarks_open_the_workshop_late():
+    """What only measures a bundle must run on a device, so teaching is imported when it is used."""
+    early = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sorted(FOLDERS["cad_edge_benchmarks"].rglob("*.py"))
+        for line, name in imports(path, deferred=False)
+        if name in TEACHERS
+    ]
+    assert early == []
+
+
+PROBE = """
+import importlib, pkgutil, sys
+sys.modules["torch"] = None
+for name in {packages!r}:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+print(*sorted({{name.partition(".")[0] for name in sys.modules}} & {unwanted!r}))
+"""
+
+
+def loaded(packages: list[str], unwanted: set[str]) -> list[str]:
+    """Import every module of ``packages`` without torch; return which unwanted ones came along."""
+    roots = os.pathsep.join(str(FOLDERS[name].parent) for name in FOLDERS)
+    probe = PROBE.format(packages=packages, unwanted=unwanted)
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        env={**os.environ, "PYTHONPATH": roots},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_ground_floor_imports_without_torch_and_onnxruntime():
+    assert loaded(["cad_edge"], {"onnxruntime", "transformers", "onnx"}) == []
+
+
+def test_runtime_imports_without_torch():
+    pytest.importorskip("onnxruntime")
+    assert loaded(["cad_edge_runtime"], {"transformers", "onnx", "scipy", "skimage"}) == []

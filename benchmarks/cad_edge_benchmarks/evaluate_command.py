@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from cad_edge.bundle import Bundle
 from cad_edge.dataset import read_product
 from cad_edge.errors import DatasetError
 from cad_edge.stream import Stream, StreamTask, read_stream
@@ -47,16 +46,14 @@ def evaluate(
 ) -> None:
     """Measure BUNDLE on the test images of a stream, every image routed on its own."""
     stream = read_stream(stream_file)
-    detector = Detector.open(bundle, device=device, threads=threads)
-    tasks = evaluate_stream(detector, Bundle(bundle), stream)
+    with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
+        tasks = evaluate_stream(detector, stream)
     click.echo(evaluation_table(tasks))
     if json_path is not None:
         write_result(json_path, evaluation_result(tasks))
 
 
-def evaluate_stream(
-    detector: Detector, bundle: Bundle, stream: Stream
-) -> dict[str, TaskEvaluation]:
+def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluation]:
     """Evaluate every task of ``stream`` with a progress bar.
 
     Raises
@@ -64,11 +61,11 @@ def evaluate_stream(
     DatasetError
         The bundle lacks a task of the stream, or a task has no test images.
     """
-    calibrations = {name: entry.calibration for name, entry in bundle.manifest().tasks.items()}
+    calibrations = {name: entry.calibration for name, entry in detector.manifest.tasks.items()}
     missing = [task.name for task in stream.tasks if task.name not in calibrations]
     if missing:
         raise DatasetError(
-            f"{bundle.path} does not hold {', '.join(missing)} of the stream {stream.name}; "
+            f"the bundle does not hold {', '.join(missing)} of the stream {stream.name}; "
             "train and export first, or shorten the stream"
         )
     tests = {task.name: read_product(task.path, task.layout).test for task in stream.tasks}

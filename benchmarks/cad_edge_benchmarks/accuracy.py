@@ -1,0 +1,159 @@
+"""Accuracy on the nine open categories, from learning to verdict, as a user runs it.
+
+    python -m cad_edge_benchmarks.accuracy [--data DIR] [--out FILE] [--task NAME] [--seed N]
+
+Learns and exports with `cad-edge`, then measures with the runtime alone: every figure of `cad-edge
+evaluate`, the same with the task given, forgetting stage by stage in both layouts, products left
+out one by one, bytes and seconds per task. With several seeds the first is measured in full, and of
+the others the means are kept.
+"""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cad_edge.artifact import list_artifacts, read_record
+from cad_edge.errors import CadEdgeError
+from cad_edge.stream import read_stream
+from cad_edge_benchmarks.accuracy_report import accuracy_targets, print_report, update_readme
+from cad_edge_benchmarks.curriculum import Curriculum, Learned, Stages, evaluate_bundle
+from cad_edge_benchmarks.evaluation import TaskEvaluation, mean_of
+from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
+from cad_edge_benchmarks.metrics import mean_defined
+from cad_edge_benchmarks.open_data import REPOSITORY, data_folder, write_stream
+from cad_edge_benchmarks.tables import write_result
+from cad_edge_benchmarks.unknown_product import LeftOut
+from cad_edge_benchmarks.workshop import export, learn
+
+RESULT = REPOSITORY / "docs" / "results" / "cmpmb-open.json"
+README = REPOSITORY / "training" / "cad_edge_training" / "methods" / "cmpmb" / "README.md"
+
+
+@click.command("accuracy")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
+@click.option("--readme", type=click.Path(path_type=Path), help="Page whose table to update.")
+@click.option("--task", "tasks", multiple=True, help="Only this category; may be repeated.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=(0,), show_default=True)
+@click.option("--set", "settings", multiple=True, help="Passed on to cad-edge train.")
+@click.option("--threads", type=int, default=2, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), help="Keep artifacts and bundles there.")
+def main(
+    data: Path | None,
+    out: Path,
+    readme: Path | None,
+    tasks: tuple[str, ...],
+    seeds: tuple[int, ...],
+    settings: tuple[str, ...],
+    threads: int,
+    work: Path | None,
+) -> None:
+    """Measure the default configuration on real products."""
+    try:
+        folder = data_folder(data)
+        with tempfile.TemporaryDirectory() as temporary:
+            place = work or Path(temporary)
+            place.mkdir(parents=True, exist_ok=True)
+            stream_file = place / "stream.json"
+            write_stream(stream_file, folder, tasks)
+            first = _learned(stream_file, place / f"seed-{seeds[0]}", seeds[0], settings)
+            result = measure(first, seeds[0], threads)
+            result["seeds"] = {
+                str(seeds[0]): result["mean"],
+                **{
+                    str(seed): _means(stream_file, place / f"seed-{seed}", seed, settings, threads)
+                    for seed in seeds[1:]
+                },
+            }
+            result["must_reach"] = [target.record() for target in accuracy_targets(result)]
+    except CadEdgeError as problem:
+        raise click.ClickException(str(problem)) from None
+    write_result(out, result)
+    update_readme(readme or (README if out == RESULT else None), result)
+    print_report(result)
+
+
+def _learned(stream_file: Path, place: Path, seed: int, settings: tuple[str, ...]) -> Learned:
+    """Learn what ``place`` lacks of the stream."""
+    click.echo(f"learning with seed {seed}")
+    options = [word for setting in settings for word in ("--set", setting)]
+    learn(stream_file, place / "artifacts", seed, options)
+    return Learned(read_stream(stream_file), list_artifacts(place / "artifacts"), place)
+
+
+def _means(
+    stream_file: Path, place: Path, seed: int, settings: tuple[str, ...], threads: int
+) -> dict[str, float | None]:
+    """Mean figures of a further seed."""
+    learned = _learned(stream_file, place, seed, settings)
+    bundle = place / "bundle-shared"
+    export(learned.artifacts, bundle, place / "staging")
+    return mean_of(evaluate_bundle(bundle, learned.stream, threads))
+
+
+def measure(learned: Learned, seed: int, threads: int) -> dict[str, object]:
+    """Measure everything about one learned stream; the result as it is written."""
+    curriculum = Curriculum(learned, threads)
+    click.echo("adding one task after another, shared layout")
+    shared = curriculum.run_stages()
+    click.echo("the same in the fused layout")
+    fused = curriculum.compare_fused()
+    evaluated = evaluate_bundle(curriculum.bundle("shared"), learned.stream, threads)
+    click.echo("leaving out one product after another")
+    left_out = curriculum.leave_out()
+    tasks = {
+        path.name: _task_figures(path, evaluated[path.name], shared, left_out.get(path.name))
+        for path in learned.artifacts
+    }
+    further = {
+        name: mean_defined([task[name] for task in tasks.values()])
+        for name in ("image_auroc_task_given", "unknown_product_auroc", "seconds", "disk_bytes")
+    }
+    return {
+        **_conditions(learned, seed, threads),
+        "tasks": tasks,
+        "mean": {**mean_of(evaluated), **further},
+        "forgetting": {"shared": asdict(shared.forgetting), "fused": asdict(fused)},
+        "routed_matrix": asdict(shared.matrix),
+        "ram_bytes": shared.ram_bytes,
+        "ram_bytes_per_further_task": shared.ram_bytes_per_further_task,
+        "certificates": curriculum.certificates(),
+    }
+
+
+def _task_figures(
+    artifact: Path, evaluation: TaskEvaluation, stages: Stages, left_out: LeftOut | None
+) -> dict[str, float | None]:
+    provenance = read_record(artifact).provenance
+    return {
+        **asdict(evaluation),
+        "image_auroc_task_given": stages.given_auroc[artifact.name],
+        "unknown_product_auroc": left_out.auroc if left_out else None,
+        "unknown_product_rejected": left_out.rejected if left_out else None,
+        "seconds": provenance.seconds,
+        "images_train": provenance.images,
+        "disk_bytes": stages.disk_bytes[artifact.name],
+    }
+
+
+def _conditions(learned: Learned, seed: int, threads: int) -> dict[str, object]:
+    """With what and on what the figures were made."""
+    record = read_record(learned.artifacts[0])
+    return {
+        "stream": learned.stream.name,
+        "seed": seed,
+        "method": record.method,
+        "backbone": record.backbone.id,
+        "hyperparameters": record.hyperparameters,
+        "stated_false_reject_rate": learned.stream.false_reject_rate,
+        "commit": commit_of(REPOSITORY),
+        "machine": describe_machine(),
+        "threads": threads,
+        "versions": versions(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""A device's process: open a bundle, give one verdict, say what that took.
+
+    python -m cad_edge_benchmarks.probe BUNDLE IMAGE THREADS
+
+prints ``verdict`` as soon as there is one and then one JSON object. It imports what a device
+imports and nothing else.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cad_edge.errors import CadEdgeError
+from cad_edge_benchmarks.memory import Memory, memory_of
+
+_MODULE = "cad_edge_benchmarks.probe"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one device process came to."""
+
+    seconds: float
+    """From before the process was started to its first verdict, seen from outside."""
+    memory: Memory
+    """After one frame has been judged with every task given."""
+    tasks: int
+    torch: bool
+    """Whether torch was imported."""
+
+
+def probe(bundle: Path, image: Path, threads: int) -> Probe:
+    """Start a device process on ``bundle`` and ``image`` and wait for it.
+
+    Raises
+    ------
+    CadEdgeError
+        The process failed.
+    """
+    command = [sys.executable, "-m", _MODULE, str(bundle), str(image), str(threads)]
+    started = time.perf_counter()
+    with subprocess.Popen(  # noqa: S603 - this interpreter with our own arguments
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        seconds = time.perf_counter() - started
+        rest, errors = process.communicate()
+    if process.returncode or not first:
+        raise CadEdgeError(f"the device process failed: {(errors.strip() or first)[-300:]}")
+    said = json.loads(rest)
+    return Probe(seconds, Memory(**said["memory"]), said["tasks"], said["torch"])
+
+
+def main(bundle: str, image: str, threads: str) -> None:
+    """Be the device process."""
+    from cad_edge.image import decode_image
+    from cad_edge_runtime import Detector
+
+    detector = Detector.open(Path(bundle), device="cpu", threads=int(threads))
+    frame = decode_image(Path(image))
+    sys.stdout.write(f"{detector.detect(frame).verdict}\n")
+    sys.stdout.flush()
+    names = list(detector.tasks())
+    for name in names:
+        detector.detect(frame, task=name)
+    said = {"memory": asdict(memory_of()), "tasks": len(names), "torch": "torch" in sys.modules}
+    sys.stdout.write(json.dumps(said) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

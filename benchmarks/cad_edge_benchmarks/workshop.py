@@ -1,0 +1,63 @@
+"""The workstation's part of a measurement: learn and export as a user does, by `cad-edge`.
+
+Learning and exporting run in processes of their own, so that nothing of torch weighs on what is
+measured here.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cad_edge.errors import CadEdgeError
+
+_ENTRY = "from cad_edge.cli import main; main()"
+
+
+def cad_edge(*arguments: str | Path) -> str:
+    """Run one `cad-edge` command in a process of its own and return what it printed.
+
+    Raises
+    ------
+    CadEdgeError
+        It failed; the message is its own last line.
+    """
+    words = [str(argument) for argument in arguments]
+    done = subprocess.run(  # noqa: S603 - this interpreter with our own arguments
+        [sys.executable, "-c", _ENTRY, *words], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+        raise CadEdgeError(f"cad-edge {words[0]} failed: {said[-1]}")
+    return done.stdout
+
+
+def learn(stream: Path, artifacts: Path, seed: int, options: Sequence[str] = ()) -> None:
+    """Learn the tasks of ``stream`` into ``artifacts``; ``options`` are further arguments."""
+    cad_edge("train", "--stream", stream, "--out", artifacts, "--seed", str(seed), *options)
+
+
+def export(artifacts: Sequence[Path], bundle: Path, staging: Path, layout: str = "shared") -> None:
+    """Export exactly ``artifacts`` to ``bundle``.
+
+    Parameters
+    ----------
+    artifacts
+        Artifact folders; what the bundle holds of them already is not exported again.
+    bundle
+        Created or added to.
+    staging
+        Folder for copies of the artifacts; emptied first.
+    layout
+        ``shared`` or ``fused``.
+    """
+    shutil.rmtree(staging, ignore_errors=True)
+    for artifact in artifacts:
+        shutil.copytree(artifact, staging / artifact.name)
+    cad_edge("export", staging, "--bundle", bundle, "--layout", layout)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Sum of the sizes of all files below ``folder``."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

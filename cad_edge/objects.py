@@ -143,13 +143,10 @@ class ObjectStore:
                 raise IntegrityError(f"{folder / name} does not belong there; remove it")
         if not hashes:
             raise IntegrityError(f"{folder} is empty; copy or export the bundle again")
-        if len(hashes) == 1:
-            raise IntegrityError(
-                f"{folder / next(iter(hashes))} is not what its sha256 says; copy the bundle again"
-            )
+        names = ", ".join(sorted(hashes))
         raise IntegrityError(
-            f"{folder} is not what its sha256 says: a file is missing or one of "
-            f"{', '.join(sorted(hashes))} is changed; copy the bundle again"
+            f"{folder} is not what its sha256 says: {names} changed, or a file beside it is "
+            "missing; copy the bundle again"
         )
 
 

@@ -34,6 +34,10 @@ COLOURS: NDArray[np.float32] = (
 ).astype(np.float32)
 """(256, 3) float32, 0..255: colour of each level from low to high."""
 
+# The root makes what is a little above `low` visible already; level 0 leaves the frame as it is.
+_WEIGHTS = (OPACITY * np.sqrt(_POSITIONS[:, None])).astype(np.float32)
+_PAINT = COLOURS * _WEIGHTS
+
 
 def overlay(rgb: Frame, anomaly_map: NDArray[Any], low: float, high: float) -> Frame:
     """Draw an anomaly map over its frame; what is at or below ``low`` stays untouched.
@@ -67,9 +71,8 @@ def overlay(rgb: Frame, anomaly_map: NDArray[Any], low: float, high: float) -> F
     span = max(high - low, float(np.finfo(np.float32).tiny))
     with np.errstate(over="ignore"):
         level = np.clip((heat - np.float32(low)) / np.float32(span), 0.0, 1.0)
-    colour = COLOURS[np.rint(level * 255).astype(np.uint8)]
-    weight = (OPACITY * level)[..., None]
-    drawn: Frame = np.rint(rgb * (1.0 - weight) + colour * weight).astype(np.uint8)
+    index = np.rint(level * 255).astype(np.uint8)
+    drawn: Frame = np.rint(rgb * (1 - _WEIGHTS)[index] + _PAINT[index]).astype(np.uint8)
     return drawn
 
 

@@ -7,13 +7,12 @@ the mask), integrated up to a rate of 0.3 and divided by 0.3.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.metrics import rank
+from cad_edge_runtime.defects import components
 
 PRO_LIMIT = 0.3
 """False positive rate up to which region overlap is integrated."""
@@ -96,19 +95,7 @@ def region_weights(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     (n_defect_pixels,) float32
         Sums to the number of regions.
     """
-    labels = label_regions(mask)[mask]
+    labels = components(mask)[0][mask]
     sizes = np.bincount(labels)
     weights: npt.NDArray[np.float32] = (1.0 / sizes[labels]).astype(np.float32)
     return weights
-
-
-def label_regions(mask: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """Return the number of the 8-connected region at each pixel of ``mask`` (height, width)."""
-    try:
-        from scipy.ndimage import label
-    except ImportError:
-        raise CadEdgeError(
-            "AUPRO needs scipy, which is not installed; run pip install 'cad-edge[train]'"
-        ) from None
-    labels: npt.NDArray[Any] = label(mask, structure=np.ones((3, 3), dtype=np.int8))[0]
-    return labels

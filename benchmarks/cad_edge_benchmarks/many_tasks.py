@@ -1,0 +1,45 @@
+"""A hundred tasks from a few: copies of real artifacts that differ in every number a little.
+
+A copy's tensors are the original's times (1 + n * 2^-22), so that no two share an object in a
+bundle, while each costs what a real task costs. Its frames may be recognised as any of its twins.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from cad_edge.artifact import Tensors, read_artifact, write_artifact
+
+_STEP = 2.0**-22  # two to four steps of float32, far below the tolerance of a certificate
+
+
+def multiply_artifacts(originals: list[Path], folder: Path, count: int) -> list[Path]:
+    """Write copies of ``originals`` into ``folder`` until there are ``count`` tasks in all.
+
+    Returns
+    -------
+    Folders of all ``count`` artifacts, the originals first.
+    """
+    found = list(originals)
+    learned = [read_artifact(path) for path in originals]
+    while len(found) < count:
+        position = len(found)
+        source = learned[position % len(learned)]
+        factor = 1.0 + (position // len(learned)) * _STEP
+        record = source.artifact.model_copy(
+            update={"task": f"{source.artifact.task}-{position:03d}", "position": position}
+        )
+        routing = _scaled(source.routing, factor)
+        tensors = _scaled(source.tensors, factor)
+        found.append(write_artifact(folder, record, tensors, routing, source.witness))
+    return found
+
+
+def _scaled(tensors: Tensors, factor: float) -> Tensors:
+    """Scale floating tensors; counts and indices stay."""
+    return {
+        name: (tensor * factor).astype(tensor.dtype)
+        if np.issubdtype(tensor.dtype, np.floating)
+        else tensor
+        for name, tensor in tensors.items()
+    }

@@ -1,6 +1,6 @@
 """Inspection: frames through one snapshot, from pixels to detections."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -40,14 +40,17 @@ def require_task(snapshot: Snapshot, task: str | None) -> None:
             f"version {snapshot.pointer.version} of the bundle holds no task; train and export one"
         )
     if task is not None and task not in snapshot.tasks:
-        raise UnknownTask(
-            f"the bundle does not hold the task {task!r}; it holds "
-            f"{', '.join(sorted(snapshot.tasks))}"
-        )
+        raise unknown_task(task, snapshot.tasks)
     if task is None and snapshot.selector is None:
         raise UnknownTask(
             "the bundle has no selector, so every frame needs its product: give task="
         )
+
+
+def unknown_task(task: str, known: Iterable[str]) -> UnknownTask:
+    """Make the error for a task that is not in the bundle."""
+    held = ", ".join(sorted(known)) or "no task"
+    return UnknownTask(f"the bundle does not hold the task {task!r}; it holds {held}")
 
 
 def inspect_frames(

@@ -1,0 +1,120 @@
+"""The command line ``cad-edge``: each command is imported when it is used, and not before.
+
+On a device only the runtime is installed; a command that needs more says which extra has it.
+"""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+
+import click
+
+from cad_edge import __version__
+from cad_edge.errors import CadEdgeError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives, and what is said of it without importing it."""
+
+    module: str
+    attribute: str
+    extra: str
+    """Optional dependencies that it needs; the device's extra is ``cpu``."""
+
+    summary: str
+
+
+COMMANDS = {
+    "train": Command(
+        "cad_edge_training.commands", "train", "train", "Learn products from images of good parts."
+    ),
+    "export": Command(
+        "cad_edge_export.commands", "export", "train,export", "Add what was learned to a bundle."
+    ),
+    "detect": Command(
+        "cad_edge_runtime.commands", "detect", "cpu", "Inspect images; one JSON line each."
+    ),
+    "tasks": Command("cad_edge_runtime.upkeep", "tasks", "cpu", "List the products of a bundle."),
+    "threshold": Command(
+        "cad_edge_runtime.upkeep", "threshold", "cpu", "State another false-reject rate."
+    ),
+    "verify": Command(
+        "cad_edge_runtime.upkeep", "verify", "cpu", "Check every byte and graph of a bundle."
+    ),
+    "rollback": Command(
+        "cad_edge_runtime.upkeep", "rollback", "cpu", "Put an older version in force."
+    ),
+    "gc": Command("cad_edge_runtime.upkeep", "gc", "cpu", "Delete what no version needs."),
+    "evaluate": Command(
+        "cad_edge_benchmarks.evaluate_command",
+        "evaluate",
+        "cpu",
+        "Measure a bundle on test images.",
+    ),
+    "demo": Command(
+        "cad_edge_benchmarks.demo.command", "demo", "train,export", "See it work in four minutes."
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name; turns what goes wrong into one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        place = COMMANDS[cmd_name]
+        try:
+            found = getattr(importlib.import_module(place.module), place.attribute)
+        except ModuleNotFoundError as problem:
+            raise _missing(cmd_name, problem) from problem
+        if not isinstance(found, click.Command):
+            raise TypeError(f"{place.module}:{place.attribute} is no command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.summary) for name, place in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; an error that a user can act on is printed as ``Error: <sentence>``."""
+        try:
+            return super().invoke(ctx)
+        except CadEdgeError as problem:
+            raise click.ClickException(str(problem)) from problem
+        except ModuleNotFoundError as problem:
+            raise _missing(ctx.invoked_subcommand or "", problem) from problem
+        except BrokenPipeError:
+            raise
+        except OSError as problem:
+            if problem.strerror is None:
+                raise
+            place = f"{problem.filename}: " if problem.filename else ""
+            raise click.ClickException(f"{place}{problem.strerror}") from problem
+
+
+def _missing(command: str, problem: ModuleNotFoundError) -> click.ClickException:
+    """Say what to install; a module of ours that is missing is a broken installation."""
+    name = (problem.name or "").partition(".")[0]
+    place = COMMANDS.get(command)
+    if place is None or name.startswith("cad_edge"):
+        return click.ClickException(
+            f"this installation of cad-edge is incomplete ({problem}); install it again"
+        )
+    return click.ClickException(
+        f"`cad-edge {command}` needs {name}, which is not installed; run "
+        f'`pip install "cad-edge[{place.extra}]"`'
+    )
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="cad-edge")
+def main() -> None:
+    """Find defects on production lines; learn product after product from good parts."""

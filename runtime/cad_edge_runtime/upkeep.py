@@ -1,0 +1,190 @@
+"""Commands that look after a bundle on the device; none of them needs ONNX Runtime."""
+
+import json
+from pathlib import Path
+
+import click
+
+from cad_edge.bundle import Bundle
+from cad_edge.calibration import Decision, decide
+from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.manifest import Manifest, TaskEntry
+from cad_edge_runtime.graph_check import check_graph
+from cad_edge_runtime.inspection import unknown_task
+
+_BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
+
+
+@click.command()
+@_BUNDLE
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array instead of a table.")
+def tasks(bundle: Path, as_json: bool) -> None:
+    """List the products that BUNDLE knows, in the order in which they were learned."""
+    manifest = Bundle(bundle).manifest()
+    found = sorted(manifest.tasks.items(), key=lambda item: (item[1].position, item[0]))
+    rows = [_row(name, entry) for name, entry in found]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    click.echo(f"{bundle}: version {manifest.version}, {len(rows)} tasks")
+    if rows:
+        click.echo(_table(rows))
+
+
+def _row(name: str, entry: TaskEntry) -> dict[str, object]:
+    decision = entry.decision
+    return {
+        "task": name,
+        "method": entry.method,
+        "layout": entry.engine.layout,
+        "precision": entry.engine.precision,
+        "learned_from": entry.provenance.images,
+        "false_reject_rate": decision.false_reject_rate,
+        "images": decision.images,
+        "images_needed": decision.images_needed,
+        "supported": decision.supported,
+        "threshold": decision.threshold,
+        "minimum_area": decision.minimum_area,
+    }
+
+
+def _table(rows: list[dict[str, object]]) -> str:
+    """Align the columns; words to the left, numbers to the right."""
+    lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    words = [isinstance(value, str) for value in rows[0].values()]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if word else cell.rjust(width)
+            for cell, width, word in zip(line, widths, words, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+@click.command()
+@_BUNDLE
+@click.option("--task", required=True, help="The product whose threshold changes.")
+@click.option(
+    "--false-reject-rate",
+    "rate",
+    required=True,
+    type=float,
+    help="Share of good parts that may be called anomalous, between 0 and 1.",
+)
+@click.option("--minimum-area", type=int, help="Smallest defect that is listed, in square pixels.")
+def threshold(bundle: Path, task: str, rate: float, minimum_area: int | None) -> None:
+    """State another false-reject rate for a product of BUNDLE.
+
+    The threshold follows from the held-out scores that the bundle keeps; nothing is exported again.
+    Detectors that have the bundle open pick the new version up.
+    """
+    if not 0 < rate < 1:
+        raise OptionError(
+            f"--false-reject-rate {rate:g} is not allowed; give a share between 0 and 1"
+        )
+    if minimum_area is not None and minimum_area < 0:
+        raise OptionError(f"--minimum-area {minimum_area} is not allowed; give 0 or more")
+    store = Bundle(bundle)
+    store.pointer()  # a path that is no bundle is said before the lock makes a folder of it
+    with store.lock():
+        before, decision, version = _restate(store, task, rate, minimum_area)
+    click.echo(
+        f"{task}: threshold {before.threshold:.6g} -> {decision.threshold:.6g}, version {version}"
+    )
+    click.echo(support_sentence(decision))
+
+
+def _restate(
+    store: Bundle, task: str, rate: float, minimum_area: int | None
+) -> tuple[Decision, Decision, int]:
+    """Commit a version in which ``task`` is decided anew; return old, new and its number."""
+    pointer, manifest = store.pointer(), store.manifest()
+    entry = manifest.tasks.get(task)
+    if entry is None:
+        raise unknown_task(task, manifest.tasks)
+    area = entry.decision.minimum_area if minimum_area is None else minimum_area
+    decision = decide(entry.calibration, rate, area)
+    update = {
+        "version": pointer.version + 1,
+        "previous": pointer.manifest,
+        "tasks": {**manifest.tasks, task: entry.model_copy(update={"decision": decision})},
+    }
+    return entry.decision, decision, store.commit(manifest.model_copy(update=update)).version
+
+
+def support_sentence(decision: Decision) -> str:
+    """Say how many images the stated rate needs, and whether they are there."""
+    stated = (
+        f"a false-reject rate of {decision.false_reject_rate:g} needs {decision.images_needed} "
+        f"held-out images of good parts"
+    )
+    if decision.supported:
+        return f"{stated} and there are {decision.images}: the rate holds."
+    return (
+        f"{stated} but there are {decision.images}: the threshold is the highest score among them, "
+        f"and the smallest rate that they support is {1 / (decision.images + 1):.3g}."
+    )
+
+
+@click.command()
+@_BUNDLE
+def verify(bundle: Path) -> None:
+    """Check every byte of BUNDLE, and every graph of the version in force."""
+    store = Bundle(bundle)
+    problems = store.verify()
+    if not problems:
+        problems = _graph_problems(store, store.manifest())
+    for problem in problems:
+        click.echo(f"Error: {problem}", err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+    pointer = store.pointer()
+    click.echo(f"{bundle}: version {pointer.version} is sound")
+
+
+def _graph_problems(store: Bundle, manifest: Manifest) -> list[str]:
+    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
+    bound = {stage.graph: tuple(stage.inputs) for engine in engines for stage in engine.stages}
+    problems = []
+    for graph, inputs in sorted(bound.items()):
+        try:
+            check_graph(store.object_folder(graph), inputs, ())
+        except CadEdgeError as problem:
+            problems.append(str(problem))
+    return problems
+
+
+@click.command()
+@_BUNDLE
+@click.option("--to", "version", type=int, help="Number of the version; the one before without it.")
+def rollback(bundle: Path, version: int | None) -> None:
+    """Put an older version of BUNDLE in force again."""
+    store = Bundle(bundle)
+    before = store.pointer().version
+    after = store.rollback(version).version
+    click.echo(f"{bundle}: version {after} is in force, it was {before}")
+
+
+@click.command()
+@_BUNDLE
+@click.option(
+    "--keep",
+    type=int,
+    default=2,
+    show_default=True,
+    help="Versions to keep, the newest among them.",
+)
+def gc(bundle: Path, keep: int) -> None:
+    """Delete what the last versions of BUNDLE do not need."""
+    found = Bundle(bundle).collect_garbage(keep)
+    click.echo(
+        f"{bundle}: deleted {len(found.objects)} objects and {len(found.manifests)} manifests, "
+        f"{found.bytes} bytes"
+    )

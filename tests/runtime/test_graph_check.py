@@ -10,7 +10,7 @@ import pytest
 from cad_edge.errors import GraphError
 from cad_edge_runtime.graph_check import DEFAULT_LIMITS, check_graph
 from cad_edge_runtime.onnx_file import Port
-from tests.runtime.onnx_bytes import field, graph, model, node, tensor, varint
+from tests.runtime.onnx_bytes import field, graph, model, node, port, tensor, varint
 
 pytestmark = pytest.mark.torchless
 

@@ -1,0 +1,169 @@
+"""The written formats, byte by byte.
+
+A failure here means that files in the field would be read or written differently: raise the format
+number, say in docs/formats.md what changed, and only then renew tests/golden.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from cad_edge.artifact import Artifact, BackboneIdentity, Provenance, read_record
+from cad_edge.bundle import Bundle
+from cad_edge.calibration import Calibration, Decision
+from cad_edge.errors import ArtifactError, BundleError
+from cad_edge.image import ImageRecipe
+from cad_edge.manifest import (
+    Certificate,
+    Engine,
+    Manifest,
+    Pointer,
+    Selector,
+    Stage,
+    TaskEntry,
+)
+from cad_edge.schema import canonical_json, sha256_of
+
+pytestmark = pytest.mark.torchless
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+
+BACKBONE = BackboneIdentity(id="efficientnet-lite0", sha256="0" * 64)
+RECIPE = ImageRecipe(width=224, height=192)
+CALIBRATION = Calibration(
+    scheme="cross", folds=5, scores=[0.125, 0.25, 1.5], map_peaks=[0.5, 0.75, 2.0]
+)
+PROVENANCE = Provenance(
+    seed=7,
+    versions={"cad-edge": "0.1.0", "torch": "2.13.0"},
+    data_sha256="1" * 64,
+    images=120,
+    seconds=12.5,
+)
+DECISION = Decision(
+    false_reject_rate=0.05,
+    threshold=1.5,
+    map_threshold=2.0,
+    minimum_area=9,
+    images=3,
+    images_needed=19,
+)
+CERTIFICATE = Certificate(
+    reference="torch 2.13.0",
+    runtime="onnxruntime 1.31.1 CPU",
+    witness_images=4,
+    adversarial_images=5,
+    tolerance=0.0001,
+    score_range=1.25,
+    score_max=1e-06,
+    score_mean=5e-07,
+    map_max=2e-06,
+    map_mean=None,
+    flips=0,
+)
+ARTIFACT = Artifact(
+    method="cmpmb",
+    task="pcb-A.1",
+    position=3,
+    backbone=BACKBONE,
+    recipe=RECIPE,
+    hyperparameters={"bank": 256, "whiten": True, "prompt_from_block": None, "blocks": [4, 10]},
+    calibration=CALIBRATION,
+    false_reject_rate=0.05,
+    provenance=PROVENANCE,
+)
+
+
+def engine(tensors: str | None, bound: dict[str, str]) -> Engine:
+    stages = [
+        Stage(graph="2" * 64, inputs={"image": "frame/image"}),
+        Stage(graph="3" * 64, inputs={"features": "0/features", **bound}),
+    ]
+    return Engine(recipe=RECIPE, stages=stages, tensors=tensors, layout="shared", precision="fp32")
+
+
+MANIFEST = Manifest(
+    version=2,
+    previous="4" * 64,
+    backbone=BACKBONE,
+    selector=Selector(kind="discriminant", engine=engine(None, {}), tasks=["pcb-A.1"]),
+    tasks={
+        "pcb-A.1": TaskEntry(
+            method="cmpmb",
+            position=3,
+            artifact="5" * 64,
+            engine=engine("6" * 64, {"bank": "tensor/bank", "depth": "frame/depth"}),
+            routing="7" * 64,
+            radius=21.5,
+            calibration=CALIBRATION,
+            decision=DECISION,
+            certificate=CERTIFICATE,
+            hyperparameters=ARTIFACT.hyperparameters,
+            provenance=PROVENANCE,
+        )
+    },
+)
+RECORDS = {"artifact": ARTIFACT, "manifest": MANIFEST}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_is_written_as_these_bytes_and_read_back(name):
+    golden = (GOLDEN / f"{name}.json").read_bytes()
+    assert canonical_json(RECORDS[name]) == golden
+    assert type(RECORDS[name]).model_validate_json(golden) == RECORDS[name]
+
+
+def test_the_pointer_is_written_as_these_bytes():
+    text = canonical_json(Pointer(manifest="8" * 64, version=7)).decode()
+    assert text == f'{{\n "format": 1,\n "manifest": "{"8" * 64}",\n "version": 7\n}}\n'
+
+
+def test_an_object_is_named_by_these_bytes(tmp_path):
+    """The sha256 of ``printf 'b\\0<sha of B>\\nc\\0<sha of C>\\n'``, in sorted order."""
+    files = {"c": b"C", "b": b"B"}
+    listing = f"b\0{sha256_of(b'B')}\nc\0{sha256_of(b'C')}\n".encode()
+    assert Bundle(tmp_path).add_object(files) == sha256_of(listing)
+
+
+def test_the_manifest_names_its_objects():
+    assert MANIFEST.objects() == {digit * 64 for digit in "2367"}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_an_unknown_key_is_refused(name):
+    record = json.loads((GOLDEN / f"{name}.json").read_text())
+    record["threshhold"] = 1.0
+    with pytest.raises(ValidationError, match="threshhold"):
+        type(RECORDS[name]).model_validate_json(json.dumps(record))
+
+
+def test_another_format_number_is_refused_with_a_sentence(tmp_path):
+    record = json.loads((GOLDEN / "artifact.json").read_text())
+    (tmp_path / "artifact.json").write_text(json.dumps({**record, "format": 2}))
+    with pytest.raises(ArtifactError, match="has format 2, this version reads format 1"):
+        read_record(tmp_path)
+    data = json.dumps({**json.loads((GOLDEN / "manifest.json").read_text()), "format": 2}).encode()
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / f"{sha256_of(data)}.json").write_bytes(data)
+    with pytest.raises(BundleError, match="has format 2, this version reads format 1"):
+        Bundle(tmp_path).manifest(sha256_of(data))
+
+
+def fields_of(value: object) -> set[str]:
+    """Every key that the program, not the user, has chosen."""
+    chosen_by_user = {"hyperparameters", "versions", "inputs"}
+    if isinstance(value, list):
+        return set().union(*map(fields_of, value))
+    if not isinstance(value, dict):
+        return set()
+    inner = (fields_of(part) for key, part in value.items() if key not in chosen_by_user)
+    return set(value).union(*inner)
+
+
+def test_every_field_is_documented():
+    document = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    names = set().union(*(fields_of(record.model_dump(mode="json")) for record in RECORDS.values()))
+    assert [name for name in sorted(names - {"pcb-A.1"}) if f"`{name}`" not in document] == []

@@ -1,5 +1,6 @@
 """The lock that lets one process at a time write to a bundle; readers never need it."""
 
+import errno
 import os
 import sys
 import threading
@@ -61,11 +62,16 @@ class WriterLock:
             ) from problem
         try:
             _lock(descriptor)
-        except OSError:
+        except OSError as problem:
             holder = _read_holder(descriptor)
             os.close(descriptor)
             self._guard.release()
-            raise self._refusal(holder) from None
+            if problem.errno in (errno.EAGAIN, errno.EACCES):
+                raise self._refusal(holder) from None
+            raise BundleError(
+                f"{self.path.parent} lies where files cannot be locked ({problem.strerror}); "
+                "write the bundle to a local disk and copy it"
+            ) from problem
         _write_holder(descriptor, str(os.getpid()))
         return descriptor
 

@@ -12,7 +12,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from cad_edge.errors import GraphError
-from cad_edge_runtime.onnx_file import ExternalData, GraphLimits, GraphSummary, Port, read_onnx
+from cad_edge_runtime.graph_summary import ExternalData, GraphLimits, GraphSummary, Port
+from cad_edge_runtime.onnx_file import read_onnx
 from cad_edge_runtime.protobuf import WireError
 
 GRAPH = "graph.onnx"

@@ -1,5 +1,7 @@
 """The bundle store: reading, integrity, adding objects, committing and excluding other writers."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -239,6 +241,17 @@ class TestCommit:
         assert all(str(os.getpid()) in text for text in caught) and len(caught) == 2
         with Bundle(two.path).lock():
             pass
+
+    def test_a_disk_without_locks_is_told_apart_from_a_second_writer(self, two, monkeypatch):
+        def refuse(*_):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fcntl, "flock", refuse)
+            with pytest.raises(BundleError, match="cannot be locked") as caught:
+                two.rollback()
+        assert not isinstance(caught.value, BundleLocked)
+        assert two.rollback().version == 1
 
     def test_a_second_process_is_refused_until_the_first_is_gone(self, two):
         script = (

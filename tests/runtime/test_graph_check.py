@@ -9,7 +9,8 @@ import pytest
 
 from cad_edge.errors import GraphError
 from cad_edge_runtime.graph_check import DEFAULT_LIMITS, check_graph
-from cad_edge_runtime.onnx_file import Port
+from cad_edge_runtime.graph_summary import Port
+from cad_edge_runtime.onnx_file import read_onnx
 from tests.runtime.onnx_bytes import field, graph, model, node, port, tensor, varint
 
 pytestmark = pytest.mark.torchless
@@ -297,8 +298,6 @@ class TestAgainstOnnx:
     @pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.onnx")))
     def test_nodes_and_tensors_are_counted_as_onnx_does(self, check, name):
         onnx = pytest.importorskip("onnx")
-        from cad_edge_runtime.onnx_file import read_onnx
-
         loaded = onnx.load_from_string(golden(name))
         found = read_onnx(golden(name), DEFAULT_LIMITS)
         assert found.opsets == {entry.domain: {entry.version} for entry in loaded.opset_import}

@@ -20,6 +20,9 @@ from cad_edge_runtime.outline import Point, outline
 _FORWARD = ((0, 1), (1, -1), (1, 0), (1, 1))
 """Half of the eight neighbours (row, column); the other half are these seen from the other side."""
 
+MOST = 256
+"""Defects listed of one frame; a frame with more is spoilt as a whole."""
+
 _LARGEST = np.finfo(np.float32).max
 
 
@@ -55,7 +58,7 @@ def find_defects(
     minimum_area: int,
     size: tuple[int, int],
 ) -> tuple[Defect, ...]:
-    """Mark the defects of an anomalous frame, the largest peak first.
+    """Mark the defects of an anomalous frame, the largest peak first, at most `MOST`.
 
     Parameters
     ----------
@@ -74,18 +77,22 @@ def find_defects(
         labels, count = components(above)
     else:
         labels, count = _around_peak(heat)
-    found = [_defect(cells, heat, size) for cells in _cells(labels, count)]
-    kept = [defect for defect in found if defect.area >= minimum_area]
-    return tuple(sorted(kept, key=lambda defect: (-defect.peak, defect.box)))
-
-
-def _cells(labels: NDArray[np.intp], count: int) -> list[NDArray[np.intp]]:
-    """Rows and columns (2, n) of the cells of each label, in one pass however many there are."""
+    cell = (size[0] / heat.shape[0]) * (size[1] / heat.shape[1])
     rows, columns = np.nonzero(labels)
-    label = labels[rows, columns]
-    order = np.argsort(label, kind="stable")
-    ends = np.cumsum(np.bincount(label, minlength=count + 1)[1:])
-    return np.split(np.stack([rows, columns])[:, order], ends[:-1], axis=1) if count else []
+    label = labels[rows, columns] - 1
+    peaks = np.full(count, -np.inf, np.float32)
+    np.maximum.at(peaks, label, heat[rows, columns])
+    large = np.bincount(label, minlength=count) * cell >= minimum_area
+    order = [number for number in np.argsort(-peaks, kind="stable") if large[number]]
+    found = []
+    grouped = np.stack([rows, columns])[:, np.argsort(label, kind="stable")]
+    ends = np.cumsum(np.bincount(label, minlength=count))
+    for number in order[:MOST]:
+        start = ends[number - 1] if number else 0
+        found.append(
+            _defect(grouped[:, start : ends[number]], float(peaks[number]), heat.shape, size)
+        )
+    return tuple(found)
 
 
 def _around_peak(heat: NDArray[np.float32]) -> tuple[NDArray[np.intp], int]:
@@ -148,13 +155,15 @@ def _joined(pairs: NDArray[np.intp], total: int) -> NDArray[np.intp]:
             parent = parent[parent]
 
 
-def _defect(cells: NDArray[np.intp], heat: NDArray[np.float32], size: tuple[int, int]) -> Defect:
-    """Measure one region, cells (2, n), in pixels of the frame."""
+def _defect(
+    cells: NDArray[np.intp], peak: float, shape: tuple[int, ...], size: tuple[int, int]
+) -> Defect:
+    """Measure one region, cells (2, n) of a map of ``shape``, in pixels of the frame."""
     top, left = (int(value) for value in cells.min(axis=1))
     bottom, right = (int(value) + 1 for value in cells.max(axis=1))
     region = np.zeros((bottom - top, right - left), bool)
     region[cells[0] - top, cells[1] - left] = True
-    tall, wide = size[0] / heat.shape[0], size[1] / heat.shape[1]
+    tall, wide = size[0] / shape[0], size[1] / shape[1]
     return Defect(
         box=(
             math.floor(left * wide),
@@ -166,5 +175,5 @@ def _defect(cells: NDArray[np.intp], heat: NDArray[np.float32], size: tuple[int,
             (round((x + left) * wide), round((y + top) * tall)) for x, y in outline(region)
         ),
         area=round(cells.shape[1] * tall * wide),
-        peak=float(heat[cells[0], cells[1]].max()),
+        peak=peak,
     )

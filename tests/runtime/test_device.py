@@ -1,0 +1,165 @@
+"""Devices: the choice, its verification, the wheels, and where TensorRT plans are kept."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+
+from cad_edge.errors import DeviceError
+from cad_edge_runtime import Detector, session
+from cad_edge_runtime.device import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    Device,
+    choose_device,
+    providers_for,
+    verify_device,
+)
+from cad_edge_runtime.plans import GpuFacts, PlanCache, cache_root, plan_key
+
+pytestmark = pytest.mark.torchless
+EVERYTHING = [TENSORRT, CUDA, CPU]
+ORIN = GpuFacts(sm="87", tensorrt="10.3.0", onnxruntime="1.23.2", cuda="12.6")
+
+
+@pytest.mark.parametrize(
+    ("asked", "available", "device"),
+    [
+        ("auto", [CPU], Device("cpu", strict=False)),
+        ("auto", EVERYTHING, Device("cuda", strict=False)),
+        ("cpu", EVERYTHING, Device("cpu", strict=True)),
+        ("cuda:1", EVERYTHING, Device("cuda", strict=True, index=1)),
+        ("tensorrt", EVERYTHING, Device("tensorrt", strict=True)),
+    ],
+)
+def test_choice(asked, available, device):
+    assert choose_device(asked, available) == device
+
+
+@pytest.mark.parametrize("asked", ["gpu", "", "cuda:", "cuda:x", "cuda:-1", "CPU"])
+def test_unknown_device(asked):
+    with pytest.raises(DeviceError, match="is not known; use auto"):
+        choose_device(asked, EVERYTHING)
+
+
+@pytest.mark.parametrize(("asked", "hint"), [("cuda", "gpu"), ("tensorrt", "TensorRT 10")])
+def test_device_that_the_build_lacks(bundle, asked, hint):
+    with pytest.raises(DeviceError, match=hint):
+        choose_device(asked, [CPU])
+    with pytest.raises(DeviceError, match=asked):
+        Detector.open(bundle, device=asked)
+
+
+def test_providers_and_options():
+    assert providers_for(Device("cpu", strict=True), None).names == [CPU]
+    cuda = providers_for(Device("cuda", strict=True, index=1), None)
+    assert cuda.names == [CUDA, CPU] and cuda.options[0]["device_id"] == "1"
+    tensorrt = providers_for(Device("tensorrt", strict=True), Path("/cache/plans/key"))
+    assert tensorrt.names == EVERYTHING
+    assert tensorrt.options[0]["trt_engine_cache_path"] == "/cache/plans/key"
+    assert tensorrt.options[0]["trt_timing_cache_path"] == "/cache/plans"
+    with pytest.raises(DeviceError, match="outside the bundle"):
+        providers_for(Device("tensorrt", strict=True), None)
+
+
+def test_what_a_session_got_is_compared():
+    asked = Device("cuda", strict=True)
+    assert verify_device(asked, [CUDA, CPU]) is asked
+    with pytest.raises(DeviceError, match="runs on CPUExecutionProvider"):
+        verify_device(asked, [CPU])
+    assert verify_device(replace(asked, strict=False), [CPU]).name == "cpu"
+    with pytest.raises(DeviceError):
+        verify_device(Device("tensorrt", strict=True), [CUDA, CPU])
+
+
+def test_session_on_another_device_is_an_error(bundle, monkeypatch):
+    """ONNX Runtime only warns when the driver is missing and goes on with the CPU."""
+    ort = session.load_onnxruntime()
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
+    inner = ort.InferenceSession
+
+    def fallen_back(path, sess_options, providers, provider_options):
+        return inner(path, sess_options=sess_options, providers=[CPU])
+
+    monkeypatch.setattr(ort, "InferenceSession", fallen_back)
+    with pytest.raises(DeviceError, match="'cuda' was asked for"):
+        Detector.open(bundle, device="cuda")
+    with Detector.open(bundle, watch=False) as detector:
+        assert detector.device == "cpu"
+
+
+def test_both_wheels_are_refused(bundle, monkeypatch):
+    monkeypatch.setattr(session, "distribution", lambda name: name)
+    with pytest.raises(DeviceError, match="both installed"):
+        Detector.open(bundle)
+
+
+def test_missing_onnxruntime_says_what_to_install(bundle, monkeypatch):
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(session, "distribution", absent)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DeviceError, match=r"pip install cad-edge\[cpu\]"):
+        Detector.open(bundle)
+
+
+def test_plan_key_depends_on_everything():
+    keys = {
+        plan_key("a" * 64, ORIN, {}),
+        plan_key("b" * 64, ORIN, {}),
+        plan_key("a" * 64, ORIN, {"precision": "fp16"}),
+        *(
+            plan_key("a" * 64, replace(ORIN, **{name: "other"}), {})
+            for name in ("sm", "tensorrt", "onnxruntime", "cuda")
+        ),
+    }
+    assert len(keys) == 7
+    one, other = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
+    assert plan_key("a" * 64, ORIN, one) == plan_key("a" * 64, ORIN, other)
+
+
+def test_plans_are_private_and_stale_ones_go(tmp_path):
+    root = tmp_path / "plans"
+    old = PlanCache(root, replace(ORIN, tensorrt="10.2.0")).folder("a" * 64, {})
+    foreign = PlanCache(root, replace(ORIN, sm="110", tensorrt="10.2.0")).folder("a" * 64, {})
+    cache = PlanCache(root, ORIN)
+    mine = cache.folder("a" * 64, {})
+    assert mine.stat().st_mode & 0o077 == 0
+    assert json.loads((mine / "facts.json").read_text())["graph"] == "a" * 64
+    broken = root / ("0" * 64)
+    broken.mkdir()
+    (broken / "facts.json").write_text("{")
+    assert cache.prune() == sorted([old, broken])
+    assert mine.is_dir() and foreign.is_dir() and not old.exists()
+
+
+def test_only_the_newest_plans_are_kept(tmp_path):
+    cache = PlanCache(tmp_path, ORIN)
+    folders = [cache.folder(f"{number:064x}", {}) for number in range(4)]
+    for age, folder in enumerate(folders):
+        os.utime(folder / "facts.json", (1000 - age, 1000 - age))
+    assert cache.prune(keep=2) == sorted(folders[2:])
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners on this system")
+def test_plans_that_others_can_write_are_refused(tmp_path):
+    cache = PlanCache(tmp_path / "plans", ORIN)
+    folder = cache.folder("a" * 64, {})
+    folder.chmod(0o777)
+    with pytest.raises(DeviceError, match="can be written by others"):
+        cache.folder("a" * 64, {})
+
+
+def test_plans_lie_outside_the_bundle(tmp_path):
+    bundle = tmp_path / "bundle"
+    assert cache_root(bundle, {"CAD_EDGE_CACHE": str(tmp_path / "c")}) == tmp_path / "c" / "plans"
+    xdg = cache_root(bundle, {"XDG_CACHE_HOME": str(tmp_path)})
+    assert xdg == tmp_path / "cad-edge" / "plans"
+    with pytest.raises(DeviceError, match="must not lie in the bundle"):
+        cache_root(bundle, {"CAD_EDGE_CACHE": str(bundle / "cache")})

@@ -74,7 +74,11 @@ class _Line:
 
 
 def measure_pick_up(
-    versions: Versions, line_frames: Sequence[Frame], new: tuple[str, Frame], rounds: int
+    versions: Versions,
+    line_frames: Sequence[Frame],
+    new: tuple[str, Frame],
+    rounds: int,
+    threads: int = 2,
 ) -> PickUp:
     """Bring the newer version into force ``rounds`` times while a line runs.
 
@@ -88,6 +92,8 @@ def measure_pick_up(
         Name and one frame of the product that only the newer version holds.
     rounds
         How often the newer version comes into force.
+    threads
+        Of the runtime.
 
     Raises
     ------
@@ -97,7 +103,7 @@ def measure_pick_up(
     pointer = versions.bundle / "bundle.json"
     replace_file(pointer, versions.older)
     visible = []
-    with Detector.open(versions.bundle, device="cpu", threads=2) as detector:
+    with Detector.open(versions.bundle, device="cpu", threads=threads) as detector:
         expected = [_answer(detector.detect(frame)) for frame in line_frames]
         line = _Line(detector, line_frames, expected)
         thread = threading.Thread(target=line.run, name="line", daemon=True)

@@ -1,0 +1,83 @@
+"""The golden bundle as a product line: three products with good and defective test images."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file, save
+
+from cad_edge.bundle import Bundle
+from cad_edge_benchmarks.frames import ProductFrames
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+PRODUCTS = ("red", "green", "blue")
+
+
+@pytest.fixture
+def golden(tmp_path) -> Path:
+    return Path(shutil.copytree(GOLDEN / "bundle", tmp_path / "bundle"))
+
+
+@pytest.fixture
+def products() -> dict[str, ProductFrames]:
+    """Two good and two defective frames of each product."""
+    frames = load_file(GOLDEN / "frames.safetensors")
+    return {
+        name: ProductFrames(
+            (*frames[f"{name}.good"], *frames[f"{name}.bad"]), np.array([0, 0, 1, 1], bool)
+        )
+        for name in PRODUCTS
+    }
+
+
+@pytest.fixture
+def stream_file(tmp_path, products) -> Path:
+    """A stream of the products in the MVTec AD layout; blue has no masks."""
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:14, 20:26] = 255
+    for name, product in products.items():
+        folder = tmp_path / "data" / name
+        places = ["train/good", "test/good", "test/square"]
+        places += [] if name == "blue" else ["ground_truth/square"]
+        for place in places:
+            (folder / place).mkdir(parents=True)
+        Image.fromarray(product.frames[0]).save(folder / "train/good/0.png")
+        for number, frame in enumerate(product.frames):
+            kind = "square" if product.anomalous[number] else "good"
+            Image.fromarray(frame).save(folder / f"test/{kind}/{number}.png")
+            if kind == "square" and name != "blue":
+                Image.fromarray(mask).save(folder / f"ground_truth/square/{number}_mask.png")
+    target = tmp_path / "stream.json"
+    tasks = [{"name": name, "path": f"data/{name}"} for name in PRODUCTS]
+    target.write_text(json.dumps({"name": "line", "false_reject_rate": 0.05, "tasks": tasks}))
+    return target
+
+
+@pytest.fixture
+def with_blue() -> bytes:
+    """Pointer of the golden bundle as it is."""
+    return (GOLDEN / "bundle" / "bundle.json").read_bytes()
+
+
+@pytest.fixture
+def without_blue(golden) -> bytes:
+    """Put a version without the product blue into the golden bundle; its pointer."""
+    store = Bundle(golden)
+    with store.lock():
+        pointer, manifest = store.pointer(), store.manifest()
+        engine = manifest.selector.engine
+        keys = load_file(store.object_folder(engine.tensors) / "tensors.safetensors")["keys"]
+        fewer = store.add_object({"tensors.safetensors": save({"keys": keys[:2]})})
+        selector = manifest.selector.model_copy(
+            update={
+                "engine": engine.model_copy(update={"tensors": fewer}),
+                "tasks": manifest.selector.tasks[:2],
+            }
+        )
+        tasks = {name: manifest.tasks[name] for name in ("red", "green")}
+        update = {"version": pointer.version + 1, "previous": pointer.manifest}
+        store.commit(manifest.model_copy(update={"selector": selector, "tasks": tasks, **update}))
+    return (golden / "bundle.json").read_bytes()

@@ -1,0 +1,114 @@
+"""The golden bundle, measured: evaluation, forgetting, a product left out, pick-up, start."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cad_edge.cli import main
+from cad_edge.errors import CadEdgeError
+from cad_edge.image import ImageRecipe
+from cad_edge.stream import read_stream
+from cad_edge_benchmarks.evaluate_command import evaluate
+from cad_edge_benchmarks.forgetting import compare, given_answers, routed_auroc
+from cad_edge_benchmarks.frames import read_frames
+from cad_edge_benchmarks.pick_up import Versions, measure_pick_up
+from cad_edge_benchmarks.probe import probe
+from cad_edge_benchmarks.unknown_product import measure_left_out
+from cad_edge_runtime import Detector
+
+CONTRACT = {
+    "image_auroc",
+    "pixel_auroc",
+    "pixel_ap",
+    "aupro",
+    "routing_normal",
+    "routing_defective",
+    "false_reject_rate",
+}
+
+
+def test_evaluate_writes_the_contract(golden, stream_file, tmp_path):
+    out = tmp_path / "out" / "figures.json"
+    words = ["evaluate", str(golden), "--stream", str(stream_file), "--json", str(out)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    written = json.loads(out.read_text())
+    assert list(written["tasks"]) == ["red", "green", "blue"]
+    assert set(written["mean"]) >= CONTRACT
+    for task in written["tasks"].values():
+        assert set(task) >= CONTRACT
+        assert (task["image_auroc"], task["routing_normal"]) == (1.0, 1.0)
+    assert written["tasks"]["red"]["pixel_auroc"] > 0.95
+    assert written["tasks"]["blue"]["pixel_auroc"] is None
+    assert written["mean"]["aupro"] > 0.8
+    assert done.output.splitlines()[-1].startswith("mean ")
+
+
+def test_a_task_that_the_bundle_lacks_is_one_sentence(golden, without_blue, stream_file):
+    done = CliRunner().invoke(main, ["evaluate", str(golden), "--stream", str(stream_file)])
+    assert done.exit_code == 1
+    assert "does not hold blue" in done.output
+
+
+def test_a_product_without_test_images_is_one_sentence(golden, stream_file):
+    for path in (stream_file.parent / "data/green/test").rglob("*.png"):
+        path.unlink()
+    for path in (stream_file.parent / "data/green/ground_truth").rglob("*.png"):
+        path.unlink()
+    done = CliRunner().invoke(evaluate, [str(golden), "--stream", str(stream_file)])
+    assert "has no test images" in str(done.exception)
+
+
+def test_frames_in_memory_are_those_of_the_files(stream_file, products):
+    read = read_frames(read_stream(stream_file), ImageRecipe(width=32, height=32))
+    for name, product in products.items():
+        assert np.array_equal(read[name].frames, product.frames)
+        assert np.array_equal(read[name].anomalous, product.anomalous)
+
+
+def test_an_older_task_answers_the_same_in_a_later_version(
+    golden, with_blue, without_blue, products
+):
+    with Detector.open(golden, device="cpu", watch=False) as detector:
+        before = {name: given_answers(detector, name, products[name]) for name in ("red", "green")}
+        assert routed_auroc(detector, "red", products["red"]) == 1.0
+    (golden / "bundle.json").write_bytes(with_blue)
+    with Detector.open(golden, device="cpu", watch=False) as detector:
+        after = {name: given_answers(detector, name, products[name]) for name in products}
+    found = compare(before, after)
+    assert (found.images, found.changed_images) == (8, 0)
+
+
+def test_a_product_left_out_looks_strange(golden, without_blue, products):
+    with Detector.open(golden, device="cpu", watch=False) as detector:
+        found = measure_left_out(detector, "blue", products)
+    assert found.auroc == 1.0
+    assert found.rejected == 1.0
+    assert found.rejected_known == 0.0
+
+
+def test_a_new_version_is_picked_up_without_losing_a_frame(
+    golden, with_blue, without_blue, products
+):
+    versions = Versions(golden, older=without_blue, newer=with_blue)
+    line = [*products["red"].frames, *products["green"].frames]
+    found = measure_pick_up(versions, line, ("blue", products["blue"].frames[0]), rounds=2)
+    assert len(found.visible_ms) == 2
+    assert max(found.visible_ms) < 5000
+    assert found.frames > 0
+    assert (found.lost, found.wrong) == (0, 0)
+
+
+def test_a_device_process_answers_without_torch(golden, stream_file):
+    found = probe(golden, stream_file.parent / "data/red/test/good/0.png", threads=1)
+    assert found.tasks == 3
+    assert not found.torch
+    assert 0 < found.memory.uss <= found.memory.pss <= found.memory.rss
+    assert found.seconds > 0
+
+
+def test_a_device_process_that_fails_says_why(tmp_path):
+    with pytest.raises(CadEdgeError, match="not a bundle"):
+        probe(tmp_path, tmp_path / "frame.png", threads=1)

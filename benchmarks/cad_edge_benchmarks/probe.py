@@ -50,7 +50,8 @@ def probe(bundle: Path, image: Path, threads: int) -> Probe:
         seconds = time.perf_counter() - started
         rest, errors = process.communicate()
     if process.returncode or not first:
-        raise CadEdgeError(f"the device process failed: {(errors.strip() or first)[-300:]}")
+        said_last = (errors.strip() or first or "nothing").splitlines()[-1]
+        raise CadEdgeError(f"the device process failed: {said_last}")
     said = json.loads(rest)
     return Probe(seconds, Memory(**said["memory"]), said["tasks"], said["torch"])
 

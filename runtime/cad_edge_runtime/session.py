@@ -49,7 +49,8 @@ def load_onnxruntime() -> ModuleType:
             "onnxruntime is not installed; run `pip install cad-edge[cpu]`, or cad-edge[gpu] on a "
             "machine with an NVIDIA GPU"
         ) from None
-    return onnxruntime
+    module: ModuleType = onnxruntime
+    return module
 
 
 def _is_installed(name: str) -> bool:
@@ -181,7 +182,7 @@ def _options(onnxruntime: ModuleType, threads: int) -> object:
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return options  # type: ignore[no-any-return]
+    return options
 
 
 def _first_line(problem: Exception) -> str:

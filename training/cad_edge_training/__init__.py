@@ -1,0 +1,1 @@
+"""Workstation side of cad-edge: learns products from images of good parts, writes artifacts."""

@@ -1,0 +1,1 @@
+"""CMPMB: continual multimodal prompts and memory banks (arXiv 2603.21562); see README.md."""

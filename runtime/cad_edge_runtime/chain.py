@@ -9,7 +9,7 @@ layout they come from. Stages with bound tensors differ in name where their tens
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cad_edge.errors import BundleError
@@ -23,6 +23,9 @@ Values = dict[str, Array]
 
 Wanted = dict[str, set[str]]
 """Output names that are used, by name of the stage."""
+
+OPTIONAL_RESULTS = ("anomaly_map",)
+"""Outputs of a last stage that are taken where the graph has them."""
 
 
 def image_source(recipe: ImageRecipe) -> str:
@@ -94,33 +97,36 @@ def plan_chain(engine: Engine, results: tuple[str, ...], owner: str) -> ChainPla
         A source is not one of those that ``cad_edge.manifest`` lists.
     """
     stages: list[StagePlan] = []
-    needs_depth = False
-    for place, stage in enumerate(engine.stages):
-        sources: list[tuple[str, str]] = []
-        tensors: list[tuple[str, str]] = []
-        for name, source in sorted(stage.inputs.items()):
-            kind, _, rest = source.partition("/")
-            if kind == "tensor" and rest and engine.tensors is not None:
-                tensors.append((name, rest))
-            elif source == "frame/image":
-                sources.append((name, image_source(engine.recipe)))
-            elif source == "frame/depth":
-                sources.append((name, depth_source(engine.recipe)))
-                needs_depth = True
-            elif kind.isdecimal() and rest and int(kind) < place:
-                sources.append((name, sys.intern(f"{stages[int(kind)].name}/{rest}")))
-            else:
-                raise BundleError(
-                    f"stage {place} of {owner} takes {name!r} from {source!r}, which this engine "
-                    "does not have; export the bundle again"
-                )
-        bound = [f"{name}=tensor/{engine.tensors}/{tensor}" for name, tensor in tensors]
-        linked = [f"{name}={value}" for name, value in sources]
-        identity = sha256_of("\0".join([stage.graph, *sorted(bound + linked)]).encode())
-        stages.append(
-            StagePlan(identity, stage.graph, tuple(stage.inputs), tuple(sources), tuple(tensors))
-        )
+    for place in range(len(engine.stages)):
+        stages.append(_plan_stage(engine, place, stages, owner))
+    depth = depth_source(engine.recipe)
+    needs_depth = any(value == depth for stage in stages for _, value in stage.sources)
     return ChainPlan(engine, tuple(stages), results, needs_depth)
+
+
+def _plan_stage(engine: Engine, place: int, before: list[StagePlan], owner: str) -> StagePlan:
+    stage = engine.stages[place]
+    sources: list[tuple[str, str]] = []
+    tensors: list[tuple[str, str]] = []
+    for name, source in sorted(stage.inputs.items()):
+        kind, _, rest = source.partition("/")
+        if kind == "tensor" and rest and engine.tensors is not None:
+            tensors.append((name, rest))
+        elif source == "frame/image":
+            sources.append((name, image_source(engine.recipe)))
+        elif source == "frame/depth":
+            sources.append((name, depth_source(engine.recipe)))
+        elif kind.isdecimal() and rest and int(kind) < place:
+            sources.append((name, sys.intern(f"{before[int(kind)].name}/{rest}")))
+        else:
+            raise BundleError(
+                f"stage {place} of {owner} takes {name!r} from {source!r}, which this engine "
+                "does not have; export the bundle again"
+            )
+    bound = [f"{name}=tensor/{engine.tensors}/{tensor}" for name, tensor in tensors]
+    linked = [f"{name}={value}" for name, value in sources]
+    identity = sha256_of("\0".join([stage.graph, *sorted(bound + linked)]).encode())
+    return StagePlan(identity, stage.graph, tuple(stage.inputs), tuple(sources), tuple(tensors))
 
 
 @dataclass(frozen=True)
@@ -183,14 +189,10 @@ class Chain:
         return {name: values[name][rows] for name in self.consumes if name in values}
 
 
-OPTIONAL_RESULTS = ("anomaly_map",)
-"""Outputs of a last stage that are taken where the graph has them."""
-
-
 def build_chain(
     plan: ChainPlan,
     wanted: Wanted,
-    session_of: Callable[[StagePlan], GraphSession],
+    sessions: Sequence[GraphSession],
     tensors: Mapping[str, object],
     owner: str,
 ) -> Chain:
@@ -203,8 +205,8 @@ def build_chain(
     wanted
         Outputs to fetch by stage; more than the chain itself uses where another chain, run later on
         the same frame, would otherwise have to run the stage again.
-    session_of
-        Gives the session of a stage.
+    sessions
+        One for each stage.
     tensors
         The engine's tensors by name, where the graphs run.
     owner
@@ -216,25 +218,31 @@ def build_chain(
         A bound tensor is not in the engine's tensor object.
     """
     steps = []
-    for stage in plan.stages:
-        session = session_of(stage)
-        missing = [tensor for _, tensor in stage.tensors if tensor not in tensors]
-        if missing:
-            raise BundleError(
-                f"{owner} needs the tensor {missing[0]!r}, which its tensor object lacks; export "
-                "the bundle again"
-            )
-        names = set(wanted[stage.name])
+    for stage, session in zip(plan.stages, sessions, strict=True):
+        outputs = set(wanted[stage.name])
         if stage is plan.stages[-1]:
-            names.update(session.outputs.intersection(OPTIONAL_RESULTS))
-        outputs = tuple(sorted(names))
-        steps.append(
-            Step(
-                session,
-                outputs,
-                tuple(sys.intern(f"{stage.name}/{output}") for output in outputs),
-                stage.sources,
-                {name: tensors[tensor] for name, tensor in stage.tensors},
-            )
-        )
+            outputs.update(session.outputs.intersection(OPTIONAL_RESULTS))
+        steps.append(_step(stage, session, sorted(outputs), tensors, owner))
     return Chain(plan, tuple(steps))
+
+
+def _step(
+    stage: StagePlan,
+    session: GraphSession,
+    outputs: list[str],
+    tensors: Mapping[str, object],
+    owner: str,
+) -> Step:
+    missing = [tensor for _, tensor in stage.tensors if tensor not in tensors]
+    if missing:
+        raise BundleError(
+            f"{owner} needs the tensor {missing[0]!r}, which its tensor object lacks; export the "
+            "bundle again"
+        )
+    return Step(
+        session=session,
+        outputs=tuple(outputs),
+        names=tuple(sys.intern(f"{stage.name}/{output}") for output in outputs),
+        sources=stage.sources,
+        tensors={name: tensors[tensor] for name, tensor in stage.tensors},
+    )

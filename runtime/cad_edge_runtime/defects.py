@@ -77,22 +77,36 @@ def find_defects(
         labels, count = components(above)
     else:
         labels, count = _around_peak(heat)
+    return _worst(labels, count, heat, minimum_area, size)
+
+
+def _worst(
+    labels: NDArray[np.intp],
+    count: int,
+    heat: NDArray[np.float32],
+    minimum_area: int,
+    size: tuple[int, int],
+) -> tuple[Defect, ...]:
+    """Measure the regions with the largest peaks, chosen in one pass over the map."""
     cell = (size[0] / heat.shape[0]) * (size[1] / heat.shape[1])
     rows, columns = np.nonzero(labels)
     label = labels[rows, columns] - 1
     peaks = np.full(count, -np.inf, np.float32)
     np.maximum.at(peaks, label, heat[rows, columns])
-    large = np.bincount(label, minlength=count) * cell >= minimum_area
-    order = [number for number in np.argsort(-peaks, kind="stable") if large[number]]
-    found = []
+    counts = np.bincount(label, minlength=count)
+    large = counts * cell >= minimum_area
+    worst = [number for number in np.argsort(-peaks, kind="stable") if large[number]][:MOST]
     grouped = np.stack([rows, columns])[:, np.argsort(label, kind="stable")]
-    ends = np.cumsum(np.bincount(label, minlength=count))
-    for number in order[:MOST]:
-        start = ends[number - 1] if number else 0
-        found.append(
-            _defect(grouped[:, start : ends[number]], float(peaks[number]), heat.shape, size)
+    ends = np.cumsum(counts)
+    return tuple(
+        _defect(
+            grouped[:, ends[number] - counts[number] : ends[number]],
+            float(peaks[number]),
+            heat.shape,
+            size,
         )
-    return tuple(found)
+        for number in worst
+    )
 
 
 def _around_peak(heat: NDArray[np.float32]) -> tuple[NDArray[np.intp], int]:

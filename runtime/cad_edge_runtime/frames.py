@@ -62,14 +62,14 @@ def image_batch(frames: Sequence[FrameInput], recipe: ImageRecipe) -> Array:
     return np.stack([recipe.apply(frame.rgb) for frame in frames])
 
 
-def depth_batch(frames: Sequence[FrameInput], recipe: ImageRecipe, task: str) -> Array:
+def depth_batch(frames: Sequence[FrameInput], recipe: ImageRecipe, owner: str) -> Array:
     """(batch, height, width) float32 at the recipe's size, by the nearest measurement.
 
     Neighbours are not averaged: 0 means that nothing was measured, not a distance.
     """
     planes = [frame.depth for frame in frames]
     if any(plane is None for plane in planes):
-        raise ImageError(f"task {task!r} inspects depth as well; give depth= with the image")
+        raise ImageError(f"{owner} inspects depth as well; give depth= with the image")
     return np.stack([_nearest(plane, recipe) for plane in planes if plane is not None])
 
 

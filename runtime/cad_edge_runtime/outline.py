@@ -24,7 +24,8 @@ def outline(region: NDArray[np.bool_]) -> list[Point]:
     -------
     Corners (x, y) in cells, 0..w and 0..h, without points in the middle of a straight side.
     """
-    padded = np.pad(region, 1)
+    padded = np.zeros((region.shape[0] + 2, region.shape[1] + 2), bool)
+    padded[1:-1, 1:-1] = region
     first = int(np.flatnonzero(padded.any(axis=1))[0])
     start = (int(np.flatnonzero(padded[first])[0]), first)
     filled = padded.tolist()

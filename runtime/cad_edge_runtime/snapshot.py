@@ -5,7 +5,7 @@ by their object's. A task that was added in the shared layout therefore costs re
 and nothing else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from safetensors import SafetensorError
@@ -74,10 +74,7 @@ def open_snapshot(
     manifest = bundle.manifest(pointer.manifest)
     opening = _Opening(bundle, factory, previous)
     selector = _selector_plan(manifest, pointer)
-    plans = {
-        name: plan_chain(entry.engine, (SCORE,), f"task {name!r}")
-        for name, entry in manifest.tasks.items()
-    }
+    plans = _task_plans(manifest)
     # The selector is run first, so it fetches what the engine of any task will want of its stages.
     wanted = _united([plan.wanted() for plan in (*plans.values(), *filter(None, [selector]))])
     tasks = {
@@ -102,6 +99,13 @@ def open_snapshot(
         tensors=opening.tensors,
         verified=frozenset(opening.verified),
     )
+
+
+def _task_plans(manifest: Manifest) -> dict[str, ChainPlan]:
+    return {
+        name: plan_chain(entry.engine, (SCORE,), f"task {name!r}")
+        for name, entry in manifest.tasks.items()
+    }
 
 
 def _selector_plan(manifest: Manifest, pointer: Pointer) -> ChainPlan | None:
@@ -137,24 +141,21 @@ class _Opening:
 
     def chain(self, plan: ChainPlan, fetched: Wanted, union: Wanted, owner: str) -> Chain:
         """Join ``plan`` with sessions and tensors, its own stages fetching ``fetched``."""
-        tensors = self._tensors(plan.engine)
-        return build_chain(plan, fetched, self._session_maker(union), tensors, owner)
+        # Sessions first: the first one settles the device, on which the tensors are then placed.
+        sessions = [self._session(stage, sorted(union[stage.name])) for stage in plan.stages]
+        return build_chain(plan, fetched, sessions, self._tensors(plan.engine), owner)
 
-    def _session_maker(self, union: Wanted) -> Callable[[StagePlan], GraphSession]:
-        def session_of(stage: StagePlan) -> GraphSession:
-            known = self.sessions.get(stage.graph)
-            if known is None and self._previous is not None:
-                known = self._previous.sessions.get(stage.graph)
-            outputs = tuple(sorted(union[stage.name]))
-            if known is None:
-                known = self._factory.create(stage.graph, stage.inputs, outputs)
-                self.verified.add(stage.graph)
-            else:
-                known.require(stage.inputs, outputs)
-            self.sessions[stage.graph] = known
-            return known
-
-        return session_of
+    def _session(self, stage: StagePlan, outputs: list[str]) -> GraphSession:
+        known = self.sessions.get(stage.graph)
+        if known is None and self._previous is not None:
+            known = self._previous.sessions.get(stage.graph)
+        if known is None:
+            known = self._factory.create(stage.graph, stage.inputs, outputs)
+            self.verified.add(stage.graph)
+        else:
+            known.require(stage.inputs, outputs)
+        self.sessions[stage.graph] = known
+        return known
 
     def _tensors(self, engine: Engine) -> Mapping[str, object]:
         sha = engine.tensors

@@ -58,9 +58,7 @@ def test_a_name_is_what_is_computed():
 
 def test_only_what_is_used_is_fetched_and_once(sessions):
     plan = plan_chain(engine("1" * 64), ("score",), "a")
-    chain = build_chain(
-        plan, plan.wanted(), lambda stage: sessions[stage.graph], {"bank": np.ones(1)}, "a"
-    )
+    chain = build_chain(plan, plan.wanted(), list(sessions.values()), {"bank": np.ones(1)}, "a")
     values = {image_source(plan.engine.recipe): np.zeros((3, 2), np.float32)}
     chain.run(values)
     chain.run(values)
@@ -73,7 +71,7 @@ def test_stage_is_run_again_where_an_output_was_not_fetched(sessions):
     plan = plan_chain(engine("1" * 64), ("score",), "a")
     wanted = {**plan.wanted(), plan.stages[0].name: {"/block.3/Relu", "statistics"}}
     narrow, wide = (
-        build_chain(plan, want, lambda stage: sessions[stage.graph], {"bank": np.ones(1)}, "a")
+        build_chain(plan, want, list(sessions.values()), {"bank": np.ones(1)}, "a")
         for want in (plan.wanted(), wanted)
     )
     values = {image_source(plan.engine.recipe): np.zeros((1, 2), np.float32)}
@@ -85,9 +83,7 @@ def test_stage_is_run_again_where_an_output_was_not_fetched(sessions):
 
 def test_rows_take_frames_out_of_a_batch(sessions):
     plan = plan_chain(engine("1" * 64), ("score",), "a")
-    chain = build_chain(
-        plan, plan.wanted(), lambda stage: sessions[stage.graph], {"bank": np.ones(1)}, "a"
-    )
+    chain = build_chain(plan, plan.wanted(), list(sessions.values()), {"bank": np.ones(1)}, "a")
     name = f"{plan.stages[0].name}//block.3/Relu"
     values = {name: np.arange(4, dtype=np.float32)[:, None], "of another chain": np.zeros(4)}
     picked = chain.rows(values, [3, 1])

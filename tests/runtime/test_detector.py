@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from cad_edge.errors import BundleError, ImageError, OptionError, UnknownTask
+from cad_edge.image import ImageRecipe
 from cad_edge_runtime import Detection, Detector
+from cad_edge_runtime.frames import depth_batch, read_frame
 from cad_edge_runtime.session import GraphSession
 
 pytestmark = pytest.mark.torchless
@@ -188,6 +190,21 @@ def test_bad_depth_is_one_sentence(detector, frames):
             detector.detect(image, depth=depth)
 
 
+def test_depth_keeps_measurements_and_gaps(rng):
+    """Averaging neighbours would turn a gap, 0, into a wrong distance."""
+    image = np.zeros((64, 96, 3), np.uint8)
+    depth = rng.uniform(500, 600, (64, 96)).astype(np.float32)
+    depth[::2] = 0
+    recipe = ImageRecipe(width=32, height=16)
+    small = depth_batch([read_frame(image, depth)], recipe, "task 'a'")
+    assert small.shape == (1, 16, 32) and np.isin(small, depth).all()
+    assert small[0, 0, 0] == depth[2, 1]
+    same_size = ImageRecipe(width=96, height=64)
+    assert (depth_batch([read_frame(image, depth)], same_size, "task 'a'")[0] == depth).all()
+    with pytest.raises(ImageError, match="task 'a' inspects depth"):
+        depth_batch([read_frame(image, None)], recipe, "task 'a'")
+
+
 def test_unknown_task_lists_the_known_ones(detector, frames):
     with pytest.raises(UnknownTask, match="'reds'; it holds blue, green, red"):
         detector.detect(frames["red.good"][0], task="reds")
@@ -223,6 +240,7 @@ def test_threads_must_be_positive(bundle):
 
 STARTUP = """
 import resource, sys, time
+from cad_edge.image import ImageRecipe
 from cad_edge_runtime import Detector
 from safetensors.numpy import load_file
 frame = load_file(sys.argv[2])["red.good"][0]

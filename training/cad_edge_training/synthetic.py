@@ -16,6 +16,7 @@ from cad_edge.image import MINIMUM_SIDE, Frame
 
 OVERSAMPLING = 4  # strokes are drawn this much larger, then averaged, for smooth edges
 VISIBLE = 0.3  # opacity from which a pixel counts as defect
+HIDING = 0.6  # share of the texture that a scratch or blot hides
 SMALLEST_STEP, LARGEST_STEP = 40, 90  # grey levels by which a defect differs from what it covers
 
 Opacity = NDArray[np.float32]
@@ -158,11 +159,13 @@ def _stroke(
 def _cover(
     image: Frame, stroke: Opacity, rng: np.random.Generator
 ) -> tuple[Frame, NDArray[np.bool_]]:
-    """Shift the image under the stroke and tell which pixels changed visibly."""
+    """Tint the image under the stroke and tell which pixels changed visibly."""
     mask: NDArray[np.bool_] = stroke >= VISIBLE
     mask |= stroke >= stroke.max()  # a stroke thinner than a pixel still marks its core
-    shift = _shade(image[mask], rng) * stroke[..., None]
-    out = np.clip(np.rint(image + shift), 0, 255).astype(np.uint8)
+    covered = image[mask]
+    # Dirt hides some of the texture below it; a mere shift of brightness drowns in coarse gravel.
+    change = _shade(covered, rng) + HIDING * (covered.mean(axis=0) - image)
+    out = np.clip(np.rint(image + change * stroke[..., None]), 0, 255).astype(np.uint8)
     return out, mask
 
 

@@ -1,0 +1,90 @@
+"""Pretrained models by hub id or local folder, through transformers."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from cad_edge.errors import OptionError
+
+
+class Pretrained(NamedTuple):
+    """A model as transformers built it, in float32."""
+
+    model: nn.Module
+    config: Any
+    name: str
+    """The hub id, or the name of the local folder, so that an identity holds no machine's path."""
+
+
+def load_pretrained(source: str, kinds: tuple[str, ...]) -> Pretrained:
+    """Load a model and all of its weights.
+
+    What is on this machine is taken without asking the hub, so that learning works offline and
+    does not change when a hub's files do.
+
+    Parameters
+    ----------
+    source
+        Hub id, or a folder that transformers wrote.
+    kinds
+        Allowed ``model_type`` values of its configuration.
+
+    Raises
+    ------
+    OptionError
+        Nothing is found, it is of another kind, or weights are missing.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise OptionError(
+            f"{source} needs transformers; install it with `pip install transformers` "
+            "(extra `train`)"
+        ) from None
+    config = find_part(transformers.AutoConfig, source)
+    if config.model_type not in kinds:
+        raise OptionError(
+            f"{source} holds a {config.model_type} model; give one of type {' or '.join(kinds)}"
+        )
+    model, report = find_part(_ModelWithReport(), source)
+    if report["missing_keys"]:
+        raise OptionError(f"{source} lacks the weights {min(report['missing_keys'])}; get it again")
+    return Pretrained(model.float().eval(), config, source_name(source))
+
+
+def source_name(source: str) -> str:
+    """Return the hub id, or the name of the folder."""
+    return Path(source).resolve().name if Path(source).is_dir() else source
+
+
+def find_part(loader: Any, source: str) -> Any:  # noqa: ANN401  (transformers is untyped)
+    """Call ``loader.from_pretrained`` on what is here, else on the hub.
+
+    Raises
+    ------
+    OptionError
+        It is in neither place, or damaged.
+    """
+    attempts = (True,) if Path(source).is_dir() else (True, False)
+    reason = ""
+    for local in attempts:
+        try:
+            return loader.from_pretrained(source, local_files_only=local)
+        except Exception as problem:  # hub, file and format errors share no base class
+            reason = str(problem).strip().partition("\n")[0].rstrip(".")
+    raise OptionError(
+        f"{source} cannot be loaded ({reason}); give a hub id that this machine can reach or a "
+        "folder that transformers can read"
+    )
+
+
+class _ModelWithReport:
+    """AutoModel that also tells which weights a checkpoint lacked, instead of inventing them."""
+
+    def from_pretrained(self, source: str, local_files_only: bool) -> Any:  # noqa: ANN401
+        from transformers import AutoModel
+
+        return AutoModel.from_pretrained(
+            source, local_files_only=local_files_only, output_loading_info=True
+        )

@@ -3,12 +3,12 @@
 One thread judges frames of older products without a pause, as a line does. The pointer is replaced,
 and frames of the new product are shown until one is recognised; that is when the version is
 visible. A frame of the line is lost when it gets no answer, and wrong when its task, verdict or
-score is another than before.
+score differs from what the version that answered gives when it is opened alone.
 """
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +54,8 @@ class _Line:
 
     detector: Detector
     frames: Sequence[Frame]
-    expected: Sequence[Answer]
+    expected: Mapping[int, Sequence[Answer]]
+    """Answers by version."""
     judged: int = 0
     lost: int = 0
     wrong: int = 0
@@ -70,7 +71,7 @@ class _Line:
             except Exception:
                 self.lost += 1
                 continue
-            self.wrong += _answer(found) != self.expected[index]
+            self.wrong += _answer(found) != self.expected[found.version][index]
 
 
 def measure_pick_up(
@@ -101,10 +102,13 @@ def measure_pick_up(
         A version was not picked up within 10 s.
     """
     pointer = versions.bundle / "bundle.json"
-    replace_file(pointer, versions.older)
+    expected: dict[int, list[Answer]] = {}
+    for version in (versions.newer, versions.older):
+        replace_file(pointer, version)
+        with Detector.open(versions.bundle, "cpu", threads, watch=False) as detector:
+            expected[detector.version] = [_answer(detector.detect(one)) for one in line_frames]
     visible = []
-    with Detector.open(versions.bundle, device="cpu", threads=threads) as detector:
-        expected = [_answer(detector.detect(frame)) for frame in line_frames]
+    with Detector.open(versions.bundle, "cpu", threads) as detector:
         line = _Line(detector, line_frames, expected)
         thread = threading.Thread(target=line.run, name="line", daemon=True)
         thread.start()

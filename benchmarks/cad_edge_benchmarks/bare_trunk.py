@@ -1,0 +1,92 @@
+"""The bare trunk as a graph of its own: what a routed frame is compared with.
+
+It takes the same uint8 image, has the same folded weights, is exported by the same exporter and run
+with the same session options, and stops at the deepest feature map that the method uses. Torch
+writes it in a process of its own (``python -m cad_edge_benchmarks.bare_trunk ARTIFACT GRAPH``).
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cad_edge.artifact import Artifact, read_record
+from cad_edge.bundle import Bundle
+from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.image import Frame
+from cad_edge_runtime.session import SessionFactory
+
+_MODULE = "cad_edge_benchmarks.bare_trunk"
+_OUTPUT = "hidden"
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The opened trunk."""
+
+    run: Callable[[Frame], object]
+    """Takes one (height, width, 3) uint8 frame of the recipe's size."""
+    sha256: str
+    last_block: int
+
+
+def open_trunk(artifact: Path, store: Path, threads: int) -> Trunk:
+    """Export the trunk of ``artifact`` into the object store ``store`` and open it.
+
+    Raises
+    ------
+    CadEdgeError
+        The export failed.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    graph = store / "trunk.onnx"
+    done = subprocess.run(  # noqa: S603 - this interpreter with our own arguments
+        [sys.executable, "-m", _MODULE, str(artifact), str(graph)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise CadEdgeError(f"the bare trunk could not be exported: {said[-1]}")
+    bundle = Bundle(store)
+    sha = bundle.add_object({"graph.onnx": graph.read_bytes()})
+    session = SessionFactory("cpu", threads, bundle).create(sha, ["image"], [_OUTPUT])
+    return Trunk(
+        run=lambda frame: session.run([_OUTPUT], {"image": frame[None]}),
+        sha256=sha,
+        last_block=last_block(read_record(artifact)),
+    )
+
+
+def last_block(artifact: Artifact) -> int:
+    """Deepest block whose features the artifact's method uses.
+
+    Raises
+    ------
+    OptionError
+        Its options do not name blocks.
+    """
+    options = artifact.hyperparameters
+    blocks = [*options.get("blocks", ()), *options.get("statistics_blocks", ())]
+    if not blocks:
+        raise OptionError(f"{artifact.method} does not say which blocks of the backbone it uses")
+    return int(max(blocks))
+
+
+def main(artifact: str, target: str) -> None:
+    """Write the graph; the only part that imports torch."""
+    from cad_edge_export.fused_task import StageModule
+    from cad_edge_export.onnx_graph import to_onnx
+    from cad_edge_export.trunk import BareTrunk, folded, image_input
+    from cad_edge_training.backbones import load_backbone
+
+    record = read_record(Path(artifact))
+    backbone = load_backbone(record.backbone.id, record.recipe.height)
+    module = BareTrunk(folded(backbone), last_block(record))
+    Path(target).write_bytes(to_onnx(StageModule(module, (image_input(backbone),), (_OUTPUT,))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

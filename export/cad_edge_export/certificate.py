@@ -1,0 +1,175 @@
+"""Certificates: the shipped graphs answer as torch did, or the export fails and says where."""
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge.errors import CertificateError
+from cad_edge.manifest import Certificate
+from cad_edge_export.fused_task import FusedTask, Precision
+
+# Largest difference of score or map, as a fraction of the score's or map's range.
+TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 3e-2}
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of some images."""
+
+    score: Array
+    """(n,) float32."""
+    anomaly_map: Array | None
+    """(n, h, w) float32."""
+
+
+def adversarial_images(height: int, width: int) -> Array:
+    """Black, white, noise, checkerboard and saturated stripes, (5, height, width, 3) uint8."""
+    rows, columns = np.indices((height, width))
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    checker = np.repeat((((rows // 8 + columns // 8) % 2) * 255)[..., None], 3, axis=2)
+    stripes = np.zeros((height, width, 3), dtype=np.uint8)
+    stripes[rows, columns, (columns // 4) % 3] = 255
+    black = np.zeros_like(stripes)
+    return np.stack([black, black + 255, noise, checker.astype(np.uint8), stripes])
+
+
+def certify(
+    task: LearnedTask,
+    model: torch.nn.Module,
+    fused: FusedTask,
+    graphs: Sequence[bytes],
+    precision: Precision,
+    threshold: float,
+) -> Certificate:
+    """Compare an engine with torch on the witness images and on adversarial ones.
+
+    Parameters
+    ----------
+    task
+        The artifact; its witness holds what torch answered when the task was learned.
+    model
+        The reference model, image -> (score, anomaly_map).
+    fused
+        The engine's stages and tensors.
+    graphs
+        One graph per stage.
+    threshold
+        Calibrated score threshold; no image may change sides.
+
+    Raises
+    ------
+    CertificateError
+        A difference above the tolerance, or a verdict that flips.
+    """
+    witness = task.witness["image"]
+    adversarial = adversarial_images(*witness.shape[1:3])
+    images = np.concatenate([witness, adversarial])
+    with torch.inference_mode():
+        reference = _answers(model, adversarial)
+    expected = Answers(
+        np.concatenate([task.witness["score"], reference.score]),
+        _joined(task.witness.get("anomaly_map"), reference.anomaly_map),
+    )
+    got = run_chain(fused, graphs, images)
+    certificate = compare(
+        expected, got, TOLERANCE[precision], threshold, task.artifact.calibration.scores,
+        len(witness),
+    )
+    _judge(certificate, expected, got, threshold, task.artifact.task)
+    return certificate
+
+
+def _answers(model: torch.nn.Module, images: Array) -> Answers:
+    score, anomaly_map = model(torch.from_numpy(images))
+    return Answers(score.numpy(), None if anomaly_map is None else anomaly_map.numpy())
+
+
+def _joined(first: Array | None, second: Array | None) -> Array | None:
+    return None if first is None or second is None else np.concatenate([first, second])
+
+
+def run_chain(fused: FusedTask, graphs: Sequence[bytes], images: Array) -> Answers:
+    """Answer with ONNX Runtime on the CPU, stage by stage as the runtime does."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    values: dict[str, Array] = {"frame/image": images}
+    values |= {f"tensor/{name}": tensor for name, tensor in fused.tensors.items()}
+    for number, (stage, graph) in enumerate(zip(fused.stages, graphs, strict=True)):
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        feeds = {item.name: values[item.source] for item in stage.inputs}
+        outputs = session.run(list(stage.outputs), feeds)
+        values |= {
+            f"{number}/{name}": value for name, value in zip(stage.outputs, outputs, strict=True)
+        }
+    last = len(fused.stages) - 1
+    return Answers(values[f"{last}/score"], values.get(f"{last}/anomaly_map"))
+
+
+def compare(
+    expected: Answers,
+    got: Answers,
+    tolerance: float,
+    threshold: float,
+    normal_scores: Sequence[float],
+    witnesses: int,
+) -> Certificate:
+    """Measure differences as fractions of the range, or of the value itself where it is larger.
+
+    The range is that of held-out normals and witness images; an adversarial image may lie a hundred
+    ranges outside, where a float32 cannot hold a ten-thousandth of the range.
+    """
+    known = np.concatenate([np.asarray(normal_scores), expected.score[:witnesses]])
+    score_range = max(float(known.max() - known.min()), 1e-6)
+    score = np.abs(expected.score - got.score) / np.maximum(np.abs(expected.score), score_range)
+    maps = _map_difference(expected, got, witnesses)
+    flips = (expected.score > threshold) != (got.score > threshold)
+    return Certificate(
+        reference=f"torch {importlib.metadata.version('torch')}",
+        runtime=f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider",
+        witness_images=witnesses,
+        adversarial_images=len(expected.score) - witnesses,
+        tolerance=tolerance,
+        score_range=score_range,
+        score_max=float(score.max()),
+        score_mean=float(score.mean()),
+        map_max=None if maps is None else float(maps.max()),
+        map_mean=None if maps is None else float(maps.mean()),
+        flips=int(flips.sum()),
+    )
+
+
+def _map_difference(expected: Answers, got: Answers, witnesses: int) -> Array | None:
+    if expected.anomaly_map is None or got.anomaly_map is None:
+        return None
+    known = expected.anomaly_map[:witnesses]
+    span = max(float(known.max() - known.min()), 1e-6)
+    scale = np.maximum(np.abs(expected.anomaly_map).max(axis=(1, 2), keepdims=True), span)
+    return np.asarray(np.abs(expected.anomaly_map - got.anomaly_map) / scale)
+
+
+def _judge(
+    certificate: Certificate, expected: Answers, got: Answers, threshold: float, task: str
+) -> None:
+    worst = max(certificate.score_max, certificate.map_max or 0.0)
+    if np.isfinite(worst) and worst <= certificate.tolerance and not certificate.flips:
+        return
+    image = int(np.argmax(np.abs(expected.score - got.score)))
+    raise CertificateError(
+        f"task {task}: the exported engine does not answer as torch did (score differs by "
+        f"{certificate.score_max:.2g} of its range, map by {certificate.map_max or 0.0:.2g}, "
+        f"{certificate.flips} verdicts flip at threshold {threshold:.4g}; worst image {image} of "
+        f"{len(expected.score)}; tolerance {certificate.tolerance:g}); nothing was written"
+    )
+
+
+def tensors_as_stored(tensors: Tensors) -> Tensors:
+    """Contiguous copies in name order, as they go into an object."""
+    return {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}

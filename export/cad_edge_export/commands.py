@@ -1,0 +1,54 @@
+"""The command `cad-edge export`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("artifacts", type=click.Path(path_type=Path))
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the bundle; made if it is not there.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["shared", "fused"]),
+    default="shared",
+    show_default=True,
+    help="shared: one graph for all tasks, a task is a few hundred KB; fused: one file per task.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="fp16 is for GPUs; most CPUs run it slowly.",
+)
+@click.option(
+    "--selector",
+    type=click.Choice(["discriminant", "key_set"]),
+    help="How products are recognised [default: what the bundle has, else discriminant].",
+)
+@click.option("--backbone", help="Where the backbone's weights are, e.g. clip:FOLDER.")
+def export(
+    artifacts: Path,
+    bundle: Path,
+    layout: str,
+    precision: str,
+    selector: str | None,
+    backbone: str | None,
+) -> None:
+    """Add to BUNDLE the learned tasks of ARTIFACTS that it lacks."""
+    from cad_edge_export.exporter import Plan, export_folder
+    from cad_edge_training.commands import progress_bars
+
+    plan = Plan(layout, precision, selector, backbone)  # type: ignore[arg-type]
+    with progress_bars() as progress:
+        added = export_folder(artifacts, bundle, plan, progress("export"))
+    if not added:
+        click.echo(f"{bundle} holds all of {artifacts} already")
+        return
+    click.echo(f"added {', '.join(added)} to {bundle}")

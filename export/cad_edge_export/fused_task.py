@@ -1,0 +1,42 @@
+"""What a fusion hands to the exporter: modules with named inputs, and where each input comes from."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor, nn
+
+from cad_edge.artifact import Tensors
+
+Precision = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """One input of a graph."""
+
+    name: str
+    source: str
+    """As in cad_edge.manifest: frame/image, tensor/<name> or <k>/<output>."""
+    example: Tensor
+    """A value of the right dtype and shape; the batch axis has two entries."""
+    dynamic: tuple[int, ...] = ()
+    """Axes whose size varies from run to run; axis 0 of a frame or stage output is the batch."""
+
+
+@dataclass(frozen=True)
+class StageModule:
+    """One stage: a module whose forward takes the inputs in order and returns the outputs."""
+
+    module: nn.Module
+    inputs: tuple[GraphInput, ...]
+    outputs: tuple[str, ...]
+    shared_key: str | None = None
+    """Equal keys mean equal graphs, so that one export serves many tasks; None: this task's own."""
+
+
+@dataclass(frozen=True)
+class FusedTask:
+    """The fast form of one task."""
+
+    stages: tuple[StageModule, ...]
+    tensors: Tensors = field(default_factory=dict)

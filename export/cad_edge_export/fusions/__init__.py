@@ -1,0 +1,21 @@
+"""One file per method: from a learned task to graphs and the tensors bound to them."""
+
+import importlib
+from collections.abc import Callable
+
+from cad_edge.artifact import LearnedTask
+from cad_edge.errors import OptionError
+from cad_edge_export.fused_task import FusedTask, Precision
+from cad_edge_training.backbones import Backbone
+
+Fusion = Callable[[LearnedTask, Backbone, Precision], FusedTask]
+
+
+def load_fusion(method: str, layout: str) -> Fusion:
+    """Return ``shared`` or ``fused`` of ``fusions/<method>.py``; raise OptionError if missing."""
+    try:
+        module = importlib.import_module(f"{__name__}.{method}")
+    except ModuleNotFoundError:
+        raise OptionError(f"method {method!r} has no fusion, so it cannot be exported") from None
+    fusion: Fusion = getattr(module, layout)
+    return fusion

@@ -1,0 +1,102 @@
+"""From a torch module to the bytes of an ONNX graph that depend on nothing but the module."""
+
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import torch
+
+from cad_edge_export.fused_task import StageModule
+
+OPSET = 18
+MAX_BATCH = 1024
+
+
+def to_onnx(stage: StageModule) -> bytes:
+    """Export a stage; inputs and outputs carry their names, only named axes are dynamic.
+
+    What torch leaves behind of the workstation (stack traces, file paths, producer version) is
+    removed, so that equal modules give equal bytes.
+    """
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    axes = tuple(
+        {axis: batch if axis == 0 and _per_frame(item.source) else _axis(item.name, axis)
+         for axis in item.dynamic}
+        for item in stage.inputs
+    )
+    examples = tuple(item.example for item in stage.inputs)
+    with _quiet():
+        program = torch.onnx.export(
+            stage.module.eval(),
+            examples,
+            input_names=[item.name for item in stage.inputs],
+            output_names=list(stage.outputs),
+            dynamic_shapes=_as_parameters(stage.module, axes),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    return strip(program.model_proto)
+
+
+def _as_parameters(
+    module: torch.nn.Module, axes: tuple[dict[int, torch.export.Dim], ...]
+) -> tuple[object, ...]:
+    """Group axes as torch.export wants them: what ``*values`` of forward takes is one entry."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    single = sum(one.kind is not inspect.Parameter.VAR_POSITIONAL for one in parameters)
+    if single == len(parameters):
+        return axes
+    return (*axes[:single], axes[single:])
+
+
+def _per_frame(source: str) -> bool:
+    return not source.startswith("tensor/")
+
+
+def _axis(name: str, axis: int) -> torch.export.Dim:
+    return torch.export.Dim(f"{name}_{axis}", min=1, max=1 << 20)
+
+
+def strip(model: onnx.ModelProto) -> bytes:
+    """Serialise without metadata, documentation, value infos and producer."""
+    model.producer_name, model.producer_version, model.doc_string = "cad-edge", "", ""
+    model.graph.doc_string, model.graph.name = "", "graph"
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    del model.functions[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    for opset in list(model.opset_import):
+        if opset.domain not in ("", "ai.onnx"):
+            model.opset_import.remove(opset)
+    onnx.checker.check_model(model)
+    buffer = io.BytesIO()
+    buffer.write(model.SerializeToString(deterministic=True))
+    return buffer.getvalue()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's remarks on torchvision and its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

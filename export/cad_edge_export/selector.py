@@ -1,0 +1,135 @@
+"""The selector as graphs: the discriminant on the entry's descriptor, or the published key set."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cad_edge.artifact import Tensors
+from cad_edge.routing import RoutingStatistics, fit_discriminant, rejection_radius
+from cad_edge_export.fused_task import FusedTask, GraphInput, Precision, StageModule
+from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
+from cad_edge_training.backbones import Backbone
+
+Kind = Literal["discriminant", "key_set"]
+
+
+class Discriminant(nn.Module):
+    """Mahalanobis distance of every descriptor to every task (cad_edge.routing.Discriminant)."""
+
+    def forward(self, descriptor: Tensor, matrix: Tensor, bias: Tensor, keys: Tensor) -> Tensor:
+        """Give distance (batch, n_tasks) of descriptor (batch, d)."""
+        points = descriptor @ matrix + bias
+        squares = (points * points).sum(1, keepdim=True) + (keys * keys).sum(1)
+        return torch.sqrt((squares - 2 * points @ keys.T).clamp_min(0))
+
+
+class KeyPatches(nn.Module):
+    """image -> patches (batch, n_patches, channels) of the un-prompted trunk."""
+
+    def __init__(self, backbone: Backbone, block: int, precision: Precision) -> None:
+        super().__init__()
+        self.backbone, self.block, self.precision = backbone, block, precision
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the frozen trunk up to the block of the keys."""
+        hidden = enter(self.backbone, image, self.precision)
+        for index in range(self.block + 1):
+            hidden = self.backbone.block(index, hidden)
+        return self.backbone.feature_map(hidden.float()).flatten(2).transpose(1, 2)
+
+
+class KeySet(nn.Module):
+    """Mean over patches of the distance to a task's nearest key (UCAD's routing, as a mean)."""
+
+    def forward(self, patches: Tensor, keys: Tensor) -> Tensor:
+        """Give distance (batch, n_tasks) of patches (batch, p, c) to keys (n_tasks, k, c)."""
+        flat = keys.reshape(-1, keys.shape[2])
+        products = (flat * flat).sum(1) - 2 * patches @ flat.T
+        squares = products + (patches * patches).sum(2, keepdim=True)
+        grouped = squares.unflatten(2, (keys.shape[0], keys.shape[1]))
+        return torch.sqrt(grouped.amin(3).clamp_min(0)).mean(1)
+
+
+def fuse_selector(
+    kind: Kind,
+    tasks: Mapping[str, RoutingStatistics],
+    backbone: Backbone,
+    key_block: int,
+    entry: int,
+    precision: Precision,
+) -> tuple[FusedTask, tuple[str, ...], float]:
+    """Graphs and tensors of the selector for all ``tasks``.
+
+    Parameters
+    ----------
+    kind
+        ``discriminant`` (default of the house) or ``key_set`` (as published).
+    key_block
+        Block whose patches the keys are.
+    entry
+        Last block of the entry that the engines use, so that frame and engine share its graph.
+
+    Returns
+    -------
+    tuple
+        The selector, the task of each column of ``distance``, and the rejection radius.
+    """
+    if kind == "discriminant":
+        return _discriminant(tasks, backbone, entry, precision)
+    names = tuple(sorted(tasks))
+    keys = _stacked([tasks[name].keys for name in names])
+    radius = rejection_radius(np.concatenate([tasks[name].key_distances for name in names]))
+    network = in_precision(folded(backbone), precision)
+    patches = StageModule(
+        KeyPatches(network, key_block, precision), (image_input(backbone),), ("patches",)
+    )
+    with torch.inference_mode():
+        example = patches.module(patches.inputs[0].example).clone()
+    distance = StageModule(
+        KeySet(),
+        (
+            GraphInput("patches", "0/patches", example, (0,)),
+            GraphInput("keys", "tensor/keys", torch.from_numpy(_at_least_two(keys)), (0,)),
+        ),
+        ("distance",),
+    )
+    return FusedTask((patches, distance), {"keys": keys}), names, radius
+
+
+def _discriminant(
+    tasks: Mapping[str, RoutingStatistics], backbone: Backbone, entry: int, precision: Precision
+) -> tuple[FusedTask, tuple[str, ...], float]:
+    fitted = fit_discriminant(tasks)
+    tensors: Tensors = {
+        "matrix": fitted.matrix.astype(np.float32),
+        "bias": -(fitted.centre @ fitted.matrix).astype(np.float32),
+        "keys": fitted.keys.astype(np.float32),
+    }
+    first = entry_stage(backbone, entry, precision)
+    width = len(fitted.centre)
+    distance = StageModule(
+        Discriminant(),
+        (
+            GraphInput("descriptor", "0/descriptor", torch.zeros(2, width), (0,)),
+            GraphInput("matrix", "tensor/matrix", torch.from_numpy(tensors["matrix"])),
+            GraphInput("bias", "tensor/bias", torch.from_numpy(tensors["bias"])),
+            GraphInput("keys", "tensor/keys", torch.zeros(3, width), (0,)),
+        ),
+        ("distance",),
+    )
+    return FusedTask((first, distance), tensors), fitted.tasks, fitted.radius
+
+
+def _stacked(keys: list[np.ndarray]) -> np.ndarray:
+    """(n_tasks, k, c) with short sets padded by their first key, which changes no minimum."""
+    longest = max(len(one) for one in keys)
+    padded = [np.concatenate([one, np.repeat(one[:1], longest - len(one), 0)]) for one in keys]
+    return np.stack(padded).astype(np.float32)
+
+
+def _at_least_two(keys: np.ndarray) -> np.ndarray:
+    """Shape example for the exporter, which would take an axis of one for a constant."""
+    return np.repeat(keys, 2, axis=0) if len(keys) == 1 else keys

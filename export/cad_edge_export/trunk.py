@@ -1,0 +1,107 @@
+"""Parts of a backbone as graphs: the entry that every frame passes, and folding for speed."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from cad_edge_export.fused_task import GraphInput, Precision, StageModule
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0
+from cad_edge_training.train import describe
+
+
+def folds_prompts(backbone: Backbone) -> bool:
+    """Whether prompts of this backbone disappear into its weights."""
+    return isinstance(backbone, EfficientNetLite0)
+
+
+def folded(backbone: Backbone, prompts: Mapping[int, Tensor] | None = None) -> Backbone:
+    """Copy with every batch norm folded into its convolution.
+
+    A prompt added to the input of block i (CMPMB Eq. 10 on a convolutional trunk) is added to the
+    bias of the last norm before it, which is exact: nothing but that addition stands between them.
+    Transformers have nothing to fold and come back unchanged; their prompts stay where they are.
+    """
+    if not isinstance(backbone, EfficientNetLite0):
+        return backbone
+    copied = copy.deepcopy(backbone)
+    for index, prompt in (prompts or {}).items():
+        norm = copied._bn0 if index == 0 else copied._blocks[index - 1]._bn2
+        norm.bias.data += prompt.reshape(-1)
+    _fold(copied, "_conv_stem", "_bn0")
+    for block in copied._blocks:
+        if block.expands:
+            _fold(block, "_expand_conv", "_bn0")
+        _fold(block, "_depthwise_conv", "_bn1")
+        _fold(block, "_project_conv", "_bn2")
+    return copied
+
+
+def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
+    fused = fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm))
+    setattr(owner, convolution, fused)
+    setattr(owner, norm, nn.Identity())
+
+
+class Entry(nn.Module):
+    """image -> descriptor (batch, d) and the hidden state after block ``last`` (-1: the stem)."""
+
+    def __init__(self, backbone: Backbone, last: int, precision: Precision) -> None:
+        super().__init__()
+        self.backbone, self.last, self.precision = backbone, last, precision
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the un-prompted blocks up to the deeper of ``last`` and the routing blocks."""
+        backbone = self.backbone
+        hidden = enter(backbone, image, self.precision)
+        states = {-1: hidden}
+        for index in range(max(self.last, *backbone.routing_blocks) + 1):
+            hidden = states[index] = backbone.block(index, hidden)
+        early = {block: states[block].float() for block in backbone.routing_blocks}
+        return describe(backbone, early), states[self.last].float()
+
+
+class BareTrunk(nn.Module):
+    """image -> hidden state after block ``last``: what a benchmark compares with."""
+
+    def __init__(self, backbone: Backbone, last: int) -> None:
+        super().__init__()
+        self.backbone, self.last = backbone, last
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the trunk and nothing else."""
+        hidden = enter(self.backbone, image, "fp32")
+        for index in range(self.last + 1):
+            hidden = self.backbone.block(index, hidden)
+        return hidden
+
+
+def enter(backbone: Backbone, image: Tensor, precision: Precision) -> Tensor:
+    """Normalise image (batch, height, width, 3) uint8 and run the stem."""
+    pixels = backbone.normalise(image)
+    return backbone.stem(pixels.half() if precision == "fp16" else pixels)
+
+
+def entry_stage(backbone: Backbone, last: int, precision: Precision) -> StageModule:
+    """Return stage 0 of every shared engine and of the selector."""
+    network = in_precision(folded(backbone), precision)
+    return StageModule(
+        Entry(network, last, precision),
+        (image_input(backbone),),
+        ("descriptor", "hidden"),
+        shared_key=f"entry {backbone.identity.sha256} {backbone.recipe} {last} {precision}",
+    )
+
+
+def image_input(backbone: Backbone) -> GraphInput:
+    """Return the input ``image``, uint8 (batch, height, width, 3) at the recipe's size."""
+    shape = (2, backbone.recipe.height, backbone.recipe.width, 3)
+    return GraphInput("image", "frame/image", torch.zeros(shape, dtype=torch.uint8), (0,))
+
+
+def in_precision(backbone: Backbone, precision: Precision) -> Backbone:
+    """Copy in half precision for fp16, the same network otherwise."""
+    return copy.deepcopy(backbone).half() if precision == "fp16" else backbone

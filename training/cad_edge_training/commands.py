@@ -1,0 +1,102 @@
+"""The command `cad-edge train`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from cad_edge.errors import OptionError
+from cad_edge.stream import read_stream
+from cad_edge_training.backbones import DEFAULT_BACKBONE
+from cad_edge_training.learned import Progress
+
+
+@click.command()
+@click.option(
+    "--stream",
+    "stream_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="YAML or JSON file that lists the products in order.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of artifacts; tasks that it holds already are not learned again.",
+)
+@click.option("--method", default="cmpmb", show_default=True, help="How to learn.")
+@click.option(
+    "--backbone",
+    default=DEFAULT_BACKBONE,
+    show_default=True,
+    help="Frozen network: efficientnet-lite0, clip:ID or dinov2:ID (hub id or folder).",
+)
+@click.option(
+    "--size", type=click.IntRange(64, 2048), help="Input side in pixels [default: the backbone's]."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Option of the method; repeat."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random choices.")
+def train(
+    stream_file: Path,
+    out: Path,
+    method: str,
+    backbone: str,
+    size: int | None,
+    settings: tuple[str, ...],
+    seed: int,
+) -> None:
+    """Learn, in order, the tasks of a stream that OUT does not hold yet."""
+    from cad_edge_training.train import Plan
+    from cad_edge_training.train import train as run
+
+    stream = read_stream(stream_file)
+    plan = Plan(method, backbone, size, dict(_split(setting) for setting in settings), seed)
+    with progress_bars() as progress:
+        learned = run(stream, out, plan, progress)
+    kept = len(stream.tasks) - len(learned)
+    click.echo(
+        f"learned {len(learned)} task{'' if len(learned) == 1 else 's'} into {out}"
+        + (f"; {kept} were there already" if kept else "")
+    )
+
+
+def _split(setting: str) -> tuple[str, str]:
+    name, equals, value = setting.partition("=")
+    if not equals or not name:
+        raise OptionError(f"--set {setting}: write it as NAME=VALUE")
+    return name, value
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str], Progress]]:
+    """Show one bar on stderr that says which task is at what; silent without a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+        line = bars.add_task("starting", total=None)
+        started: list[str] = []
+
+        def of_task(name: str) -> Progress:
+            started.append(name)
+            if not console.is_terminal:
+                click.echo(f"{name} ({len(started)})", err=True)
+
+            def show(doing: str, done: int, total: int) -> None:
+                bars.update(line, description=f"{name}: {doing}", completed=done, total=total)
+
+            return show
+
+        yield of_task

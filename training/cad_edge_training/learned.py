@@ -1,0 +1,38 @@
+"""What a method is given and what it gives back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cad_edge.artifact import Tensors
+from cad_edge.calibration import Calibration
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.folds import Folds
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+Images = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One task to learn."""
+
+    task: str
+    images: Images
+    """(n, height, width, 3) uint8 RGB at the backbone's recipe, good parts only."""
+    backbone: Backbone
+    folds: Folds
+    seed: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a method learned."""
+
+    tensors: Tensors
+    calibration: Calibration

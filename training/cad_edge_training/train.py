@@ -1,0 +1,234 @@
+"""Learning the tasks of a stream, one after another, into a folder of artifacts."""
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from cad_edge.artifact import (
+    Artifact,
+    Provenance,
+    Tensors,
+    list_artifacts,
+    read_record,
+    write_artifact,
+)
+from cad_edge.dataset import read_product
+from cad_edge.errors import ArtifactError, CadEdgeError, ImageError, OptionError
+from cad_edge.image import ImageRecipe, decode_image
+from cad_edge.routing import RoutingStatistics, summarise
+from cad_edge.schema import first_problem
+from cad_edge.stream import Stream, StreamTask
+from cad_edge_training.backbones import Backbone, load_backbone
+from cad_edge_training.backbones.backbone import channel_statistics
+from cad_edge_training.fingerprint import fingerprint
+from cad_edge_training.folds import Folds, draw_folds
+from cad_edge_training.learned import Images, Progress, Request
+from cad_edge_training.methods import load_method
+from cad_edge_training.synthetic import synthetic_defects
+
+WITNESSES = 4  # images of good parts in the witness, and as many with synthetic defects
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to learn with, the same for every task of a run."""
+
+    method: str
+    backbone: str
+    size: int | None
+    options: Mapping[str, str]
+    """Options of the method as NAME: VALUE, values still text."""
+    seed: int
+
+
+def train(
+    stream: Stream,
+    out: Path,
+    plan: Plan,
+    progress: Callable[[str], Progress],
+) -> list[str]:
+    """Learn the tasks of ``stream`` that ``out`` does not hold yet; return their names.
+
+    Parameters
+    ----------
+    stream
+        Tasks in the order in which they are learned.
+    out
+        Folder of artifacts.
+    plan
+        Method, backbone and options.
+    progress
+        Gives, for the name of a task, the callback that shows its progress.
+
+    Raises
+    ------
+    CadEdgeError
+        Bad data, option or artifact; tasks learned before it are kept.
+    """
+    backbone = load_backbone(plan.backbone, plan.size)
+    config = read_config(plan)
+    held = {path.name: read_record(path) for path in list_artifacts(out)} if out.is_dir() else {}
+    for record in held.values():
+        if record.backbone != backbone.identity:
+            raise ArtifactError(
+                f"{out / record.task} was learned on {record.backbone.id} "
+                f"({record.backbone.sha256[:12]}), not on {backbone.identity.id} "
+                f"({backbone.identity.sha256[:12]}); give --out another folder"
+            )
+    position = 1 + max((record.position for record in held.values()), default=-1)
+    learned = []
+    for task in stream.tasks:
+        if task.name in held:
+            continue
+        learn_task(task, stream.false_reject_rate, position, out, backbone, config, plan, progress)
+        learned.append(task.name)
+        position += 1
+    return learned
+
+
+def read_config(plan: Plan) -> Any:
+    """Return the method's `Config`: its defaults for the backbone, then the user's options.
+
+    Raises
+    ------
+    OptionError
+        An option does not exist or a value is not allowed.
+    """
+    module = load_method(plan.method, "config")
+    known = module.Config.model_fields
+    for name in plan.options:
+        if name not in known:
+            raise OptionError(
+                f"--set {name}: {plan.method} has no such option; it has {', '.join(sorted(known))}"
+            )
+    values = module.defaults_for(plan.backbone) | {
+        name: _parsed(text, known[name].annotation) for name, text in plan.options.items()
+    }
+    try:
+        return module.Config.model_validate(values)
+    except ValidationError as problem:
+        raise OptionError(f"--set {first_problem(problem)}") from None
+
+
+def _parsed(text: str, annotation: object) -> object:
+    if "tuple" in str(annotation):
+        return tuple(part for part in text.split(",") if part)
+    return text
+
+
+def learn_task(
+    task: StreamTask,
+    rate: float,
+    position: int,
+    out: Path,
+    backbone: Backbone,
+    config: Any,
+    plan: Plan,
+    progress: Callable[[str], Progress],
+) -> Path:
+    """Learn one task and write its artifact; return the artifact's folder."""
+    start = time.monotonic()
+    show = progress(task.name)
+    images = read_images(task, backbone.recipe, show)
+    folds = draw_folds(len(images), rate, plan.seed)
+    method = load_method(plan.method, "learn")
+    request = Request(task.name, images, backbone, folds, plan.seed, show)
+    learned = method.learn(request, config)
+    routing = routing_statistics(backbone, images, folds, config, plan.seed)
+    witness = _witness(method.build_model(backbone, config, learned.tensors), images, plan.seed)
+    artifact = Artifact(
+        method=plan.method,
+        task=task.name,
+        position=position,
+        backbone=backbone.identity,
+        recipe=backbone.recipe,
+        hyperparameters=config.model_dump(mode="json"),
+        calibration=learned.calibration,
+        false_reject_rate=rate,
+        provenance=Provenance(
+            seed=plan.seed,
+            versions=versions(),
+            data_sha256=fingerprint(images),
+            images=len(images),
+            seconds=round(time.monotonic() - start, 3),
+        ),
+    )
+    return write_artifact(out, artifact, learned.tensors, routing.to_tensors(), witness)
+
+
+def read_images(task: StreamTask, recipe: ImageRecipe, progress: Progress) -> Images:
+    """Decode the images of good parts of a task, (n, height, width, 3) uint8."""
+    product = read_product(task.path, task.layout)
+    images = []
+    for number, path in enumerate(product.train):
+        images.append(recipe.apply(decode_image(path)))
+        progress("images", number + 1, len(product.train))
+    if not images:
+        raise ImageError(f"{task.path} holds no images of good parts")
+    return np.stack(images)
+
+
+def routing_statistics(
+    backbone: Backbone, images: Images, folds: Folds, config: Any, seed: int
+) -> RoutingStatistics:
+    """Describe images (n, height, width, 3) by the frozen, un-prompted trunk."""
+    from cad_edge_training.routing_keys import held_out_keys
+
+    descriptors, patches = [], []
+    blocks = key_blocks(backbone, config)
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            batch = torch.from_numpy(images[start : start + BATCH])
+            states = backbone.run(backbone.normalise(batch), max(*backbone.routing_blocks, *blocks))
+            descriptors.append(describe(backbone, states))
+            patches.append(backbone.feature_map(states[blocks[-1]]).flatten(2).transpose(1, 2))
+    keys, distances = held_out_keys(torch.cat(patches), folds, getattr(config, "keys", 196), seed)
+    return summarise(torch.cat(descriptors).double().numpy(), keys, distances)
+
+
+def key_blocks(backbone: Backbone, config: Any) -> tuple[int, ...]:
+    """Blocks whose un-prompted features form the published key set."""
+    blocks: tuple[int, ...] = getattr(config, "blocks", backbone.routing_blocks)
+    return blocks
+
+
+def describe(backbone: Backbone, states: Mapping[int, torch.Tensor]) -> torch.Tensor:
+    """Descriptor (batch, d) of hidden states: channel statistics of the routing blocks."""
+    parts = [
+        channel_statistics(backbone.feature_map(states[block])) for block in backbone.routing_blocks
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _witness(model: torch.nn.Module, images: Images, seed: int) -> Tensors:
+    """Answers of the reference model on some training images, plain and with synthetic defects."""
+    chosen = images[np.linspace(0, len(images) - 1, WITNESSES).astype(np.int64)]
+    defective, _ = synthetic_defects(chosen, seed)
+    shown = np.concatenate([chosen, defective])
+    with torch.inference_mode():
+        score, anomaly_map = model(torch.from_numpy(shown))
+    return {"image": shown, "score": score.numpy(), "anomaly_map": anomaly_map.numpy()}
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    names = ("cad-edge", "torch", "numpy", "pillow", "scikit-learn", "transformers")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+__all__ = ["CadEdgeError", "Plan", "describe", "learn_task", "read_config", "train"]

@@ -41,7 +41,9 @@ def compat_1024(features: Tensor) -> Tensor:
     if channels % GROUP:
         raise ValueError(f"{channels} channels are no multiple of {GROUP}")
     factor = torch.linalg.cholesky(block_metric()).to(features)
-    return (features.reshape(*features.shape[:-1], -1, GROUP) @ factor).reshape(features.shape)
+    grouped = features.reshape(*features.shape[:-1], -1, GROUP)
+    whitened: Tensor = (grouped @ factor).reshape(features.shape)
+    return whitened
 
 
 def pooled_1024(features: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def paint(masks: NDArray[np.bool_], size: tuple[int, ...]) -> Ids:
     (h, w) int64, where (h, w) is ``size``.
     """
     ids = np.zeros(size, np.int64)
-    areas = masks.reshape(len(masks), -1).sum(axis=1)
+    areas = masks.sum(axis=(1, 2))
     for number, index in enumerate(np.argsort(-areas, kind="stable"), start=1):
         ids[masks[index]] = number
     return ids

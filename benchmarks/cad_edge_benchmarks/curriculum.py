@@ -107,17 +107,15 @@ class Curriculum:
         )
 
     def compare_fused(self) -> Forgetting:
-        """Compare every task's answers in the fused layout, at its own stage and at the last."""
+        """Compare the first task's answers in the fused layout, alone and among all others."""
         bundle = self._emptied("fused")
-        own: dict[str, GivenAnswers] = {}
-        last: dict[str, GivenAnswers] = {}
-        for stage, artifact in enumerate(self._learned.artifacts):
-            self._export(bundle, self._learned.artifacts[: stage + 1], "fused")
+        first = self._learned.artifacts[:1]
+        answers: list[dict[str, GivenAnswers]] = []
+        for artifacts in (first, self._learned.artifacts):
+            self._export(bundle, artifacts, "fused")
             with self._open(bundle) as detector:
-                names = [path.name for path in self._learned.artifacts]
-                last = self._given(detector, names if stage + 1 == self._count else [artifact.name])
-            own.setdefault(artifact.name, last[artifact.name])
-        return compare(own, last)
+                answers.append(self._given(detector, [first[0].name]))
+        return compare(*answers)
 
     def leave_out(self) -> dict[str, LeftOut]:
         """Measure, for every task, a bundle of all the others."""

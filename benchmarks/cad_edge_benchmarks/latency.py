@@ -15,9 +15,10 @@ from pathlib import Path
 import click
 
 from cad_edge.artifact import list_artifacts, read_artifact
-from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.errors import CadEdgeError, DatasetError, OptionError
 from cad_edge_benchmarks.accuracy import RESULT as ACCURACY
 from cad_edge_benchmarks.bench import Bench
+from cad_edge_benchmarks.demo.surfaces import write_line
 from cad_edge_benchmarks.latency_report import latency_targets, print_report
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder, write_stream
@@ -56,13 +57,22 @@ def _three(artifacts: Path | None, place: Path) -> list[Path]:
     folder = artifacts or place / "artifacts"
     if artifacts is None:
         click.echo("learning three products")
-        stream_file = place / "stream.json"
-        write_stream(stream_file, data_folder(), _PRODUCTS)
-        learn(stream_file, folder, seed=0)
+        learn(_stream(place), folder, seed=0)
     found = list_artifacts(folder)[:3]
     if len(found) < 3:
         raise OptionError(f"{folder} holds {len(found)} artifacts; give a folder with three")
     return found
+
+
+def _stream(place: Path) -> Path:
+    """Write a stream of three open categories, or of the demo's surfaces where there are none."""
+    try:
+        folder = data_folder()
+    except DatasetError:
+        return write_line(place / "surfaces", seed=0).stream
+    stream_file = place / "stream.json"
+    write_stream(stream_file, folder, _PRODUCTS)
+    return stream_file
 
 
 def measure(

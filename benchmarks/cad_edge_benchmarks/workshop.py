@@ -29,7 +29,7 @@ def cad_edge(*arguments: str | Path) -> str:
     )
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise CadEdgeError(f"cad-edge {words[0]} failed: {said[-1]}")
+        raise CadEdgeError(f"cad-edge {words[0]} failed: {said[-1].removeprefix('Error: ')}")
     return done.stdout
 
 

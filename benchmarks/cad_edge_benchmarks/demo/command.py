@@ -1,0 +1,153 @@
+"""`cad-edge demo`: from photographs to a report, over the same commands that a user types."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from cad_edge.bundle import Bundle
+from cad_edge.disk import replace_file
+from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge_benchmarks.demo.device import inspect
+from cad_edge_benchmarks.demo.inspections import read_inspections
+from cad_edge_benchmarks.demo.report import Story, headline, render
+from cad_edge_benchmarks.demo.results import bundle_bytes, routing
+from cad_edge_benchmarks.demo.surfaces import Line, write_line
+from cad_edge_benchmarks.machine import describe_machine, usable_cores, versions
+from cad_edge_benchmarks.probe import Probe, probe
+from cad_edge_benchmarks.tables import figure, text_table
+
+_ENTRY = "from cad_edge.cli import main; main()"
+_MARK = ".cad-edge-demo"  # tells a folder of the demo from one that holds somebody's files
+_PARTS = ("images", "artifacts", "bundle", "inspections")
+
+
+@click.command("demo")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for images, bundle and report; one of an earlier demo is made anew.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all choices."
+)
+def demo(out: Path, seed: int) -> None:
+    """Learn three real surfaces, inspect them and write a report to OUT/report.html."""
+    prepare_folder(out)
+    steps: dict[str, float] = {}
+    with _step("Cutting photographs into windows, drawing defects", steps, "cut windows"):
+        line = write_line(out / "images", seed)
+    commands = command_lines(out, line, seed)
+    with _step("Learning three products from good windows", steps, "learn"):
+        _run(commands[0])
+    with _step("Exporting them for the device, comparing with training", steps, "export"):
+        _run(commands[1])
+    bundle, inspections = out / "bundle", out / "inspections"
+    with _step("Inspecting the held-out windows, without torch", steps, "inspect"):
+        inspect(bundle, line.stream, line.unknown, inspections)
+        started = probe(bundle, next(iter(sorted(line.unknown.iterdir()))), usable_cores())
+    with _step("Writing the report", steps, "report"):
+        story = tell(bundle, inspections, started, seed, steps, commands)
+        replace_file(out / "report.html", render(story).encode())
+    click.echo(f"\n{summary(story)}\n\n{headline(story)}\nReport: {out / 'report.html'}")
+
+
+def prepare_folder(out: Path) -> None:
+    """Make ``out``, and empty it of an earlier demo.
+
+    Raises
+    ------
+    OptionError
+        The folder holds files that no demo wrote.
+    """
+    mark = out / _MARK
+    if out.exists() and any(out.iterdir()) and not mark.is_file():
+        raise OptionError(
+            f"--out {out} holds files that are not of a demo; give a new or an empty folder"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    for part in _PARTS:
+        shutil.rmtree(out / part, ignore_errors=True)
+    (out / "report.html").unlink(missing_ok=True)
+
+
+def command_lines(out: Path, line: Line, seed: int) -> tuple[list[str], ...]:
+    """Arguments of `cad-edge` for each step that a user could type."""
+    artifacts, bundle, stream = str(out / "artifacts"), str(out / "bundle"), str(line.stream)
+    return (
+        ["train", "--stream", stream, "--out", artifacts, "--seed", str(seed)],
+        ["export", artifacts, "--bundle", bundle],
+        ["detect", bundle, str(line.unknown), "--heatmaps", str(out / "heatmaps")],
+        ["evaluate", bundle, "--stream", stream],
+    )
+
+
+def tell(
+    bundle: Path,
+    folder: Path,
+    started: Probe,
+    seed: int,
+    steps: dict[str, float],
+    commands: tuple[list[str], ...],
+) -> Story:
+    """Gather what the report tells about ``bundle`` and the inspections in ``folder``."""
+    inspections, maps = read_inspections(folder)
+    manifest = Bundle(bundle).manifest()
+    return Story(
+        inspections=inspections,
+        maps=maps,
+        manifest=manifest,
+        sizes=bundle_bytes(bundle, manifest),
+        probe=started,
+        seed=seed,
+        machine=describe_machine(),
+        versions=versions(),
+        steps=dict(steps),
+        commands=tuple(shlex.join(["cad-edge", *words]) for words in commands),
+    )
+
+
+def summary(story: Story) -> str:
+    """One row for each product, for a terminal."""
+    head = ["product", "image AUROC", "defects found", "good rejected", "recognised"]
+    rows = []
+    for product in story.products:
+        known = sum(frame.task == product.name for frame in product.frames)
+        rows.append(
+            [
+                product.name,
+                figure(product.evaluation.image_auroc),
+                str(product.found),
+                str(product.false_rejects),
+                f"{known} of {len(product.frames)}",
+            ]
+        )
+    stranger = routing(story.inspections)[-1]
+    rows.append([f"{stranger.product} (never learned)", "", "", "", f"{stranger.right} refused"])
+    return text_table(head, rows)
+
+
+@contextmanager
+def _step(title: str, steps: dict[str, float], name: str) -> Iterator[None]:
+    """Say what is being done and keep how long it took."""
+    click.secho(f"[{len(steps) + 1}/5] {title}", bold=True)
+    began = time.perf_counter()
+    yield
+    steps[name] = time.perf_counter() - began
+
+
+def _run(words: list[str]) -> None:
+    """Run a `cad-edge` command with its progress in this terminal; CadEdgeError if it fails."""
+    click.echo(f"  {shlex.join(['cad-edge', *words])}")
+    done = subprocess.run([sys.executable, "-c", _ENTRY, *words], check=False)  # noqa: S603
+    if done.returncode:
+        raise CadEdgeError(f"`cad-edge {words[0]}` failed, so the demo stops; its message is above")

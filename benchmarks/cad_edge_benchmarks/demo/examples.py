@@ -1,0 +1,116 @@
+"""Example frames of the report: which are shown, and how one is drawn."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cad_edge.heatmap import overlay
+from cad_edge.image import decode_image, decode_mask
+from cad_edge.manifest import Manifest
+from cad_edge_benchmarks.demo.drawing import Box, enlarged, picture
+from cad_edge_benchmarks.demo.inspections import Inspected, Inspections, Maps
+from cad_edge_benchmarks.demo.results import ProductResult
+from cad_edge_benchmarks.evaluation import UNKNOWN
+from cad_edge_runtime.commands import map_scale
+
+MOST_MISTAKES = 4  # of a product that are shown
+
+VERDICTS = {"normal": "good", "anomalous": "defect", UNKNOWN: "unknown product"}
+"""What the report calls a verdict."""
+
+
+def typical(frames: Sequence[Inspected]) -> Inspected | None:
+    """Frame with the middle score, so that nobody picked it; None of none."""
+    judged = [frame for frame in frames if frame.calibrated_score is not None] or list(frames)
+    ranked = sorted(judged, key=lambda frame: frame.calibrated_score or 0.0)
+    return ranked[len(ranked) // 2] if ranked else None
+
+
+def chosen(product: ProductResult) -> list[Inspected]:
+    """Return a typical good window and a typical window of each kind of defect."""
+    groups = [product.good]
+    groups += [
+        [frame for frame in product.defective if frame.defect == kind]
+        for kind in product.found_by_kind()
+    ]
+    return [frame for frame in map(typical, groups) if frame is not None]
+
+
+def mistaken(product: ProductResult) -> list[Inspected]:
+    """Return good windows that were rejected, defects that were missed, and wrong products."""
+    return [
+        frame
+        for frame in product.frames
+        if frame.rejected != (frame.defect is not None) or frame.recognised_as != product.name
+    ]
+
+
+def rendered(
+    frames: Sequence[Inspected], inspections: Inspections, maps: Maps, manifest: Manifest
+) -> str:
+    """Draw cards of ``frames``, which are some of ``inspections``."""
+    numbers = {frame.path: number for number, frame in enumerate(inspections.frames)}
+    cards = [_card(frame, maps.get(numbers[frame.path]), manifest) for frame in frames]
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _card(frame: Inspected, heat: np.ndarray | None, manifest: Manifest) -> str:
+    rgb = enlarged(decode_image(frame.path))
+    truth = [] if frame.mask is None else [bounding_box(frame.mask, frame.size)]
+    left = picture(rgb, frame.size, truth, "truth", f"window of {frame.product}")
+    drawn = rgb
+    if heat is not None and frame.task is not None:
+        drawn = overlay(rgb, heat, *map_scale(manifest.tasks[frame.task]))
+    right = picture(drawn, frame.size, frame.boxes, "found", "heat map and what was found")
+    shown = "no heat map: not inspected" if heat is None else "heat map and boxes of the device"
+    right_answer = frame.rejected == (frame.defect is not None)
+    if frame.product not in manifest.tasks:
+        right_answer = frame.verdict == UNKNOWN
+    tone = "right" if right_answer else "wrong"
+    return (
+        f'<figure class="card"><div class="pair"><div>{left}<small>the window</small></div>'
+        f"<div>{right}<small>{shown}</small></div></div><figcaption>"
+        f"<strong>{html.escape(_truth(frame, manifest))}</strong> "
+        f'<span class="verdict {tone}">{html.escape(_verdict(frame, right_answer))}</span><br>'
+        f"{html.escape(_reason(frame, manifest))}</figcaption></figure>"
+    )
+
+
+def bounding_box(mask: Path, size: tuple[int, int]) -> Box:
+    """Box around everything in a mask of a frame of ``size`` (height, width)."""
+    rows, columns = np.nonzero(decode_mask(mask, size))
+    if not len(rows):
+        return (0, 0, 0, 0)
+    return (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+
+
+def _truth(frame: Inspected, manifest: Manifest) -> str:
+    if frame.product not in manifest.tasks:
+        return f"{frame.product}, never learned"
+    return "good" if frame.defect is None else words(frame.defect)
+
+
+def words(kind: str) -> str:
+    """Name of a kind of defect as a person writes it."""
+    return kind.replace("_", " ")
+
+
+def _verdict(frame: Inspected, right: bool) -> str:
+    verdict = VERDICTS[frame.verdict]
+    return f"{'✓' if right else '✗'} verdict: {verdict}"
+
+
+def _reason(frame: Inspected, manifest: Manifest) -> str:
+    """Say in a sentence what the verdict rests on."""
+    if frame.p_value is None or frame.task is None:
+        likest = f"; {frame.nearest} comes nearest" if frame.nearest else ""
+        return f"looks like none of the learned products{likest}"
+    held_out = manifest.tasks[frame.task].calibration.scores
+    as_high = round(frame.p_value * (len(held_out) + 1)) - 1
+    other = f"taken for {frame.task}; " if frame.task != frame.product else ""
+    return (
+        f"{other}{as_high} of the {len(held_out)} good windows that set the threshold score "
+        f"as high (p-value {frame.p_value:.3f})"
+    )

@@ -1,0 +1,230 @@
+"""The report: one HTML file that needs nothing beside it, neither files nor a network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+from cad_edge.calibration import standardise
+from cad_edge.manifest import Manifest
+from cad_edge_benchmarks.demo.drawing import colour_bar, roc_figure, score_figure
+from cad_edge_benchmarks.demo.examples import (
+    MOST_MISTAKES,
+    chosen,
+    mistaken,
+    rendered,
+    typical,
+    words,
+)
+from cad_edge_benchmarks.demo.inspections import Inspected, Inspections, Maps
+from cad_edge_benchmarks.demo.results import (
+    BundleBytes,
+    Count,
+    ProductResult,
+    Speed,
+    products_of,
+    routing,
+    speed_of,
+    strangers_of,
+)
+from cad_edge_benchmarks.demo.sections import (
+    bundle_section,
+    certificate_section,
+    escape,
+    milliseconds,
+    origin_section,
+    percent,
+    rejects_section,
+    routing_section,
+    speed_section,
+)
+from cad_edge_benchmarks.probe import Probe
+from cad_edge_benchmarks.tables import figure
+
+
+@dataclass(frozen=True)
+class Story:
+    """Everything that the report tells."""
+
+    inspections: Inspections
+    maps: Maps
+    manifest: Manifest
+    sizes: BundleBytes
+    probe: Probe
+    seed: int
+    machine: Mapping[str, object]
+    versions: Mapping[str, str]
+    steps: Mapping[str, float]
+    """Seconds of each step of the demo."""
+
+    commands: tuple[str, ...]
+    """Command lines that give the same again."""
+
+    @property
+    def products(self) -> list[ProductResult]:
+        """Results of the learned products."""
+        return products_of(self.inspections)
+
+    @property
+    def speed(self) -> Speed:
+        """Seconds per frame."""
+        return speed_of(self.inspections)
+
+
+SECTIONS = {
+    "products": "Each product",
+    "routing": "Which product is it?",
+    "rejects": "Good parts rejected by mistake",
+    "speed": "Time and memory on this machine",
+    "bundle": "What a product costs",
+    "certificates": "Does the device answer as training did?",
+    "origin": "Made with",
+    "repeat": "Do it again",
+}
+"""Headings of the report by the address of their section."""
+
+
+def totals(products: list[ProductResult]) -> tuple[Count, Count]:
+    """Defects found and good windows rejected, over all products."""
+    found, rejected = Count(0, 0), Count(0, 0)
+    for product in products:
+        found += product.found
+        rejected += product.false_rejects
+    return found, rejected
+
+
+def headline(story: Story) -> str:
+    """Say the result in one sentence."""
+    found, rejected = totals(story.products)
+    stranger = routing(story.inspections)[-1]
+    return (
+        f"{found} defects found, {rejected} good windows rejected by mistake, {stranger.right} "
+        f"windows of a product never learned refused; {milliseconds(story.speed.median)} per frame."
+    )
+
+
+def render(story: Story) -> str:
+    """Write the whole page."""
+    bodies = {
+        "products": _products(story),
+        "routing": routing_section(routing(story.inspections)) + _stranger(story),
+        "rejects": rejects_section(story.products, story.manifest),
+        "speed": speed_section(story.speed, story.probe, story.inspections),
+        "bundle": bundle_section(story.sizes, story.manifest),
+        "certificates": certificate_section(story.manifest),
+        "origin": origin_section(story.seed, story.machine, story.versions, story.steps),
+        "repeat": _repeat(story),
+    }
+    contents = "".join(f'<a href="#{key}">{escape(name)}</a>' for key, name in SECTIONS.items())
+    sections = "".join(
+        f'<section id="{key}"><h2>{escape(SECTIONS[key])}</h2>{body}</section>'
+        for key, body in bodies.items()
+    )
+    style = (files("cad_edge_benchmarks.demo") / "report.css").read_text(encoding="utf-8")
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>cad-edge demo</title><style>\n{style}</style></head><body><main>"
+        f'<header><h1>cad-edge demo</h1><p class="headline">{escape(headline(story))}</p>'
+        f"{_introduction(story)}<nav>{contents}</nav></header>{sections}</main></body></html>\n"
+    )
+
+
+def _introduction(story: Story) -> str:
+    names = [product.name for product in story.products]
+    images = next(iter(story.manifest.tasks.values())).provenance.images
+    return (
+        f"<p>Photographs of {escape(', '.join(names[:-1]))} and {escape(names[-1])} stand for "
+        "the products of a line. They were cut into windows that share no pixel, and the products "
+        f"were learned one after another from good windows only ({images} each). The device then "
+        "saw the windows that were kept back: each once as it is, and once with a defect drawn "
+        "into it. It ran in a process in which the training framework torch cannot be "
+        "imported.</p>"
+    )
+
+
+def _products(story: Story) -> str:
+    legend = (
+        '<p class="legend">Heat maps have one scale for each product: no colour means like the '
+        "good windows that set the threshold; the middle of the bar is the threshold above which "
+        f"a spot belongs to a defect. {colour_bar()}</p>"
+        '<p class="legend"><span class="key truth"></span> dashed: where a defect was drawn '
+        '<span class="key found"></span> solid: what the device marked. The examples are the '
+        "windows with the middle score of their kind, not the finest.</p>"
+    )
+    return legend + "".join(_product(story, product) for product in story.products)
+
+
+def _product(story: Story, product: ProductResult) -> str:
+    entry = story.manifest.tasks[product.name]
+    measured = product.evaluation
+    at = (product.false_rejects.share, product.found.share)
+    groups = [("good", "good", _finite(product, None))]
+    groups += [
+        (words(kind), "defective", _finite(product, kind)) for kind in product.found_by_kind()
+    ]
+    threshold = standardise(entry.calibration.scores, entry.decision.threshold)
+    kinds = ", ".join(f"{words(kind)} {count}" for kind, count in product.found_by_kind().items())
+    mistakes = mistaken(product)
+    return (
+        f'<article class="product" id="{escape(product.name)}"><h3>{escape(product.name)}</h3>'
+        f"<p>{product.found} defects found ({escape(kinds)}); {product.false_rejects} good windows "
+        f"rejected.</p><div class='figures'><figure>"
+        f"{roc_figure(product.roc(), at, measured.image_auroc)}<figcaption>ROC curve: what each "
+        "possible threshold would find and reject. 1.000 is perfect, 0.5 is guessing (dashed). "
+        "The dot is the threshold in force.</figcaption></figure>"
+        f"<figure>{score_figure(groups, threshold)}<figcaption>Every test window, by its score "
+        "(further right is more unlike good parts; distances are compressed by their root)."
+        f"{_localised(product)}</figcaption></figure></div>"
+        f"{rendered(chosen(product), story.inspections, story.maps, story.manifest)}"
+        f"{_mistakes(story, mistakes)}</article>"
+    )
+
+
+def _finite(product: ProductResult, kind: str | None) -> list[float]:
+    return [
+        frame.calibrated_score
+        for frame in product.frames
+        if frame.defect == kind
+        and frame.task == product.name
+        and frame.calibrated_score is not None
+    ]
+
+
+def _localised(product: ProductResult) -> str:
+    measured = product.evaluation
+    if measured.pixel_auroc is None:
+        return ""
+    return (
+        f" Pixel by pixel, heat maps rank defect above good with {figure(measured.pixel_auroc)} "
+        "(area under the curve; 1.000 is perfect)."
+    )
+
+
+def _mistakes(story: Story, mistakes: list[Inspected]) -> str:
+    if not mistakes:
+        return "<p>No test window of this product was judged wrongly.</p>"
+    shown = mistakes[:MOST_MISTAKES]
+    more = f", {len(shown)} of them shown" if len(shown) < len(mistakes) else ""
+    drawn = rendered(shown, story.inspections, story.maps, story.manifest)
+    return (
+        f"<details open><summary>Judged wrongly: {len(mistakes)}{more}</summary>{drawn}</details>"
+    )
+
+
+def _stranger(story: Story) -> str:
+    example = typical(strangers_of(story.inspections))
+    if example is None:
+        return ""
+    return rendered([example], story.inspections, story.maps, story.manifest)
+
+
+def _repeat(story: Story) -> str:
+    commands = "\n".join(story.commands)
+    rate = next(iter(story.manifest.tasks.values())).decision.false_reject_rate
+    return (
+        "<p>The same seed gives the same windows and defects. These commands do it step by "
+        f"step:</p><pre>{escape(commands)}</pre><p>With a folder of your own images: put images "
+        "of good parts into <code>NAME/train/good</code>, list the folders in a stream file like "
+        f"<code>stream.yaml</code> with the share of good parts that may be rejected (here "
+        f"{percent(rate)}), and run the same commands.</p>"
+    )

@@ -1,0 +1,198 @@
+"""What the inspections add up to: counts, curves, routing, time and bytes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cad_edge.bundle import Bundle
+from cad_edge.manifest import Manifest
+from cad_edge_benchmarks.demo.inspections import STAGES, Inspected, Inspections
+from cad_edge_benchmarks.evaluation import UNKNOWN, TaskEvaluation
+from cad_edge_benchmarks.workshop import folder_bytes
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of how many."""
+
+    hits: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.hits} of {self.total}"
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(self.hits + other.hits, self.total + other.total)
+
+    @property
+    def share(self) -> float:
+        """Hits by total, 0 where there is nothing to count."""
+        return self.hits / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True)
+class ProductResult:
+    """What the test windows of one product came to."""
+
+    name: str
+    evaluation: TaskEvaluation
+    frames: tuple[Inspected, ...]
+
+    @property
+    def good(self) -> list[Inspected]:
+        """Windows without a defect."""
+        return [frame for frame in self.frames if frame.defect is None]
+
+    @property
+    def defective(self) -> list[Inspected]:
+        """Windows with a defect."""
+        return [frame for frame in self.frames if frame.defect is not None]
+
+    @property
+    def false_rejects(self) -> Count:
+        """Good windows with any verdict but normal."""
+        return _rejected(self.good)
+
+    @property
+    def found(self) -> Count:
+        """Defective windows with any verdict but normal."""
+        return _rejected(self.defective)
+
+    def found_by_kind(self) -> dict[str, Count]:
+        """`found` for each kind of defect."""
+        kinds = sorted({frame.defect for frame in self.defective if frame.defect})
+        return {
+            kind: _rejected([frame for frame in self.defective if frame.defect == kind])
+            for kind in kinds
+        }
+
+    def roc(self) -> list[tuple[float, float]]:
+        """Corners of the ROC curve: share of good and of defective windows above each score."""
+        return roc_points(_scores(self.good), _scores(self.defective))
+
+
+def _rejected(frames: Sequence[Inspected]) -> Count:
+    return Count(sum(frame.rejected for frame in frames), len(frames))
+
+
+def _scores(frames: Sequence[Inspected]) -> list[float]:
+    """Scores as `evaluation.outcome_of` gives them: a refused frame counts as the highest."""
+    return [
+        math.inf if frame.calibrated_score is None else frame.calibrated_score for frame in frames
+    ]
+
+
+def roc_points(good: Sequence[float], defective: Sequence[float]) -> list[tuple[float, float]]:
+    """Shares of ``good`` and ``defective`` at or above each score, from (0, 0) to (1, 1).
+
+    Equal scores make one step, so a tie between the two runs straight between its corners.
+    """
+    steps = sorted({*good, *defective}, reverse=True)
+    bad, well = np.array(defective), np.array(good)
+    points = [(float((well >= at).mean()), float((bad >= at).mean())) for at in steps]
+    return [(0.0, 0.0), *points]
+
+
+def products_of(inspections: Inspections) -> list[ProductResult]:
+    """One result for each product that was learned, in the order of the stream."""
+    return [
+        ProductResult(
+            name, evaluation, tuple(frame for frame in inspections.frames if frame.product == name)
+        )
+        for name, evaluation in inspections.evaluations.items()
+    ]
+
+
+def strangers_of(inspections: Inspections) -> list[Inspected]:
+    """Frames of the product that was never learned."""
+    return [frame for frame in inspections.frames if frame.product not in inspections.evaluations]
+
+
+@dataclass(frozen=True)
+class RoutingRow:
+    """What the frames of one row were recognised as."""
+
+    product: str
+    condition: str
+    """``good``, ``defective`` or ``never learned``."""
+
+    counts: dict[str, int]
+    """By product, and ``unknown_product``."""
+
+    right: Count
+
+
+def routing(inspections: Inspections) -> list[RoutingRow]:
+    """Rows of the routing table: every product good and defective, then the unknown one."""
+    rows = []
+    columns = [*inspections.evaluations, UNKNOWN]
+    for product in products_of(inspections):
+        rows.append(_row(product.name, "good", product.good, columns, product.name))
+        rows.append(_row(product.name, "defective", product.defective, columns, product.name))
+    strangers = strangers_of(inspections)
+    name = strangers[0].product if strangers else UNKNOWN
+    return [*rows, _row(name, "never learned", strangers, columns, UNKNOWN)]
+
+
+def _row(
+    product: str, condition: str, frames: Sequence[Inspected], columns: list[str], truth: str
+) -> RoutingRow:
+    seen = [frame.recognised_as for frame in frames]
+    counts = {column: seen.count(column) for column in columns}
+    return RoutingRow(product, condition, counts, Count(counts[truth], len(seen)))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds per frame."""
+
+    median: float
+    p90: float
+    stages: dict[str, float]
+    """Median of each stage, over frames whose product was known."""
+
+    frames: int
+
+
+def speed_of(inspections: Inspections) -> Speed:
+    """Measure over all frames; an unknown product ends after selection and is not in ``stages``."""
+    seconds = np.array([frame.seconds for frame in inspections.frames])
+    known = [frame for frame in inspections.frames if frame.task is not None]
+    stages = {
+        stage: float(np.median([frame.stages[stage] for frame in known])) if known else 0.0
+        for stage in STAGES
+    }
+    return Speed(float(np.median(seconds)), float(np.quantile(seconds, 0.9)), stages, len(seconds))
+
+
+@dataclass(frozen=True)
+class BundleBytes:
+    """What a bundle takes on the disk."""
+
+    total: int
+    shared: int
+    """Graphs and tensors that all products use together, and the manifests."""
+
+    tasks: dict[str, int]
+    """Objects that only this product uses."""
+
+
+def bundle_bytes(path: Path, manifest: Manifest) -> BundleBytes:
+    """Divide the bytes of a bundle between its products and what they share."""
+    store = Bundle(path)
+    users: dict[str, set[str]] = {}
+    for name, task in manifest.tasks.items():
+        engine = task.engine
+        tensors = {engine.tensors} if engine.tensors else set()
+        for used in {stage.graph for stage in engine.stages} | tensors | {task.routing}:
+            users.setdefault(used, set()).add(name)
+    common = {stage.graph for stage in manifest.selector.engine.stages}
+    own = dict.fromkeys(manifest.tasks, 0)
+    for used, names in users.items():
+        if len(names) == 1 and used not in common:
+            own[names.pop()] += folder_bytes(store.object_folder(used))
+    total = folder_bytes(path)
+    return BundleBytes(total, total - sum(own.values()), own)

@@ -1,0 +1,215 @@
+"""Sections of the report as HTML, in words of the people who run a line."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cad_edge.manifest import Manifest
+from cad_edge_benchmarks.demo.inspections import Inspections
+from cad_edge_benchmarks.demo.results import (
+    BundleBytes,
+    Count,
+    ProductResult,
+    RoutingRow,
+    Speed,
+)
+from cad_edge_benchmarks.evaluation import UNKNOWN
+from cad_edge_benchmarks.probe import Probe
+
+STAGE_WORDS = {
+    "prepare": "check and resize the frame",
+    "select": "first layers of the network, recognise the product",
+    "detect": "remaining layers, compare with good parts",
+    "post": "threshold, p-value, boxes",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table with a style of its own."""
+
+    text: str
+    style: str
+
+
+def escape(text: object) -> str:
+    """Make any text safe to stand in HTML."""
+    return html.escape(str(text))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> str:
+    """Lay out a table; on a narrow screen it scrolls by itself and not the page."""
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table><thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(cell: str | Cell) -> str:
+    if isinstance(cell, Cell):
+        return f'<td class="{cell.style}">{escape(cell.text)}</td>'
+    return f"<td>{escape(cell)}</td>"
+
+
+def percent(share: float) -> str:
+    """Write a share, e.g. ``3.7 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def megabytes(count: float) -> str:
+    """Write bytes with a unit that suits them."""
+    if count < 1_000_000:
+        return f"{count / 1000:.0f} kB"
+    return f"{count / 1_000_000:.1f} MB"
+
+
+def milliseconds(seconds: float) -> str:
+    """Write a short time."""
+    return f"{1000 * seconds:.2f} ms" if seconds < 0.001 else f"{1000 * seconds:.1f} ms"
+
+
+def routing_section(rows: Sequence[RoutingRow]) -> str:
+    """Which product the frames were recognised as."""
+    columns = list(rows[0].counts)
+    head = ["what was shown", "", *(_column(name) for name in columns), "right"]
+    laid = []
+    for row in rows:
+        truth = UNKNOWN if row.product not in columns else row.product
+        cells: list[str | Cell] = [row.product, row.condition]
+        for name in columns:
+            count = row.counts[name]
+            style = "hit" if name == truth else "miss" if count else "none"
+            cells.append(Cell(str(count), style))
+        laid.append([*cells, str(row.right)])
+    return (
+        "<p>The device is not told which product it sees. It recognises the product in every frame "
+        "by itself, and refuses a frame that looks like nothing it has learned. Each row is what "
+        "was shown, each column what it was recognised as.</p>" + table(head, laid)
+    )
+
+
+def _column(name: str) -> str:
+    return "unknown product" if name == UNKNOWN else name
+
+
+def rejects_section(products: Sequence[ProductResult], manifest: Manifest) -> str:
+    """Stated and measured false-reject rate."""
+    rows = []
+    total = Count(0, 0)
+    for product in products:
+        decision = manifest.tasks[product.name].decision
+        total += product.false_rejects
+        judged = sum(frame.verdict == "anomalous" for frame in product.good)
+        enough = "yes" if decision.supported else "no, the rate is not promised"
+        rows.append(
+            [
+                product.name,
+                percent(decision.false_reject_rate),
+                f"{percent(product.false_rejects.share)} ({product.false_rejects})",
+                str(judged),
+                str(product.false_rejects.hits - judged),
+                f"{decision.images} (needs {decision.images_needed})",
+                enough,
+            ]
+        )
+    head = ["product", "stated", "measured", "judged defective", "called unknown"]
+    head += ["held-out images behind it", "enough?"]
+    return (
+        "<p>The share of good parts that the line may reject by mistake is stated beforehand. "
+        "The threshold that keeps it comes from good windows that the model had not seen; the "
+        "windows of this test had no part in it. In all, "
+        f"{total} good windows were rejected ({percent(total.share)}). With so few windows the "
+        "measured share moves in large steps: one window of a product is "
+        f"{percent(1 / max(products[0].false_rejects.total, 1))}.</p>" + table(head, rows)
+    )
+
+
+def speed_section(speed: Speed, probe: Probe, inspections: Inspections) -> str:
+    """Time of a frame and memory of the device process."""
+    stages = [[STAGE_WORDS[name], milliseconds(seconds)] for name, seconds in speed.stages.items()]
+    torch = "torch was loaded" if inspections.torch_loaded or probe.torch else "torch never loaded"
+    facts = [
+        ["a frame takes, in the middle (median)", milliseconds(speed.median)],
+        ["nine frames in ten take at most (90th percentile)", milliseconds(speed.p90)],
+        ["from starting the program to its first verdict", f"{probe.seconds:.2f} s"],
+        ["memory in use (resident, RSS)", megabytes(probe.memory.rss)],
+        ["memory that nobody shares (unique, USS)", megabytes(probe.memory.uss)],
+        ["training framework on the device", torch],
+    ]
+    return (
+        f"<p>Measured over {speed.frames} frames, one at a time, from the decoded picture to "
+        "verdict, heat map and boxes. Other work on the machine makes it slower. The memory is "
+        "that of a process of its own after one frame was judged for every product.</p>"
+        f'<div class="columns">{table(["whole frame", ""], facts)}'
+        f"{table(['stages of a frame', 'median'], stages)}</div>"
+    )
+
+
+def bundle_section(sizes: BundleBytes, manifest: Manifest) -> str:
+    """Bytes on the disk and seconds of learning."""
+    rows = []
+    for name, entry in manifest.tasks.items():
+        made = entry.provenance
+        rows.append([name, megabytes(sizes.tasks[name]), f"{made.seconds:.0f} s", str(made.images)])
+    rows.append(["shared by all", megabytes(sizes.shared), "", ""])
+    rows.append(["the whole bundle", megabytes(sizes.total), "", ""])
+    return (
+        "<p>All products share one network. A further product costs what stands in its row, and "
+        "nothing that is already on the device is changed or learned again.</p>"
+        + table(["product", "on the disk", "learned in", "from good windows"], rows)
+    )
+
+
+def certificate_section(manifest: Manifest) -> str:
+    """Proof that the exported engines answer as training did."""
+    rows: list[list[str | Cell]] = []
+    for name, entry in manifest.tasks.items():
+        proof = entry.certificate
+        shown = "" if proof.map_max is None else f"{proof.map_max:.1e}"
+        style = "hit" if proof.flips == 0 else "miss"
+        rows.append(
+            [
+                name,
+                f"{proof.witness_images} + {proof.adversarial_images}",
+                f"{proof.score_max:.1e}",
+                shown,
+                f"{proof.tolerance:.0e}",
+                Cell(str(proof.flips), style),
+                f"{proof.reference} / {proof.runtime}",
+            ]
+        )
+    head = ["engine", "images", "score differs by at most", "heat map differs by at most"]
+    head += ["allowed", "verdicts that differ", "compared"]
+    return (
+        "<p>What the device runs is not what training ran: it was exported. Before a bundle may be "
+        "used, both answer the same images: real ones, and hard ones such as black, white, noise "
+        "and stripes. Differences are fractions of the range of scores, so 1e-04 is a "
+        "ten-thousandth of it. Over the allowed difference, or with one verdict that differs, the "
+        "export fails.</p>" + table(head, rows)
+    )
+
+
+def origin_section(
+    seed: int,
+    machine: Mapping[str, object],
+    versions: Mapping[str, str],
+    steps: Mapping[str, float],
+) -> str:
+    """Machine, versions, seed and the time that the demo took."""
+    memory = machine["memory_bytes"]
+    facts = [
+        ["processor", f"{machine['cpu']}, {machine['cores']} cores used"],
+        ["memory", f"{float(str(memory)) / 1e9:.0f} GB"],
+        ["system", f"{machine['system']}, Python {machine['python']}"],
+        ["work waiting per minute when the demo ended (load)", str(machine["load"])],
+        ["seed of all random choices", str(seed)],
+        *([f"version of {name}", number] for name, number in versions.items()),
+    ]
+    times = [[name, f"{seconds:.0f} s"] for name, seconds in steps.items()]
+    times.append(["together", f"{sum(steps.values()):.0f} s"])
+    return (
+        f'<div class="columns">{table(["made on", ""], facts)}'
+        f"{table(['step of this demo', 'took'], times)}</div>"
+    )

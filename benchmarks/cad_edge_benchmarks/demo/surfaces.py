@@ -1,0 +1,138 @@
+"""Real surfaces without a download: photographs that scikit-image ships, cut into windows.
+
+A photograph is cut into windows that do not overlap, and a seeded draw decides which of them are
+learned from and which are held out. No pixel is in two windows, so the held-out windows are new to
+the bundle, and the windows that set the threshold are new to the model that scores them. (Windows
+that overlap look like more images and make a threshold that real parts do not keep.)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from cad_edge.errors import DatasetError
+from cad_edge.heatmap import write_png
+from cad_edge.image import Frame, decode_image
+
+PRODUCTS = ("brick", "grass", "gravel")
+"""Photographs that are learned, in this order; all three are in the public domain (CC0)."""
+
+UNKNOWN = "coins"
+"""Photograph that is never learned."""
+
+SIDE = 56  # pixels of a window; the network sees four times that
+HELD_OUT = 1 / 3  # share of the windows that is kept for the test
+FALSE_REJECT_RATE = 0.05  # one good window in twenty; needs 19 held-out windows
+
+Corner = tuple[int, int]
+"""Row and column of a window's upper left pixel."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was written for the demo."""
+
+    stream: Path
+    """Stream file of the products, each in the MVTec AD layout."""
+
+    unknown: Path
+    """Folder of windows of the product that is never learned."""
+
+
+def photograph(name: str) -> Frame:
+    """Decode a photograph out of the installed scikit-image, (height, width, 3) uint8.
+
+    Raises
+    ------
+    DatasetError
+        This scikit-image does not ship it.
+    """
+    path = Path(str(files("skimage"))) / "data" / f"{name}.png"
+    if not path.is_file():
+        raise DatasetError(
+            f"{path} does not exist, so the demo lacks its photograph; "
+            'run `pip install --force-reinstall "scikit-image>=0.24"`'
+        )
+    return decode_image(path)
+
+
+def grid(height: int, width: int, side: int = SIDE) -> list[Corner]:
+    """Corners of the windows that fit into a photograph without overlap, centred, row by row."""
+    rows, columns = height // side, width // side
+    top, left = (height - rows * side) // 2, (width - columns * side) // 2
+    return [
+        (top + side * row, left + side * column) for row in range(rows) for column in range(columns)
+    ]
+
+
+def draw_lots(corners: Sequence[Corner], seed: int) -> tuple[list[Corner], list[Corner]]:
+    """Divide windows into those to learn from and those held out, by a seeded draw."""
+    order = np.random.default_rng(seed).permutation(len(corners))
+    kept = round(len(corners) * HELD_OUT)
+    return [corners[at] for at in order[kept:]], [corners[at] for at in order[:kept]]
+
+
+def cut(image: Frame, corners: Sequence[Corner], side: int = SIDE) -> Frame:
+    """Cut windows (n, side, side, 3) uint8 out of ``image`` (height, width, 3) uint8."""
+    return np.stack([image[row : row + side, column : column + side] for row, column in corners])
+
+
+def write_line(folder: Path, seed: int) -> Line:
+    """Write the products, the unknown product and the stream file into ``folder``.
+
+    Raises
+    ------
+    DatasetError, ImageError
+        A photograph is missing, or a file cannot be written.
+    """
+    for number, name in enumerate(PRODUCTS):
+        # Neighbouring seeds of the demo must not give two products the same defects.
+        write_product(folder / name, photograph(name), seed * len(PRODUCTS) + number)
+    image = photograph(UNKNOWN)
+    unknown = folder / "never_learned" / UNKNOWN
+    _write_windows(unknown, image, grid(*image.shape[:2]))
+    stream = folder / "stream.yaml"
+    content = {
+        "name": "demo",
+        "false_reject_rate": FALSE_REJECT_RATE,
+        "tasks": [{"name": name, "path": name} for name in PRODUCTS],
+    }
+    stream.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return Line(stream, unknown)
+
+
+def write_product(folder: Path, image: Frame, seed: int) -> None:
+    """Write one product: windows to learn from, and each held-out one good and with a defect.
+
+    The defects are drawn by `cad_edge_training.synthetic`, which learning never draws on these
+    windows: nothing of the held-out windows is seen before the test.
+    """
+    from cad_edge_training.synthetic import KINDS, synthetic_defects
+
+    train, test = draw_lots(grid(*image.shape[:2]), seed)
+    _write_windows(folder / "train" / "good", image, train)
+    _write_windows(folder / "test" / "good", image, test)
+    damaged, masks = synthetic_defects(cut(image, test), seed)
+    for number, corner in enumerate(test):
+        kind, name = KINDS[number % len(KINDS)].__name__, _name(corner)
+        _write(folder / "test" / kind / f"{name}.png", damaged[number])
+        drawn = np.repeat(masks[number][..., None], 3, axis=2).astype(np.uint8) * 255
+        _write(folder / "ground_truth" / kind / f"{name}_mask.png", drawn)
+
+
+def _write_windows(folder: Path, image: Frame, corners: Sequence[Corner]) -> None:
+    for corner, window in zip(corners, cut(image, corners), strict=True):
+        _write(folder / f"{_name(corner)}.png", window)
+
+
+def _write(path: Path, rgb: Frame) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, rgb)
+
+
+def _name(corner: Corner) -> str:
+    return f"row{corner[0]:03}_column{corner[1]:03}"

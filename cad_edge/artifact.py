@@ -10,6 +10,7 @@ Nothing in it is executable. The folder is written under a temporary name and re
 artifact is there whole or not at all.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from cad_edge.errors import ArtifactError
 from cad_edge.image import ImageRecipe
 from cad_edge.schema import Record, Sha256, TaskName, canonical_json, parse_json, sha256_of
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 Tensors = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
 
@@ -124,8 +125,6 @@ def read_artifact(folder: Path) -> LearnedTask:
 
 
 def _format_of(record: bytes, path: Path) -> object:
-    import json
-
     try:
         return json.loads(record).get("format")
     except (ValueError, AttributeError):
@@ -141,7 +140,8 @@ def _read(path: Path) -> bytes:
 
 def _tensors(data: bytes, path: Path) -> Tensors:
     try:
-        return load_tensors(data)
+        tensors: Tensors = load_tensors(data)
+        return tensors
     except SafetensorError as problem:
         raise ArtifactError(f"{path} is broken ({problem}); learn the task again") from None
 

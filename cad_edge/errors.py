@@ -1,17 +1,17 @@
 """The errors of cad-edge; each message is one sentence that names the culprit and what to do.
 
-    CadEdgeError
-    ├── ImageError         an image or array that cannot be used
-    ├── DatasetError       a dataset folder or stream file that cannot be used
-    ├── OptionError        an option that does not exist or a value that is not allowed
-    ├── ArtifactError      an artifact that cannot be read or does not fit
-    ├── BundleError        a bundle that cannot be opened or written
-    │   ├── IntegrityError a byte that is not what the manifest says
-    │   └── BundleLocked   another process is writing to the bundle
-    ├── GraphError         a graph that the runtime refuses to load
-    ├── CertificateError   an exported engine that does not answer as torch did
-    ├── DeviceError        the asked-for device or execution provider is not to be had
-    └── UnknownTask        a task name that the bundle does not hold
+CadEdgeError
+├── ImageError         an image or array that cannot be used
+├── DatasetError       a dataset folder or stream file that cannot be used
+├── OptionError        an option that does not exist or a value that is not allowed
+├── ArtifactError      an artifact that cannot be read or does not fit
+├── BundleError        a bundle that cannot be opened or written
+│   ├── IntegrityError a byte that is not what the manifest says
+│   └── BundleLocked   another process is writing to the bundle
+├── GraphError         a graph that the runtime refuses to load
+├── CertificateError   an exported engine that does not answer as torch did
+├── DeviceError        the asked-for device or execution provider is not to be had
+└── UnknownTask        a task name that the bundle does not hold
 """
 
 

@@ -23,7 +23,7 @@ from cad_edge.calibration import Calibration, Decision
 from cad_edge.image import ImageRecipe
 from cad_edge.schema import Record, Sha256, TaskName
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 
 class Stage(Record):

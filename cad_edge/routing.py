@@ -58,9 +58,7 @@ class RoutingStatistics:
         }
 
 
-def summarise(
-    descriptors: Float64, keys: Float32, key_distances: Float32
-) -> RoutingStatistics:
+def summarise(descriptors: Float64, keys: Float32, key_distances: Float32) -> RoutingStatistics:
     """Sum up training descriptors (n, d), n >= 2."""
     mean = descriptors.mean(axis=0)
     centred = descriptors - mean
@@ -138,13 +136,11 @@ def shared_covariance(statistics: list[RoutingStatistics]) -> Float64:
     return (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(diagonal)
 
 
-def held_out_distances(
-    task: RoutingStatistics, matrix: Float64, freedom: int
-) -> Float64:
+def held_out_distances(task: RoutingStatistics, matrix: Float64, freedom: int) -> Float64:
     """Distance of each sample to its task as if it had not been learned, (n,).
 
-    Leaving x out moves the mean by (x - mean) / (n - 1) and takes n / (n - 1) (x - mean)(x - mean)^T
-    from the scatter; Sherman-Morrison turns that into a factor on the plain distance.
+    Leaving x out moves the mean by r / (n - 1), r = x - mean, and takes n / (n - 1) r r^T from the
+    scatter. Sherman-Morrison turns that into a factor on the plain distance.
     """
     points = (task.samples.astype(np.float64) - task.mean) @ matrix
     squares = (points * points).sum(axis=1)

@@ -80,7 +80,11 @@ def certify(
     )
     got = run_chain(fused, graphs, images)
     certificate = compare(
-        expected, got, TOLERANCE[precision], threshold, task.artifact.calibration.scores,
+        expected,
+        got,
+        TOLERANCE[precision],
+        threshold,
+        task.artifact.calibration.scores,
         len(witness),
     )
     _judge(certificate, expected, got, threshold, task.artifact.task)

@@ -1,5 +1,6 @@
 """Adding learned tasks to a bundle: fuse, certify, store, and switch the pointer last."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,8 +136,9 @@ def _backbone(learned: Sequence[LearnedTask], before: Manifest | None, plan: Pla
     backbone = load_backbone(plan.backbone or wanted.id, next(iter(recipes))[0])
     if backbone.identity.sha256 != wanted.sha256:
         raise ArtifactError(
-            f"the weights of {wanted.id} found here ({backbone.identity.sha256[:12]}) are not those "
-            f"the tasks were learned on ({wanted.sha256[:12]}); give the right ones by --backbone"
+            f"the weights of {wanted.id} found here ({backbone.identity.sha256[:12]}) are not "
+            f"those the tasks were learned on ({wanted.sha256[:12]}); give the "
+            "right ones by --backbone"
         )
     return backbone
 
@@ -196,7 +198,8 @@ def _store(
 
 
 def _saved(tensors: Tensors) -> bytes:
-    return save_tensors(tensors_as_stored(tensors))
+    saved: bytes = save_tensors(tensors_as_stored(tensors))
+    return saved
 
 
 def _manifest(
@@ -246,9 +249,7 @@ def _key_block(entry: TaskEntry, backbone: Backbone) -> int:
 
 def _entry_block(entry: TaskEntry, backbone: Backbone) -> int:
     """Return the last block of the entry that the method's engines start with."""
-    module = __import__(
-        f"cad_edge_export.fusions.{entry.method}", fromlist=["entry_block"]
-    )
+    module = importlib.import_module(f"cad_edge_export.fusions.{entry.method}")
     config = load_method(entry.method, "config").Config.model_validate(entry.hyperparameters)
     return int(module.entry_block(backbone, config))
 
@@ -259,5 +260,7 @@ def export_folder(folder: Path, bundle: Path, plan: Plan, progress: Progress) ->
         raise ArtifactError(f"{folder} is not a folder of artifacts; learn tasks into it first")
     found = list_artifacts(folder)
     if not found:
-        raise ArtifactError(f"{folder} holds no artifact; run `cad-edge train --out {folder}` first")
+        raise ArtifactError(
+            f"{folder} holds no artifact; run `cad-edge train --out {folder}` first"
+        )
     return export_artifacts(found, bundle, plan, progress)

@@ -1,4 +1,4 @@
-"""What a fusion hands to the exporter: modules with named inputs, and where each input comes from."""
+"""What a fusion hands to the exporter: modules whose inputs have names and sources."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -24,8 +24,10 @@ def to_onnx(stage: StageModule) -> bytes:
     """
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     axes = tuple(
-        {axis: batch if axis == 0 and _per_frame(item.source) else _axis(item.name, axis)
-         for axis in item.dynamic}
+        {
+            axis: batch if axis == 0 and _per_frame(item.source) else _axis(item.name, axis)
+            for axis in item.dynamic
+        }
         for item in stage.inputs
     )
     examples = tuple(item.example for item in stage.inputs)

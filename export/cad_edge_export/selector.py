@@ -49,7 +49,7 @@ class KeySet(nn.Module):
         flat = keys.reshape(-1, keys.shape[2])
         products = (flat * flat).sum(1) - 2 * patches @ flat.T
         squares = products + (patches * patches).sum(2, keepdim=True)
-        grouped = squares.unflatten(2, (keys.shape[0], keys.shape[1]))
+        grouped = squares.reshape(*squares.shape[:2], keys.shape[0], keys.shape[1])
         return torch.sqrt(grouped.amin(3).clamp_min(0)).mean(1)
 
 

@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cad_edge_export.fused_task import GraphInput, Precision, StageModule
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0
+from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0, MobileBlock
 from cad_edge_training.train import describe
 
 
@@ -28,11 +28,12 @@ def folded(backbone: Backbone, prompts: Mapping[int, Tensor] | None = None) -> B
     if not isinstance(backbone, EfficientNetLite0):
         return backbone
     copied = copy.deepcopy(backbone)
+    blocks = [block for block in copied._blocks if isinstance(block, MobileBlock)]
     for index, prompt in (prompts or {}).items():
-        norm = copied._bn0 if index == 0 else copied._blocks[index - 1]._bn2
+        norm = copied._bn0 if index == 0 else blocks[index - 1]._bn2
         norm.bias.data += prompt.reshape(-1)
     _fold(copied, "_conv_stem", "_bn0")
-    for block in copied._blocks:
+    for block in blocks:
         if block.expands:
             _fold(block, "_expand_conv", "_bn0")
         _fold(block, "_depthwise_conv", "_bn1")

@@ -73,5 +73,6 @@ def gaussian_matrix(size: int, deviation: float) -> np.ndarray:
 
 
 def map_matrix(size: int, cells: int, deviation: float) -> np.ndarray:
-    """A = G R (size, cells) float32 of one axis."""
-    return (gaussian_matrix(size, deviation) @ resize_matrix(size, cells)).astype(np.float32)
+    """Return A = G R (size, cells) float32 of one axis."""
+    product = gaussian_matrix(size, deviation) @ resize_matrix(size, cells)
+    return np.asarray(product, dtype=np.float32)

@@ -1,7 +1,7 @@
 """The published key set (CMPMB, Sec. 3; UCAD): patches of the frozen trunk that stand for a task.
 
 A frame belongs to the task whose keys are nearest in sum over its patches. Kept as an option beside
-the discriminant (METHODS section 2; the sum is a mean here, so that it does not grow with the grid).
+the discriminant of the house; the sum is a mean here, so that it does not grow with the grid.
 """
 
 from typing import Any

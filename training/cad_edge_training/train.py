@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +20,10 @@ from cad_edge.artifact import (
     write_artifact,
 )
 from cad_edge.dataset import read_product
-from cad_edge.errors import ArtifactError, CadEdgeError, ImageError, OptionError
+from cad_edge.errors import ArtifactError, ImageError, OptionError
 from cad_edge.image import ImageRecipe, decode_image
 from cad_edge.routing import RoutingStatistics, summarise
-from cad_edge.schema import first_problem
+from cad_edge.schema import Record, first_problem
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.backbones.backbone import channel_statistics
@@ -32,6 +31,7 @@ from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.folds import Folds, draw_folds
 from cad_edge_training.learned import Images, Progress, Request
 from cad_edge_training.methods import load_method
+from cad_edge_training.routing_keys import held_out_keys
 from cad_edge_training.synthetic import synthetic_defects
 
 WITNESSES = 4  # images of good parts in the witness, and as many with synthetic defects
@@ -95,7 +95,7 @@ def train(
     return learned
 
 
-def read_config(plan: Plan) -> Any:
+def read_config(plan: Plan) -> Record:
     """Return the method's `Config`: its defaults for the backbone, then the user's options.
 
     Raises
@@ -114,7 +114,8 @@ def read_config(plan: Plan) -> Any:
         name: _parsed(text, known[name].annotation) for name, text in plan.options.items()
     }
     try:
-        return module.Config.model_validate(values)
+        config: Record = module.Config.model_validate(values)
+        return config
     except ValidationError as problem:
         raise OptionError(f"--set {first_problem(problem)}") from None
 
@@ -131,7 +132,7 @@ def learn_task(
     position: int,
     out: Path,
     backbone: Backbone,
-    config: Any,
+    config: Record,
     plan: Plan,
     progress: Callable[[str], Progress],
 ) -> Path:
@@ -178,11 +179,9 @@ def read_images(task: StreamTask, recipe: ImageRecipe, progress: Progress) -> Im
 
 
 def routing_statistics(
-    backbone: Backbone, images: Images, folds: Folds, config: Any, seed: int
+    backbone: Backbone, images: Images, folds: Folds, config: Record, seed: int
 ) -> RoutingStatistics:
     """Describe images (n, height, width, 3) by the frozen, un-prompted trunk."""
-    from cad_edge_training.routing_keys import held_out_keys
-
     descriptors, patches = [], []
     blocks = key_blocks(backbone, config)
     with torch.inference_mode():
@@ -195,7 +194,7 @@ def routing_statistics(
     return summarise(torch.cat(descriptors).double().numpy(), keys, distances)
 
 
-def key_blocks(backbone: Backbone, config: Any) -> tuple[int, ...]:
+def key_blocks(backbone: Backbone, config: Record) -> tuple[int, ...]:
     """Blocks whose un-prompted features form the published key set."""
     blocks: tuple[int, ...] = getattr(config, "blocks", backbone.routing_blocks)
     return blocks
@@ -229,6 +228,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-__all__ = ["CadEdgeError", "Plan", "describe", "learn_task", "read_config", "train"]

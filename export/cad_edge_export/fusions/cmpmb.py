@@ -45,14 +45,14 @@ def shared(task: LearnedTask, backbone: Backbone, precision: Precision) -> Fused
     head = Head(in_precision(folded(backbone), precision), config, last, precision, tuple(tensors))
     inputs = (
         GraphInput("hidden", "0/hidden", hidden.clone(), (0,)),
-        *(GraphInput(name, f"tensor/{name}", torch.from_numpy(value))
-          for name, value in tensors.items()),
+        *(
+            GraphInput(name, f"tensor/{name}", torch.from_numpy(value))
+            for name, value in tensors.items()
+        ),
     )
     shapes = {name: value.shape for name, value in tensors.items()}
     key = f"head {backbone.identity.sha256} {backbone.recipe} {config} {shapes} {precision}"
-    return FusedTask(
-        (entry, StageModule(head, inputs, ("score", "anomaly_map"), key)), tensors
-    )
+    return FusedTask((entry, StageModule(head, inputs, ("score", "anomaly_map"), key)), tensors)
 
 
 def fused(task: LearnedTask, backbone: Backbone, precision: Precision) -> FusedTask:
@@ -170,7 +170,9 @@ class Head(nn.Module):
         whitened = patches @ tensors["whitening"] + tensors["whitening_bias"]
         products = whitened @ tensors["memory"] + tensors["memory_norm"]
         squares = (whitened * whitened).sum(2) + products.amin(2)
-        return self._normalise(torch.sqrt(squares.clamp_min(0) + tensors["root_floor"]), tensors["patch_scale"])
+        return self._normalise(
+            torch.sqrt(squares.clamp_min(0) + tensors["root_floor"]), tensors["patch_scale"]
+        )
 
     def _normalise(self, values: Tensor, scale: Tensor) -> Tensor:
         scaled = _scaled(values, scale)

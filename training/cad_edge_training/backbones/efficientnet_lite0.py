@@ -52,7 +52,10 @@ class SameConv(nn.Conv2d):
                 input, self.weight, self.bias, self.stride, (top, left), 1, self.groups
             )
         padded = functional.pad(input, before_after)
-        return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, 1, self.groups)
+        out: Tensor = functional.conv2d(
+            padded, self.weight, self.bias, self.stride, 0, 1, self.groups
+        )
+        return out
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -83,7 +86,8 @@ class MobileBlock(nn.Module):
             inner = functional.relu6(self._bn0(self._expand_conv(inner)))
         inner = functional.relu6(self._bn1(self._depthwise_conv(inner)))
         inner = self._bn2(self._project_conv(inner))
-        return inner + hidden if self.residual else inner
+        out: Tensor = inner + hidden if self.residual else inner
+        return out
 
 
 class EfficientNetLite0(Backbone):

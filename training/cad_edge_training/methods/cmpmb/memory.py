@@ -1,4 +1,4 @@
-"""The memory of normal patches: whitening, compression to a few centres, nearest-neighbour distance.
+"""The memory of normal patches: whitening, compression to centres, distance to the nearest.
 
 Greedy k-centre selection is what CMPMB and UCAD call CSS and FPS alike (METHODS: one algorithm);
 whitening and k-means centres go beyond the paper.
@@ -87,12 +87,12 @@ def nearest_distance(features: Tensor, centres: Tensor, floor: float = 0.0) -> T
         (...) float32.
     """
     flat = features.reshape(-1, features.shape[-1])
-    nearest = [squared_distances(part, centres).amin(dim=1) for part in flat.split(CHUNK)]
+    nearest = [squared_distances(part, centres).amin(dim=1) for part in torch.split(flat, CHUNK)]
     return (torch.cat(nearest) + floor).sqrt().reshape(features.shape[:-1])
 
 
 def k_center(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Indices of a greedy k-centre cover: each next point is the farthest from those chosen.
+    """Choose a greedy k-centre cover: each next point is the farthest from those chosen.
 
     Parameters
     ----------
@@ -125,18 +125,19 @@ def k_center(features: Tensor, count: int, generator: torch.Generator) -> Tensor
 
 
 def k_means(features: Tensor, count: int, seed: int) -> Tensor:
-    """Centres (count, channels) float32 by Lloyd's algorithm from seeded random patches.
+    """Find centres (count, channels) float32 by Lloyd's algorithm from seeded random patches.
 
     All samples are returned if there are not more than ``count``.
     """
     from sklearn.cluster import KMeans
 
-    distinct = torch.unique(features, dim=0)
+    distinct: Tensor = torch.unique(features, dim=0)
     if len(distinct) <= count:
         return distinct
     clusters = KMeans(count, init="random", n_init=1, max_iter=12, tol=0.0, random_state=seed)
     clusters.fit(features.numpy())
-    return torch.from_numpy(clusters.cluster_centers_).float()
+    centres: Tensor = torch.from_numpy(clusters.cluster_centers_).float()
+    return centres
 
 
 def compress(features: Tensor, method: str, count: int, seed: int) -> Tensor:

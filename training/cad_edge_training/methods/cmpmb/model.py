@@ -24,6 +24,7 @@ from cad_edge_training.backbones.backbone import Backbone, channel_statistics
 from cad_edge_training.gaussian import smooth
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.memory import Whitening, nearest_distance, root_floor
+from cad_edge_training.methods.cmpmb.text import text_map
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Scale:
 
     shift: float
     gain: float
+
+    @staticmethod
+    def of(tensors: Mapping[str, Tensor], part: str) -> "Scale":
+        """Read ``scale/<part>`` (2,); the scale that changes nothing if there is none."""
+        found = tensors.get(f"scale/{part}")
+        return Scale(0.0, 1.0) if found is None else Scale(float(found[0]), float(found[1]))
 
     def apply(self, values: Tensor) -> Tensor:
         """Scale values of any shape."""
@@ -117,10 +124,10 @@ class CMPMB(nn.Module):
             Whitening(tensors["whitening/mean"], tensors["whitening/matrix"]), tensors["memory"]
         )
         self.prompts = read_prompts(tensors)
-        self.patch_scale = _scale(tensors, "patch")
-        self.local_scale = _scale(tensors, "local")
-        self.global_scale = _scale(tensors, "global")
-        self.text_scale = _scale(tensors, "text")
+        self.patch_scale = Scale.of(tensors, "patch")
+        self.local_scale = Scale.of(tensors, "local")
+        self.global_scale = Scale.of(tensors, "global")
+        self.text_scale = Scale.of(tensors, "text")
         self.text_feature = tensors.get("text/feature")
         self.statistics = (
             Whitening(tensors["statistics/mean"], tensors["statistics/matrix"])
@@ -155,28 +162,34 @@ class CMPMB(nn.Module):
         backbone, config = self.backbone, self.config
         states = backbone.run(backbone.normalise(image), config.last_block, self.prompts)
         features = patch_features(backbone, states, config)
-        distance = self.memory.distance(as_patches(features)).unflatten(1, features.shape[-2:])
+        grid = features.shape[-2:]
+        distance = self.memory.distance(as_patches(features)).reshape(-1, grid[0], grid[1])
         return Evidence(distance, statistics_of(backbone, states, config), self._text(states))
 
     def fused_map(self, evidence: Evidence) -> Tensor:
         """ANM and DFS: the patch map M (batch, grid height, grid width)."""
-        visual = self._normalise(evidence.distance, self.patch_scale)
+        visual = normalise(evidence.distance, self.patch_scale, self.config)
         if evidence.text is None:
             return visual
-        weight = self.config.visual_weight
-        text = self._normalise(evidence.text, self.text_scale)
-        return weight * visual + (1 - weight) * text
-
-    def _normalise(self, values: Tensor, scale: Scale) -> Tensor:
-        scaled = scale.apply(values)
-        return torch.sigmoid(scaled) if self.config.normalisation == "sigmoid" else scaled
+        return fuse_maps(
+            visual, normalise(evidence.text, self.text_scale, self.config), self.config
+        )
 
     def _text(self, states: Mapping[int, Tensor]) -> Tensor | None:
         if self.text_feature is None:
             return None
-        from cad_edge_training.methods.cmpmb.text import text_map
-
         return text_map(self.backbone, states, self.text_feature, self.config)
+
+
+def normalise(values: Tensor, scale: Scale, config: Config) -> Tensor:
+    """N of the module's head: ANM's sigmoid, whose gain is the slope, or the affine map alone."""
+    scaled = scale.apply(values)
+    return torch.sigmoid(scaled) if config.normalisation == "sigmoid" else scaled
+
+
+def fuse_maps(visual: Tensor, text: Tensor, config: Config) -> Tensor:
+    """DFS: alpha S_V + (1 - alpha) S_T, of one shape."""
+    return config.visual_weight * visual + (1 - config.visual_weight) * text
 
 
 def statistics_of(
@@ -199,10 +212,3 @@ def read_prompts(tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
         for name, tensor in tensors.items()
         if name.startswith("prompt/")
     }
-
-
-def _scale(tensors: Mapping[str, Tensor], name: str) -> Scale:
-    shift_gain = tensors.get(f"scale/{name}")
-    if shift_gain is None:
-        return Scale(0.0, 1.0)
-    return Scale(float(shift_gain[0]), float(shift_gain[1]))

@@ -82,7 +82,9 @@ def save_dinov2(folder: Path, registers: int = 0, side: int = 28, seed: int = 1)
 
 def _shaken(kind, config, seed: int):
     """Move every weight, so that zeros and ones of the initialisation hide nothing."""
-    model = kind(config).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = kind(config).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

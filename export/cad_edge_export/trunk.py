@@ -13,32 +13,50 @@ from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0, Mo
 from cad_edge_training.train import describe
 
 
-def folds_prompts(backbone: Backbone) -> bool:
-    """Whether prompts of this backbone disappear into its weights."""
-    return isinstance(backbone, EfficientNetLite0)
+def folds_prompt(backbone: Backbone, index: int) -> bool:
+    """Whether the prompt of block ``index`` disappears into weights.
+
+    That of a convolutional block 0 does not: its first convolution has borders, where a constant
+    is not the same as everywhere. A transformer's rows stay where they are.
+    """
+    if not isinstance(backbone, EfficientNetLite0):
+        return False
+    block = backbone._blocks[index]
+    return isinstance(block, MobileBlock) and block.expands
 
 
 def folded(backbone: Backbone, prompts: Mapping[int, Tensor] | None = None) -> Backbone:
-    """Copy with every batch norm folded into its convolution.
+    """Copy with every batch norm folded into its convolution, and prompts where `folds_prompt`.
 
-    A prompt added to the input of block i (CMPMB Eq. 10 on a convolutional trunk) is added to the
-    bias of the last norm before it, which is exact: nothing but that addition stands between them.
-    Transformers have nothing to fold and come back unchanged; their prompts stay where they are.
+    A prompt p added to the input of a block (CMPMB Eq. 10 on a convolutional trunk) reaches the
+    expanding 1x1 convolution, W (x + p) = W x + W p, and the residual: two biases of that block.
+    The bias before the block would do for the block, but would also move the features that leave
+    there, which the prompt does not touch. Transformers have nothing to fold.
     """
     if not isinstance(backbone, EfficientNetLite0):
         return backbone
     copied = copy.deepcopy(backbone)
     blocks = [block for block in copied._blocks if isinstance(block, MobileBlock)]
-    for index, prompt in (prompts or {}).items():
-        norm = copied._bn0 if index == 0 else blocks[index - 1]._bn2
-        norm.bias.data += prompt.reshape(-1)
     _fold(copied, "_conv_stem", "_bn0")
     for block in blocks:
         if block.expands:
             _fold(block, "_expand_conv", "_bn0")
         _fold(block, "_depthwise_conv", "_bn1")
         _fold(block, "_project_conv", "_bn2")
+    for index, prompt in (prompts or {}).items():
+        if folds_prompt(backbone, index):
+            _absorb(blocks[index], prompt.reshape(-1))
     return copied
+
+
+def _absorb(block: MobileBlock, prompt: Tensor) -> None:
+    """Add what ``prompt`` (channels,) does to the biases of a folded block."""
+    weight, bias = block._expand_conv.weight, block._expand_conv.bias
+    if bias is None or block._project_conv.bias is None:
+        raise ValueError("fold the norms of a block before its prompt")
+    bias.data += weight.data[:, :, 0, 0] @ prompt
+    if block.residual:
+        block._project_conv.bias.data += prompt
 
 
 def _fold(owner: nn.Module, convolution: str, norm: str) -> None:

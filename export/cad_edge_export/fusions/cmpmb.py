@@ -17,7 +17,7 @@ from cad_edge_export.trunk import (
     enter,
     entry_stage,
     folded,
-    folds_prompts,
+    folds_prompt,
     image_input,
     in_precision,
 )
@@ -199,13 +199,9 @@ class SelfContained(nn.Module):
         learned = {name: torch.from_numpy(value) for name, value in tensors.items()}
         prompts = read_prompts({name.replace("_", "/"): value for name, value in learned.items()})
         network = in_precision(folded(backbone, prompts), precision)
-        # A transformer's prompts cannot be folded away; they stay as constants of their blocks.
-        baked = folds_prompts(backbone)
-        kept = {
-            name: value
-            for name, value in learned.items()
-            if not (baked and name.startswith("prompt_"))
-        }
+        # Prompts that cannot be folded away stay as constants of their blocks.
+        gone = {f"prompt_{index}" for index in prompts if folds_prompt(backbone, index)}
+        kept = {name: value for name, value in learned.items() if name not in gone}
         self.head = Head(network, config, -1, precision, tuple(kept))
         for name, value in kept.items():
             self.register_buffer(f"constant_{name}", value)

@@ -1,0 +1,214 @@
+"""The selector against closed forms, brute-force refits and another implementation."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from cad_edge.calibration import conformal_threshold
+from cad_edge.routing import (
+    REJECTION_MARGIN,
+    REJECTION_RATE,
+    SAMPLES,
+    SHRINKAGE,
+    RoutingStatistics,
+    fit_discriminant,
+    from_tensors,
+    held_out_distances,
+    rejection_radius,
+    shared_covariance,
+    summarise,
+)
+
+pytestmark = pytest.mark.torchless
+
+WIDTH = 6
+NAMES = ("brick", "grass", "gravel", "wood")
+
+
+@pytest.fixture
+def descriptors(rng) -> dict[str, np.ndarray]:
+    """Descriptors (n, 6) per task: own means and counts, one covariance that is no identity."""
+    mixing = rng.normal(size=(WIDTH, WIDTH))
+    return {
+        name: rng.normal(0, 4, WIDTH) + rng.normal(size=(20 + 7 * number, WIDTH)) @ mixing
+        for number, name in enumerate(NAMES)
+    }
+
+
+@pytest.fixture
+def tasks(descriptors) -> dict[str, RoutingStatistics]:
+    return {name: summary(values) for name, values in descriptors.items()}
+
+
+def summary(values: np.ndarray) -> RoutingStatistics:
+    keys = values[:3].astype(np.float32)
+    return summarise(values, keys, np.arange(4, dtype=np.float32))
+
+
+def pooled(descriptors: dict[str, np.ndarray]) -> np.ndarray:
+    """Shrunk covariance straight from all descriptors at once, each centred on its task."""
+    centred = np.concatenate([values - values.mean(axis=0) for values in descriptors.values()])
+    covariance = centred.T @ centred / (len(centred) - len(descriptors))
+    return (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(np.diag(covariance))
+
+
+def mahalanobis(points: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    centred = points - mean
+    return np.sqrt(np.einsum("nd,nd->n", centred @ np.linalg.inv(covariance), centred))
+
+
+def test_summing_up_tasks_equals_learning_all_descriptors_jointly(descriptors, tasks):
+    covariance = pooled(descriptors)
+    np.testing.assert_allclose(shared_covariance(list(tasks.values())), covariance, rtol=1e-12)
+    fitted = fit_discriminant(tasks)
+    everything = np.concatenate(list(descriptors.values()))
+    expected = np.stack(
+        [
+            mahalanobis(everything, descriptors[name].mean(axis=0), covariance)
+            for name in fitted.tasks
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(fitted.distances(everything), expected, rtol=1e-9)
+
+
+def test_every_order_of_learning_gives_the_same_bits(tasks, rng):
+    probe = rng.normal(size=(5, WIDTH))
+    first = fit_discriminant(tasks)
+    for order in itertools.permutations(tasks):
+        other = fit_discriminant({name: tasks[name] for name in order})
+        assert other.tasks == first.tasks == tuple(sorted(NAMES))
+        assert other.radius == first.radius
+        for ours, theirs in zip(vars(first).values(), vars(other).values(), strict=True):
+            if isinstance(ours, np.ndarray):
+                assert ours.tobytes() == theirs.tobytes()
+        assert first.distances(probe).tobytes() == other.distances(probe).tobytes()
+
+
+def test_decisions_are_those_of_linear_discriminant_analysis(descriptors, tasks, rng):
+    discriminant_analysis = pytest.importorskip("sklearn.discriminant_analysis")
+    covariance = shared_covariance(list(tasks.values()))
+
+    class Shared:
+        """Covariance estimator that gives ours, so that only the decisions are compared."""
+
+        def fit(self, values):
+            self.covariance_ = covariance
+            return self
+
+    labels = np.repeat(NAMES, [len(descriptors[name]) for name in NAMES])
+    everything = np.concatenate([descriptors[name] for name in NAMES])
+    theirs = discriminant_analysis.LinearDiscriminantAnalysis(
+        solver="lsqr", priors=np.full(4, 0.25), covariance_estimator=Shared()
+    ).fit(everything, labels)
+    fitted = fit_discriminant(tasks)
+    frames = rng.normal(0, 4, (500, WIDTH))
+    squares = fitted.distances(frames) ** 2
+    # Log posteriors and squared distances differ by a term per frame and a factor of -1/2.
+    scores = theirs.decision_function(frames)
+    np.testing.assert_allclose(
+        (squares[:, :1] - squares) / 2, scores - scores[:, :1], rtol=1e-7, atol=1e-7
+    )
+    chosen = [fitted.tasks[index] for index in squares.argmin(axis=1)]
+    assert chosen == list(theirs.predict(frames))
+
+
+def test_distance_to_a_task_left_out_of_the_fit_is_its_refit(descriptors, tasks):
+    """Take one descriptor away, refit mean and shared covariance, measure it: brute force.
+
+    The shrinkage towards the diagonal does not follow a rank-one change, and the divisor keeps
+    counting all descriptors; the refit here does the same.
+    """
+    covariance = shared_covariance(list(tasks.values()))
+    matrix = np.linalg.cholesky(np.linalg.inv(covariance))
+    freedom = sum(len(values) for values in descriptors.values()) - len(descriptors)
+    for name, values in descriptors.items():
+        got = held_out_distances(tasks[name], matrix, freedom)
+        assert len(got) == len(tasks[name].samples) == len(values)
+        for index in range(0, len(values), 5):
+            rest = np.delete(values, index, axis=0)
+            mean = rest.mean(axis=0)
+            change = scatter(values) - scatter(rest)
+            refit = covariance - (1 - SHRINKAGE) * change / freedom
+            expected = mahalanobis(values[index : index + 1], mean, refit)
+            np.testing.assert_allclose(got[index], expected[0], rtol=1e-5)
+
+
+def scatter(values: np.ndarray) -> np.ndarray:
+    centred = values - values.mean(axis=0)
+    return centred.T @ centred
+
+
+def test_left_out_distances_are_those_of_new_images(rng):
+    """With more descriptors than numbers in one: held-out distances are neither kind nor harsh."""
+    learned = {name: rng.normal(size=(24, WIDTH)) + 9 * number for number, name in enumerate("abc")}
+    tasks = {name: summary(values) for name, values in learned.items()}
+    fitted = fit_discriminant(tasks)
+    held_out = np.concatenate([held_out_distances(tasks[n], fitted.matrix, 69) for n in tasks])
+    new = fitted.distances(rng.normal(size=(20_000, WIDTH)))[:, 0]
+    seen = fitted.distances(learned["a"])[:, 0]
+    assert seen.mean() < new.mean()
+    assert held_out.mean() == pytest.approx(new.mean(), rel=0.08)
+
+
+def test_radius_is_the_conformal_quantile_with_its_margin(tasks, descriptors, rng):
+    values = rng.gamma(3.0, size=250)
+    expected = REJECTION_MARGIN * conformal_threshold(sorted(values.tolist()), REJECTION_RATE)
+    assert rejection_radius(values) == expected
+    fitted = fit_discriminant(tasks)
+    inside = [
+        fitted.distances(descriptors[name])[:, column] < fitted.radius
+        for column, name in enumerate(fitted.tasks)
+    ]
+    assert np.concatenate(inside).mean() > 0.99
+    assert (fitted.distances(rng.normal(200, 1, (9, WIDTH))) > fitted.radius).all()
+
+
+def test_packing_round_trip_is_bit_exact(tasks):
+    for task in tasks.values():
+        tensors = task.to_tensors()
+        assert tensors["scatter"].shape == (WIDTH * (WIDTH + 1) // 2,)
+        again = from_tensors(tensors)
+        assert again.count == task.count
+        for name in ("mean", "samples", "keys", "key_distances"):
+            ours, theirs = getattr(task, name), getattr(again, name)
+            assert ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes()
+        assert (again.scatter == again.scatter.T).all()
+        upper = np.triu_indices(WIDTH)
+        assert (again.scatter[upper] == task.scatter[upper]).all()
+
+
+def test_unpacked_tasks_give_the_same_selector_bit_for_bit(tasks):
+    packed = {name: from_tensors(task.to_tensors()) for name, task in tasks.items()}
+    twice = {name: from_tensors(task.to_tensors()) for name, task in packed.items()}
+    once, again = fit_discriminant(packed), fit_discriminant(twice)
+    assert once.matrix.tobytes() == again.matrix.tobytes()
+    assert once.keys.tobytes() == again.keys.tobytes() and once.radius == again.radius
+
+
+@pytest.mark.parametrize(("count", "kept"), [(2, 2), (64, 64), (65, 33), (640, 64), (1000, 63)])
+def test_samples_are_few_and_spread_over_all_descriptors(count, kept, rng):
+    values = rng.normal(size=(count, WIDTH))
+    samples = summary(values).samples
+    assert len(samples) == kept <= SAMPLES and samples.dtype == np.float32
+    np.testing.assert_array_equal(samples[0], values[0].astype(np.float32))
+    step = -(-count // SAMPLES)
+    np.testing.assert_array_equal(samples[-1], values[(kept - 1) * step].astype(np.float32))
+
+
+def test_channel_that_never_varies_leaves_the_selector_finite(descriptors):
+    for values in descriptors.values():
+        values[:, 2] = 0.5
+    tasks = {name: summary(values) for name, values in descriptors.items()}
+    fitted = fit_discriminant(tasks)
+    frames = descriptors["brick"].copy()
+    assert np.isfinite(fitted.distances(frames)).all() and np.isfinite(fitted.radius)
+    assert (fitted.distances(frames).argmin(axis=1) == 0).mean() > 0.9
+
+
+def test_single_task_selects_itself_and_knows_strangers(descriptors, rng):
+    fitted = fit_discriminant({"brick": summary(descriptors["brick"])})
+    assert fitted.tasks == ("brick",) and np.isfinite(fitted.radius)
+    assert (fitted.distances(descriptors["brick"]) < fitted.radius).all()
+    assert (fitted.distances(rng.normal(300, 1, (3, WIDTH))) > fitted.radius).all()

@@ -17,7 +17,7 @@ from cad_edge.image import Frame
 from cad_edge_benchmarks.bare_trunk import open_trunk
 from cad_edge_benchmarks.many_tasks import multiply_artifacts
 from cad_edge_benchmarks.pick_up import PickUp, Versions, measure_pick_up
-from cad_edge_benchmarks.probe import Probe, probe
+from cad_edge_benchmarks.probe import Probe, probe_often
 from cad_edge_benchmarks.stopwatch import Latency, Ratio, latency_of, ratio_of, take_turns
 from cad_edge_benchmarks.workshop import export, folder_bytes
 from cad_edge_runtime import Detector
@@ -186,7 +186,7 @@ class Bench:
         return time.perf_counter() - started
 
     def _probes(self, bundle: Path) -> list[Probe]:
-        return [probe(bundle, self._image, self._threads) for _ in range(_PROBES)]
+        return probe_often(bundle, self._image, self._threads, _PROBES)
 
     def _unique(self, bundle: Path) -> float:
         return median(one.memory.uss for one in self._probes(bundle))

@@ -24,7 +24,7 @@ from cad_edge_benchmarks.forgetting import (
 )
 from cad_edge_benchmarks.frames import ProductFrames, read_frames
 from cad_edge_benchmarks.metrics import image_auroc
-from cad_edge_benchmarks.probe import probe
+from cad_edge_benchmarks.probe import probe_often
 from cad_edge_benchmarks.unknown_product import LeftOut, measure_left_out
 from cad_edge_benchmarks.workshop import export, folder_bytes
 from cad_edge_runtime import Detector
@@ -159,7 +159,7 @@ class Curriculum:
         return {name: given_answers(detector, name, self._frames[name]) for name in names}
 
     def _unique_memory(self, bundle: Path) -> int:
-        probes = [probe(bundle, self._image, self._threads) for _ in range(_PROBES)]
+        probes = probe_often(bundle, self._image, self._threads, _PROBES)
         return int(median(one.memory.uss for one in probes))
 
 

@@ -56,6 +56,15 @@ def probe(bundle: Path, image: Path, threads: int) -> Probe:
     return Probe(seconds, Memory(**said["memory"]), said["tasks"], said["torch"])
 
 
+def probe_often(bundle: Path, image: Path, threads: int, count: int) -> list[Probe]:
+    """Start ``count`` device processes, one after another.
+
+    One more goes before them and does not count: the first after a change of the sources compiles
+    them, which takes memory and time that no device spends.
+    """
+    return [probe(bundle, image, threads) for _ in range(count + 1)][1:]
+
+
 def main(bundle: str, image: str, threads: str) -> None:
     """Be the device process."""
     from cad_edge.image import decode_image

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save
 
+from cad_edge.artifact import Artifact, write_artifact
 from cad_edge.bundle import Bundle
 from cad_edge_benchmarks.frames import ProductFrames
 
@@ -62,22 +63,59 @@ def with_blue() -> bytes:
     return (GOLDEN / "bundle" / "bundle.json").read_bytes()
 
 
-@pytest.fixture
-def without_blue(golden) -> bytes:
-    """Put a version without the product blue into the golden bundle; its pointer."""
-    store = Bundle(golden)
+def keep_products(bundle: Path, names: tuple[str, ...]) -> None:
+    """Put a version with only ``names``, the first ones of `PRODUCTS`, into a golden bundle."""
+    store = Bundle(bundle)
     with store.lock():
         pointer, manifest = store.pointer(), store.manifest()
         engine = manifest.selector.engine
         keys = load_file(store.object_folder(engine.tensors) / "tensors.safetensors")["keys"]
-        fewer = store.add_object({"tensors.safetensors": save({"keys": keys[:2]})})
+        fewer = store.add_object({"tensors.safetensors": save({"keys": keys[: len(names)]})})
         selector = manifest.selector.model_copy(
             update={
                 "engine": engine.model_copy(update={"tensors": fewer}),
-                "tasks": manifest.selector.tasks[:2],
+                "tasks": manifest.selector.tasks[: len(names)],
             }
         )
-        tasks = {name: manifest.tasks[name] for name in ("red", "green")}
+        tasks = {name: manifest.tasks[name] for name in names}
         update = {"version": pointer.version + 1, "previous": pointer.manifest}
         store.commit(manifest.model_copy(update={"selector": selector, "tasks": tasks, **update}))
+
+
+@pytest.fixture
+def without_blue(golden) -> bytes:
+    """Put a version without the product blue into the golden bundle; its pointer."""
+    keep_products(golden, ("red", "green"))
     return (golden / "bundle.json").read_bytes()
+
+
+@pytest.fixture
+def export_golden():
+    """Stand in for the exporter: the golden bundle cut down to the artifacts' names."""
+
+    def export(artifacts, bundle, staging, layout="shared"):
+        shutil.rmtree(bundle, ignore_errors=True)
+        shutil.copytree(GOLDEN / "bundle", bundle)
+        names = tuple(path.name for path in artifacts)
+        if names == PRODUCTS[: len(names)]:
+            keep_products(bundle, names)
+
+    return export
+
+
+@pytest.fixture
+def artifacts(tmp_path) -> list[Path]:
+    """Artifacts by the names of the golden products; only their records matter."""
+    record = Artifact.model_validate_json((GOLDEN / "artifact.json").read_bytes())
+    recipe = record.recipe.model_copy(update={"width": 32, "height": 32})
+    none = {"x": np.zeros(1, np.float32)}
+    return [
+        write_artifact(
+            tmp_path / "artifacts",
+            record.model_copy(update={"task": name, "position": position, "recipe": recipe}),
+            none,
+            none,
+            none,
+        )
+        for position, name in enumerate(PRODUCTS)
+    ]

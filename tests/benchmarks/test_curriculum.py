@@ -1,0 +1,37 @@
+"""A stream lived through on the golden bundle, with a stand-in for the exporter."""
+
+import pytest
+
+import cad_edge_benchmarks.curriculum as module
+from cad_edge.stream import read_stream
+from cad_edge_benchmarks.accuracy import measure
+from cad_edge_benchmarks.accuracy_report import accuracy_targets
+from cad_edge_benchmarks.curriculum import Curriculum, Learned
+
+
+@pytest.fixture
+def learned(stream_file, artifacts, tmp_path, export_golden, monkeypatch):
+    monkeypatch.setattr(module, "export", export_golden)
+    monkeypatch.setattr(module, "_PROBES", 1)
+    place = tmp_path / "place"
+    place.mkdir()
+    return Learned(read_stream(stream_file), artifacts, place)
+
+
+def test_every_stage_is_measured(learned):
+    stages = Curriculum(learned, threads=1).run_stages()
+    assert (stages.forgetting.tasks, stages.forgetting.changed_images) == (3, 0)
+    assert [len(row) for row in stages.matrix.matrix] == [1, 2, 3]
+    assert stages.matrix.a_auroc == 1.0
+    assert stages.given_auroc == {"red": 1.0, "green": 1.0, "blue": 1.0}
+    assert len(stages.ram_bytes) == 3
+    assert set(stages.disk_bytes) == {"red", "green", "blue"}
+
+
+def test_a_stream_is_measured_whole(learned, capsys):
+    result = measure(learned, seed=0, threads=1)
+    assert set(result["tasks"]) == {"red", "green", "blue"}
+    assert result["mean"]["image_auroc"] == 1.0
+    assert result["mean"]["seconds"] > 0
+    assert result["forgetting"]["fused"]["changed_images"] == 0
+    assert {target.what for target in accuracy_targets(result)} >= {"mean image AUROC, routed"}

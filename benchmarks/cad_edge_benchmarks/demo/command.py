@@ -47,9 +47,9 @@ def demo(out: Path, seed: int) -> None:
         line = write_line(out / "images", seed)
     commands = command_lines(out, line, seed)
     with _step("Learning three products from good windows", steps, "learn"):
-        _run(commands[0])
-    with _step("Exporting them for the device, comparing with training", steps, "export"):
         _run(commands[1])
+    with _step("Exporting them for the device, comparing with training", steps, "export"):
+        _run(commands[2])
     bundle, inspections = out / "bundle", out / "inspections"
     with _step("Inspecting the held-out windows, without torch", steps, "inspect"):
         inspect(bundle, line.stream, line.unknown, inspections)
@@ -84,6 +84,7 @@ def command_lines(out: Path, line: Line, seed: int) -> tuple[list[str], ...]:
     """Arguments of `cad-edge` for each step that a user could type."""
     artifacts, bundle, stream = str(out / "artifacts"), str(out / "bundle"), str(line.stream)
     return (
+        ["demo", "--out", str(out), "--seed", str(seed)],
         ["train", "--stream", stream, "--out", artifacts, "--seed", str(seed)],
         ["export", artifacts, "--bundle", bundle],
         ["detect", bundle, str(line.unknown), "--heatmaps", str(out / "heatmaps")],

@@ -76,7 +76,7 @@ def colour_bar() -> str:
     )
 
 
-_LEFT, _TOP, _SIDE = 52, 12, 240  # pixels of a plot: margins and the square inside
+_LEFT, _TOP, _RIGHT, _SIDE = 52, 12, 24, 240  # pixels of a plot: margins, square inside
 
 
 def roc_figure(
@@ -97,13 +97,13 @@ def roc_figure(
     area = f"{_x(0):.1f},{_y(0):.1f} {line} {_x(1):.1f},{_y(0):.1f}"
     said = "undefined" if auroc is None else f"{auroc:.3f}"
     return (
-        f'<svg class="plot" viewBox="0 0 {_LEFT + _SIDE + 12} {_TOP + _SIDE + 48}" role="img" '
+        f'<svg class="plot" viewBox="0 0 {_LEFT + _SIDE + _RIGHT} {_TOP + _SIDE + 48}" role="img" '
         f'aria-label="ROC curve, area under the curve {said}">{_axes()}'
         f'<polygon class="area" points="{area}"/><polyline class="curve" points="{line}"/>'
         f'<line class="guess" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/>'
         f'<circle class="operating" cx="{_x(at[0]):.1f}" cy="{_y(at[1]):.1f}" r="6"/>'
         f'<text class="figure" x="{_x(0.95)}" y="{_y(0.12)}" text-anchor="end">'
-        f"area under the curve {said}</text></svg>"
+        f"area (AUROC) {said}</text></svg>"
     )
 
 

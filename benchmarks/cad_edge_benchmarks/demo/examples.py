@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cad_edge.heatmap import overlay
 from cad_edge.image import decode_image, decode_mask
@@ -39,11 +40,16 @@ def chosen(product: ProductResult) -> list[Inspected]:
 
 
 def mistaken(product: ProductResult) -> list[Inspected]:
-    """Return good windows that were rejected, defects that were missed, and wrong products."""
+    """Return good windows that were rejected and defects that were missed."""
+    return [frame for frame in product.frames if frame.rejected != (frame.defect is not None)]
+
+
+def refused(product: ProductResult) -> list[Inspected]:
+    """Return defective windows that were taken out under another product or as unknown."""
     return [
         frame
-        for frame in product.frames
-        if frame.rejected != (frame.defect is not None) or frame.recognised_as != product.name
+        for frame in product.defective
+        if frame.rejected and frame.recognised_as != product.name
     ]
 
 
@@ -56,7 +62,7 @@ def rendered(
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _card(frame: Inspected, heat: np.ndarray | None, manifest: Manifest) -> str:
+def _card(frame: Inspected, heat: NDArray[np.float32] | None, manifest: Manifest) -> str:
     rgb = enlarged(decode_image(frame.path))
     truth = [] if frame.mask is None else [bounding_box(frame.mask, frame.size)]
     left = picture(rgb, frame.size, truth, "truth", f"window of {frame.product}")
@@ -64,18 +70,24 @@ def _card(frame: Inspected, heat: np.ndarray | None, manifest: Manifest) -> str:
     if heat is not None and frame.task is not None:
         drawn = overlay(rgb, heat, *map_scale(manifest.tasks[frame.task]))
     right = picture(drawn, frame.size, frame.boxes, "found", "heat map and what was found")
-    shown = "no heat map: not inspected" if heat is None else "heat map and boxes of the device"
-    right_answer = frame.rejected == (frame.defect is not None)
-    if frame.product not in manifest.tasks:
-        right_answer = frame.verdict == UNKNOWN
-    tone = "right" if right_answer else "wrong"
+    shown = "no heat map: refused" if heat is None else "heat map"
+    mark, tone = _judgement(frame, manifest)
     return (
         f'<figure class="card"><div class="pair"><div>{left}<small>the window</small></div>'
         f"<div>{right}<small>{shown}</small></div></div><figcaption>"
         f"<strong>{html.escape(_truth(frame, manifest))}</strong> "
-        f'<span class="verdict {tone}">{html.escape(_verdict(frame, right_answer))}</span><br>'
+        f'<span class="verdict {tone}">{mark} verdict: {VERDICTS[frame.verdict]}</span><br>'
         f"{html.escape(_reason(frame, manifest))}</figcaption></figure>"
     )
+
+
+def _judgement(frame: Inspected, manifest: Manifest) -> tuple[str, str]:
+    """Mark and style of a verdict; what was taken out as another product is half right."""
+    stranger = frame.product not in manifest.tasks
+    if stranger or frame.rejected != (frame.defect is not None):
+        right = stranger and frame.verdict == UNKNOWN
+        return ("✓", "right") if right else ("✗", "wrong")
+    return ("✓", "right") if frame.task == frame.product else ("~", "partly")
 
 
 def bounding_box(mask: Path, size: tuple[int, int]) -> Box:
@@ -97,20 +109,16 @@ def words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _verdict(frame: Inspected, right: bool) -> str:
-    verdict = VERDICTS[frame.verdict]
-    return f"{'✓' if right else '✗'} verdict: {verdict}"
-
-
 def _reason(frame: Inspected, manifest: Manifest) -> str:
     """Say in a sentence what the verdict rests on."""
     if frame.p_value is None or frame.task is None:
         likest = f"; {frame.nearest} comes nearest" if frame.nearest else ""
-        return f"looks like none of the learned products{likest}"
+        taken = "taken out, but as if it were another product" if frame.defect else "refused"
+        return f"{taken}: it resembles none of the learned ones enough{likest}"
     held_out = manifest.tasks[frame.task].calibration.scores
     as_high = round(frame.p_value * (len(held_out) + 1)) - 1
     other = f"taken for {frame.task}; " if frame.task != frame.product else ""
     return (
-        f"{other}{as_high} of the {len(held_out)} good windows that set the threshold score "
-        f"as high (p-value {frame.p_value:.3f})"
+        f"{other}{as_high} of the {len(held_out)} good windows that set the threshold scored as "
+        f"high (p\u00a0=\u00a0{frame.p_value:.3f})"
     )

@@ -45,7 +45,7 @@ class Inspected(Record):
 
     @property
     def rejected(self) -> bool:
-        """Whether a line would take the part out: any verdict but normal."""
+        """Whether a line takes the part out: any verdict but normal."""
         return self.verdict != "normal"
 
     @property

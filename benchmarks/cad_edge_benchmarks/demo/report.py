@@ -11,6 +11,7 @@ from cad_edge_benchmarks.demo.examples import (
     MOST_MISTAKES,
     chosen,
     mistaken,
+    refused,
     rendered,
     typical,
     words,
@@ -137,19 +138,21 @@ def _introduction(story: Story) -> str:
         "the products of a line. They were cut into windows that share no pixel, and the products "
         f"were learned one after another from good windows only ({images} each). The device then "
         "saw the windows that were kept back: each once as it is, and once with a defect drawn "
-        "into it. It ran in a process in which the training framework torch cannot be "
-        "imported.</p>"
+        "into it: a piece of another surface pasted in, a scratch or a blot. It ran in a process "
+        "in which the training framework torch cannot be imported.</p>"
     )
 
 
 def _products(story: Story) -> str:
     legend = (
-        '<p class="legend">Heat maps have one scale for each product: no colour means like the '
-        "good windows that set the threshold; the middle of the bar is the threshold above which "
-        f"a spot belongs to a defect. {colour_bar()}</p>"
+        '<p class="legend">Colours of the heat maps:</p><div class="scale">'
+        f"{colour_bar()}<div><span>like good parts</span><span>a defect begins</span>"
+        "<span>far above</span></div></div>"
         '<p class="legend"><span class="key truth"></span> dashed: where a defect was drawn '
         '<span class="key found"></span> solid: what the device marked. The examples are the '
-        "windows with the middle score of their kind, not the finest.</p>"
+        "windows with the middle score of their kind, not the finest. "
+        "<strong>p</strong> is the share of good windows that would score as high: a small p "
+        "means a defect.</p>"
     )
     return legend + "".join(_product(story, product) for product in story.products)
 
@@ -163,20 +166,20 @@ def _product(story: Story, product: ProductResult) -> str:
         (words(kind), "defective", _finite(product, kind)) for kind in product.found_by_kind()
     ]
     threshold = standardise(entry.calibration.scores, entry.decision.threshold)
-    kinds = ", ".join(f"{words(kind)} {count}" for kind, count in product.found_by_kind().items())
-    mistakes = mistaken(product)
     return (
         f'<article class="product" id="{escape(product.name)}"><h3>{escape(product.name)}</h3>'
-        f"<p>{product.found} defects found ({escape(kinds)}); {product.false_rejects} good windows "
-        f"rejected.</p><div class='figures'><figure>"
+        f"<p>{_counts(product)}</p><div class='figures'><figure>"
         f"{roc_figure(product.roc(), at, measured.image_auroc)}<figcaption>ROC curve: what each "
-        "possible threshold would find and reject. 1.000 is perfect, 0.5 is guessing (dashed). "
-        "The dot is the threshold in force.</figcaption></figure>"
+        "possible threshold would find and reject. The area under it is 1.000 where good and "
+        "defective never mix, and 0.5 for guessing (dashed). The dot is the threshold in "
+        "force.</figcaption></figure>"
         f"<figure>{score_figure(groups, threshold)}<figcaption>Every test window, by its score "
         "(further right is more unlike good parts; distances are compressed by their root)."
         f"{_localised(product)}</figcaption></figure></div>"
         f"{rendered(chosen(product), story.inspections, story.maps, story.manifest)}"
-        f"{_mistakes(story, mistakes)}</article>"
+        f"{_shown(story, 'Judged wrongly', mistaken(product))}"
+        f"{_shown(story, 'Defective, but refused as an unknown product', refused(product))}"
+        "</article>"
     )
 
 
@@ -195,20 +198,26 @@ def _localised(product: ProductResult) -> str:
     if measured.pixel_auroc is None:
         return ""
     return (
-        f" Pixel by pixel, heat maps rank defect above good with {figure(measured.pixel_auroc)} "
-        "(area under the curve; 1.000 is perfect)."
+        " Counted pixel by pixel, the heat maps rank defective above good ones with an area "
+        f"(AUROC) of {figure(measured.pixel_auroc)}."
     )
 
 
-def _mistakes(story: Story, mistakes: list[Inspected]) -> str:
-    if not mistakes:
-        return "<p>No test window of this product was judged wrongly.</p>"
-    shown = mistakes[:MOST_MISTAKES]
-    more = f", {len(shown)} of them shown" if len(shown) < len(mistakes) else ""
+def _counts(product: ProductResult) -> str:
+    kinds = ", ".join(f"{words(kind)} {count}" for kind, count in product.found_by_kind().items())
+    return escape(
+        f"{product.found} defects found ({kinds}); {product.false_rejects} good windows rejected."
+    )
+
+
+def _shown(story: Story, title: str, frames: list[Inspected]) -> str:
+    """Fold up some of ``frames`` under a title with their number."""
+    if not frames:
+        return f'<p class="none">{title}: none.</p>'
+    shown = frames[:MOST_MISTAKES]
+    more = f", {len(shown)} of them shown" if len(shown) < len(frames) else ""
     drawn = rendered(shown, story.inspections, story.maps, story.manifest)
-    return (
-        f"<details open><summary>Judged wrongly: {len(mistakes)}{more}</summary>{drawn}</details>"
-    )
+    return f"<details open><summary>{title}: {len(frames)}{more}</summary>{drawn}</details>"
 
 
 def _stranger(story: Story) -> str:
@@ -222,8 +231,9 @@ def _repeat(story: Story) -> str:
     commands = "\n".join(story.commands)
     rate = next(iter(story.manifest.tasks.values())).decision.false_reject_rate
     return (
-        "<p>The same seed gives the same windows and defects. These commands do it step by "
-        f"step:</p><pre>{escape(commands)}</pre><p>With a folder of your own images: put images "
+        "<p>The same seed gives the same windows and defects. The first command does everything; "
+        f"the others are its steps, as you would type them for your own images.</p><pre>"
+        f"{escape(commands)}</pre><p>With a folder of your own images: put images "
         "of good parts into <code>NAME/train/good</code>, list the folders in a stream file like "
         f"<code>stream.yaml</code> with the share of good parts that may be rejected (here "
         f"{percent(rate)}), and run the same commands.</p>"

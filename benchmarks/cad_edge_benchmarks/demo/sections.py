@@ -167,28 +167,37 @@ def certificate_section(manifest: Manifest) -> str:
     rows: list[list[str | Cell]] = []
     for name, entry in manifest.tasks.items():
         proof = entry.certificate
-        shown = "" if proof.map_max is None else f"{proof.map_max:.1e}"
+        shown = "" if proof.map_max is None else _fraction(proof.map_max)
         style = "hit" if proof.flips == 0 else "miss"
         rows.append(
             [
                 name,
                 f"{proof.witness_images} + {proof.adversarial_images}",
-                f"{proof.score_max:.1e}",
+                _fraction(proof.score_max),
                 shown,
-                f"{proof.tolerance:.0e}",
+                _fraction(proof.tolerance),
                 Cell(str(proof.flips), style),
                 f"{proof.reference} / {proof.runtime}",
             ]
         )
-    head = ["engine", "images", "score differs by at most", "heat map differs by at most"]
+    head = [
+        "engine of",
+        "images, real + hard",
+        "score differs by at most",
+        "heat map differs by at most",
+    ]
     head += ["allowed", "verdicts that differ", "compared"]
     return (
         "<p>What the device runs is not what training ran: it was exported. Before a bundle may be "
         "used, both answer the same images: real ones, and hard ones such as black, white, noise "
-        "and stripes. Differences are fractions of the range of scores, so 1e-04 is a "
-        "ten-thousandth of it. Over the allowed difference, or with one verdict that differs, the "
-        "export fails.</p>" + table(head, rows)
+        "and stripes. Differences are in percent of the range of scores. Over the allowed "
+        "difference, or with one verdict that differs, the export fails.</p>" + table(head, rows)
     )
+
+
+def _fraction(difference: float) -> str:
+    """Write a difference far below one percent without an exponent."""
+    return f"{100 * difference:.5f}".rstrip("0").removesuffix(".") + " %"
 
 
 def origin_section(
@@ -203,7 +212,7 @@ def origin_section(
         ["processor", f"{machine['cpu']}, {machine['cores']} cores used"],
         ["memory", f"{float(str(memory)) / 1e9:.0f} GB"],
         ["system", f"{machine['system']}, Python {machine['python']}"],
-        ["work waiting per minute when the demo ended (load)", str(machine["load"])],
+        ["programs that wanted a core when the demo ended (load)", str(machine["load"])],
         ["seed of all random choices", str(seed)],
         *([f"version of {name}", number] for name, number in versions.items()),
     ]

@@ -17,6 +17,7 @@ import yaml
 from cad_edge.errors import DatasetError
 from cad_edge.heatmap import write_png
 from cad_edge.image import Frame, decode_image
+from cad_edge_benchmarks.demo.defects import draw_defects, kind_of
 
 PRODUCTS = ("brick", "grass", "gravel")
 """Photographs that are learned, in this order; all three are in the public domain (CC0)."""
@@ -24,8 +25,11 @@ PRODUCTS = ("brick", "grass", "gravel")
 UNKNOWN = "coins"
 """Photograph that is never learned."""
 
-SIDE = 56  # pixels of a window; the network sees four times that
-HELD_OUT = 1 / 3  # share of the windows that is kept for the test
+FOREIGN = {"brick": "gravel", "grass": "brick", "gravel": "brick"}
+"""Photograph out of which foreign bodies are cut: of the two others, the one less alike."""
+
+SIDE = 64  # pixels of a window
+HELD_OUT = 3 / 8  # share of the windows that is kept for the test
 FALSE_REJECT_RATE = 0.05  # one good window in twenty; needs 19 held-out windows
 
 Corner = tuple[int, int]
@@ -91,7 +95,8 @@ def write_line(folder: Path, seed: int) -> Line:
     """
     for number, name in enumerate(PRODUCTS):
         # Neighbouring seeds of the demo must not give two products the same defects.
-        write_product(folder / name, photograph(name), seed * len(PRODUCTS) + number)
+        own_seed = seed * len(PRODUCTS) + number
+        write_product(folder / name, photograph(name), photograph(FOREIGN[name]), own_seed)
     image = photograph(UNKNOWN)
     unknown = folder / "never_learned" / UNKNOWN
     _write_windows(unknown, image, grid(*image.shape[:2]))
@@ -105,20 +110,14 @@ def write_line(folder: Path, seed: int) -> Line:
     return Line(stream, unknown)
 
 
-def write_product(folder: Path, image: Frame, seed: int) -> None:
-    """Write one product: windows to learn from, and each held-out one good and with a defect.
-
-    The defects are drawn by `cad_edge_training.synthetic`, which learning never draws on these
-    windows: nothing of the held-out windows is seen before the test.
-    """
-    from cad_edge_training.synthetic import KINDS, synthetic_defects
-
+def write_product(folder: Path, image: Frame, foreign: Frame, seed: int) -> None:
+    """Write one product: windows to learn from, and each held-out one good and with a defect."""
     train, test = draw_lots(grid(*image.shape[:2]), seed)
     _write_windows(folder / "train" / "good", image, train)
     _write_windows(folder / "test" / "good", image, test)
-    damaged, masks = synthetic_defects(cut(image, test), seed)
+    damaged, masks = draw_defects(cut(image, test), foreign, seed)
     for number, corner in enumerate(test):
-        kind, name = KINDS[number % len(KINDS)].__name__, _name(corner)
+        kind, name = kind_of(number), _name(corner)
         _write(folder / "test" / kind / f"{name}.png", damaged[number])
         drawn = np.repeat(masks[number][..., None], 3, axis=2).astype(np.uint8) * 255
         _write(folder / "ground_truth" / kind / f"{name}_mask.png", drawn)

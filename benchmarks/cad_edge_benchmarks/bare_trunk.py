@@ -56,7 +56,7 @@ def open_trunk(artifact: Path, store: Path, threads: int) -> Trunk:
     return Trunk(
         run=lambda frame: session.run([_OUTPUT], {"image": frame[None]}),
         sha256=sha,
-        last_block=last_block(read_record(artifact)),
+        last_block=int(done.stdout),
     )
 
 
@@ -66,13 +66,14 @@ def last_block(artifact: Artifact) -> int:
     Raises
     ------
     OptionError
-        Its options do not name blocks.
+        It does not say which.
     """
-    options = artifact.hyperparameters
-    blocks = [*options.get("blocks", ()), *options.get("statistics_blocks", ())]
-    if not blocks:
+    from cad_edge_training.methods import load_method
+
+    config = load_method(artifact.method, "config").Config.model_validate(artifact.hyperparameters)
+    if not hasattr(config, "last_block"):
         raise OptionError(f"{artifact.method} does not say which blocks of the backbone it uses")
-    return int(max(blocks))
+    return int(config.last_block)
 
 
 def main(artifact: str, target: str) -> None:
@@ -84,8 +85,10 @@ def main(artifact: str, target: str) -> None:
 
     record = read_record(Path(artifact))
     backbone = load_backbone(record.backbone.id, record.recipe.height)
-    module = BareTrunk(folded(backbone), last_block(record))
+    last = last_block(record)
+    module = BareTrunk(folded(backbone), last)
     Path(target).write_bytes(to_onnx(StageModule(module, (image_input(backbone),), (_OUTPUT,))))
+    sys.stdout.write(f"{last}\n")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ SAMPLES = 64  # descriptors kept per task, to place the rejection radius
 # A frame is unknown when it lies this many times farther out than 99 % of held-out normals do:
 # a defect moves a frame too, and must not turn a known product into an unknown one.
 REJECTION_RATE = 0.01
-REJECTION_MARGIN = 1.3
+REJECTION_MARGIN = 1.4
 
 
 @dataclass(frozen=True)

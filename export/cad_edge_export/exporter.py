@@ -11,7 +11,7 @@ from safetensors.numpy import save as save_tensors
 from cad_edge.artifact import LearnedTask, Tensors, list_artifacts, read_artifact
 from cad_edge.bundle import Bundle
 from cad_edge.calibration import decide
-from cad_edge.errors import ArtifactError, BundleError, OptionError
+from cad_edge.errors import ArtifactError, BundleError
 from cad_edge.manifest import Engine, Manifest, Selector, Stage, TaskEntry
 from cad_edge.routing import RoutingStatistics, from_tensors
 from cad_edge_export.certificate import certify, tensors_as_stored
@@ -21,6 +21,7 @@ from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.selector import Kind, fuse_selector
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.methods import load_method
+from cad_edge_training.train import key_blocks
 
 Progress = Callable[[str, int, int], None]
 
@@ -241,10 +242,9 @@ def _routing(bundle: Bundle, entry: TaskEntry) -> RoutingStatistics:
 
 
 def _key_block(entry: TaskEntry, backbone: Backbone) -> int:
-    blocks = entry.hyperparameters.get("blocks") or backbone.routing_blocks
-    if not isinstance(blocks, list | tuple):
-        raise OptionError(f"blocks must be a list, not {blocks!r}")
-    return int(blocks[-1])
+    """Return the block whose patches the task's keys are."""
+    config = load_method(entry.method, "config").Config.model_validate(entry.hyperparameters)
+    return int(key_blocks(backbone, config)[-1])
 
 
 def _entry_block(entry: TaskEntry, backbone: Backbone) -> int:

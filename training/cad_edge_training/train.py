@@ -23,7 +23,7 @@ from cad_edge.dataset import read_product
 from cad_edge.errors import ArtifactError, ImageError, OptionError
 from cad_edge.image import ImageRecipe, decode_image
 from cad_edge.routing import RoutingStatistics, summarise
-from cad_edge.schema import Record, first_problem
+from cad_edge.schema import Record
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.backbones.backbone import channel_statistics
@@ -117,7 +117,15 @@ def read_config(plan: Plan) -> Record:
         config: Record = module.Config.model_validate(values)
         return config
     except ValidationError as problem:
-        raise OptionError(f"--set {first_problem(problem)}") from None
+        raise OptionError(_said(problem)) from None
+
+
+def _said(problem: ValidationError) -> str:
+    """One sentence on the first option that is wrong, or on those that do not fit together."""
+    error = problem.errors(include_url=False)[0]
+    reason = error["msg"].removeprefix("Value error, ")
+    place = ".".join(str(part) for part in error["loc"])
+    return f"--set {place}: {reason}" if place else f"--set: {reason}"
 
 
 def _parsed(text: str, annotation: object) -> object:

@@ -6,6 +6,7 @@ the minimum taken before the root, shift of the whitening into a bias, and map =
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +28,16 @@ from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.memory import root_floor
 from cad_edge_training.methods.cmpmb.model import (
     as_patches,
+    grid_of,
     patch_features,
+    pool,
     read_prompts,
     statistics_of,
     top_mean,
 )
+from cad_edge_training.methods.cmpmb.text import text_map
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def shared(task: LearnedTask, backbone: Backbone, precision: Precision) -> FusedTask:
@@ -68,46 +74,64 @@ def entry_block(backbone: Backbone, config: Config) -> int:
 
     Also not past a block whose features the head needs and could no longer see.
     """
-    last = min(max(backbone.routing_blocks), min(config.blocks + config.statistics_blocks))
+    last = min(max(backbone.routing_blocks), min(config.all_blocks))
     return min(last, config.prompt_from_block - 1) if config.prompts else last
 
 
 def fold_tensors(learned: Tensors, config: Config) -> Tensors:
     """Tensors of the artifact in the form that the head takes, all float32."""
-    matrix, memory = learned["whitening/matrix"], learned["memory"]
-    centres = _padded(memory, config.memory_size)
-    tensors = {
-        "memory": (-2 * centres.T).astype(np.float32),
-        "memory_norm": (centres.astype(np.float64) ** 2).sum(1),
-        "root_floor": np.array(root_floor(torch.from_numpy(memory))),
-        "whitening": matrix,
-        "whitening_bias": -(learned["whitening/mean"] @ matrix),
-        "patch_scale": learned["scale/patch"],
-    }
+    tensors: Tensors = {}
+    for group in {memory.group for memory in config.memories}:
+        matrix = learned[f"whitening/{group}/matrix"]
+        tensors[f"whitening_{group}"] = matrix
+        tensors[f"whitening_bias_{group}"] = -(learned[f"whitening/{group}/mean"] @ matrix)
+    for index, spec in enumerate(config.memories):
+        memory = learned[f"memory/{index}"]
+        centres = _padded(memory, spec.size)
+        squares = (centres.astype(np.float64) ** 2).sum(1)
+        tensors[f"memory_{index}"] = -2 * centres.T
+        tensors[f"memory_norm_{index}"] = squares + root_floor(torch.from_numpy(memory))
+        tensors |= _scale(learned, f"patch/{index}")
+        if config.adds_up:
+            tensors |= _scale(learned, f"local/{index}")
     if config.statistics_blocks:
-        statistics = learned["statistics/matrix"]
-        tensors |= {
-            "statistics": statistics,
-            "statistics_bias": -(learned["statistics/mean"] @ statistics),
-            "local_scale": learned["scale/local"],
-            "global_scale": learned["scale/global"],
-        }
+        tensors |= _fold_subspace(learned) | _scale(learned, "global")
     if "text/feature" in learned:
         feature = learned["text/feature"]
         tensors["text_feature"] = feature / np.linalg.norm(feature)
-        tensors["text_scale"] = learned["scale/text"]
+        tensors |= _scale(learned, "text")
     tensors |= {
-        f"prompt_{name.removeprefix('prompt/')}": value
+        name.replace("/", "_"): value
         for name, value in learned.items()
         if name.startswith("prompt/")
     }
     return {
-        name: np.ascontiguousarray(value, dtype=np.float32)
+        name.replace("+", "_"): np.ascontiguousarray(value, dtype=np.float32)
         for name, value in sorted(tensors.items())
     }
 
 
-def _padded(centres: np.ndarray, count: int) -> np.ndarray:
+def _scale(learned: Tensors, part: str) -> Tensors:
+    name = part.replace("/", "_")
+    return {
+        f"{name}_shift": learned[f"scale/{part}/shift"],
+        f"{name}_gain": learned[f"scale/{part}/gain"],
+    }
+
+
+def _fold_subspace(learned: Tensors) -> Tensors:
+    """|.|^2 = sum_i (precision_i - rest) a_i^2 + rest |y|^2 with y = x * scale + bias."""
+    scale, rest = learned["statistics/scale"], learned["statistics/rest"]
+    return {
+        "statistics_scale": scale,
+        "statistics_bias": -learned["statistics/mean"] * scale,
+        "statistics_directions": learned["statistics/directions"],
+        "statistics_precision": learned["statistics/precision"] - rest,
+        "statistics_rest": rest,
+    }
+
+
+def _padded(centres: Array, count: int) -> Array:
     """Repeat the first centre up to ``count``: the minimum stays, and all tasks share a shape."""
     missing = max(count - len(centres), 0)
     return np.concatenate([centres, np.repeat(centres[:1], missing, axis=0)])
@@ -147,46 +171,78 @@ class Head(nn.Module):
         self, states: Mapping[int, Tensor], tensors: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Turn hidden states into score and map."""
-        config = self.config
-        features = patch_features(self.backbone, states, config)
-        patches = self._visual(as_patches(features), tensors)
-        if "text_feature" in tensors:
-            from cad_edge_training.methods.cmpmb.text import text_map
-
-            text = text_map(self.backbone, states, tensors["text_feature"], config).flatten(1)
-            weight = config.visual_weight
-            patches = weight * patches + (1 - weight) * self._normalise(text, tensors["text_scale"])
-        score = top_mean(patches, config.top_fraction)
-        if (statistics := statistics_of(self.backbone, states, config)) is not None:
-            whitened = statistics @ tensors["statistics"] + tensors["statistics_bias"]
-            length = torch.sqrt((whitened * whitened).sum(1))
-            score = _scaled(score, tensors["local_scale"]) + _scaled(
-                length, tensors["global_scale"]
+        config, backbone = self.config, self.backbone
+        whitened = {
+            spec.group: self._whiten(
+                patch_features(backbone, states, config, spec.blocks), spec.group, tensors
             )
-        grid = (int(features.shape[2]), int(features.shape[3]))
-        return score, self._map(patches.reshape(-1, *grid), grid)
+            for spec in config.memories
+        }
+        tops, maps = [], []
+        for index, spec in enumerate(config.memories):
+            grid = grid_of(whitened[spec.group])
+            patches = self._patches(index, whitened[spec.group], states, tensors)
+            tops.append(top_mean(patches, config.top_fraction))
+            maps.append(self._map(patches.reshape(-1, *grid), grid))
+        score = self._score(tops, statistics_of(backbone, states, config), tensors)
+        return score, sum(maps[1:], maps[0])
 
-    def _visual(self, patches: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        whitened = patches @ tensors["whitening"] + tensors["whitening_bias"]
-        products = whitened @ tensors["memory"] + tensors["memory_norm"]
-        squares = (whitened * whitened).sum(2) + products.amin(2)
-        return self._normalise(
-            torch.sqrt(squares.clamp_min(0) + tensors["root_floor"]), tensors["patch_scale"]
-        )
+    def _whiten(self, features: Tensor, group: str, tensors: Mapping[str, Tensor]) -> Tensor:
+        name = group.replace("+", "_")
+        flat = features.permute(0, 2, 3, 1) @ tensors[f"whitening_{name}"]
+        return (flat + tensors[f"whitening_bias_{name}"]).permute(0, 3, 1, 2)
 
-    def _normalise(self, values: Tensor, scale: Tensor) -> Tensor:
-        scaled = _scaled(values, scale)
+    def _patches(
+        self,
+        index: int,
+        whitened: Tensor,
+        states: Mapping[int, Tensor],
+        tensors: Mapping[str, Tensor],
+    ) -> Tensor:
+        """M_k (batch, n_patches) of one memory."""
+        config = self.config
+        patches = as_patches(pool(whitened, config.memories[index].pooling))
+        products = patches @ tensors[f"memory_{index}"] + tensors[f"memory_norm_{index}"]
+        squares = (patches * patches).sum(2) + products.amin(2)
+        # Only rounding can bring the sum below its floor; the root must not see it.
+        distance = torch.sqrt(squares.clamp_min(0))
+        visual = self._normalise(distance, f"patch_{index}", tensors)
+        if "text_feature" not in tensors:
+            return visual
+        text = text_map(self.backbone, states, tensors["text_feature"], config).flatten(1)
+        weight = config.visual_weight
+        return weight * visual + (1 - weight) * self._normalise(text, "text", tensors)
+
+    def _score(
+        self, tops: list[Tensor], statistics: Tensor | None, tensors: Mapping[str, Tensor]
+    ) -> Tensor:
+        if not self.config.adds_up:
+            return tops[0]
+        scaled = [_scaled(top, f"local_{k}", tensors) for k, top in enumerate(tops)]
+        score = sum(scaled[1:], scaled[0]) / len(scaled)
+        if statistics is None:
+            return score
+        centred = statistics * tensors["statistics_scale"] + tensors["statistics_bias"]
+        along = (centred @ tensors["statistics_directions"]) ** 2
+        square = along @ tensors["statistics_precision"] + tensors["statistics_rest"] * (
+            centred * centred
+        ).sum(1)
+        return score + _scaled(torch.sqrt(square.clamp_min(0)), "global", tensors)
+
+    def _normalise(self, values: Tensor, part: str, tensors: Mapping[str, Tensor]) -> Tensor:
+        scaled = _scaled(values, part, tensors)
         return torch.sigmoid(scaled) if self.config.normalisation == "sigmoid" else scaled
 
     def _map(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         recipe, deviation = self.backbone.recipe, self.config.smoothing
-        rows = torch.from_numpy(map_matrix(recipe.height, grid[0], deviation))
+        share = 1 / len(self.config.memories)
+        rows = torch.from_numpy(map_matrix(recipe.height, grid[0], deviation) * np.float32(share))
         columns = torch.from_numpy(map_matrix(recipe.width, grid[1], deviation))
         return torch.matmul(torch.matmul(rows, patches), columns.T)
 
 
-def _scaled(values: Tensor, shift_gain: Tensor) -> Tensor:
-    return (values - shift_gain[0]) * shift_gain[1]
+def _scaled(values: Tensor, part: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    return (values - tensors[f"{part}_shift"]) * tensors[f"{part}_gain"]
 
 
 class SelfContained(nn.Module):

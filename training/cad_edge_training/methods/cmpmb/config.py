@@ -1,10 +1,48 @@
 """Options of CMPMB; which values a backbone starts from is in `defaults_for`."""
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from cad_edge.schema import Record
+
+_MEMORY = re.compile(r"(\d+(?:\+\d+)*)(?:@(\d+))?x(\d+)")
+
+
+class MemorySpec(Record):
+    """One memory; as text ``BLOCKS[@POOLING]xSIZE``, for example ``7+10@3x256``."""
+
+    blocks: tuple[int, ...] = Field(
+        min_length=1, description="blocks whose feature maps are concatenated into patches"
+    )
+    pooling: int = Field(
+        default=1, ge=1, description="side of the average pooling of patches; odd, in patches"
+    )
+    size: int = Field(default=196, ge=1, description="patches kept per task")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if (parts := _MEMORY.fullmatch(value.strip())) is None:
+            raise ValueError(f"{value!r} is not BLOCKS[@POOLING]xSIZE, for example 7+10@3x256")
+        blocks, pooling, size = parts.groups()
+        return {"blocks": blocks.split("+"), "pooling": pooling or 1, "size": size}
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "MemorySpec":
+        if list(self.blocks) != sorted(set(self.blocks)):
+            raise ValueError("blocks must be ascending and without repetition")
+        if self.pooling % 2 == 0:
+            raise ValueError("pooling must be odd, so that a patch lies in its middle")
+        return self
+
+    @property
+    def group(self) -> str:
+        """Name of the patch features; memories of one group share their whitening."""
+        return "+".join(str(block) for block in self.blocks)
 
 
 class Config(Record):
@@ -15,14 +53,10 @@ class Config(Record):
     go beyond the paper and are measured in README.md.
     """
 
-    blocks: tuple[int, ...] = Field(
-        description="blocks whose feature maps are concatenated into patch features", min_length=1
+    memories: tuple[MemorySpec, ...] = Field(
+        min_length=1, description="one per scale, BLOCKS[@POOLING]xSIZE; the first one is prompted"
     )
-    pooling: int = Field(
-        default=1, ge=1, description="side of the average pooling of patch features, in patches"
-    )
-    memory: Literal["k_center", "k_means"] = "k_center"
-    memory_size: int = Field(default=196, ge=1, description="patches kept per task")
+    compression: Literal["k_center", "k_means"] = "k_center"
     whitening: bool = Field(
         default=False, description="whiten patch features by the task's own covariance"
     )
@@ -33,6 +67,13 @@ class Config(Record):
         default=(), description="blocks whose channel statistics join the image score"
     )
     statistics_shrinkage: float = Field(default=0.05, gt=0)
+    statistics_rank: int = Field(
+        default=64, ge=1, description="principal directions kept apart; the rest share a variance"
+    )
+    border_correction: bool = Field(
+        default=False,
+        description="take off what zero padding adds to distances at the border of the grid",
+    )
     top_fraction: float = Field(
         default=0.0,
         ge=0,
@@ -65,25 +106,45 @@ class Config(Record):
     visual_weight: float = Field(default=0.9, ge=0, le=1, description="alpha of DFS")
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Config":
-        if list(self.blocks) != sorted(set(self.blocks)):
-            raise ValueError("blocks must be ascending and without repetition")
+    def _fits_together(self) -> "Config":
+        if self.text and len(self.memories) > 1:
+            raise ValueError("the text branch joins one memory; give one, or set text=false")
+        if self.normalisation == "sigmoid" and len(self.memories) > 1:
+            raise ValueError("the sigmoid is searched for one memory; set normalisation=standard")
         return self
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of the first memory, whose features prompts and text branch look at."""
+        return self.memories[0].blocks
 
     @property
     def last_block(self) -> int:
         """Deepest block that has to run."""
-        return max(self.blocks + self.statistics_blocks)
+        return max(self.all_blocks)
+
+    @property
+    def all_blocks(self) -> tuple[int, ...]:
+        """Every block whose features are looked at, ascending."""
+        parts = [memory.blocks for memory in self.memories]
+        return tuple(
+            sorted({block for part in parts for block in part} | {*self.statistics_blocks})
+        )
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the image score is a sum of standardised parts, not one memory's raw value."""
+        return bool(self.statistics_blocks) or len(self.memories) > 1
 
 
 def defaults_for(backbone: str) -> dict[str, Any]:
     """Values to start from for a backbone; the measured table in README.md is why."""
     if backbone == "efficientnet-lite0":
         return {
-            "blocks": (7, 10),
-            "memory": "k_means",
-            "memory_size": 512,
+            "memories": ("7+10x256", "7+10@3x128", "4x256"),
+            "compression": "k_means",
             "whitening": True,
+            "border_correction": True,
             "statistics_blocks": (4, 7),
             "top_fraction": 0.01,
             "normalisation": "standard",
@@ -94,5 +155,5 @@ def defaults_for(backbone: str) -> dict[str, Any]:
             "text": False,
         }
     if backbone.startswith("dinov2:"):
-        return {"blocks": (5,), "text": False}
-    return {"blocks": (5,)}
+        return {"memories": ("5x196",), "text": False}
+    return {"memories": ("5x196",)}

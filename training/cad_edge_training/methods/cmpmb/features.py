@@ -1,4 +1,4 @@
-"""What the frozen trunk says of training images, and the memory fitted to some of them."""
+"""What the frozen trunk says of training images, and the memories fitted to some of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,31 +9,45 @@ from torch import Tensor
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.learned import Images, Progress
 from cad_edge_training.methods.cmpmb.config import Config
-from cad_edge_training.methods.cmpmb.memory import compress, fit_whitening, identity_whitening
+from cad_edge_training.methods.cmpmb.memory import (
+    Whitening,
+    compress,
+    fit_subspace,
+    fit_whitening,
+    identity_whitening,
+)
 from cad_edge_training.methods.cmpmb.model import (
     as_patches,
     patch_features,
+    pool,
     read_prompts,
     statistics_of,
+    whiten_map,
 )
 from cad_edge_training.methods.cmpmb.text import text_map
 
 BATCH = 16  # images per pass through the trunk
-MAX_PATCHES = 200_000  # patches that whitening and compression see, drawn with the seed
+MAX_PATCHES = 100_000  # patches that whitening and compression see, drawn with the seed
 
 
 @dataclass(frozen=True)
 class Features:
     """Features of n images."""
 
-    patches: Tensor
-    """(n, n_patches, channels) float32."""
+    groups: Mapping[str, Tensor]
+    """By group of blocks: (n, channels, grid height, grid width) float32."""
     statistics: Tensor | None
     """(n, n_statistics) float32, if the configuration uses them."""
     text: Tensor | None
     """(n, n_patches) float32 text distance, if there is a text feature."""
-    grid: tuple[int, int]
-    """Height and width in patches."""
+
+    def of(self, members: Tensor) -> "Features":
+        """Features of the images ``members`` (m,) int64."""
+        return Features(
+            {group: features[members] for group, features in self.groups.items()},
+            None if self.statistics is None else self.statistics[members],
+            None if self.text is None else self.text[members],
+        )
 
 
 def extract(
@@ -53,58 +67,57 @@ def extract(
         Prompts ``prompt/<block>`` and ``text/feature``, as far as there are any.
     """
     prompts = read_prompts(tensors)
-    patches, statistics, text = [], [], []
-    grid = (0, 0)
+    blocks = {memory.group: memory.blocks for memory in config.memories}
+    groups: dict[str, list[Tensor]] = {group: [] for group in blocks}
+    statistics, text = [], []
     with torch.no_grad():
         for start in range(0, len(images), BATCH):
             batch = torch.from_numpy(images[start : start + BATCH])
             states = backbone.run(backbone.normalise(batch), config.last_block, prompts)
-            features = patch_features(backbone, states, config)
-            grid = (features.shape[-2], features.shape[-1])
-            patches.append(as_patches(features))
+            for group, parts in groups.items():
+                parts.append(patch_features(backbone, states, config, blocks[group]))
             if (values := statistics_of(backbone, states, config)) is not None:
                 statistics.append(values)
             if "text/feature" in tensors:
                 text.append(text_map(backbone, states, tensors["text/feature"], config).flatten(1))
             progress("features", start + len(batch), len(images))
     return Features(
-        torch.cat(patches),
+        {group: torch.cat(parts) for group, parts in groups.items()},
         torch.cat(statistics) if statistics else None,
         torch.cat(text) if text else None,
-        grid,
     )
 
 
-def fit(features: Features, config: Config, members: Tensor, seed: int) -> dict[str, Tensor]:
-    """Whitening, memory and statistics of the images ``members`` (n,) int64."""
-    patches = features.patches[members].flatten(0, 1)
-    if len(patches) > MAX_PATCHES:
-        generator = torch.Generator().manual_seed(seed)
-        patches = patches[torch.randperm(len(patches), generator=generator)[:MAX_PATCHES]]
-    whitening = (
-        fit_whitening(patches, config.shrinkage)
-        if config.whitening
-        else identity_whitening(patches.shape[1])
-    )
-    tensors = {
-        "whitening/mean": whitening.mean,
-        "whitening/matrix": whitening.matrix,
-        "memory": compress(whitening.apply(patches), config.memory, config.memory_size, seed),
-    }
+def fit(features: Features, config: Config, seed: int) -> dict[str, Tensor]:
+    """Whitenings, memories and statistics of all images of ``features``."""
+    tensors: dict[str, Tensor] = {}
+    whitened = {}
+    for group, values in features.groups.items():
+        whitening = _whitening(values, config, seed)
+        tensors[f"whitening/{group}/mean"] = whitening.mean
+        tensors[f"whitening/{group}/matrix"] = whitening.matrix
+        whitened[group] = whiten_map(whitening, values)
+    for index, spec in enumerate(config.memories):
+        patches = as_patches(pool(whitened[spec.group], spec.pooling)).flatten(0, 1)
+        tensors[f"memory/{index}"] = compress(
+            drawn(patches, seed), config.compression, spec.size, seed
+        )
     if features.statistics is not None:
-        tensors |= _fit_statistics(features.statistics[members], config)
+        tensors |= fit_subspace(
+            features.statistics, config.statistics_rank, config.statistics_shrinkage
+        ).tensors()
     return tensors
 
 
-def _fit_statistics(values: Tensor, config: Config) -> dict[str, Tensor]:
-    """Whitening of channel statistics (n, n_statistics), each brought to unit deviation first.
+def _whitening(features: Tensor, config: Config, seed: int) -> Whitening:
+    if not config.whitening:
+        return identity_whitening(features.shape[1])
+    return fit_whitening(drawn(as_patches(features).flatten(0, 1), seed), config.shrinkage)
 
-    Means of early channels and deviations of late ones differ in scale by orders of magnitude; the
-    shrinkage would flatten the small ones.
-    """
-    deviation = values.std(dim=0, correction=0) + 1e-6
-    whitening = fit_whitening(values / deviation, config.statistics_shrinkage)
-    return {
-        "statistics/mean": whitening.mean * deviation,
-        "statistics/matrix": whitening.matrix / deviation[:, None],
-    }
+
+def drawn(patches: Tensor, seed: int) -> Tensor:
+    """All patches (n, channels), or MAX_PATCHES of them drawn with the seed."""
+    if len(patches) <= MAX_PATCHES:
+        return patches
+    generator = torch.Generator().manual_seed(seed)
+    return patches[torch.randperm(len(patches), generator=generator)[:MAX_PATCHES]]

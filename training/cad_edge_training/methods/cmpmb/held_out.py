@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,52 +12,64 @@ from cad_edge_training.gaussian import map_matrix
 from cad_edge_training.learned import Images, Request
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.features import Features, extract, fit
-from cad_edge_training.methods.cmpmb.memory import Whitening
-from cad_edge_training.methods.cmpmb.model import Memory, Scale, fuse_maps, normalise, top_mean
+from cad_edge_training.methods.cmpmb.memory import Subspace
+from cad_edge_training.methods.cmpmb.model import (
+    Evidence,
+    Memory,
+    Scale,
+    grid_of,
+    image_score,
+    patch_maps,
+    top_mean,
+)
 from cad_edge_training.methods.cmpmb.normalisation import sigmoid_scales
+
+BORDER_SHARE = 14  # the border is one patch deep on a grid of 14, two on one of 28
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Raw values of images whose fold took no part in the memory that judges them."""
+    """Raw values of images whose fold took no part in the memories that judge them."""
 
-    distance: Tensor
-    """(n, n_patches)"""
-    statistics: Tensor | None
-    """(n,) whitened length of the channel statistics."""
-    text: Tensor | None
-    """(n, n_patches)"""
+    evidence: Evidence
+    length: Tensor | None
+    """(n,) Mahalanobis length of the channel statistics."""
 
 
 def hold_out(request: Request, config: Config, features: Features) -> HeldOut:
     """Fit once per fold and measure the images of that fold."""
-    distances, lengths, members = [], [], []
+    parts = []
     for number, (fitted, held) in enumerate(request.folds.splits()):
-        part = fit(features, config, torch.from_numpy(fitted), request.seed)
-        index = torch.from_numpy(held)
-        members.append(index)
-        distances.append(memory_of(part).distance(features.patches[index]))
-        if features.statistics is not None:
-            lengths.append(statistics_of_part(part, features.statistics[index]))
+        tensors = fit(features.of(torch.from_numpy(fitted)), config, request.seed)
+        parts.append(measure(features.of(torch.from_numpy(held)), config, tensors))
         request.progress("held-out scores", number + 1, request.folds.count)
+    evidence = [part.evidence for part in parts]
+    lengths = [part.length for part in parts if part.length is not None]
+    text = [one.text for one in evidence if one.text is not None]
     return HeldOut(
-        torch.cat(distances),
+        Evidence(
+            tuple(
+                torch.cat([one.distances[index] for one in evidence])
+                for index in range(len(config.memories))
+            ),
+            evidence[0].grids,
+            None,
+            torch.cat(text) if text else None,
+        ),
         torch.cat(lengths) if lengths else None,
-        features.text[torch.cat(members)] if features.text is not None else None,
     )
 
 
-def memory_of(tensors: Mapping[str, Tensor]) -> Memory:
-    """Return the memory of fitted tensors."""
-    whitening = Whitening(tensors["whitening/mean"], tensors["whitening/matrix"])
-    return Memory(whitening, tensors["memory"])
-
-
-def statistics_of_part(tensors: Mapping[str, Tensor], values: Tensor) -> Tensor:
-    """Whitened length (n,) of channel statistics (n, n_statistics)."""
-    whitening = Whitening(tensors["statistics/mean"], tensors["statistics/matrix"])
-    whitened = whitening.apply(values)
-    return torch.sqrt((whitened * whitened).sum(1))
+def measure(features: Features, config: Config, tensors: Mapping[str, Tensor]) -> HeldOut:
+    """Raw values of images (n) under fitted tensors."""
+    memories = [Memory.of(tensors, spec, index) for index, spec in enumerate(config.memories)]
+    groups = [features.groups[memory.spec.group] for memory in memories]
+    distances = [m.distance(values) for m, values in zip(memories, groups, strict=True)]
+    length = None
+    if features.statistics is not None:
+        length = Subspace.of(tensors).length(features.statistics)
+    grids = tuple(grid_of(values) for values in groups)
+    return HeldOut(Evidence(tuple(distances), grids, None, features.text), length)
 
 
 def fit_scales(
@@ -66,18 +79,57 @@ def fit_scales(
     held_out: HeldOut,
     tensors: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Shift and gain of every part of the score, as ``scale/<part>`` (2,) float32."""
+    """Shift and gain of every part of the score, as ``scale/<part>/shift`` and ``/gain``."""
+    evidence = held_out.evidence
     if config.normalisation == "sigmoid":
         scales = _search_sigmoids(request, config, features, tensors)
     else:
-        scales = {"scale/patch": standard_scale(held_out.distance)}
-        if held_out.text is not None:
-            scales["scale/text"] = standard_scale(held_out.text)
-    if held_out.statistics is not None:
-        patches = _fused(config, held_out, scales)
-        scales["scale/local"] = standard_scale(top_mean(patches, config.top_fraction))
-        scales["scale/global"] = standard_scale(held_out.statistics)
+        scales = {}
+        for index, (distance, grid) in enumerate(
+            zip(evidence.distances, evidence.grids, strict=True)
+        ):
+            scale = standard_scale(distance)
+            if config.border_correction:
+                scale = Scale(scale.shift + border_excess(distance, grid), scale.gain)
+            scales |= scale.tensors(f"patch/{index}")
+        if evidence.text is not None:
+            scales |= standard_scale(evidence.text).tensors("text")
+    for index, patches in enumerate(patch_maps(evidence, scales, config)):
+        top = top_mean(patches, config.top_fraction)
+        scales |= standard_scale(top).tensors(f"local/{index}")
+    if held_out.length is not None:
+        scales |= standard_scale(held_out.length).tensors("global")
     return scales
+
+
+def border_excess(distance: Tensor, grid: tuple[int, int]) -> Tensor:
+    """By how much normal distances at the border of the grid exceed those inside it.
+
+    A trunk that pads with zeros sees a step at the border of every frame, which no memory of the
+    inside explains. Products on a plain ground have small distances there; nothing is added to
+    those.
+
+    Parameters
+    ----------
+    distance
+        (n, n_patches) of held-out normals.
+    grid
+        Height and width in patches.
+
+    Returns
+    -------
+    Tensor
+        (n_patches,) float32, zero inside the border, never negative.
+    """
+    mean = distance.double().mean(dim=0).reshape(grid)
+    depth = torch.ones(grid, dtype=torch.bool)
+    rows, columns = (max(1, size // BORDER_SHARE) for size in grid)
+    depth[rows : grid[0] - rows, columns : grid[1] - columns] = False
+    inside = mean[~depth]
+    if not len(inside):
+        return torch.zeros(grid[0] * grid[1])
+    excess = torch.where(depth, (mean - inside.mean()).clamp_min(0), torch.zeros_like(mean))
+    return excess.flatten().float()
 
 
 def _search_sigmoids(
@@ -85,49 +137,46 @@ def _search_sigmoids(
 ) -> dict[str, Tensor]:
     """Search the centres on the first fold's images, which its memory has not seen."""
     fitted, held = next(request.folds.splits())
-    memory = memory_of(fit(features, config, torch.from_numpy(fitted), request.seed))
+    fold = fit(features.of(torch.from_numpy(fitted)), config, request.seed)
 
-    def measure(images: Images) -> tuple[Tensor, Tensor | None]:
+    def raw_maps(images: Images) -> tuple[Tensor, Tensor | None]:
         seen = extract(request.backbone, images, config, tensors, request.progress)
-        distance = memory.distance(seen.patches).reshape(-1, *seen.grid)
-        return distance, None if seen.text is None else seen.text.reshape(-1, *seen.grid)
+        evidence = measure(seen, config, fold).evidence
+        grid = evidence.grids[0]
+        text = None if evidence.text is None else evidence.text.reshape(-1, *grid)
+        return evidence.distances[0].reshape(-1, *grid), text
 
-    return sigmoid_scales(request.images[held], measure, config, request.seed)
+    found = sigmoid_scales(request.images[held], raw_maps, config, request.seed)
+    names = {"scale/patch": "patch/0", "scale/text": "text"}
+    scales: dict[str, Tensor] = {}
+    for name, shift_gain in found.items():
+        scales |= Scale(shift_gain[0].clone(), shift_gain[1].clone()).tensors(names[name])
+    return scales
 
 
-def standard_scale(values: Tensor) -> Tensor:
-    """(mean, 1 / deviation) of values of any shape."""
+def standard_scale(values: Tensor) -> Scale:
+    """Scale of values of any shape to mean 0 and deviation 1."""
     wide = values.double()
-    return torch.tensor([float(wide.mean()), 1.0 / max(float(wide.std()), 1e-6)])
-
-
-def _fused(config: Config, held_out: HeldOut, scales: Mapping[str, Tensor]) -> Tensor:
-    visual = normalise(held_out.distance, Scale.of(scales, "patch"), config)
-    if held_out.text is None:
-        return visual
-    return fuse_maps(visual, normalise(held_out.text, Scale.of(scales, "text"), config), config)
+    gain = 1.0 / max(float(wide.std()), 1e-6)
+    return Scale(torch.tensor(float(wide.mean())), torch.tensor(gain))
 
 
 def calibrate(
-    request: Request,
-    config: Config,
-    grid: tuple[int, int],
-    held_out: HeldOut,
-    scales: Mapping[str, Tensor],
+    request: Request, config: Config, held_out: HeldOut, scales: Mapping[str, Tensor]
 ) -> Calibration:
     """Scores and map peaks of the held-out images, as the finished model would compute them."""
-    patches = _fused(config, held_out, scales)
-    score = top_mean(patches, config.top_fraction)
-    if held_out.statistics is not None:
-        score = Scale.of(scales, "local").apply(score)
-        score = score + Scale.of(scales, "global").apply(held_out.statistics)
+    evidence = held_out.evidence
+    maps = patch_maps(evidence, scales, config)
+    score = image_score(maps, held_out.length, scales, config)
     recipe = request.backbone.recipe
-    rows = torch.from_numpy(map_matrix(recipe.height, grid[0], config.smoothing))
-    columns = torch.from_numpy(map_matrix(recipe.width, grid[1], config.smoothing))
-    peaks = [float((rows @ one.reshape(grid) @ columns.T).max()) for one in patches]
+    summed = np.zeros((len(score), recipe.height, recipe.width), dtype=np.float32)
+    for patches, grid in zip(maps, evidence.grids, strict=True):
+        rows = map_matrix(recipe.height, grid[0], config.smoothing)
+        columns = map_matrix(recipe.width, grid[1], config.smoothing)
+        summed += rows @ patches.reshape(-1, *grid).numpy() @ columns.T / len(maps)
     return Calibration(
         scheme=request.folds.scheme,
         folds=request.folds.count,
         scores=sorted(float(value) for value in score),
-        map_peaks=sorted(peaks),
+        map_peaks=sorted(float(peak) for peak in summed.max(axis=(1, 2))),
     )

@@ -29,9 +29,9 @@ def learn(request: Request, config: Config) -> Learned:
     features = extract(request.backbone, request.images, config, tensors, request.progress)
     held_out = hold_out(request, config, features)
     scales = fit_scales(request, config, features, held_out, tensors)
-    calibration = calibrate(request, config, features.grid, held_out, scales)
+    calibration = calibrate(request, config, held_out, scales)
     learned = torch.from_numpy(request.folds.learned())
-    tensors |= scales | fit(features, config, learned, request.seed)
+    tensors |= scales | fit(features.of(learned), config, request.seed)
     return Learned(
         {name: tensor.detach().numpy().astype(np.float32) for name, tensor in tensors.items()},
         calibration,

@@ -4,6 +4,8 @@ Greedy k-centre selection is what CMPMB and UCAD call CSS and FPS alike (METHODS
 whitening and k-means centres go beyond the paper.
 """
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +14,76 @@ from torch import Tensor
 PROJECTION_WIDTH = 128  # of the random projection in which k-centre distances are taken
 START_POINTS = 10  # k-centre starts from the mean distance to this many random points
 CHUNK = 16384  # patches per distance matrix, bounds the memory of large products
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """Gaussian whose smaller variances are one: probabilistic PCA (Tipping & Bishop 1999, Eq. 7).
+
+    With y = (x - mean) * scale and a = y V the squared Mahalanobis length is
+    sum_i precision_i a_i^2 + rest (|y|^2 - |a|^2).
+    """
+
+    mean: Tensor
+    """(d,)"""
+    scale: Tensor
+    """(d,) brings every number to unit deviation."""
+    directions: Tensor
+    """(d, rank) orthonormal columns V."""
+    precision: Tensor
+    """(rank,)"""
+    rest: Tensor
+    """() precision of everything outside V."""
+
+    @staticmethod
+    def of(tensors: Mapping[str, Tensor]) -> "Subspace":
+        """Read what `tensors` wrote."""
+        return Subspace(*(tensors[f"statistics/{name}"] for name in SUBSPACE_PARTS))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors ``statistics/<part>``."""
+        return {f"statistics/{name}": getattr(self, name) for name in SUBSPACE_PARTS}
+
+    def length(self, values: Tensor) -> Tensor:
+        """Mahalanobis length (n,) of values (n, d) float32."""
+        scaled = (values - self.mean) * self.scale
+        along = (scaled @ self.directions) ** 2
+        outside = ((scaled * scaled).sum(1) - along.sum(1)).clamp_min(0)
+        return torch.sqrt(along @ self.precision + self.rest * outside)
+
+
+SUBSPACE_PARTS = ("mean", "scale", "directions", "precision", "rest")
+
+
+def fit_subspace(values: Tensor, rank: int, shrinkage: float) -> Subspace:
+    """Fit to values (n, d) float32, n >= 2.
+
+    Parameters
+    ----------
+    rank
+        Directions kept, at most d.
+    shrinkage
+        Fraction of the mean eigenvalue added to every eigenvalue.
+    """
+    wide = values.double()
+    mean = wide.mean(dim=0)
+    # Means of early channels and deviations of late ones differ in scale by orders of magnitude;
+    # the shrinkage would flatten the small ones.
+    scale = 1 / (wide.std(dim=0, correction=0) + 1e-6)
+    scaled = (wide - mean) * scale
+    eigenvalues, vectors = torch.linalg.eigh(scaled.T @ scaled / max(len(scaled) - 1, 1))
+    eigenvalues, vectors = eigenvalues.clamp_min(0).flip(0), vectors.flip(1)
+    floor = (shrinkage * eigenvalues.mean()).clamp_min(1e-12)
+    rank = min(rank, len(eigenvalues))
+    remaining = eigenvalues[rank:]
+    rest = remaining.mean() if len(remaining) else torch.zeros((), dtype=torch.float64)
+    return Subspace(
+        mean.float(),
+        scale.float(),
+        vectors[:, :rank].float().contiguous(),
+        (1 / (eigenvalues[:rank] + floor)).float(),
+        (1 / (rest + floor)).float(),
+    )
 
 
 @dataclass(frozen=True)
@@ -130,12 +202,15 @@ def k_means(features: Tensor, count: int, seed: int) -> Tensor:
     All samples are returned if there are not more than ``count``.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-    distinct: Tensor = torch.unique(features, dim=0)
-    if len(distinct) <= count:
-        return distinct
+    if len(features) <= count:
+        return features.clone()
     clusters = KMeans(count, init="random", n_init=1, max_iter=12, tol=0.0, random_state=seed)
-    clusters.fit(features.numpy())
+    with warnings.catch_warnings():
+        # Binary or blank images have fewer distinct patches than centres; repeats do no harm.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clusters.fit(features.numpy())
     centres: Tensor = torch.from_numpy(clusters.cluster_centers_).float()
     return centres
 

@@ -1,16 +1,18 @@
 """CMPMB as the paper writes it: one frame through trunk, prompts and memory to score and map.
 
-Score and map of one image (arXiv 2603.21562, Sec. 3; decisions in METHODS section 2):
+For every memory k (the published method has one; several scales go beyond the paper):
 
-    F    = patch features of the prompted trunk                     Eq. 10, Algorithm 1
-    D_p  = min_k | W (F_p - m) - c_k |                              nearest-neighbour distance
-    S_V  = N(D)    sigmoid of slope k at b (ANM), or (D - mean) / deviation
+    F_p  = patch features of the prompted trunk                     Eq. 10, Algorithm 1
+    D_p  = min_c | W (F_p - m) - c |                                nearest-neighbour distance
+    S_V  = N(D)    sigmoid of slope k at b (ANM), or (D - mean_p) / deviation
     S_T  = N(1 - cos(project(F_p), F_T))                            text branch, where there is one
-    M    = alpha S_V + (1 - alpha) S_T                              DFS
-    map  = Gaussian of M resized to the frame
-    local = mean of the top patches of M (the maximum if top_fraction is 0)
-    score = local, or (local - mean) / deviation + (g - mean) / deviation with
-            g = | whitened channel statistics of the frame |        beyond the paper
+    M_k  = alpha S_V + (1 - alpha) S_T                              DFS
+    t_k  = mean of the top patches of M_k (the maximum if top_fraction is 0)
+
+The map is the mean over k of the Gaussian of M_k resized to the frame. The image score is t_1, or,
+beyond the paper, mean_k (t_k - mean) / deviation + (g - mean) / deviation, where g is the
+Mahalanobis length of the frame's channel statistics. Every mean and deviation is that of held-out
+normals. Decisions behind each line: METHODS of the house, section 2.
 """
 
 from collections.abc import Mapping
@@ -22,8 +24,13 @@ from torch.nn import functional
 
 from cad_edge_training.backbones.backbone import Backbone, channel_statistics
 from cad_edge_training.gaussian import smooth
-from cad_edge_training.methods.cmpmb.config import Config
-from cad_edge_training.methods.cmpmb.memory import Whitening, nearest_distance, root_floor
+from cad_edge_training.methods.cmpmb.config import Config, MemorySpec
+from cad_edge_training.methods.cmpmb.memory import (
+    Subspace,
+    Whitening,
+    nearest_distance,
+    root_floor,
+)
 from cad_edge_training.methods.cmpmb.text import text_map
 
 
@@ -31,58 +38,86 @@ from cad_edge_training.methods.cmpmb.text import text_map
 class Scale:
     """The affine map (value - shift) * gain, from held-out normals."""
 
-    shift: float
-    gain: float
+    shift: Tensor
+    """() or one per patch."""
+    gain: Tensor
+    """()"""
 
     @staticmethod
     def of(tensors: Mapping[str, Tensor], part: str) -> "Scale":
-        """Read ``scale/<part>`` (2,); the scale that changes nothing if there is none."""
-        found = tensors.get(f"scale/{part}")
-        return Scale(0.0, 1.0) if found is None else Scale(float(found[0]), float(found[1]))
+        """Read ``scale/<part>/shift`` and ``.../gain``."""
+        return Scale(tensors[f"scale/{part}/shift"], tensors[f"scale/{part}/gain"])
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        """Tensors ``scale/<part>/...``."""
+        return {f"scale/{part}/shift": self.shift, f"scale/{part}/gain": self.gain}
 
     def apply(self, values: Tensor) -> Tensor:
-        """Scale values of any shape."""
+        """Scale values (..., n_patches), or of any shape if the shift is one number."""
         return (values - self.shift) * self.gain
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What normal patches look like."""
+    """What normal patches look like at one scale."""
 
+    spec: MemorySpec
     whitening: Whitening
     centres: Tensor
-    """(n_centres, channels) float32, whitened."""
+    """(n_centres, channels) float32, whitened and pooled."""
+
+    @staticmethod
+    def of(tensors: Mapping[str, Tensor], spec: MemorySpec, index: int) -> "Memory":
+        """Read memory ``index`` of a task."""
+        return Memory(spec, whitening_of(tensors, spec.group), tensors[f"memory/{index}"])
 
     def distance(self, features: Tensor) -> Tensor:
-        """Distance (batch, n_patches) of features (batch, n_patches, channels)."""
-        floor = root_floor(self.centres)
-        return nearest_distance(self.whitening.apply(features), self.centres, floor)
+        """Distance (batch, n_patches) of features (batch, channels, h, w) before pooling."""
+        patches = as_patches(pool(whiten_map(self.whitening, features), self.spec.pooling))
+        return nearest_distance(patches, self.centres, root_floor(self.centres))
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one frame shows before anything is scaled."""
+    """What frames show before anything is scaled."""
 
-    distance: Tensor
-    """(batch, grid height, grid width) nearest-neighbour distance."""
+    distances: tuple[Tensor, ...]
+    """Per memory (batch, n_patches) nearest-neighbour distance."""
+    grids: tuple[tuple[int, int], ...]
+    """Per memory height and width in patches."""
     statistics: Tensor | None
     """(batch, n_statistics) channel statistics, if the configuration uses them."""
     text: Tensor | None
-    """(batch, grid height, grid width) 1 - cosine to the text feature, if there is one."""
+    """(batch, n_patches) 1 - cosine to the text feature, if there is one."""
 
 
-def patch_features(backbone: Backbone, states: Mapping[int, Tensor], config: Config) -> Tensor:
-    """Concatenated, pooled features of the configured blocks at the grid of the deepest.
+def whitening_of(tensors: Mapping[str, Tensor], group: str) -> Whitening:
+    """Read the whitening of a group of blocks."""
+    return Whitening(tensors[f"whitening/{group}/mean"], tensors[f"whitening/{group}/matrix"])
+
+
+def whiten_map(whitening: Whitening, features: Tensor) -> Tensor:
+    """Whiten features (batch, channels, h, w) patch by patch."""
+    return whitening.apply(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def patch_features(
+    backbone: Backbone,
+    states: Mapping[int, Tensor],
+    config: Config,
+    blocks: tuple[int, ...] | None = None,
+) -> Tensor:
+    """Concatenated features of ``blocks`` (the first memory's if None) at the deepest one's grid.
 
     Returns
     -------
     Tensor
         (batch, channels, grid height, grid width) float32.
     """
-    maps = [backbone.feature_map(states[block]) for block in config.blocks]
+    maps = [backbone.feature_map(states[block]) for block in blocks or config.blocks]
     grid = maps[-1].shape[-2:]
     resized = [to_grid(features, grid[0], grid[1]) for features in maps]
-    return pool(torch.cat(resized, dim=1), config.pooling)
+    return torch.cat(resized, dim=1)
 
 
 def to_grid(features: Tensor, height: int, width: int) -> Tensor:
@@ -120,20 +155,11 @@ class CMPMB(nn.Module):
     def __init__(self, backbone: Backbone, config: Config, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.backbone, self.config = backbone, config
-        self.memory = Memory(
-            Whitening(tensors["whitening/mean"], tensors["whitening/matrix"]), tensors["memory"]
-        )
+        self.learned = dict(tensors)
+        self.memories = [
+            Memory.of(tensors, spec, index) for index, spec in enumerate(config.memories)
+        ]
         self.prompts = read_prompts(tensors)
-        self.patch_scale = Scale.of(tensors, "patch")
-        self.local_scale = Scale.of(tensors, "local")
-        self.global_scale = Scale.of(tensors, "global")
-        self.text_scale = Scale.of(tensors, "text")
-        self.text_feature = tensors.get("text/feature")
-        self.statistics = (
-            Whitening(tensors["statistics/mean"], tensors["statistics/matrix"])
-            if config.statistics_blocks
-            else None
-        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Score and locate.
@@ -149,47 +175,74 @@ class CMPMB(nn.Module):
             score (batch,) and anomaly_map (batch, height, width), float32.
         """
         evidence = self.evidence(image)
-        fused = self.fused_map(evidence)
-        score = self.local_scale.apply(top_mean(fused.flatten(1), self.config.top_fraction))
-        if self.statistics is not None and evidence.statistics is not None:
-            distance = self.statistics.apply(evidence.statistics).norm(dim=1)
-            score = score + self.global_scale.apply(distance)
+        maps = patch_maps(evidence, self.learned, self.config)
+        length = (
+            None
+            if evidence.statistics is None
+            else Subspace.of(self.learned).length(evidence.statistics)
+        )
         size = (image.shape[1], image.shape[2])
-        return score, smooth(fused, size, self.config.smoothing)
+        smoothed = [
+            smooth(patches.reshape(-1, *grid), size, self.config.smoothing)
+            for patches, grid in zip(maps, evidence.grids, strict=True)
+        ]
+        return image_score(maps, length, self.learned, self.config), torch.stack(smoothed).mean(0)
 
     def evidence(self, image: Tensor) -> Evidence:
         """Run the trunk and measure the distance of everything to what is normal."""
         backbone, config = self.backbone, self.config
         states = backbone.run(backbone.normalise(image), config.last_block, self.prompts)
-        features = patch_features(backbone, states, config)
-        grid = features.shape[-2:]
-        distance = self.memory.distance(as_patches(features)).reshape(-1, grid[0], grid[1])
-        return Evidence(distance, statistics_of(backbone, states, config), self._text(states))
-
-    def fused_map(self, evidence: Evidence) -> Tensor:
-        """ANM and DFS: the patch map M (batch, grid height, grid width)."""
-        visual = normalise(evidence.distance, self.patch_scale, self.config)
-        if evidence.text is None:
-            return visual
-        return fuse_maps(
-            visual, normalise(evidence.text, self.text_scale, self.config), self.config
+        features = {
+            memory.spec.group: patch_features(backbone, states, config, memory.spec.blocks)
+            for memory in self.memories
+        }
+        text = self.learned.get("text/feature")
+        return Evidence(
+            tuple(memory.distance(features[memory.spec.group]) for memory in self.memories),
+            tuple(grid_of(features[memory.spec.group]) for memory in self.memories),
+            statistics_of(backbone, states, config),
+            None if text is None else text_map(backbone, states, text, config).flatten(1),
         )
 
-    def _text(self, states: Mapping[int, Tensor]) -> Tensor | None:
-        if self.text_feature is None:
-            return None
-        return text_map(self.backbone, states, self.text_feature, self.config)
+
+def grid_of(features: Tensor) -> tuple[int, int]:
+    """Height and width of features (batch, channels, h, w)."""
+    return int(features.shape[2]), int(features.shape[3])
+
+
+def patch_maps(
+    evidence: Evidence, tensors: Mapping[str, Tensor], config: Config
+) -> tuple[Tensor, ...]:
+    """ANM and DFS: M_k (batch, n_patches) of every memory."""
+    maps = []
+    for index, distance in enumerate(evidence.distances):
+        visual = normalise(distance, Scale.of(tensors, f"patch/{index}"), config)
+        if evidence.text is not None:
+            text = normalise(evidence.text, Scale.of(tensors, "text"), config)
+            visual = config.visual_weight * visual + (1 - config.visual_weight) * text
+        maps.append(visual)
+    return tuple(maps)
+
+
+def image_score(
+    maps: tuple[Tensor, ...],
+    length: Tensor | None,
+    tensors: Mapping[str, Tensor],
+    config: Config,
+) -> Tensor:
+    """Image score (batch,) from patch maps (batch, n_patches) and statistics length (batch,)."""
+    tops = [top_mean(patches, config.top_fraction) for patches in maps]
+    if not config.adds_up:
+        return tops[0]
+    scaled = [Scale.of(tensors, f"local/{k}").apply(top) for k, top in enumerate(tops)]
+    score = torch.stack(scaled).mean(dim=0)
+    return score if length is None else score + Scale.of(tensors, "global").apply(length)
 
 
 def normalise(values: Tensor, scale: Scale, config: Config) -> Tensor:
     """N of the module's head: ANM's sigmoid, whose gain is the slope, or the affine map alone."""
     scaled = scale.apply(values)
     return torch.sigmoid(scaled) if config.normalisation == "sigmoid" else scaled
-
-
-def fuse_maps(visual: Tensor, text: Tensor, config: Config) -> Tensor:
-    """DFS: alpha S_V + (1 - alpha) S_T, of one shape."""
-    return config.visual_weight * visual + (1 - config.visual_weight) * text
 
 
 def statistics_of(

@@ -31,6 +31,10 @@ class Stage(Record):
 
     graph: Sha256 = Field(description="object folder that holds graph.onnx")
     inputs: dict[str, str] = Field(description="graph input name to source")
+    made_from: Sha256 | None = Field(
+        default=None,
+        description="what the exporter made the graph from; it reuses a graph of the same sha256",
+    )
 
 
 class Engine(Record):

@@ -2,18 +2,20 @@
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from cad_edge import __version__
 from cad_edge.artifact import LearnedTask, Tensors, list_artifacts, read_artifact
 from cad_edge.bundle import Bundle
 from cad_edge.calibration import decide
 from cad_edge.errors import ArtifactError, BundleError
 from cad_edge.manifest import Engine, Manifest, Selector, Stage, TaskEntry
 from cad_edge.routing import RoutingStatistics, from_tensors
+from cad_edge.schema import sha256_of
 from cad_edge_export.certificate import certify, tensors_as_stored
 from cad_edge_export.fused_task import FusedTask, Precision, StageModule
 from cad_edge_export.fusions import load_fusion
@@ -38,19 +40,40 @@ class Plan:
     """Where the weights are, if the artifact's id alone does not find them."""
 
 
-@dataclass
 class _Graphs:
-    """Graphs exported in this run, so that tasks which share one export it once."""
+    """Graphs of this run and of the bundle, so that tasks which share one export it once.
 
-    bundle: Bundle
-    exported: dict[str, bytes] = field(default_factory=dict)
+    A graph that the bundle holds is certified again for every new task, as a fresh one would be.
+    """
+
+    def __init__(self, bundle: Bundle, before: Manifest | None) -> None:
+        self.bundle = bundle
+        self._known: dict[str, bytes] = {}
+        self._held = {} if before is None else _held_graphs(before)
 
     def of(self, stage: StageModule) -> bytes:
-        if stage.shared_key is None:
+        key = made_from(stage)
+        if key is None:
             return to_onnx(stage)
-        if stage.shared_key not in self.exported:
-            self.exported[stage.shared_key] = to_onnx(stage)
-        return self.exported[stage.shared_key]
+        if key not in self._known:
+            held = self._held.get(key)
+            self._known[key] = (
+                to_onnx(stage) if held is None else self.bundle.read_object(held)["graph.onnx"]
+            )
+        return self._known[key]
+
+
+def made_from(stage: StageModule) -> str | None:
+    """sha256 of what a shared graph is made from, this version's code included."""
+    if stage.shared_key is None:
+        return None
+    return sha256_of(f"cad-edge {__version__} {stage.shared_key}".encode())
+
+
+def _held_graphs(manifest: Manifest) -> dict[str, str]:
+    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
+    stages = [stage for engine in engines for stage in engine.stages]
+    return {stage.made_from: stage.graph for stage in stages if stage.made_from is not None}
 
 
 def export_artifacts(
@@ -89,7 +112,7 @@ def export_artifacts(
         if not new and (before is None or before.selector.kind == kind):
             return []
         backbone = _backbone(learned, before, plan)
-        graphs = _Graphs(bundle)
+        graphs = _Graphs(bundle, before)
         entries = dict(before.tasks) if before else {}
         for number, task in enumerate(new):
             progress(task.artifact.task, number, len(new) + 1)
@@ -181,6 +204,7 @@ def _store(
         Stage(
             graph=bundle.add_object({"graph.onnx": graph}),
             inputs={item.name: item.source for item in stage.inputs},
+            made_from=made_from(stage),
         )
         for stage, graph in zip(fused.stages, graphs, strict=True)
     ]

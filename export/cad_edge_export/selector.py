@@ -84,7 +84,10 @@ def fuse_selector(
     radius = rejection_radius(np.concatenate([tasks[name].key_distances for name in names]))
     network = in_precision(folded(backbone), precision)
     patches = StageModule(
-        KeyPatches(network, key_block, precision), (image_input(backbone),), ("patches",)
+        KeyPatches(network, key_block, precision),
+        (image_input(backbone),),
+        ("patches",),
+        shared_key=f"keys {backbone.identity.sha256} {backbone.recipe} {key_block} {precision}",
     )
     with torch.inference_mode():
         example = patches.module(patches.inputs[0].example).clone()
@@ -95,6 +98,7 @@ def fuse_selector(
             GraphInput("keys", "tensor/keys", torch.from_numpy(_at_least_two(keys)), (0,)),
         ),
         ("distance",),
+        shared_key=f"key set {keys.shape[1:]} {example.shape[1:]}",
     )
     return FusedTask((patches, distance), {"keys": keys}), names, radius
 
@@ -119,6 +123,7 @@ def _discriminant(
             GraphInput("keys", "tensor/keys", torch.zeros(3, width), (0,)),
         ),
         ("distance",),
+        shared_key=f"discriminant {width}",
     )
     return FusedTask((first, distance), tensors), fitted.tasks, fitted.radius
 

@@ -76,7 +76,7 @@ def colour_bar() -> str:
     )
 
 
-_LEFT, _TOP, _RIGHT, _SIDE = 52, 12, 24, 240  # pixels of a plot: margins, square inside
+_LEFT, _TOP, _RIGHT, _SIDE = 58, 12, 24, 240  # pixels of a plot: margins, square inside
 
 
 def roc_figure(
@@ -122,7 +122,7 @@ def _axes() -> str:
         parts.append(f'<line class="grid" x1="{_x(at)}" y1="{_y(0)}" x2="{_x(at)}" y2="{_y(1)}"/>')
         parts.append(f'<line class="grid" x1="{_x(0)}" y1="{_y(at)}" x2="{_x(1)}" y2="{_y(at)}"/>')
         parts.append(f'<text x="{_x(at)}" y="{_y(0) + 16}" text-anchor="middle">{step}%</text>')
-        parts.append(f'<text x="{_x(0) - 6}" y="{_y(at) + 4}" text-anchor="end">{step}%</text>')
+        parts.append(f'<text x="{_x(0) - 10}" y="{_y(at) + 4}" text-anchor="end">{step}%</text>')
     middle = _y(0.5)
     parts.append(
         f'<text x="{_x(0.5)}" y="{_y(0) + 38}" text-anchor="middle">good windows rejected</text>'

@@ -177,8 +177,8 @@ def _product(story: Story, product: ProductResult) -> str:
         "(further right is more unlike good parts; distances are compressed by their root)."
         f"{_localised(product)}</figcaption></figure></div>"
         f"{rendered(chosen(product), story.inspections, story.maps, story.manifest)}"
-        f"{_shown(story, 'Judged wrongly', mistaken(product))}"
-        f"{_shown(story, 'Defective, but refused as an unknown product', refused(product))}"
+        f"{_shown(story, 'Judged wrongly', mistaken(product), 'open')}"
+        f"{_shown(story, 'Defective, but refused as an unknown product', refused(product), '')}"
         "</article>"
     )
 
@@ -210,14 +210,14 @@ def _counts(product: ProductResult) -> str:
     )
 
 
-def _shown(story: Story, title: str, frames: list[Inspected]) -> str:
-    """Fold up some of ``frames`` under a title with their number."""
+def _shown(story: Story, title: str, frames: list[Inspected], state: str) -> str:
+    """Put some of ``frames`` under a title that folds, ``open`` or not."""
     if not frames:
         return f'<p class="none">{title}: none.</p>'
     shown = frames[:MOST_MISTAKES]
     more = f", {len(shown)} of them shown" if len(shown) < len(frames) else ""
     drawn = rendered(shown, story.inspections, story.maps, story.manifest)
-    return f"<details open><summary>{title}: {len(frames)}{more}</summary>{drawn}</details>"
+    return f"<details {state}><summary>{title}: {len(frames)}{more}</summary>{drawn}</details>"
 
 
 def _stranger(story: Story) -> str:

@@ -8,7 +8,9 @@ from cad_edge_training.methods.cmpmb import memory as module
 from cad_edge_training.methods.cmpmb.memory import (
     PROJECTION_WIDTH,
     START_POINTS,
+    Subspace,
     compress,
+    fit_subspace,
     fit_whitening,
     identity_whitening,
     k_center,
@@ -158,6 +160,43 @@ def test_k_means_centres_are_means_of_what_is_nearest(features):
     torch.testing.assert_close(centres, means, atol=1e-2, rtol=0)
 
 
-def test_k_means_of_repeated_patches_gives_the_distinct_ones(features):
-    repeated = features[:4].repeat(50, 1)
-    assert len(k_means(repeated, 20, 0)) == 4
+def test_k_means_of_repeated_patches_finds_them_all_and_nothing_else(features):
+    """Blank images have fewer distinct patches than centres."""
+    distinct = features[:4]
+    centres = k_means(distinct.repeat(50, 1), 20, 0)
+    assert torch.cdist(centres, distinct).amin(dim=1).max() < 1e-2
+    assert torch.cdist(distinct, centres).amin(dim=1).max() < 1e-2
+
+
+@pytest.mark.parametrize("rank", [1, 5, 12, 50])
+def test_subspace_length_is_mahalanobis_with_the_small_variances_as_one(features, rank):
+    """Brute force: build the covariance that the subspace stands for and invert it."""
+    subspace = fit_subspace(features, rank, 0.05)
+    values = features.double().numpy()
+    scaled = (values - values.mean(axis=0)) * subspace.scale.double().numpy()
+    eigenvalues, vectors = np.linalg.eigh(np.cov(scaled.T))
+    floor = 0.05 * eigenvalues.mean()
+    kept = min(rank, 12)
+    variances = np.empty(12)
+    variances[12 - kept :] = eigenvalues[12 - kept :] + floor
+    if kept < 12:
+        variances[: 12 - kept] = eigenvalues[: 12 - kept].mean() + floor
+    precision = vectors @ np.diag(1 / variances) @ vectors.T
+    expected = np.sqrt(np.einsum("nd,de,ne->n", scaled, precision, scaled))
+    got = subspace.length(features).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_subspace_brings_every_number_to_unit_deviation_first(features):
+    stretched = features * torch.logspace(-3, 3, 12)
+    subspace = fit_subspace(features, 4, 0.05)
+    other = fit_subspace(stretched, 4, 0.05)
+    torch.testing.assert_close(
+        other.length(stretched), subspace.length(features), atol=0, rtol=1e-3
+    )
+
+
+def test_subspace_survives_its_tensors(features):
+    subspace = fit_subspace(features, 4, 0.05)
+    again = Subspace.of(subspace.tensors())
+    assert torch.equal(again.length(features), subspace.length(features))

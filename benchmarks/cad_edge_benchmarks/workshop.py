@@ -38,7 +38,13 @@ def learn(stream: Path, artifacts: Path, seed: int, options: Sequence[str] = ())
     cad_edge("train", "--stream", stream, "--out", artifacts, "--seed", str(seed), *options)
 
 
-def export(artifacts: Sequence[Path], bundle: Path, staging: Path, layout: str = "shared") -> None:
+def export(
+    artifacts: Sequence[Path],
+    bundle: Path,
+    staging: Path,
+    layout: str = "shared",
+    selector: str = "discriminant",
+) -> None:
     """Export exactly ``artifacts`` to ``bundle``.
 
     Parameters
@@ -51,11 +57,14 @@ def export(artifacts: Sequence[Path], bundle: Path, staging: Path, layout: str =
         Folder for copies of the artifacts; emptied first.
     layout
         ``shared`` or ``fused``.
+    selector
+        ``discriminant`` or ``key_set``.
     """
     shutil.rmtree(staging, ignore_errors=True)
     for artifact in artifacts:
         shutil.copytree(artifact, staging / artifact.name)
-    cad_edge("export", staging, "--bundle", bundle, "--layout", layout)
+    options = ("--layout", layout, "--selector", selector)
+    cad_edge("export", staging, "--bundle", bundle, *options)
 
 
 def folder_bytes(folder: Path) -> int:

@@ -109,19 +109,28 @@ def _contiguous(tensors: Mapping[str, Any]) -> Tensors:
 
 def read_artifact(folder: Path) -> LearnedTask:
     """Read one artifact; raise ArtifactError with the file that is missing or broken."""
-    path = folder / "artifact.json"
-    record = _read(path)
-    if (found := _format_of(record, path)) != FORMAT:
-        raise ArtifactError(
-            f"{path} has format {found}, this version reads format {FORMAT}; learn the task again"
-        )
-    artifact = parse_json(Artifact, record, str(path), ArtifactError)
+    artifact, record = _read_record(folder)
     parts = [_read(folder / f"{name}.safetensors") for name in _PARTS]
     tensors, routing, witness = (
         _tensors(part, folder / f"{name}.safetensors")
         for name, part in zip(_PARTS, parts, strict=True)
     )
     return LearnedTask(artifact, tensors, routing, witness, sha256_of(record + b"".join(parts)))
+
+
+def read_record(folder: Path) -> Artifact:
+    """Read ``artifact.json`` alone."""
+    return _read_record(folder)[0]
+
+
+def _read_record(folder: Path) -> tuple[Artifact, bytes]:
+    path = folder / "artifact.json"
+    record = _read(path)
+    if (found := _format_of(record, path)) != FORMAT:
+        raise ArtifactError(
+            f"{path} has format {found}, this version reads format {FORMAT}; learn the task again"
+        )
+    return parse_json(Artifact, record, str(path), ArtifactError), record
 
 
 def _format_of(record: bytes, path: Path) -> object:
@@ -151,14 +160,3 @@ def list_artifacts(folder: Path) -> list[Path]:
     found = [path.parent for path in folder.glob("*/artifact.json") if path.parent.name[0] != "."]
     keyed = [(read_record(path).position, path.name, path) for path in found]
     return [path for _, _, path in sorted(keyed)]
-
-
-def read_record(folder: Path) -> Artifact:
-    """Read ``artifact.json`` alone."""
-    path = folder / "artifact.json"
-    record = _read(path)
-    if (found := _format_of(record, path)) != FORMAT:
-        raise ArtifactError(
-            f"{path} has format {found}, this version reads format {FORMAT}; learn the task again"
-        )
-    return parse_json(Artifact, record, str(path), ArtifactError)

@@ -22,7 +22,7 @@ from cad_edge_export.fusions import load_fusion
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.selector import Kind, fuse_selector
 from cad_edge_training.backbones import Backbone, load_backbone
-from cad_edge_training.methods import load_method
+from cad_edge_training.methods import load_method, saved_config
 from cad_edge_training.train import key_blocks
 
 Progress = Callable[[str, int, int], None]
@@ -169,9 +169,9 @@ def _backbone(learned: Sequence[LearnedTask], before: Manifest | None, plan: Pla
 
 def _entry(task: LearnedTask, backbone: Backbone, plan: Plan, graphs: _Graphs) -> TaskEntry:
     artifact = task.artifact
+    config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
     fused = load_fusion(artifact.method, plan.layout)(task, backbone, plan.precision)
     module = load_method(artifact.method, "learn")
-    config = load_method(artifact.method, "config").Config.model_validate(artifact.hyperparameters)
     decision = decide(artifact.calibration, artifact.false_reject_rate)
     exported = [graphs.of(stage) for stage in fused.stages]
     certificate = certify(
@@ -237,13 +237,15 @@ def _manifest(
     graphs: _Graphs,
 ) -> Manifest:
     statistics = {name: _routing(bundle, entry) for name, entry in entries.items()}
-    first = min(entries.values(), key=lambda entry: entry.position)
+    task, first = min(entries.items(), key=lambda item: (item[1].position, item[0]))
+    config = saved_config(task, first.method, first.hyperparameters)
+    fusion = importlib.import_module(f"cad_edge_export.fusions.{first.method}")
     fused, names, radius = fuse_selector(
         kind,
         statistics,
         backbone,
-        _key_block(first, backbone),
-        _entry_block(first, backbone),
+        key_blocks(backbone, config)[-1],
+        fusion.entry_block(backbone, config),
         plan.precision,
     )
     exported = [graphs.of(stage) for stage in fused.stages]
@@ -263,19 +265,6 @@ def _manifest(
 
 def _routing(bundle: Bundle, entry: TaskEntry) -> RoutingStatistics:
     return from_tensors(load_tensors(bundle.read_object(entry.routing)["tensors.safetensors"]))
-
-
-def _key_block(entry: TaskEntry, backbone: Backbone) -> int:
-    """Return the block whose patches the task's keys are."""
-    config = load_method(entry.method, "config").Config.model_validate(entry.hyperparameters)
-    return int(key_blocks(backbone, config)[-1])
-
-
-def _entry_block(entry: TaskEntry, backbone: Backbone) -> int:
-    """Return the last block of the entry that the method's engines start with."""
-    module = importlib.import_module(f"cad_edge_export.fusions.{entry.method}")
-    config = load_method(entry.method, "config").Config.model_validate(entry.hyperparameters)
-    return int(module.entry_block(backbone, config))
 
 
 def export_folder(folder: Path, bundle: Path, plan: Plan, progress: Progress) -> list[str]:

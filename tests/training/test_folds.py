@@ -6,7 +6,7 @@ import torch
 
 from cad_edge.errors import DatasetError
 from cad_edge_training.backbones import load_backbone
-from cad_edge_training.folds import FOLDS, MINIMUM_IMAGES, SPLIT_IMAGES, draw_folds
+from cad_edge_training.folds import MINIMUM_IMAGES, SPLIT_IMAGES, draw_folds
 from cad_edge_training.learned import Request
 from cad_edge_training.methods.cmpmb.config import Config, defaults_for
 from cad_edge_training.methods.cmpmb.features import extract, fit
@@ -27,14 +27,16 @@ def images(backbone):
     return np.stack([backbone.recipe.apply(texture("waves", rng)) for _ in range(9)])
 
 
-@pytest.mark.parametrize("count", [4, 9, 30, 120, 499])
-def test_folds_hold_every_image_out_once(count):
+@pytest.mark.parametrize(
+    ("count", "number"), [(4, 4), (9, 9), (30, 10), (64, 10), (65, 5), (120, 5), (499, 5)]
+)
+def test_folds_hold_every_image_out_once(count, number):
     folds = draw_folds(count, 0.01, 3)
-    assert (folds.scheme, folds.count) == ("cross", FOLDS)
+    assert (folds.scheme, folds.count) == ("cross", number)
     held = []
     for fitted, out in folds.splits():
         assert not set(fitted) & set(out)
-        assert len(fitted) + len(out) == count and abs(len(out) - count / FOLDS) < 1
+        assert len(fitted) + len(out) == count and abs(len(out) - count / number) < 1
         held.extend(out)
     assert sorted(held) == list(range(count))
     assert folds.learned().tolist() == list(range(count))

@@ -5,10 +5,14 @@ paper's equations), ``learn.py`` (`learn`: images of good parts to `Learned`) an
 """
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from cad_edge.errors import OptionError
+from pydantic import ValidationError
+
+from cad_edge.errors import ArtifactError, OptionError
+from cad_edge.schema import Record, first_problem
 
 
 def method_names() -> list[str]:
@@ -22,3 +26,21 @@ def load_method(name: str, part: str) -> ModuleType:
     if name not in method_names():
         raise OptionError(f"method {name!r} is unknown; take one of {', '.join(method_names())}")
     return importlib.import_module(f"{__name__}.{name}.{part}")
+
+
+def saved_config(task: str, method: str, hyperparameters: Mapping[str, object]) -> Record:
+    """Read the options that a task was learned with.
+
+    Raises
+    ------
+    ArtifactError
+        They are those of another version of the method.
+    """
+    try:
+        config: Record = load_method(method, "config").Config.model_validate(hyperparameters)
+    except ValidationError as problem:
+        raise ArtifactError(
+            f"task {task} was learned with options that {method} does not have "
+            f"({first_problem(problem)}); learn it again with this version"
+        ) from None
+    return config

@@ -110,7 +110,7 @@ def test_calibration_is_what_the_model_of_each_fold_says_of_its_held_out_images(
             )
         scores += score.tolist()
         peaks += anomaly_map.amax(dim=(1, 2)).tolist()
-    assert learned.calibration.scheme == "cross" and learned.calibration.folds == FOLDS
+    assert learned.calibration.scheme == "cross" and learned.calibration.folds == 10
     np.testing.assert_allclose(learned.calibration.scores, sorted(scores), atol=1e-3)
     np.testing.assert_allclose(learned.calibration.map_peaks, sorted(peaks), atol=1e-3)
 

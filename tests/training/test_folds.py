@@ -27,9 +27,7 @@ def images(backbone):
     return np.stack([backbone.recipe.apply(texture("waves", rng)) for _ in range(9)])
 
 
-@pytest.mark.parametrize(
-    ("count", "number"), [(4, 4), (9, 9), (30, 10), (64, 10), (65, 5), (120, 5), (499, 5)]
-)
+@pytest.mark.parametrize(("count", "number"), [(4, 4), (9, 5), (30, 5), (120, 5), (499, 5)])
 def test_folds_hold_every_image_out_once(count, number):
     folds = draw_folds(count, 0.01, 3)
     assert (folds.scheme, folds.count) == ("cross", number)
@@ -110,7 +108,7 @@ def test_calibration_is_what_the_model_of_each_fold_says_of_its_held_out_images(
             )
         scores += score.tolist()
         peaks += anomaly_map.amax(dim=(1, 2)).tolist()
-    assert learned.calibration.scheme == "cross" and learned.calibration.folds == 10
+    assert learned.calibration.scheme == "cross" and learned.calibration.folds == 5
     np.testing.assert_allclose(learned.calibration.scores, sorted(scores), atol=1e-3)
     np.testing.assert_allclose(learned.calibration.map_peaks, sorted(peaks), atol=1e-3)
 

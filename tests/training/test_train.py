@@ -85,7 +85,7 @@ def test_tensors_are_those_of_the_configuration(artifacts):
 
 def test_calibration_scores_every_image_once_by_folds(artifacts):
     calibration = read_artifact(artifacts / "stripes").artifact.calibration
-    assert (calibration.scheme, calibration.folds) == ("cross", 10)
+    assert (calibration.scheme, calibration.folds) == ("cross", 5)
     for values in (calibration.scores, calibration.map_peaks):
         assert len(values) == 10 and values == sorted(values)
         assert np.isfinite(values).all()

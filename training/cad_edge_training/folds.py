@@ -15,11 +15,9 @@ HELD_OUT_SHARE = 0.2  # of the images, in a split
 # With fewer held-out images the rate that a threshold really gives varies by more than it is worth
 # giving up a fifth of the images for; folds use them all.
 SPLIT_IMAGES = 100
-# A memory that lacks a fold judges its images more harshly than the finished one judges new parts.
-# Small products feel that most, and their folds cost least.
+# More folds judge held-out images less harshly, but then images taken moments apart, which most
+# folders of good parts hold, vouch for each other, and the line rejects more than was stated.
 FOLDS = 5
-FOLDS_OF_FEW = 10
-FEW_IMAGES = 64
 MINIMUM_IMAGES = 4
 
 
@@ -64,6 +62,6 @@ def draw_folds(images: int, rate: float, seed: int) -> Folds:
     if held_out >= max(SPLIT_IMAGES, images_needed(rate)):
         members[order] = (np.arange(images) >= held_out).astype(np.int64)
         return Folds("split", 1, members)
-    count = min(FOLDS_OF_FEW if images <= FEW_IMAGES else FOLDS, images)
+    count = min(FOLDS, images)
     members[order] = np.arange(images) % count
     return Folds("cross", count, members)

@@ -29,6 +29,7 @@ from cad_edge_training.methods.cmpmb.memory import root_floor
 from cad_edge_training.methods.cmpmb.model import (
     as_patches,
     grid_of,
+    located,
     patch_features,
     pool,
     read_prompts,
@@ -183,7 +184,7 @@ class Head(nn.Module):
             grid = grid_of(whitened[spec.group])
             patches = self._patches(index, whitened[spec.group], states, tensors)
             tops.append(top_mean(patches, config.top_fraction))
-            maps.append(self._map(patches.reshape(-1, *grid), grid))
+            maps.append(self._map(located(patches, config).reshape(-1, *grid), grid))
         score = self._score(tops, statistics_of(backbone, states, config), tensors)
         return score, sum(maps[1:], maps[0])
 

@@ -85,6 +85,16 @@ class Config(Record):
     smoothing: float = Field(
         default=4.0, ge=0, description="standard deviation of the map's Gaussian, in pixels"
     )
+    excess: bool = Field(
+        default=False,
+        description="the map shows softplus of a patch, so that very normal patches hide nothing",
+    )
+    contrast: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="fraction of a frame's mean taken off its map: a change of light is no place",
+    )
     keys: int = Field(default=196, ge=1, description="patches of the published key set")
 
     prompts: bool = True
@@ -148,6 +158,8 @@ def defaults_for(backbone: str) -> dict[str, Any]:
             "statistics_blocks": (4, 7),
             "top_fraction": 0.01,
             "normalisation": "standard",
+            "excess": True,
+            "contrast": 0.4,
             "prompts": False,
             "prompt_from_block": 5,
             "learning_rate": 5e-3,

@@ -19,6 +19,7 @@ from cad_edge_training.methods.cmpmb.model import (
     Scale,
     grid_of,
     image_score,
+    located,
     patch_maps,
     top_mean,
 )
@@ -173,7 +174,8 @@ def calibrate(
     for patches, grid in zip(maps, evidence.grids, strict=True):
         rows = map_matrix(recipe.height, grid[0], config.smoothing)
         columns = map_matrix(recipe.width, grid[1], config.smoothing)
-        summed += rows @ patches.reshape(-1, *grid).numpy() @ columns.T / len(maps)
+        shown = located(patches, config).reshape(-1, *grid).numpy()
+        summed += rows @ shown @ columns.T / len(maps)
     return Calibration(
         scheme=request.folds.scheme,
         folds=request.folds.count,

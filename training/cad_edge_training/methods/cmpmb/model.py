@@ -9,10 +9,10 @@ For every memory k (the published method has one; several scales go beyond the p
     M_k  = alpha S_V + (1 - alpha) S_T                              DFS
     t_k  = mean of the top patches of M_k (the maximum if top_fraction is 0)
 
-The map is the mean over k of the Gaussian of M_k resized to the frame. The image score is t_1, or,
-beyond the paper, mean_k (t_k - mean) / deviation + (g - mean) / deviation, where g is the
-Mahalanobis length of the frame's channel statistics. Every mean and deviation is that of held-out
-normals. Decisions behind each line: METHODS of the house, section 2.
+The map is the mean over k of the Gaussian of M_k (of `located` M_k) resized to the frame. The image
+score is t_1, or, beyond the paper, mean_k (t_k - mean) / deviation + (g - mean) / deviation, where
+g is the Mahalanobis length of the frame's channel statistics. Every mean and deviation is that of
+held-out normals. Decisions behind each line: METHODS of the house, section 2.
 """
 
 from collections.abc import Mapping
@@ -183,7 +183,7 @@ class CMPMB(nn.Module):
         )
         size = (image.shape[1], image.shape[2])
         smoothed = [
-            smooth(patches.reshape(-1, *grid), size, self.config.smoothing)
+            smooth(located(patches, self.config).reshape(-1, *grid), size, self.config.smoothing)
             for patches, grid in zip(maps, evidence.grids, strict=True)
         ]
         return image_score(maps, length, self.learned, self.config), torch.stack(smoothed).mean(0)
@@ -222,6 +222,16 @@ def patch_maps(
             visual = config.visual_weight * visual + (1 - config.visual_weight) * text
         maps.append(visual)
     return tuple(maps)
+
+
+def located(patches: Tensor, config: Config) -> Tensor:
+    """Give what the map shows of M_k (batch, n_patches): its excess over the rest of the frame.
+
+    The published map is M_k itself. Score and map are apart here because a frame can be wrong as a
+    whole, which is for the score to say, while a map is to say where.
+    """
+    shown = functional.softplus(patches) if config.excess else patches
+    return shown - config.contrast * shown.mean(dim=1, keepdim=True)
 
 
 def image_score(

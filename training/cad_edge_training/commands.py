@@ -37,9 +37,19 @@ from cad_edge_training.learned import Progress
     "--size", type=click.IntRange(64, 2048), help="Input side in pixels [default: the backbone's]."
 )
 @click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Option of the method; repeat."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the method; repeat for several. A name that it lacks is answered with all names.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random choices.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of all random choices.",
+)
 def train(
     stream_file: Path,
     out: Path,
@@ -54,7 +64,7 @@ def train(
     from cad_edge_training.train import train as run
 
     stream = read_stream(stream_file)
-    plan = Plan(method, backbone, size, dict(_split(setting) for setting in settings), seed)
+    plan = Plan(method, backbone, size, _options(settings), seed)
     with progress_bars() as progress:
         learned = run(stream, out, plan, progress)
     kept = len(stream.tasks) - len(learned)
@@ -62,6 +72,15 @@ def train(
         f"learned {len(learned)} task{'' if len(learned) == 1 else 's'} into {out}"
         + (f"; {kept} were there already" if kept else "")
     )
+
+
+def _options(settings: tuple[str, ...]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for name, value in map(_split, settings):
+        if name in options:
+            raise OptionError(f"--set {name} is given twice; keep one of them")
+        options[name] = value
+    return options
 
 
 def _split(setting: str) -> tuple[str, str]:

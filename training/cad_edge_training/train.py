@@ -76,13 +76,19 @@ def train(
     """
     backbone = load_backbone(plan.backbone, plan.size)
     config = read_config(plan)
-    held = {path.name: read_record(path) for path in list_artifacts(out)} if out.is_dir() else {}
+    held = _held(out, stream)
     for record in held.values():
         if record.backbone != backbone.identity:
             raise ArtifactError(
                 f"{out / record.task} was learned on {record.backbone.id} "
                 f"({record.backbone.sha256[:12]}), not on {backbone.identity.id} "
                 f"({backbone.identity.sha256[:12]}); give --out another folder"
+            )
+        if record.recipe != backbone.recipe:
+            raise ArtifactError(
+                f"{out / record.task} was learned at {record.recipe.width}x{record.recipe.height} "
+                f"px, not at {backbone.recipe.width}x{backbone.recipe.height} px, and one bundle "
+                f"has one size; give --size {record.recipe.width}, or --out another folder"
             )
     position = 1 + max((record.position for record in held.values()), default=-1)
     learned = []
@@ -93,6 +99,29 @@ def train(
         learned.append(task.name)
         position += 1
     return learned
+
+
+def _held(out: Path, stream: Stream) -> dict[str, Artifact]:
+    """Artifacts that ``out`` holds, by name; what would stop the writing is said before learning.
+
+    Raises
+    ------
+    ArtifactError
+        ``out`` cannot be a folder, or something else has the name of a task.
+    """
+    place = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ArtifactError(f"{place} is a file; give --out a folder")
+    if place != out:
+        return {}
+    held = {path.name: read_record(path) for path in list_artifacts(out)}
+    for task in stream.tasks:
+        if task.name not in held and (out / task.name).exists():
+            raise ArtifactError(
+                f"{out / task.name} is there but holds no artifact; move it away, or give --out "
+                "another folder"
+            )
+    return held
 
 
 def read_config(plan: Plan) -> Record:

@@ -66,6 +66,8 @@ def find_part(loader: Any, source: str) -> Any:  # noqa: ANN401  (transformers i
     OptionError
         It is in neither place, or damaged.
     """
+    if Path(source).is_absolute() and not Path(source).is_dir():
+        raise OptionError(f"{source} cannot be loaded: it is not a folder; check the path")
     attempts = (True,) if Path(source).is_dir() else (True, False)
     reason = ""
     for local in attempts:

@@ -56,7 +56,10 @@ class Config(Record):
     memories: tuple[MemorySpec, ...] = Field(
         min_length=1, description="one per scale, BLOCKS[@POOLING]xSIZE; the first one is prompted"
     )
-    compression: Literal["k_center", "k_means"] = "k_center"
+    compression: Literal["k_center", "k_means"] = Field(
+        default="k_center",
+        description="how patches are chosen: greedy k-centre, or Lloyd's centres",
+    )
     whitening: bool = Field(
         default=False, description="whiten patch features by the task's own covariance"
     )
@@ -66,7 +69,9 @@ class Config(Record):
     statistics_blocks: tuple[int, ...] = Field(
         default=(), description="blocks whose channel statistics join the image score"
     )
-    statistics_shrinkage: float = Field(default=0.05, gt=0)
+    statistics_shrinkage: float = Field(
+        default=0.05, gt=0, description="as shrinkage, of the channel statistics"
+    )
     statistics_rank: int = Field(
         default=64, ge=1, description="principal directions kept apart; the rest share a variance"
     )
@@ -80,7 +85,9 @@ class Config(Record):
         le=1,
         description="the image score averages this fraction of the highest patches; 0: the maximum",
     )
-    normalisation: Literal["sigmoid", "standard"] = "sigmoid"
+    normalisation: Literal["sigmoid", "standard"] = Field(
+        default="sigmoid", description="sigmoid (ANM), or held-out mean 0 and deviation 1"
+    )
     slope: float = Field(default=1.5, gt=0, description="k of the sigmoid (ANM)")
     smoothing: float = Field(
         default=4.0, ge=0, description="standard deviation of the map's Gaussian, in pixels"
@@ -97,22 +104,26 @@ class Config(Record):
     )
     keys: int = Field(default=196, ge=1, description="patches of the published key set")
 
-    prompts: bool = True
+    prompts: bool = Field(default=True, description="learn prompts")
     prompt_from_block: int = Field(default=0, ge=0, description="first block with a prompt")
     prompt_length: int = Field(default=1, ge=1, description="rows of keys, and as many of values")
-    epochs: int = Field(default=50, ge=1)
-    learning_rate: float = Field(default=5e-5, gt=0)
-    batch_size: int = Field(default=8, ge=1)
+    epochs: int = Field(default=50, ge=1, description="of prompt learning; the last one is kept")
+    learning_rate: float = Field(default=5e-5, gt=0, description="of the prompts, Adam")
+    batch_size: int = Field(default=8, ge=1, description="images per step of prompt learning")
     temperature: float = Field(default=0.5, gt=0, description="of the contrastive loss")
-    contrastive_form: Literal["bounded", "paper"] = "bounded"
+    contrastive_form: Literal["bounded", "paper"] = Field(
+        default="bounded", description="UCAD's mean with a temperature, or the paper's plain sums"
+    )
     regions: str = Field(default="slic", description="slic, or sam:ID with a hub id or folder")
 
-    text: bool = True
+    text: bool = Field(default=True, description="text branch; needs a backbone with a text tower")
     class_name: str = Field(default="", description="words for the product; the task's name if ''")
-    text_layer: Literal["same", "last"] = "same"
+    text_layer: Literal["same", "last"] = Field(
+        default="same", description="block whose patches meet the text: the memory's, or the last"
+    )
     text_vectors: int = Field(default=5, ge=1, description="learned vectors of the text prompt")
-    text_epochs: int = Field(default=50, ge=1)
-    text_learning_rate: float = Field(default=5e-5, gt=0)
+    text_epochs: int = Field(default=50, ge=1, description="of text prompt learning")
+    text_learning_rate: float = Field(default=5e-5, gt=0, description="of the text prompt, Adam")
     visual_weight: float = Field(default=0.9, ge=0, le=1, description="alpha of DFS")
 
     @model_validator(mode="after")

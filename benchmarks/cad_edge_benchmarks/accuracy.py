@@ -17,7 +17,12 @@ import click
 from cad_edge.artifact import list_artifacts, read_record
 from cad_edge.errors import CadEdgeError
 from cad_edge.stream import read_stream
-from cad_edge_benchmarks.accuracy_report import accuracy_targets, print_report, update_readme
+from cad_edge_benchmarks.accuracy_report import (
+    accuracy_targets,
+    print_report,
+    update_front_page,
+    update_readme,
+)
 from cad_edge_benchmarks.curriculum import Curriculum, Learned, Stages, evaluate_bundle
 from cad_edge_benchmarks.evaluation import TaskEvaluation, mean_of
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
@@ -72,6 +77,8 @@ def main(
         raise click.ClickException(str(problem)) from None
     write_result(out, result)
     update_readme(readme or (README if out == RESULT else None), result)
+    if out == RESULT:
+        update_front_page(REPOSITORY / "README.md", result)
     print_report(result)
 
 

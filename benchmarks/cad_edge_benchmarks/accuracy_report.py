@@ -7,10 +7,12 @@ from typing import Any
 import click
 
 from cad_edge_benchmarks.tables import figure, markdown_table, replace_between, text_table
-from cad_edge_benchmarks.targets import Target, targets_table
+from cad_edge_benchmarks.targets import HEAD, Target, target_rows, targets_table
 
 BEGIN = "<!-- accuracy:begin -->"
 END = "<!-- accuracy:end -->"
+RESULTS_BEGIN = "<!-- results:begin -->"
+RESULTS_END = "<!-- results:end -->"
 
 TYPICAL_IMAGES = range(100, 131)
 """Training images of a task that counts as one of 120 images."""
@@ -131,3 +133,9 @@ def update_readme(page: Path | None, result: Result) -> None:
         return
     text = f"{markdown_table(_head(), _rows(result))}\n\n{_facts(result)}"
     replace_between(page, BEGIN, END, text)
+
+
+def update_front_page(page: Path, result: Result) -> None:
+    """Put every target with its figure into the project's README."""
+    table = markdown_table(HEAD, target_rows(accuracy_targets(result)))
+    replace_between(page, RESULTS_BEGIN, RESULTS_END, f"{table}\n\n{_facts(result)}")

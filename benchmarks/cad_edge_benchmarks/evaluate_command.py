@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cad_edge.dataset import read_product
-from cad_edge.errors import DatasetError
+from cad_edge.errors import DatasetError, OptionError
 from cad_edge.stream import Stream, StreamTask, read_stream
 from cad_edge_benchmarks.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.tables import figure, text_table, write_result
@@ -46,11 +46,21 @@ def evaluate(
 ) -> None:
     """Measure BUNDLE on the test images of a stream, every image routed on its own."""
     stream = read_stream(stream_file)
+    if json_path is not None:
+        _check_place(json_path)
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
         tasks = evaluate_stream(detector, stream)
     click.echo(evaluation_table(tasks))
     if json_path is not None:
         write_result(json_path, evaluation_result(tasks))
+
+
+def _check_place(path: Path) -> None:
+    """Say before minutes of measuring that the figures could not be written."""
+    above = next(place for place in path.absolute().parents if place.exists())
+    if path.is_dir() or not above.is_dir():
+        culprit = f"{path} is a folder" if path.is_dir() else f"{above} is a file"
+        raise OptionError(f"--json {path} cannot be written ({culprit}); give the name of a file")
 
 
 def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluation]:
@@ -74,7 +84,11 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
             raise DatasetError(f"{task.path} has no test images; evaluate needs test/good and more")
     evaluated: dict[str, TaskEvaluation] = {}
     with click.progressbar(
-        stream.tasks, label="evaluating", item_show_func=_name_of, show_eta=False
+        stream.tasks,
+        label="evaluating",
+        item_show_func=_name_of,
+        show_eta=False,
+        file=click.get_text_stream("stderr"),
     ) as tasks:
         for task in tasks:
             evaluated[task.name] = evaluate_task(

@@ -39,9 +39,12 @@ class Target:
 _ANSWER = {True: "reached", False: "NOT reached", None: "not measured"}
 
 
-def targets_table(targets: Sequence[Target]) -> str:
-    """Lay out targets for a terminal."""
-    rows = [
+HEAD = ("must reach", "limit", "measured", "")
+
+
+def target_rows(targets: Sequence[Target]) -> list[list[str]]:
+    """One row per target, with what `HEAD` says."""
+    return [
         [
             target.what,
             f"{target.bound} {target.limit:g} {target.unit}".strip(),
@@ -50,4 +53,8 @@ def targets_table(targets: Sequence[Target]) -> str:
         ]
         for target in targets
     ]
-    return text_table(["must reach", "limit", "measured", ""], rows)
+
+
+def targets_table(targets: Sequence[Target]) -> str:
+    """Lay out targets for a terminal."""
+    return text_table(HEAD, target_rows(targets))

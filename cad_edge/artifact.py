@@ -144,7 +144,10 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as problem:
-        raise ArtifactError(f"{path} cannot be read: {problem.strerror}") from None
+        raise ArtifactError(
+            f"{path} cannot be read: {problem.strerror}; copy the artifact again or learn the task "
+            "again"
+        ) from None
 
 
 def _tensors(data: bytes, path: Path) -> Tensors:

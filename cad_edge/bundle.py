@@ -62,9 +62,10 @@ class Bundle:
         """Version in force; BundleError if the folder holds none or it cannot be read."""
         try:
             data = self._pointer_path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            reason = "it is a file" if self.path.is_file() else "it has no bundle.json"
             raise BundleError(
-                f"{self.path} is not a bundle (it has no bundle.json); "
+                f"{self.path} is not a bundle ({reason}); "
                 "give the folder that `cad-edge export` wrote"
             ) from None
         except OSError as problem:

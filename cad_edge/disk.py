@@ -5,6 +5,7 @@ disk leaves nothing behind. Only a killed process leaves temporary names; `cad-e
 them.
 """
 
+import errno
 import os
 import shutil
 import sys
@@ -36,6 +37,8 @@ def ensure_folder(folder: Path) -> None:
     """Create ``folder`` and its parents durably."""
     if folder.is_dir():
         return
+    if folder.exists():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     ensure_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)

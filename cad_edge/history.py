@@ -70,7 +70,10 @@ class History:
         if version is None:
             manifest = self.read(current)
             if manifest.previous is None:
-                raise BundleError(f"version {manifest.version} is the first, nothing is before it")
+                raise BundleError(
+                    f"version {manifest.version} is the first of {self.folder.parent} and nothing "
+                    "is before it; name a version if a rollback left one behind"
+                )
             if not self.path(manifest.previous).exists():
                 raise BundleError(
                     f"version {manifest.version - 1} was removed by `cad-edge gc`; "
@@ -84,7 +87,11 @@ class History:
         if len(others) == 1:
             return others[0]
         count = f"{len(others)} versions" if others else "no version"
-        raise BundleError(f"{self.folder.parent} holds {count} with the number {version}")
+        known = sorted({self.read(sha).version for sha in self.stored()})
+        raise BundleError(
+            f"{self.folder.parent} holds {count} with the number {version}; it holds "
+            f"{', '.join(map(str, known))}"
+        )
 
     def check(self, sha: str) -> Manifest:
         """Read a manifest and verify that its number follows from the version before."""

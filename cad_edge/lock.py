@@ -58,7 +58,8 @@ class WriterLock:
         except OSError as problem:
             self._guard.release()
             raise BundleError(
-                f"{self.path.parent} cannot be written to: {problem.strerror or problem}"
+                f"{self.path.parent} cannot be written to: {problem.strerror or problem}; give a "
+                "folder that this user may write to"
             ) from problem
         try:
             _lock(descriptor)

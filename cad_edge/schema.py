@@ -47,4 +47,9 @@ def first_problem(problem: ValidationError) -> str:
     errors = problem.errors(include_url=False)
     place = ".".join(str(part) for part in errors[0]["loc"]) or "the file"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place}: {errors[0]['msg']}{more}"
+    plain = {
+        "extra_forbidden": "there is no such key",
+        "model_type": "it is not a mapping of keys to values",
+        "string_pattern_mismatch": f"{errors[0]['input']!r} is not allowed",
+    }
+    return f"{place}: {plain.get(errors[0]['type'], errors[0]['msg'])}{more}"

@@ -90,7 +90,9 @@ def _parsed(path: Path) -> object:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as problem:
-        raise DatasetError(f"{path} cannot be read: {problem.strerror}") from None
+        raise DatasetError(
+            f"{path} cannot be read: {problem.strerror}; give a YAML or JSON stream file"
+        ) from None
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not UTF-8 text; give a YAML or JSON stream file") from None
     try:

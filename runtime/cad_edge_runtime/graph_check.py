@@ -50,7 +50,7 @@ def check_graph(
         _check_ports(summary, expected_inputs, expected_outputs)
         _check_external(folder, summary, limits)
     except WireError as problem:
-        raise GraphError(f"{path} is refused: {problem}") from None
+        raise GraphError(f"{path} is refused: {problem}; export the bundle again") from None
     return summary
 
 

@@ -183,6 +183,8 @@ def rollback(bundle: Path, version: int | None) -> None:
 )
 def gc(bundle: Path, keep: int) -> None:
     """Delete what the last versions of BUNDLE do not need."""
+    if keep < 1:
+        raise OptionError(f"--keep {keep} is not allowed; give 1 or more")
     found = Bundle(bundle).collect_garbage(keep)
     click.echo(
         f"{bundle}: deleted {len(found.objects)} objects and {len(found.manifests)} manifests, "

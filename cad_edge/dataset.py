@@ -238,9 +238,12 @@ def _depths(folder: Path, images: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    """Image files of a folder by name; hidden and other files are passed over."""
+    """Image files of a folder by name; hidden and other files are passed over.
+
+    A link to nothing is listed, so that decoding it says so; passed over, it would go unnoticed.
+    """
     return tuple(
-        path for path in _entries(folder) if path.suffix.lower() in SUFFIXES and path.is_file()
+        path for path in _entries(folder) if path.suffix.lower() in SUFFIXES and not path.is_dir()
     )
 
 

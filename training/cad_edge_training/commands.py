@@ -41,7 +41,7 @@ from cad_edge_training.learned import Progress
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Option of the method; repeat for several. A name that it lacks is answered with all names.",
+    help="Option of the method; repeat for several. A wrong name is answered with all of them.",
 )
 @click.option(
     "--seed",

@@ -104,9 +104,9 @@ def export_artifacts(
         An engine does not answer as torch did.
     """
     bundle = Bundle(bundle_path)
+    learned = _read_all(artifacts)  # before the lock makes a folder: a bad one leaves no trace
     with bundle.lock():
         before = bundle.manifest() if bundle.exists() else None
-        learned = [read_artifact(path) for path in artifacts]
         new = _lacking(learned, before)
         kind = plan.selector or (before.selector.kind if before else "discriminant")
         if not new and (before is None or before.selector.kind == kind):
@@ -122,6 +122,21 @@ def export_artifacts(
         bundle.commit(manifest)
         progress("done", len(new) + 1, len(new) + 1)
     return [task.artifact.task for task in new]
+
+
+def _read_all(artifacts: Sequence[Path]) -> list[LearnedTask]:
+    found: dict[str, Path] = {}
+    learned = []
+    for path in artifacts:
+        task = read_artifact(path)
+        first = found.setdefault(task.artifact.task, path)
+        if first != path:
+            raise ArtifactError(
+                f"{first} and {path} both hold the task {task.artifact.task}; keep one of them, or "
+                "learn one under another name"
+            )
+        learned.append(task)
+    return learned
 
 
 def _lacking(learned: Sequence[LearnedTask], before: Manifest | None) -> list[LearnedTask]:

@@ -1,5 +1,6 @@
 """`cad-edge evaluate BUNDLE --stream FILE`: figures of a bundle on the test images of a stream."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -88,7 +89,7 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
         label="evaluating",
         item_show_func=_name_of,
         show_eta=False,
-        file=click.get_text_stream("stderr"),
+        file=sys.stderr,
     ) as tasks:
         for task in tasks:
             evaluated[task.name] = evaluate_task(

@@ -21,6 +21,7 @@ from cad_edge_export.fused_task import FusedTask, Precision, StageModule
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.selector import Kind, fuse_selector
+from cad_edge_export.undo import objects_undone
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.methods import load_method, saved_config
 from cad_edge_training.train import key_blocks
@@ -114,11 +115,12 @@ def export_artifacts(
         backbone = _backbone(learned, before, plan)
         graphs = _Graphs(bundle, before)
         entries = dict(before.tasks) if before else {}
-        for number, task in enumerate(new):
-            progress(task.artifact.task, number, len(new) + 1)
-            entries[task.artifact.task] = _entry(task, backbone, plan, graphs)
-        progress("selector", len(new), len(new) + 1)
-        manifest = _manifest(bundle, before, entries, backbone, kind, plan, graphs)
+        with objects_undone(bundle_path):
+            for number, task in enumerate(new):
+                progress(task.artifact.task, number, len(new) + 1)
+                entries[task.artifact.task] = _entry(task, backbone, plan, graphs)
+            progress("selector", len(new), len(new) + 1)
+            manifest = _manifest(bundle, before, entries, backbone, kind, plan, graphs)
         bundle.commit(manifest)
         progress("done", len(new) + 1, len(new) + 1)
     return [task.artifact.task for task in new]

@@ -1,0 +1,94 @@
+"""Small tasks, learned once, and bundles of them, exported once for all tests of the exporter."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cad_edge_export.exporter import Plan, export_artifacts, export_folder
+from tests.training.small_products import NAMES, SMALL, TINY, learn, quiet, stream_of, write_stream
+from tests.training.tiny_models import save_clip, save_dinov2
+
+
+def export(
+    artifacts: Path, bundle: Path, layout: str = "shared", backbone: str | None = None
+) -> list[str]:
+    """Export with the defaults; return the tasks added."""
+    return export_folder(artifacts, bundle, Plan(layout=layout, backbone=backbone), quiet)
+
+
+@pytest.fixture(scope="session")
+def products(tmp_path_factory) -> Path:
+    """Folder of three products of texture."""
+    folder = tmp_path_factory.mktemp("products")
+    write_stream(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lite0(products, tmp_path_factory) -> Path:
+    """Artifacts of all three on the default trunk, as its defaults but for the sizes."""
+    out = tmp_path_factory.mktemp("lite0")
+    learn(stream_of(products, NAMES), out, SMALL)
+    return out
+
+
+@pytest.fixture(scope="session")
+def dinov2(tmp_path_factory) -> Path:
+    """Untrained DINOv2 of three blocks' depth in use."""
+    return save_dinov2(tmp_path_factory.mktemp("models") / "tiny-dinov2", side=56)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory) -> Path:
+    """Untrained CLIP with a tokenizer that knows the word screw."""
+    return save_clip(tmp_path_factory.mktemp("models") / "tiny-clip")
+
+
+@pytest.fixture(scope="session")
+def tiny(products, dinov2, tmp_path_factory) -> Path:
+    """Artifacts of all three on the untrained DINOv2: cheap to export again and again."""
+    out = tmp_path_factory.mktemp("tiny")
+    learn(stream_of(products, NAMES), out, TINY, f"dinov2:{dinov2}", 56)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_first(tiny, dinov2, tmp_path_factory) -> Path:
+    """Bundle of the first task of ``tiny``; copy it before changing it."""
+    bundle = tmp_path_factory.mktemp("bundles") / "tiny-first"
+    export_artifacts([tiny / NAMES[0]], bundle, Plan(backbone=f"dinov2:{dinov2}"), quiet)
+    return bundle
+
+
+def _grown(layout: str, artifacts: Path, names: tuple[str, ...], folder: Path) -> tuple[Path, Path]:
+    """Bundles with the first of ``names``, and with all of them added to a copy of it."""
+    first = folder / f"{layout}-first"
+    export_artifacts([artifacts / names[0]], first, Plan(layout), quiet)
+    grown = Path(shutil.copytree(first, folder / layout))
+    export_artifacts([artifacts / name for name in names[1:]], grown, Plan(layout), quiet)
+    return first, grown
+
+
+@pytest.fixture(scope="session")
+def shared_pair(lite0, tmp_path_factory) -> tuple[Path, Path]:
+    """``lite0`` in the shared layout: the first task alone, and all three."""
+    return _grown("shared", lite0, NAMES, tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def fused_pair(lite0, tmp_path_factory) -> tuple[Path, Path]:
+    """``lite0`` in the fused layout: the first task alone, and the first two."""
+    return _grown("fused", lite0, NAMES[:2], tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def shared(shared_pair) -> Path:
+    """All three tasks of ``lite0`` in the shared layout."""
+    return shared_pair[1]
+
+
+@pytest.fixture(scope="session")
+def fused(fused_pair) -> Path:
+    """The first two tasks of ``lite0`` in the fused layout."""
+    return fused_pair[1]

@@ -1,0 +1,157 @@
+"""The fused forms are the paper's equations, and ONNX Runtime answers as torch does."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cad_edge.artifact import LearnedTask, read_artifact
+from cad_edge.bundle import Bundle
+from cad_edge_export.certificate import Answers, adversarial_images, run_chain
+from cad_edge_export.fused_task import FusedTask
+from cad_edge_export.fusions import load_fusion
+from cad_edge_export.onnx_graph import to_onnx
+from cad_edge_training.backbones import Backbone, load_backbone
+from cad_edge_training.methods.cmpmb.config import Config
+from cad_edge_training.methods.cmpmb.learn import build_model
+from tests.training.small_products import LITE0, SMALL, TINY, learn, spoil, stream_of, texture
+
+PUBLISHED = {
+    **{"memories": "4+10x24", "keys": "24", "compression": "k_center", "whitening": "false"},
+    **{"statistics_blocks": "", "border_correction": "false", "top_fraction": "0"},
+    **{"normalisation": "sigmoid", "prompts": "true", "prompt_from_block": "0", "epochs": "1"},
+}
+MULTIMODAL = {
+    **{"memories": "2x24", "keys": "8", "epochs": "1", "text_epochs": "1"},
+    **{"class_name": "screw"},
+}
+LATE = {**MULTIMODAL, "memories": "3x24", "prompt_from_block": "3", "text_layer": "last"}
+PROMPTS = {**SMALL, "prompts": "true", "epochs": "1", "learning_rate": "0.01"}
+# Backbone, size, options, and the layout that is exported here; the default is in both bundles.
+CASES = {
+    "default": (LITE0, 64, SMALL, None),
+    "prompts": (LITE0, 64, PROMPTS, "shared"),
+    "published": (LITE0, 64, PUBLISHED, "fused"),
+    "clip": ("clip", 32, MULTIMODAL, "shared"),
+    "clip late": ("clip", 32, LATE, "fused"),
+    "dinov2": ("dinov2", 56, {**TINY, "prompts": "true", "epochs": "1"}, "fused"),
+}
+LAYOUTS = ("shared", "fused")
+
+
+class Case:
+    """One learned task, its reference model, and images of every kind."""
+
+    def __init__(self, folder: Path, backbone: Backbone, layout: str | None) -> None:
+        self.task: LearnedTask = read_artifact(folder)
+        self.backbone, self.layout = backbone, layout
+        self.config = Config.model_validate(self.task.artifact.hyperparameters)
+        recipe = backbone.recipe
+        rng = np.random.default_rng(11)
+        good = [texture("stripes", rng) for _ in range(3)]
+        frames = [recipe.apply(one) for one in [*good, *map(spoil, good)]]
+        self.natural = np.stack(frames)
+        self.images = np.concatenate([frames, adversarial_images(recipe.height, recipe.width)])
+
+    def reference(self) -> Answers:
+        """Answers of the paper's equations."""
+        model = build_model(self.backbone, self.config, self.task.tensors)
+        with torch.inference_mode():
+            score, anomaly_map = model(torch.from_numpy(self.images))
+        return Answers(score.numpy(), anomaly_map.numpy())
+
+    def fused(self, layout: str) -> FusedTask:
+        return load_fusion("cmpmb", layout)(self.task, self.backbone, "fp32")
+
+    def before_the_sigmoid(self) -> "Case":
+        """Give the same task with the sigmoids left out, of reference and fused form alike.
+
+        Untouched features make distances of 20, and a slope of 1.5 turns the last digit of such a
+        float32 into more than 1e-5 of a map between 0 and 1.
+        """
+        plain = {**self.task.artifact.hyperparameters, "normalisation": "standard"}
+        artifact = self.task.artifact.model_copy(update={"hyperparameters": plain})
+        case = copy.copy(self)
+        case.task = dataclasses.replace(self.task, artifact=artifact)
+        case.config = self.config.model_copy(update={"normalisation": "standard"})
+        return case
+
+
+def run_modules(fused: FusedTask, images: np.ndarray) -> Answers:
+    """Answer with the torch modules of the stages, bound as the graphs are."""
+    values = {"frame/image": torch.from_numpy(images)}
+    values |= {f"tensor/{name}": torch.from_numpy(value) for name, value in fused.tensors.items()}
+    with torch.inference_mode():
+        for number, stage in enumerate(fused.stages):
+            out = stage.module.eval()(*(values[item.source] for item in stage.inputs))
+            values |= {
+                f"{number}/{name}": one for name, one in zip(stage.outputs, out, strict=True)
+            }
+    last = len(fused.stages) - 1
+    return Answers(values[f"{last}/score"].numpy(), values[f"{last}/anomaly_map"].numpy())
+
+
+def assert_close(got: Answers, reference: Answers, natural: int, tolerance: float) -> None:
+    """Differences as fractions of the range over natural images, or of the value if larger."""
+    for name in ("score", "anomaly_map"):
+        ours, expected = getattr(got, name), getattr(reference, name)
+        assert ours.shape == expected.shape and ours.dtype == expected.dtype == np.float32
+        known = expected[:natural]
+        span = np.maximum(np.abs(expected), known.max() - known.min())
+        worst = float((np.abs(ours - expected) / span).max())
+        assert worst <= tolerance, f"{name} differs by {worst:.2g}"
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, products, tmp_path_factory) -> Case:
+    name, size, options, layout = CASES[request.param]
+    source = name if name == LITE0 else f"{name}:{request.getfixturevalue(name)}"
+    out = tmp_path_factory.mktemp("case")
+    learn(stream_of(products, ("stripes",)), out, options, source, size)
+    return Case(out / "stripes", load_backbone(source, size), layout)
+
+
+@pytest.fixture(scope="module")
+def graphs(case, request) -> dict[str, list[bytes]]:
+    """Graphs of every stage by layout, for the default out of the bundles."""
+    if case.layout is not None:
+        return {case.layout: [to_onnx(stage) for stage in case.fused(case.layout).stages]}
+    found = {}
+    for layout in LAYOUTS:
+        bundle = Bundle(request.getfixturevalue(layout))
+        stages = bundle.manifest().tasks["stripes"].engine.stages
+        found[layout] = [bundle.read_object(stage.graph)["graph.onnx"] for stage in stages]
+    return found
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_fused_form_is_the_reference_model(case, layout):
+    plain = case.before_the_sigmoid()
+    got = run_modules(plain.fused(layout), case.images)
+    assert_close(got, plain.reference(), len(case.natural), 1e-5)
+
+
+def test_onnx_runtime_answers_as_torch(case, graphs):
+    for layout, stages in graphs.items():
+        got = run_chain(case.fused(layout), stages, case.images)
+        assert_close(got, case.reference(), len(case.natural), 1e-4)
+
+
+def test_answers_do_not_depend_on_the_batch(case, graphs):
+    for layout, stages in graphs.items():
+        whole = run_chain(case.fused(layout), stages, case.natural)
+        single = run_chain(case.fused(layout), stages, case.natural[2:3])
+        assert abs(float(single.score[0] - whole.score[2])) <= 1e-4 * np.ptp(whole.score)
+
+
+def test_prompts_are_tensors_when_shared_and_inside_the_graph_when_fused(case):
+    learned = {name for name in case.task.tensors if name.startswith("prompt/")}
+    assert bool(learned) == case.config.prompts
+    bound = {name for name in case.fused("shared").tensors if name.startswith("prompt_")}
+    assert {name.replace("_", "/") for name in bound} == learned
+    fused = case.fused("fused")
+    assert not fused.tensors and len(fused.stages) == 1
+    assert [item.name for item in fused.stages[0].inputs] == ["image"]

@@ -1,0 +1,132 @@
+"""Bad images and bad places to write on the device's command line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from tests.house.refusals import content, run, sentence
+
+pytestmark = pytest.mark.torchless
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-60])
+
+
+def speck(path: Path) -> None:
+    Image.new("RGB", (1, 1)).save(path)
+
+
+def huge(path: Path) -> None:
+    Image.new("1", (20_000, 10_000)).save(path)
+
+
+def dangling(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = {
+    truncated: "truncated, damaged or no image",
+    speck: "is 1x1 px; give an image of at least 8 px",
+    huge: "more than 89 megapixels; crop it",
+    dangling: "does not exist",
+    folder: "Is a directory",
+}
+
+
+@pytest.fixture
+def line(tmp_path) -> Path:
+    """The golden bundle beside a stream of its task red, with test images and masks."""
+    shutil.copytree(GOLDEN / "bundle", tmp_path / "bundle")
+    frames = load_file(GOLDEN / "frames.safetensors")
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:14, 20:26] = 255
+    for place, kind in (("train/good", "good"), ("test/good", "good"), ("test/square", "bad")):
+        (tmp_path / "red" / place).mkdir(parents=True)
+        for number, frame in enumerate(frames[f"red.{kind}"]):
+            Image.fromarray(frame).save(tmp_path / "red" / place / f"{number}.png")
+    (tmp_path / "red/ground_truth/square").mkdir(parents=True)
+    for number in range(2):
+        Image.fromarray(mask).save(tmp_path / f"red/ground_truth/square/{number}_mask.png")
+    tasks = [{"name": "red", "path": "red"}]
+    record = {"name": "line", "false_reject_rate": 0.05, "tasks": tasks}
+    (tmp_path / "stream.json").write_text(json.dumps(record))
+    return tmp_path
+
+
+def evaluate(line: Path, *options: object) -> tuple[object, ...]:
+    return ("evaluate", line / "bundle", "--stream", line / "stream.json", *options)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_detect_names_the_image_and_inspects_the_others(line, damage):
+    path = line / "red/test/square/1.png"
+    damage(path)
+    done = run("detect", line / "bundle", path.parent)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["verdict"] == "anomalous"
+    assert str(path) in done.stderr and DAMAGES[damage] in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("damage", [truncated, speck, huge, dangling], ids=lambda one: one.__name__)
+def test_evaluate_names_the_image_and_writes_no_figures(line, damage):
+    path = line / "red/test/good/1.png"
+    damage(path)
+    said = sentence(*evaluate(line, "--json", line / "out.json"))
+    assert str(path) in said and DAMAGES[damage] in said
+    assert not (line / "out.json").exists()
+
+
+def test_mask_of_another_size(line):
+    path = line / "red/ground_truth/square/1_mask.png"
+    Image.new("L", (50, 40)).save(path)
+    said = sentence(*evaluate(line, "--json", line / "out.json"))
+    assert f"the mask {path} is 50x40 px but its image is 32x32 px; give the mask" in said
+    assert not (line / "out.json").exists()
+
+
+def test_unreadable_mask(line):
+    path = line / "red/ground_truth/square/0_mask.png"
+    path.write_bytes(b"no image")
+    assert f"{path} cannot be read" in sentence(*evaluate(line))
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [("stream.json/out.json", "stream.json is a file"), ("red", "is a folder")]
+)
+def test_figures_that_could_not_be_written_are_refused_before_measuring(line, place, words):
+    before = content(line)
+    said = sentence(*evaluate(line, "--json", line / place))
+    assert "--json" in said and words in said
+    assert content(line) == before
+
+
+@pytest.mark.parametrize("place", ["", "nowhere.json"])
+def test_stream_file_that_is_none(line, place):
+    said = sentence("evaluate", line / "bundle", "--stream", line / place)
+    assert f"{line / place} cannot be read" in said and "give a YAML or JSON stream file" in said
+
+
+def test_heat_maps_that_cannot_be_written(line):
+    image = line / "red/test/square/0.png"
+    call = ("detect", line / "bundle", image, "--task", "red", "--heatmaps")
+    assert "is a file" in sentence(*call, image)
+    assert f"{image / 'below'} cannot be made" in sentence(*call, image / "below")
+    (line / "heat/0.png").mkdir(parents=True)
+    assert f"{line / 'heat/0.png'} cannot be written: Is a directory" in sentence(
+        *call, line / "heat"
+    )

@@ -146,7 +146,9 @@ def held_out_distances(task: RoutingStatistics, matrix: Float64, freedom: int) -
     squares = (points * points).sum(axis=1)
     factor = task.count / (task.count - 1)
     removed = 1 - (1 - SHRINKAGE) * factor * squares / max(freedom, 1)
-    return np.asarray(factor * np.sqrt(squares / np.maximum(removed, 0.05)))
+    # The diagonal's share stays whatever is removed, so only rounding brings this near zero; with
+    # fewer images than numbers in a descriptor it is small, and the distance rightly large.
+    return np.asarray(factor * np.sqrt(squares / np.maximum(removed, 1e-6)))
 
 
 def rejection_radius(distances: Float64 | Float32) -> float:

@@ -152,6 +152,21 @@ def test_left_out_distances_are_those_of_new_images(rng):
     assert held_out.mean() == pytest.approx(new.mean(), rel=0.08)
 
 
+@pytest.mark.parametrize(("count", "tasks"), [(10, 1), (20, 1), (4, 5), (10, 3)])
+def test_radius_holds_new_parts_of_products_with_few_images(count, tasks, rng):
+    """Fewer images than numbers in a descriptor: every image spans its own direction."""
+    width = 128
+    mixing = rng.normal(size=(width, width)) * np.exp(-np.arange(width) / 20)[:, None]
+    means = rng.normal(0, 3, (tasks, width))
+    learned = {
+        f"task{number}": summary(mean + rng.normal(size=(count, width)) @ mixing)
+        for number, mean in enumerate(means)
+    }
+    fitted = fit_discriminant(learned)
+    new = fitted.distances(means[0] + rng.normal(size=(2000, width)) @ mixing)[:, 0]
+    assert (new > fitted.radius).mean() < 0.02
+
+
 def test_radius_is_the_conformal_quantile_with_its_margin(tasks, descriptors, rng):
     values = rng.gamma(3.0, size=250)
     expected = REJECTION_MARGIN * conformal_threshold(sorted(values.tolist()), REJECTION_RATE)

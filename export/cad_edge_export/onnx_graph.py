@@ -45,6 +45,7 @@ def to_onnx(stage: StageModule) -> bytes:
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
+    cast_first(program.model_proto.graph)
     return strip(program.model_proto)
 
 
@@ -65,6 +66,26 @@ def _per_frame(source: str) -> bool:
 
 def _axis(name: str, axis: int) -> torch.export.Dim:
     return torch.export.Dim(f"{name}_{axis}", min=1, max=1 << 20)
+
+
+def cast_first(graph: onnx.GraphProto) -> None:
+    """Let every node see a uint8 input through its Cast, the only operator that TensorRT allows.
+
+    Torch asks the image itself for the size of the batch; the cast image has the same one.
+    """
+    casts = {node.input[0]: node for node in graph.node if node.op_type == "Cast"}
+    for value in graph.input:
+        cast = casts.get(value.name)
+        if cast is None or value.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
+            continue
+        first = onnx.NodeProto()
+        first.CopyFrom(cast)
+        graph.node.remove(cast)
+        for node in graph.node:
+            for index, name in enumerate(node.input):
+                if name == value.name:
+                    node.input[index] = first.output[0]
+        graph.node.insert(0, first)
 
 
 def strip(model: onnx.ModelProto) -> bytes:

@@ -16,6 +16,7 @@ from cad_edge.errors import ArtifactError, BundleError
 from cad_edge.manifest import Engine, Manifest, Selector, Stage, TaskEntry
 from cad_edge.routing import RoutingStatistics, from_tensors
 from cad_edge.schema import sha256_of
+from cad_edge.wheels import refuse_both_wheels
 from cad_edge_export.certificate import certify, tensors_as_stored
 from cad_edge_export.fused_task import FusedTask, Precision, StageModule
 from cad_edge_export.fusions import load_fusion
@@ -104,6 +105,7 @@ def export_artifacts(
     CertificateError
         An engine does not answer as torch did.
     """
+    refuse_both_wheels()
     bundle = Bundle(bundle_path)
     learned = _read_all(artifacts)  # before the lock makes a folder: a bad one leaves no trace
     with bundle.lock():

@@ -45,8 +45,9 @@ def to_onnx(stage: StageModule) -> bytes:
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    cast_first(program.model_proto.graph)
-    return strip(program.model_proto)
+    model = program.model_proto
+    cast_first(model.graph)
+    return strip(model)
 
 
 def _as_parameters(

@@ -11,7 +11,6 @@ process fixes for everyone) and 3.2 ms without spinning.
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, distribution
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -19,29 +18,20 @@ import numpy as np
 
 from cad_edge.bundle import Bundle
 from cad_edge.errors import CadEdgeError, DeviceError, GraphError, OptionError
+from cad_edge.wheels import refuse_both_wheels
 from cad_edge_runtime.device import CPU, choose_device, providers_for, verify_device
 from cad_edge_runtime.graph_check import check_graph
 from cad_edge_runtime.plans import PlanCache, cache_root, read_gpu_facts
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 _ERRORS_ONLY = 3
 _GRAPH = "graph.onnx"
 
 
 def load_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime, or raise DeviceError with what to install.
-
-    Both wheels own the same import package, so the one that was installed last has overwritten
-    parts of the other, and which providers work is chance.
-    """
-    if all(_is_installed(name) for name in _DISTRIBUTIONS):
-        raise DeviceError(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; run "
-            "`pip uninstall onnxruntime onnxruntime-gpu` and install one of cad-edge[cpu] and "
-            "cad-edge[gpu]"
-        )
+    """Import ONNX Runtime, or raise DeviceError with what to install."""
+    refuse_both_wheels()
     try:
         import onnxruntime
     except ImportError:
@@ -51,14 +41,6 @@ def load_onnxruntime() -> ModuleType:
         ) from None
     module: ModuleType = onnxruntime
     return module
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def available_cores() -> int:

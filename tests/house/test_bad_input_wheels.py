@@ -37,12 +37,31 @@ def test_looking_after_a_bundle_needs_no_onnxruntime(command):
     assert start(WITHOUT + COMMAND, command, GOLDEN) == (0, "")
 
 
-def test_both_wheels_at_once(tmp_path):
+def wheels_in(folder: Path) -> Path:
+    """Leave the traces of both wheels in ``folder``."""
     for name in ("onnxruntime", "onnxruntime_gpu"):
-        folder = tmp_path / f"{name}-1.25.0.dist-info"
-        folder.mkdir()
+        traces = folder / f"{name}-1.25.0.dist-info"
+        traces.mkdir()
         text = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.25.0\n"
-        (folder / "METADATA").write_text(text)
-    status, said = start(COMMAND, "detect", GOLDEN, tmp_path, wheels=tmp_path)
+        (traces / "METADATA").write_text(text)
+    return folder
+
+
+def test_both_wheels_at_once(tmp_path):
+    status, said = start(COMMAND, "detect", GOLDEN, tmp_path, wheels=wheels_in(tmp_path))
     assert status == 1 and said.count("\n") == 1
     assert "both installed" in said and "`pip uninstall onnxruntime onnxruntime-gpu`" in said
+
+
+def test_both_wheels_are_refused_before_exporting(tmp_path):
+    pytest.importorskip("onnx")
+    artifacts = tmp_path / "artifacts"
+    (artifacts / "red").mkdir(parents=True)
+    golden = GOLDEN.parent / "artifact.json"
+    (artifacts / "red" / "artifact.json").write_bytes(golden.read_bytes())
+    bundle = tmp_path / "bundle"
+    status, said = start(
+        COMMAND, "export", artifacts, "--bundle", bundle, wheels=wheels_in(tmp_path)
+    )
+    assert status == 1 and "both installed" in said
+    assert not bundle.exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cad_edge import wheels
 from cad_edge.errors import DeviceError
 from cad_edge_runtime import Detector, session
 from cad_edge_runtime.device import (
@@ -94,7 +95,7 @@ def test_session_on_another_device_is_an_error(bundle, monkeypatch):
 
 
 def test_both_wheels_are_refused(bundle, monkeypatch):
-    monkeypatch.setattr(session, "distribution", lambda name: name)
+    monkeypatch.setattr(wheels, "distribution", lambda name: name)
     with pytest.raises(DeviceError, match="both installed"):
         Detector.open(bundle)
 
@@ -103,7 +104,7 @@ def test_missing_onnxruntime_says_what_to_install(bundle, monkeypatch):
     def absent(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(session, "distribution", absent)
+    monkeypatch.setattr(wheels, "distribution", absent)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DeviceError, match=r"pip install cad-edge\[cpu\]"):
         Detector.open(bundle)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from cad_edge.artifact import read_record
 from cad_edge.bundle import Bundle
 from cad_edge.stream import Stream
@@ -57,9 +55,18 @@ class Stages:
     @property
     def ram_bytes_per_further_task(self) -> float | None:
         """Slope of memory over the number of tasks."""
-        if len(self.ram_bytes) < 2:
-            return None
-        return float(np.polyfit(np.arange(len(self.ram_bytes)), self.ram_bytes, 1)[0])
+        return median_slope(self.ram_bytes)
+
+
+def median_slope(values: list[int]) -> float | None:
+    """Theil-Sen slope per step, which one odd process does not move; None for fewer than two."""
+    slopes = [
+        (later - earlier) / (j - i)
+        for i, earlier in enumerate(values)
+        for j, later in enumerate(values)
+        if j > i
+    ]
+    return float(median(slopes)) if slopes else None
 
 
 class Curriculum:

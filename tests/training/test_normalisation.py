@@ -63,7 +63,7 @@ def test_search_never_makes_the_fused_map_worse():
 
 def test_scales_see_good_parts_and_synthetic_defects_only(rng):
     good = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    config = Config(blocks=(5,))
+    config = Config(memories=("5x196",))
     seen = []
 
     def measure(images):

@@ -1,7 +1,10 @@
-"""A hundred tasks from a few: copies of real artifacts that differ in every number a little.
+"""A hundred tasks from a few: copies of real artifacts that differ in one tensor a little.
 
-A copy's tensors are the original's times (1 + n * 2^-22), so that no two share an object in a
-bundle, while each costs what a real task costs. Its frames may be recognised as any of its twins.
+The largest tensor of a copy, and its routing statistics, are the original's times (1 + n * 2^-22),
+so that no two share an object in a bundle, while each costs what a real task costs. The others stay
+as they are: some belong together, as a basis with its variances, and scaled apart they would be
+another model than the one whose answers the witness holds. A copy's frames may be recognised as any
+of its twins.
 """
 
 from pathlib import Path
@@ -30,7 +33,8 @@ def multiply_artifacts(originals: list[Path], folder: Path, count: int) -> list[
             update={"task": f"{source.artifact.task}-{position:03d}", "position": position}
         )
         routing = _scaled(source.routing, factor)
-        tensors = _scaled(source.tensors, factor)
+        largest = max(source.tensors, key=lambda name: (source.tensors[name].nbytes, name))
+        tensors = source.tensors | _scaled({largest: source.tensors[largest]}, factor)
         found.append(write_artifact(folder, record, tensors, routing, source.witness))
     return found
 

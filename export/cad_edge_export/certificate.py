@@ -102,6 +102,8 @@ def _joined(first: Array | None, second: Array | None) -> Array | None:
 
 def run_chain(fused: FusedTask, graphs: Sequence[bytes], images: Array) -> Answers:
     """Answer with ONNX Runtime on the CPU, stage by stage as the runtime does."""
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     values: dict[str, Array] = {"frame/image": images}

@@ -39,6 +39,9 @@ def load_onnxruntime() -> ModuleType:
             "onnxruntime is not installed; run `pip install cad-edge[cpu]`, or cad-edge[gpu] on a "
             "machine with an NVIDIA GPU"
         ) from None
+    # Some builds note every session in a file of the user's and send it; a line sends nothing.
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
     module: ModuleType = onnxruntime
     return module
 

@@ -8,6 +8,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Before torch is imported, and for every process that a test starts: threads that wait for each
+# other by spinning take ten times as long where other work shares the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture
 def open_data() -> Path:

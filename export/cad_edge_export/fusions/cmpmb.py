@@ -179,14 +179,18 @@ class Head(nn.Module):
             )
             for spec in config.memories
         }
-        tops, maps = [], []
+        tops: list[Tensor] = []
+        # The map is linear, so that memories of one grid share one product.
+        maps: dict[tuple[int, int], Tensor] = {}
         for index, spec in enumerate(config.memories):
             grid = grid_of(whitened[spec.group])
             patches = self._patches(index, whitened[spec.group], states, tensors)
             tops.append(top_mean(patches, config.top_fraction))
-            maps.append(self._map(located(patches, config).reshape(-1, *grid), grid))
+            shown = located(patches, config).reshape(-1, *grid)
+            maps[grid] = maps[grid] + shown if grid in maps else shown
         score = self._score(tops, statistics_of(backbone, states, config), tensors)
-        return score, sum(maps[1:], maps[0])
+        smoothed = [self._map(shown, grid) for grid, shown in maps.items()]
+        return score, sum(smoothed[1:], smoothed[0])
 
     def _whiten(self, features: Tensor, group: str, tensors: Mapping[str, Tensor]) -> Tensor:
         name = group.replace("+", "_")

@@ -27,8 +27,6 @@ from cad_edge_training.gaussian import map_matrix
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.memory import root_floor
 from cad_edge_training.methods.cmpmb.model import (
-    as_patches,
-    grid_of,
     located,
     patch_features,
     pool,
@@ -84,14 +82,17 @@ def fold_tensors(learned: Tensors, config: Config) -> Tensors:
     tensors: Tensors = {}
     for group in {memory.group for memory in config.memories}:
         matrix = learned[f"whitening/{group}/matrix"]
-        tensors[f"whitening_{group}"] = matrix
-        tensors[f"whitening_bias_{group}"] = -(learned[f"whitening/{group}/mean"] @ matrix)
+        shift = -(learned[f"whitening/{group}/mean"] @ matrix)
+        # Whitened patches end in a one, which brings the norm of every centre into the product.
+        tensors[f"whitening_{group}"] = np.pad(matrix, ((0, 0), (0, 1)))
+        tensors[f"whitening_bias_{group}"] = np.append(shift, 1)
     for index, spec in enumerate(config.memories):
         memory = learned[f"memory/{index}"]
         centres = _padded(memory, spec.size)
         squares = (centres.astype(np.float64) ** 2).sum(1)
-        tensors[f"memory_{index}"] = -2 * centres.T
-        tensors[f"memory_norm_{index}"] = squares + root_floor(torch.from_numpy(memory))
+        # The one is part of |z|^2 as well, from where it has to go again.
+        norms = squares + root_floor(torch.from_numpy(memory)) - 1
+        tensors[f"memory_{index}"] = np.concatenate([-2 * centres.T, norms[None]])
         tensors |= _scale(learned, f"patch/{index}")
         if config.adds_up:
             tensors |= _scale(learned, f"local/{index}")
@@ -183,7 +184,7 @@ class Head(nn.Module):
         # The map is linear, so that memories of one grid share one product.
         maps: dict[tuple[int, int], Tensor] = {}
         for index, spec in enumerate(config.memories):
-            grid = grid_of(whitened[spec.group])
+            grid = (whitened[spec.group].shape[1], whitened[spec.group].shape[2])
             patches = self._patches(index, whitened[spec.group], states, tensors)
             tops.append(top_mean(patches, config.top_fraction))
             shown = located(patches, config).reshape(-1, *grid)
@@ -193,9 +194,10 @@ class Head(nn.Module):
         return score, sum(smoothed[1:], smoothed[0])
 
     def _whiten(self, features: Tensor, group: str, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return (batch, h, w, channels + 1)."""
         name = group.replace("+", "_")
         flat = features.permute(0, 2, 3, 1) @ tensors[f"whitening_{name}"]
-        return (flat + tensors[f"whitening_bias_{name}"]).permute(0, 3, 1, 2)
+        return flat + tensors[f"whitening_bias_{name}"]
 
     def _patches(
         self,
@@ -206,8 +208,11 @@ class Head(nn.Module):
     ) -> Tensor:
         """M_k (batch, n_patches) of one memory."""
         config = self.config
-        patches = as_patches(pool(whitened, config.memories[index].pooling))
-        products = patches @ tensors[f"memory_{index}"] + tensors[f"memory_norm_{index}"]
+        side = config.memories[index].pooling
+        if side > 1:
+            whitened = pool(whitened.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
+        patches = whitened.flatten(1, 2)
+        products = patches @ tensors[f"memory_{index}"]
         squares = (patches * patches).sum(2) + products.amin(2)
         # Only rounding can bring the sum below its floor; the root must not see it.
         distance = torch.sqrt(squares.clamp_min(0))

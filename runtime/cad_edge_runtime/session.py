@@ -2,11 +2,12 @@
 
 A graph is hashed by the bundle store and walked by ``graph_check`` before ONNX Runtime sees it.
 
-Every session keeps its own threads and none of them spins. A detector runs small graphs one after
-the other, and threads of the session that is not running, spinning for work, take the cores from
-the one that is: two chained convolution graphs of 1.5 ms each on two cores take 11.6 ms with
-spinning, 8.6 ms with one global pool (which spins as well, and whose size the first caller in the
-process fixes for everyone) and 3.2 ms without spinning.
+Every session keeps its own threads, which spin for work for microseconds and only while their graph
+runs. A detector runs small graphs one after the other, and threads of the session that is not
+running take the cores from the one that is: two chained convolution graphs of 1.5 ms each on two
+cores take 11.6 ms with ONNX Runtime's default, 8.6 ms with one global pool (which spins as well,
+and whose size the first caller in the process fixes for everyone) and 3.2 ms without any spinning.
+Between the operators of one graph, on the other hand, sleeping and waking costs a fifth of a frame.
 """
 
 import os
@@ -27,6 +28,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _ERRORS_ONLY = 3
 _GRAPH = "graph.onnx"
+_SPINNING = {
+    "session.intra_op.allow_spinning": "1",
+    "session.intra_op.spin_duration_us": "10",
+    "session.force_spinning_stop": "1",
+    "session.inter_op.allow_spinning": "0",
+}
+"""Session options by key; docs/decisions/0010-threads-spin-briefly.md has the measurements."""
 
 
 def load_onnxruntime() -> ModuleType:
@@ -165,8 +173,8 @@ def _options(onnxruntime: ModuleType, threads: int) -> object:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    for key, value in _SPINNING.items():
+        options.add_session_config_entry(key, value)
     return options
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, Precision, StageModule
@@ -27,12 +28,12 @@ from cad_edge_training.gaussian import map_matrix
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.memory import root_floor
 from cad_edge_training.methods.cmpmb.model import (
-    located,
+    grid_of,
     patch_features,
     pool,
     read_prompts,
     statistics_of,
-    top_mean,
+    top_count,
 )
 from cad_edge_training.methods.cmpmb.text import text_map
 
@@ -42,7 +43,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def shared(task: LearnedTask, backbone: Backbone, precision: Precision) -> FusedTask:
     """Entry and head of the method, with everything of the task as tensors."""
     config = Config.model_validate(task.artifact.hyperparameters)
-    tensors = fold_tensors(task.tensors, config)
+    tensors = fold_tensors(task.tensors, config, grids_of(backbone, config))
     last = entry_block(backbone, config)
     entry = entry_stage(backbone, last, precision)
     with torch.inference_mode():
@@ -63,7 +64,7 @@ def shared(task: LearnedTask, backbone: Backbone, precision: Precision) -> Fused
 def fused(task: LearnedTask, backbone: Backbone, precision: Precision) -> FusedTask:
     """One self-contained graph: constants folded, prompts baked."""
     config = Config.model_validate(task.artifact.hyperparameters)
-    tensors = fold_tensors(task.tensors, config)
+    tensors = fold_tensors(task.tensors, config, grids_of(backbone, config))
     module = SelfContained(backbone, config, tensors, precision)
     return FusedTask((StageModule(module, (image_input(backbone),), ("score", "anomaly_map")),))
 
@@ -77,8 +78,22 @@ def entry_block(backbone: Backbone, config: Config) -> int:
     return min(last, config.prompt_from_block - 1) if config.prompts else last
 
 
-def fold_tensors(learned: Tensors, config: Config) -> Tensors:
-    """Tensors of the artifact in the form that the head takes, all float32."""
+def grids_of(backbone: Backbone, config: Config) -> tuple[tuple[int, int], ...]:
+    """Height and width in patches of every memory."""
+    image = torch.zeros((1, backbone.recipe.height, backbone.recipe.width, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        states = backbone.run(backbone.normalise(image), config.last_block, {})
+    return tuple(
+        grid_of(patch_features(backbone, states, config, spec.blocks)) for spec in config.memories
+    )
+
+
+def fold_tensors(learned: Tensors, config: Config, grids: tuple[tuple[int, int], ...]) -> Tensors:
+    """Tensors of the artifact in the form that the head takes, all float32.
+
+    Patches of all memories stand behind each other, in the order of the configuration, so that what
+    is done to each of them is done once.
+    """
     tensors: Tensors = {}
     for group in {memory.group for memory in config.memories}:
         matrix = learned[f"whitening/{group}/matrix"]
@@ -93,9 +108,8 @@ def fold_tensors(learned: Tensors, config: Config) -> Tensors:
         # The one is part of |z|^2 as well, from where it has to go again.
         norms = squares + root_floor(torch.from_numpy(memory)) - 1
         tensors[f"memory_{index}"] = np.concatenate([-2 * centres.T, norms[None]])
-        tensors |= _scale(learned, f"patch/{index}")
-        if config.adds_up:
-            tensors |= _scale(learned, f"local/{index}")
+    sizes = [height * width for height, width in grids]
+    tensors |= _fold_patch_scales(learned, sizes) | _fold_top_scales(learned, config, sizes)
     if config.statistics_blocks:
         tensors |= _fold_subspace(learned) | _scale(learned, "global")
     if "text/feature" in learned:
@@ -119,6 +133,33 @@ def _scale(learned: Tensors, part: str) -> Tensors:
         f"{name}_shift": learned[f"scale/{part}/shift"],
         f"{name}_gain": learned[f"scale/{part}/gain"],
     }
+
+
+def _fold_patch_scales(learned: Tensors, sizes: list[int]) -> Tensors:
+    """Shift and gain (n_patches of all memories,)."""
+    return {
+        f"patch_{side}": np.concatenate(
+            [
+                np.broadcast_to(learned[f"scale/patch/{index}/{side}"], size)
+                for index, size in enumerate(sizes)
+            ]
+        )
+        for side in ("shift", "gain")
+    }
+
+
+def _fold_top_scales(learned: Tensors, config: Config, sizes: list[int]) -> Tensors:
+    """mean_k (mean(top_k) - shift_k) gain_k as weights (n_top of all memories,) and a bias ()."""
+    counts = [top_count(size, config.top_fraction) for size in sizes]
+    if not config.adds_up:
+        return {"top_weight": np.full(counts[0], 1 / counts[0]), "top_bias": np.zeros(())}
+    gains = [learned[f"scale/local/{k}/gain"].astype(np.float64) for k in range(len(sizes))]
+    shifts = [learned[f"scale/local/{k}/shift"].astype(np.float64) for k in range(len(sizes))]
+    weights = [
+        np.full(count, gain / count / len(sizes)) for count, gain in zip(counts, gains, strict=True)
+    ]
+    bias = -sum(shift * gain for shift, gain in zip(shifts, gains, strict=True)) / len(sizes)
+    return {"top_weight": np.concatenate(weights), "top_bias": np.asarray(bias)}
 
 
 def _fold_subspace(learned: Tensors) -> Tensors:
@@ -174,24 +215,43 @@ class Head(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Turn hidden states into score and map."""
         config, backbone = self.config, self.backbone
-        whitened = {
-            spec.group: self._whiten(
-                patch_features(backbone, states, config, spec.blocks), spec.group, tensors
-            )
+        features = {
+            spec.group: patch_features(backbone, states, config, spec.blocks)
             for spec in config.memories
         }
-        tops: list[Tensor] = []
-        # The map is linear, so that memories of one grid share one product.
-        maps: dict[tuple[int, int], Tensor] = {}
-        for index, spec in enumerate(config.memories):
-            grid = (whitened[spec.group].shape[1], whitened[spec.group].shape[2])
-            patches = self._patches(index, whitened[spec.group], states, tensors)
-            tops.append(top_mean(patches, config.top_fraction))
-            shown = located(patches, config).reshape(-1, *grid)
-            maps[grid] = maps[grid] + shown if grid in maps else shown
-        score = self._score(tops, statistics_of(backbone, states, config), tensors)
-        smoothed = [self._map(shown, grid) for grid, shown in maps.items()]
-        return score, sum(smoothed[1:], smoothed[0])
+        grids = [grid_of(features[spec.group]) for spec in config.memories]
+        sizes = [height * width for height, width in grids]
+        patches = self._patches(features, states, tensors)
+        tops = [
+            part.topk(top_count(part.shape[1], config.top_fraction), dim=1).values
+            for part in torch.split(patches, sizes, dim=1)
+        ]
+        score = torch.cat(tops, dim=1) @ tensors["top_weight"] + tensors["top_bias"]
+        statistics = statistics_of(backbone, states, config)
+        if statistics is not None:
+            score = score + self._length(statistics, tensors)
+        return score, self._map(patches, grids)
+
+    def _patches(
+        self,
+        features: Mapping[str, Tensor],
+        states: Mapping[int, Tensor],
+        tensors: Mapping[str, Tensor],
+    ) -> Tensor:
+        """M_k of all memories behind each other, (batch, n_patches of all memories)."""
+        whitened = {group: self._whiten(value, group, tensors) for group, value in features.items()}
+        squares = [
+            self._squares(index, whitened[spec.group], tensors)
+            for index, spec in enumerate(self.config.memories)
+        ]
+        # Only rounding can bring a square below its floor; the root must not see it.
+        distance = torch.sqrt(torch.cat(squares, dim=1).clamp_min(0))
+        visual = self._normalise(distance, "patch", tensors)
+        if "text_feature" not in tensors:
+            return visual
+        text = text_map(self.backbone, states, tensors["text_feature"], self.config).flatten(1)
+        weight = self.config.visual_weight
+        return weight * visual + (1 - weight) * self._normalise(text, "text", tensors)
 
     def _whiten(self, features: Tensor, group: str, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return (batch, h, w, channels + 1)."""
@@ -199,56 +259,54 @@ class Head(nn.Module):
         flat = features.permute(0, 2, 3, 1) @ tensors[f"whitening_{name}"]
         return flat + tensors[f"whitening_bias_{name}"]
 
-    def _patches(
-        self,
-        index: int,
-        whitened: Tensor,
-        states: Mapping[int, Tensor],
-        tensors: Mapping[str, Tensor],
-    ) -> Tensor:
-        """M_k (batch, n_patches) of one memory."""
-        config = self.config
-        side = config.memories[index].pooling
+    def _squares(self, index: int, whitened: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Squared distance (batch, n_patches) to the nearest centre of memory ``index``."""
+        side = self.config.memories[index].pooling
         if side > 1:
             whitened = pool(whitened.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
         patches = whitened.flatten(1, 2)
         products = patches @ tensors[f"memory_{index}"]
-        squares = (patches * patches).sum(2) + products.amin(2)
-        # Only rounding can bring the sum below its floor; the root must not see it.
-        distance = torch.sqrt(squares.clamp_min(0))
-        visual = self._normalise(distance, f"patch_{index}", tensors)
-        if "text_feature" not in tensors:
-            return visual
-        text = text_map(self.backbone, states, tensors["text_feature"], config).flatten(1)
-        weight = config.visual_weight
-        return weight * visual + (1 - weight) * self._normalise(text, "text", tensors)
+        return (patches * patches).sum(2) + products.amin(2)
 
-    def _score(
-        self, tops: list[Tensor], statistics: Tensor | None, tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        if not self.config.adds_up:
-            return tops[0]
-        scaled = [_scaled(top, f"local_{k}", tensors) for k, top in enumerate(tops)]
-        score = sum(scaled[1:], scaled[0]) / len(scaled)
-        if statistics is None:
-            return score
+    def _length(self, statistics: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Scaled Mahalanobis length (batch,) of channel statistics."""
         centred = statistics * tensors["statistics_scale"] + tensors["statistics_bias"]
         along = (centred @ tensors["statistics_directions"]) ** 2
         square = along @ tensors["statistics_precision"] + tensors["statistics_rest"] * (
             centred * centred
         ).sum(1)
-        return score + _scaled(torch.sqrt(square.clamp_min(0)), "global", tensors)
+        return _scaled(torch.sqrt(square.clamp_min(0)), "global", tensors)
 
     def _normalise(self, values: Tensor, part: str, tensors: Mapping[str, Tensor]) -> Tensor:
         scaled = _scaled(values, part, tensors)
         return torch.sigmoid(scaled) if self.config.normalisation == "sigmoid" else scaled
 
-    def _map(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        recipe, deviation = self.backbone.recipe, self.config.smoothing
-        share = 1 / len(self.config.memories)
-        rows = torch.from_numpy(map_matrix(recipe.height, grid[0], deviation) * np.float32(share))
-        columns = torch.from_numpy(map_matrix(recipe.width, grid[1], deviation))
-        return torch.matmul(torch.matmul(rows, patches), columns.T)
+    def _map(self, patches: Tensor, grids: list[tuple[int, int]]) -> Tensor:
+        """Mean over memories of A_k (M_k - contrast mean(M_k)) A_k^T.
+
+        Rows of every A sum to one, so that A leaves a constant as it is: all that the contrast
+        takes away is one number per frame. Memories of one grid share a product, and further grids
+        join it as [A_1 M_1, A_2 M_2] [A_1, A_2]^T.
+        """
+        recipe, config = self.backbone.recipe, self.config
+        sizes = [height * width for height, width in grids]
+        shown = functional.softplus(patches) if config.excess else patches
+        by_grid: dict[tuple[int, int], Tensor] = {}
+        for grid, part in zip(grids, torch.split(shown, sizes, dim=1), strict=True):
+            cells = part.unflatten(1, grid)
+            by_grid[grid] = by_grid[grid] + cells if grid in by_grid else cells
+        if config.contrast:
+            means = np.repeat([config.contrast / size for size in sizes], sizes)
+            taken = shown @ torch.from_numpy(means.astype(np.float32))
+            by_grid[grids[0]] = by_grid[grids[0]] - taken[:, None, None]
+        share = np.float32(1 / len(sizes))
+        rows = [
+            torch.from_numpy(map_matrix(recipe.height, grid[0], config.smoothing) * share) @ cells
+            for grid, cells in by_grid.items()
+        ]
+        columns = [map_matrix(recipe.width, grid[1], config.smoothing) for grid in by_grid]
+        across = torch.from_numpy(np.concatenate(columns, axis=1).T.copy())
+        return torch.cat(rows, dim=2) @ across
 
 
 def _scaled(values: Tensor, part: str, tensors: Mapping[str, Tensor]) -> Tensor:

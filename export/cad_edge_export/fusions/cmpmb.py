@@ -293,7 +293,7 @@ class Head(nn.Module):
         shown = functional.softplus(patches) if config.excess else patches
         by_grid: dict[tuple[int, int], Tensor] = {}
         for grid, part in zip(grids, torch.split(shown, sizes, dim=1), strict=True):
-            cells = part.unflatten(1, grid)
+            cells = part.reshape(-1, *grid)
             by_grid[grid] = by_grid[grid] + cells if grid in by_grid else cells
         if config.contrast:
             means = np.repeat([config.contrast / size for size in sizes], sizes)

@@ -6,7 +6,8 @@
       - {name: cookie, path: images/cookie}
       - {name: candle, path: /data/visa/candle, layout: visa}
 
-YAML or JSON (by the suffix ``.json``); paths are relative to the file.
+YAML or JSON (by the suffix ``.json``); paths are relative to the file. ``steps`` may group the
+tasks for a continual protocol, which measures after every step and not after every task.
 """
 
 import json
@@ -37,6 +38,16 @@ class Stream(Record):
         gt=0, lt=1, description="share of good parts that may be rejected, stated by the user"
     )
     tasks: list[StreamTask] = Field(min_length=1)
+    steps: list[list[TaskName]] = Field(
+        default=[], description="names of the tasks, grouped and in order; none: a step for each"
+    )
+
+    def grouped(self) -> list[list[StreamTask]]:
+        """Return the tasks of each step."""
+        if not self.steps:
+            return [[task] for task in self.tasks]
+        named = {task.name: task for task in self.tasks}
+        return [[named[name] for name in step] for step in self.steps]
 
 
 def read_stream(path: Path) -> Stream:
@@ -46,7 +57,8 @@ def read_stream(path: Path) -> Stream:
     ------
     DatasetError
         The file cannot be read or parsed, has a key that is unknown, missing, given twice or not
-        allowed, names two tasks alike, gives one folder to two tasks, or a folder is not there.
+        allowed, names two tasks alike, gives one folder to two tasks, or a folder is not there;
+        or its steps do not hold every task once and in order.
     """
     content = _parsed(path)
     try:
@@ -62,6 +74,7 @@ def read_stream(path: Path) -> Stream:
         for task in stream.tasks
     ]
     _check_tasks(tasks, path)
+    _check_steps(stream, path)
     return stream.model_copy(update={"tasks": tasks})
 
 
@@ -84,6 +97,15 @@ def _check_tasks(tasks: list[StreamTask], path: Path) -> None:
             )
         names.add(task.name.casefold())
         folders[task.path] = task.name
+
+
+def _check_steps(stream: Stream, path: Path) -> None:
+    names = [name for step in stream.steps for name in step]
+    if stream.steps and (names != [task.name for task in stream.tasks] or not all(stream.steps)):
+        raise DatasetError(
+            f"{path} has steps that do not hold every task once, in the order of tasks, and at "
+            "least one each; correct them, or leave steps out for one task per step"
+        )
 
 
 def _parsed(path: Path) -> object:

@@ -44,11 +44,13 @@ class TaskEvaluation:
     """Figures of one task; None where undefined.
 
     ``false_reject_rate`` is the share of good test images with any verdict but ``normal``,
-    ``detection_rate`` the same share of defective ones.
+    ``detection_rate`` the same share of defective ones, and ``image_f1`` joins precision and recall
+    of these verdicts: at the calibrated threshold, not at the best one for the test set.
     """
 
     image_auroc: float | None
     image_ap: float | None
+    image_f1: float | None
     pixel_auroc: float | None
     pixel_ap: float | None
     aupro: float | None
@@ -93,6 +95,16 @@ def evaluate_task(
     ImageError
         An image cannot be read, or a mask has another size than its image.
     """
+    return summarise(*judge_task(detect, name, items, calibrations))
+
+
+def judge_task(
+    detect: Callable[[Frame], Detection],
+    name: str,
+    items: Iterable[LabelledImage],
+    calibrations: Mapping[str, Calibration],
+) -> tuple[list[Outcome], PixelScores, int]:
+    """Outcomes, pixels and number of masks, before they become figures; as `evaluate_task`."""
     tests = list(items)
     localised = any(item.mask is not None for item in tests)
     pixels, outcomes, masked = PixelScores(), [], 0
@@ -108,7 +120,7 @@ def evaluate_task(
         scaled = scaled_map(found, calibrations, size)
         if scaled is not None:
             pixels.add(scaled, mask)
-    return summarise(outcomes, pixels, masked)
+    return outcomes, pixels, masked
 
 
 def outcome_of(found: Detection, name: str, anomalous: bool) -> Outcome:
@@ -152,6 +164,7 @@ def summarise(outcomes: list[Outcome], pixels: PixelScores, masked: int) -> Task
     return TaskEvaluation(
         image_auroc=image_auroc(labels, scores),
         image_ap=image_ap(labels, scores),
+        image_f1=verdict_f1(outcomes),
         pixel_auroc=localisation.auroc,
         pixel_ap=localisation.ap,
         aupro=localisation.aupro,
@@ -165,6 +178,17 @@ def summarise(outcomes: list[Outcome], pixels: PixelScores, masked: int) -> Task
         images_defective=len(bad),
         images_with_mask=masked,
     )
+
+
+def verdict_f1(outcomes: Iterable[Outcome]) -> float | None:
+    """F1 of the verdicts, 2 TP / (2 TP + FP + FN); None without images of both classes."""
+    rejected: dict[bool, list[bool]] = {True: [], False: []}
+    for one in outcomes:
+        rejected[one.anomalous].append(one.verdict != "normal")
+    if not rejected[True] or not rejected[False]:
+        return None
+    found, false_rejects = sum(rejected[True]), sum(rejected[False])
+    return 2 * found / (found + false_rejects + len(rejected[True]))
 
 
 def share(flags: Iterable[bool]) -> float | None:

@@ -70,6 +70,51 @@ class PixelScores:
             pixels.auroc(), pixels.average_precision(), regions.partial_area(PRO_LIMIT)
         )
 
+    def rescaled_pro(self, thresholds: int = 200) -> float | None:
+        """Area under region overlap as CDAD's code computes it, only to compare.
+
+        ``thresholds`` equal steps from the smallest to the largest finite pixel; of the false
+        positive rates those below `PRO_LIMIT` are divided by the largest of them, whatever it is.
+        Infinite pixels, which that code never meets, lie above every threshold. None where a class
+        of pixels is missing, or where fewer than two rates are below the limit. The pixels stay.
+        """
+        edges = [
+            (finite.min(), finite.max())
+            for part in (*self._positives, *self._negatives)
+            if len(finite := part[np.isfinite(part)])
+        ]
+        if not self._positives or not any(map(len, self._negatives)) or not edges:
+            return None
+        low, high = min(one[0] for one in edges), max(one[1] for one in edges)
+        steps = np.linspace(low, high, thresholds, endpoint=False, dtype=np.float64)
+        overlap, false = np.zeros(thresholds), np.zeros(thresholds)
+        for part, weights in zip(self._positives, self._weights, strict=True):
+            overlap += _above(part, steps, weights)
+        for part in self._negatives:
+            false += _above(part, steps, None)
+        overlap /= sum(float(one.sum(dtype=np.float64)) for one in self._weights)
+        false /= sum(len(part) for part in self._negatives)
+        return _stretched_area(false[false < PRO_LIMIT], overlap[false < PRO_LIMIT])
+
+
+def _stretched_area(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float | None:
+    """Area under (x, y), x falling, after dividing x by its largest value."""
+    if len(x) < 2 or not x.max():
+        return None
+    return float(np.sum((x[:-1] - x[1:]) * (y[:-1] + y[1:])) / 2 / x.max())
+
+
+def _above(
+    scores: npt.NDArray[np.float32],
+    steps: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float32] | None,
+) -> npt.NDArray[np.float64]:
+    """Sum of the weights of ``scores`` (n,), 1 without any, above each of ``steps``, ascending."""
+    places = np.searchsorted(steps, scores, side="left")
+    at = np.bincount(places, weights=weights, minlength=len(steps) + 1)
+    above: npt.NDArray[np.float64] = np.cumsum(at[::-1])[::-1][1:].astype(np.float64)
+    return above
+
 
 def _joined(parts: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """One array of all ``parts``, which are given up so that they are not held twice."""

@@ -132,3 +132,28 @@ def test_file_that_is_not_text(folder):
     (folder / "stream.yaml").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(DatasetError, match="is not UTF-8 text"):
         read_stream(folder / "stream.yaml")
+
+
+def test_steps_group_the_tasks(folder):
+    stream = read_stream(written(folder, GOOD + "steps: [[cookie, candle-2]]\n"))
+    assert [[task.name for task in step] for step in stream.grouped()] == [["cookie", "candle-2"]]
+
+
+def test_without_steps_every_task_is_one(folder):
+    stream = read_stream(written(folder, GOOD))
+    assert [[task.name for task in step] for step in stream.grouped()] == [["cookie"], ["candle-2"]]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "[[cookie]]",
+        "[[candle-2], [cookie]]",
+        "[[cookie], [cookie, candle-2]]",
+        "[[cookie, candle-2], []]",
+        "[[cookie], [candle-2], [pcb]]",
+    ],
+)
+def test_steps_hold_every_task_once_and_in_order(folder, steps):
+    with pytest.raises(DatasetError, match="has steps that do not hold every task once"):
+        read_stream(written(folder, f"{GOOD}steps: {steps}\n"))

@@ -1,6 +1,6 @@
 """The command `cad-edge train`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def train(
     from cad_edge_training.train import train as run
 
     stream = read_stream(stream_file)
-    plan = Plan(method, backbone, size, _options(settings), seed)
+    plan = Plan(method, backbone, size, read_settings(settings), seed)
     with progress_bars() as progress:
         learned = run(stream, out, plan, progress)
     kept = len(stream.tasks) - len(learned)
@@ -74,7 +74,8 @@ def train(
     )
 
 
-def _options(settings: tuple[str, ...]) -> dict[str, str]:
+def read_settings(settings: Sequence[str]) -> dict[str, str]:
+    """Read options given as NAME=VALUE; OptionError for another form or one given twice."""
     options: dict[str, str] = {}
     for name, value in map(_split, settings):
         if name in options:

@@ -1,0 +1,1 @@
+"""Continual protocols: streams of steps, measured after every one, with baselines beside them."""

@@ -1,0 +1,109 @@
+"""Switches that reproduce what released code does wrong, only to compare with its figures.
+
+None is on by default. One that is on is listed in every result and printed in red in every table
+that it touches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cad_edge.errors import OptionError
+
+IMAGE = frozenset({"image_auroc", "image_ap", "image_f1"})
+PIXEL = frozenset({"pixel_auroc", "pixel_ap", "aupro"})
+DECISIONS = frozenset({"false_reject_rate", "detection_rate"})
+ROUTING = frozenset({"routing_normal", "routing_defective", "unknown_normal", "unknown_defective"})
+
+VISA_TRAIN_CAP = 200
+
+
+@dataclass(frozen=True)
+class Compat:
+    """One switch."""
+
+    name: str
+    touches: frozenset[str]
+    """Figures of `TaskEvaluation` that it changes."""
+    meaning: str
+    """What it does and who does it, as printed."""
+
+    @property
+    def label(self) -> str:
+        """Name as printed in results."""
+        return f"compat_{self.name}"
+
+
+_ALL = (
+    Compat(
+        "flip",
+        frozenset({"image_auroc", "pixel_auroc"}),
+        "an AUROC below 0.5 is replaced by 1 - AUROC, which hides collapse (UniAD, IUF, DiAD, "
+        "CDAD, IB-IUMAD)",
+    ),
+    Compat(
+        "task_given",
+        IMAGE | PIXEL | DECISIONS | ROUTING,
+        "every test image is judged by the model of its own task, so that nothing is routed (UCAD)",
+    ),
+    Compat(
+        "pro_rescaled",
+        frozenset({"aupro"}),
+        "AUPRO from 200 thresholds, the false positive rates below 0.3 stretched to reach 1 (CDAD)",
+    ),
+    Compat(
+        "best_f1",
+        frozenset({"image_f1"}),
+        "F1 at the threshold that is best for the test images",
+    ),
+    Compat(
+        "visa_train_cap",
+        IMAGE | PIXEL | DECISIONS | ROUTING,
+        f"only {VISA_TRAIN_CAP} training images of a VisA class, the first by name (CDAD's lists "
+        "hold as many)",
+    ),
+)
+
+COMPATS = {compat.name: compat for compat in _ALL}
+"""All switches by name."""
+
+
+def read_compats(names: Sequence[str]) -> tuple[Compat, ...]:
+    """Switches by name, each once and in the order of `COMPATS`.
+
+    Raises
+    ------
+    OptionError
+        There is no such switch.
+    """
+    for name in names:
+        if name not in COMPATS:
+            raise OptionError(f"--compat {name}: no such switch; take one of {', '.join(COMPATS)}")
+    return tuple(compat for compat in _ALL if compat.name in names)
+
+
+def flipped(auroc: float | None) -> float | None:
+    """Larger of an AUROC and its complement."""
+    return None if auroc is None else max(auroc, 1.0 - auroc)
+
+
+def best_f1(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float | None:
+    """Largest F1 over all thresholds; None without both classes.
+
+    Parameters
+    ----------
+    labels : (n_images,) bool
+        True for anomalous.
+    scores : (n_images,) float64
+        Higher is more anomalous; an image is called anomalous at or above the threshold.
+    """
+    positives = int(labels.sum())
+    if not positives or positives == len(labels):
+        return None
+    order = np.argsort(-scores, kind="stable")
+    found = np.cumsum(labels[order])
+    called = np.arange(1, len(scores) + 1)
+    closed = np.append(scores[order][1:] != scores[order][:-1], True)  # ties are called together
+    return float((2 * found / (called + positives))[closed].max())

@@ -1,0 +1,136 @@
+"""Finding the classes of a protocol in the folder of a downloaded dataset.
+
+A class is used where it lies. Two kinds are seen through a folder of links in the MVTec AD layout:
+MVTec 3D-AD as published, with its point clouds left aside (what cad-edge calls ``rgbd`` has depth
+images), and classes of which only some training images are to be used.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cad_edge.dataset import GOOD, Layout, read_product
+from cad_edge.errors import DatasetError
+from cad_edge_benchmarks.protocol.splits import CLASSES, TITLES, Dataset, Split
+
+Kind = Literal["mvtec", "visa", "rgbd", "point_cloud"]
+
+
+@dataclass(frozen=True)
+class FoundClass:
+    """One class as it lies in a dataset's folder."""
+
+    name: str
+    path: Path
+    kind: Kind
+
+
+def find_classes(split: Split, roots: Sequence[Path]) -> dict[str, FoundClass]:
+    """Find every class of ``split`` below ``roots``.
+
+    Raises
+    ------
+    DatasetError
+        Too few or too many roots, a root that is no folder or holds another dataset, or classes
+        that are missing, all of which are named.
+    """
+    if len(roots) != len(split.datasets):
+        wanted = " and ".join(TITLES[dataset] for dataset in split.datasets)
+        raise DatasetError(
+            f"{split.name} needs {len(split.datasets)} --data ({wanted}), not {len(roots)}"
+        )
+    found: dict[str, FoundClass] = {}
+    named = {name for step in split.steps for name in step}
+    for dataset, root in _matched(split, roots):
+        wanted_here = [name for name in CLASSES[dataset] if name in named]
+        found |= _find_all(dataset, root.absolute(), wanted_here, split.name)
+    return found
+
+
+def _matched(split: Split, roots: Sequence[Path]) -> list[tuple[Dataset, Path]]:
+    """Give each root its dataset; the roots of several datasets may come in any order."""
+    for root in roots:
+        if not root.is_dir():
+            raise DatasetError(f"--data {root} is not a folder; give the folder of the dataset")
+    if len(roots) == 1:
+        return [(split.datasets[0], roots[0])]
+    visa = [root for root in roots if (root / "split_csv").is_dir()]
+    other = [root for root in roots if root not in visa]
+    if len(visa) != 1 or len(other) != 1:
+        raise DatasetError(
+            f"{split.name} needs one --data with MVTec AD and one with VisA (known by its folder "
+            f"split_csv), but {len(visa)} of {', '.join(map(str, roots))} hold split_csv"
+        )
+    return [("mvtec", other[0]), ("visa", visa[0])]
+
+
+def _find_all(
+    dataset: Dataset, root: Path, names: Sequence[str], protocol: str
+) -> dict[str, FoundClass]:
+    missing = [name for name in names if not (root / name).is_dir()]
+    if missing:
+        raise DatasetError(
+            f"{root} lacks {', '.join(missing)} of the {TITLES[dataset]} classes that {protocol} "
+            "names; give --data the folder that holds all of them"
+        )
+    return {name: FoundClass(name, root / name, _kind(dataset, root / name)) for name in names}
+
+
+def _kind(dataset: Dataset, path: Path) -> Kind:
+    if dataset == "visa":
+        return "visa"
+    good = path / "train" / GOOD
+    if not (good / "rgb").is_dir():
+        return "mvtec"
+    return "rgbd" if (good / "depth").is_dir() else "point_cloud"
+
+
+def layout_of(kind: Kind) -> Layout:
+    """Layout in which a class is read, through links for ``point_cloud``."""
+    return "mvtec" if kind == "point_cloud" else kind
+
+
+def link_point_cloud(path: Path, target: Path) -> Path:
+    """Make ``target`` a class in the MVTec AD layout with the colour images of one of MVTec 3D-AD.
+
+    Validation images and point clouds are left aside. Returns ``target``.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    places = [(path / "train" / GOOD / "rgb", target / "train" / GOOD)]
+    for kind in sorted(one for one in (path / "test").glob("*") if one.is_dir()):
+        places.append((kind / "rgb", target / "test" / kind.name))
+        if kind.name != GOOD:
+            places.append((kind / "gt", target / "ground_truth" / kind.name))
+    for source, place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            place.symlink_to(source.resolve(), target_is_directory=True)
+    return target
+
+
+def link_first(path: Path, layout: Layout, count: int, target: Path) -> Path:
+    """Make ``target`` the same class with its first ``count`` training images by name.
+
+    Returns ``target``, in the MVTec AD layout.
+    """
+    product = read_product(path, layout)
+    shutil.rmtree(target, ignore_errors=True)
+    for image in product.train[:count]:
+        link_image(image, target / "train" / GOOD / image.name)
+    for item in product.test:
+        link_image(item.path, target / "test" / item.label / item.path.name)
+        if item.mask is not None:
+            name = f"{item.path.stem}{item.mask.suffix}"
+            link_image(item.mask, target / "ground_truth" / item.label / name)
+    return target
+
+
+def link_image(source: Path, place: Path) -> None:
+    """Link ``source`` as ``place``; copy it where the file system has no links."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.symlink_to(source.resolve())
+    except (OSError, NotImplementedError):
+        shutil.copyfile(source, place)

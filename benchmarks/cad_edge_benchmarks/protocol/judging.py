@@ -1,0 +1,88 @@
+"""Judging the test images of tasks, honestly or with the switches of `compat`.
+
+Without a switch this is what `cad-edge evaluate` does, figure by figure.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cad_edge.calibration import Calibration
+from cad_edge.dataset import LabelledImage, read_product
+from cad_edge.image import Frame
+from cad_edge.stream import StreamTask
+from cad_edge_benchmarks.evaluation import Outcome, TaskEvaluation, judge_task, summarise
+from cad_edge_benchmarks.protocol.compat import Compat, best_f1, flipped
+from cad_edge_runtime.detection import Detection
+
+Detect = Callable[[Frame], Detection]
+
+
+def judge(
+    detect: Callable[[str], Detect],
+    tasks: Sequence[StreamTask],
+    calibrations: Mapping[str, Calibration],
+    compats: Sequence[Compat],
+    routed: bool,
+) -> dict[str, TaskEvaluation]:
+    """Evaluate ``tasks`` on all their test images.
+
+    Parameters
+    ----------
+    detect
+        From a task's name to what judges its frames.
+    tasks
+        Tasks learned so far; one without test images gets undefined figures.
+    calibrations
+        Of every task that a frame may be judged by, for the scale of the maps.
+    compats
+        Switches that are on.
+    routed
+        Whether frames find their task on their own; otherwise routing is undefined.
+    """
+    names = {compat.name for compat in compats}
+    evaluated = {}
+    for task in tasks:
+        items = read_product(task.path, task.layout).test
+        evaluation = _judge_one(detect(task.name), task.name, items, calibrations, names)
+        evaluated[task.name] = evaluation if routed else _without_routing(evaluation)
+    return evaluated
+
+
+def _judge_one(
+    detect: Detect,
+    name: str,
+    items: Sequence[LabelledImage],
+    calibrations: Mapping[str, Calibration],
+    switches: set[str],
+) -> TaskEvaluation:
+    outcomes, pixels, masked = judge_task(detect, name, items, calibrations)
+    rescaled = pixels.rescaled_pro() if "pro_rescaled" in switches else None
+    evaluation = summarise(outcomes, pixels, masked)
+    if "pro_rescaled" in switches:
+        evaluation = replace(evaluation, aupro=rescaled)
+    if "best_f1" in switches:
+        evaluation = replace(evaluation, image_f1=_best_f1(outcomes))
+    if "flip" in switches:
+        evaluation = replace(
+            evaluation,
+            image_auroc=flipped(evaluation.image_auroc),
+            pixel_auroc=flipped(evaluation.pixel_auroc),
+        )
+    return evaluation
+
+
+def _best_f1(outcomes: Sequence[Outcome]) -> float | None:
+    labels = np.array([one.anomalous for one in outcomes], dtype=np.bool_)
+    return best_f1(labels, np.array([one.score for one in outcomes], dtype=np.float64))
+
+
+def _without_routing(evaluation: TaskEvaluation) -> TaskEvaluation:
+    return replace(
+        evaluation,
+        routing_normal=None,
+        routing_defective=None,
+        unknown_normal=None,
+        unknown_defective=None,
+    )

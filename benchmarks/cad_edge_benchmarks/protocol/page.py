@@ -1,0 +1,83 @@
+"""The report as one HTML page that needs nothing beside it, neither files nor a network."""
+
+from importlib.resources import files
+
+from cad_edge_benchmarks.demo.sections import escape
+from cad_edge_benchmarks.machine import describe_machine, versions
+from cad_edge_benchmarks.protocol.report import Report, facts
+from cad_edge_benchmarks.protocol.summary import by_learner, summary_of
+from cad_edge_benchmarks.protocol.tables import NOT_YET, UNDEFINED, Table, shown_spread
+
+
+def render(report: Report) -> str:
+    """Write the whole page."""
+    tables = report.tables
+    contents = "".join(
+        f'<a href="#table-{number}">{escape(table.title)}</a>'
+        for number, table in enumerate(tables[: 2 + len(by_learner(report.runs))])
+    )
+    body = "".join(_section(number, table) for number, table in enumerate(tables))
+    warnings = "".join(f'<p class="compat">{escape(one)}</p>' for one in report.warnings)
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in facts(report))
+    title = escape(report.plan.protocol)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>\n{_style()}</style></head><body><main><header>"
+        f'<h1>cad-edge protocol: {title}</h1><p class="headline">{escape(headline(report))}</p>'
+        f"{warnings}{said}<nav>{contents}</nav></header>{body}{_conditions()}"
+        "</main></body></html>\n"
+    )
+
+
+def headline(report: Report) -> str:
+    """Say the result of the first learner in one sentence."""
+    name, runs = next(iter(by_learner(report.runs).items()))
+    figures = summary_of(runs)
+    said = {key: shown_spread(figures[key]) for key in ("a_auroc", "fm", "pixel_auroc")}
+    return (
+        f"{name}: image AUROC {said['a_auroc']} over all tasks after the last step, "
+        f"forgetting {said['fm']}, pixel AUROC {said['pixel_auroc']}."
+    )
+
+
+def _style() -> str:
+    shared = files("cad_edge_benchmarks.demo") / "report.css"
+    own = files("cad_edge_benchmarks.protocol") / "page.css"
+    return shared.read_text(encoding="utf-8") + own.read_text(encoding="utf-8")
+
+
+def _section(number: int, table: Table) -> str:
+    warnings = "".join(f'<p class="compat">{escape(one)}</p>' for one in table.warnings)
+    head = "".join(_cell("th", cell, column, table) for column, cell in enumerate(table.head))
+    rows = "".join(
+        f"<tr>{''.join(_cell('td', cell, column, table) for column, cell in enumerate(row))}</tr>"
+        for row in table.rows
+    )
+    return (
+        f'<section id="table-{number}"><h2>{escape(table.title)}</h2>{warnings}'
+        f'<div class="scroll"><table class="figures-table"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div><small>{escape(table.note)}</small></section>"
+    )
+
+
+def _cell(tag: str, cell: str, column: int, table: Table) -> str:
+    styles = [
+        style
+        for style, applies in (
+            ("compat", column in table.red and cell != NOT_YET),
+            ("none", cell == UNDEFINED),
+        )
+        if applies
+    ]
+    kind = f' class="{" ".join(styles)}"' if styles else ""
+    return f"<{tag}{kind}>{escape(cell)}</{tag}>"
+
+
+def _conditions() -> str:
+    machine = describe_machine()
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return (
+        f"<section><h2>Made with</h2><p>{escape(machine['cpu'])}, {machine['cores']} cores; "
+        f"Python {escape(machine['python'])}; {escape(packages)}.</p></section>"
+    )

@@ -52,6 +52,12 @@ COMMANDS = {
         "cpu",
         "Measure a bundle on test images.",
     ),
+    "benchmark": Command(
+        "cad_edge_benchmarks.benchmark.command",
+        "benchmark",
+        "cpu",
+        "Measure time, memory and power on this machine.",
+    ),
     "demo": Command(
         "cad_edge_benchmarks.demo.command", "demo", "train,export", "See it work in four minutes."
     ),

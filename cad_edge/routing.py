@@ -109,6 +109,14 @@ class Discriminant:
         points = (descriptors - self.centre) @ self.matrix
         return np.asarray(np.linalg.norm(points[:, None] - self.keys[None], axis=2))
 
+    def to_tensors(self) -> Tensors:
+        """Tensors of the selector's engine: distance = | x @ matrix + bias - keys[t] |, float32."""
+        return {
+            "matrix": self.matrix.astype(np.float32),
+            "bias": -(self.centre @ self.matrix).astype(np.float32),
+            "keys": self.keys.astype(np.float32),
+        }
+
 
 def fit_discriminant(tasks: Mapping[str, RoutingStatistics]) -> Discriminant:
     """Add up the statistics of all tasks; at least one."""

@@ -28,18 +28,23 @@ def multiply_artifacts(originals: list[Path], folder: Path, count: int) -> list[
     while len(found) < count:
         position = len(found)
         source = learned[position % len(learned)]
-        factor = 1.0 + (position // len(learned)) * _STEP
+        number = position // len(learned)
         record = source.artifact.model_copy(
             update={"task": f"{source.artifact.task}-{position:03d}", "position": position}
         )
-        routing = _scaled(source.routing, factor)
-        largest = max(source.tensors, key=lambda name: (source.tensors[name].nbytes, name))
-        tensors = source.tensors | _scaled({largest: source.tensors[largest]}, factor)
+        routing = scaled(source.routing, 1.0 + number * _STEP)
+        tensors = nearly_equal(source.tensors, number)
         found.append(write_artifact(folder, record, tensors, routing, source.witness))
     return found
 
 
-def _scaled(tensors: Tensors, factor: float) -> Tensors:
+def nearly_equal(tensors: Tensors, number: int) -> Tensors:
+    """Return the tensors of copy ``number``: the largest one is scaled by a little."""
+    largest = max(tensors, key=lambda name: (tensors[name].nbytes, name))
+    return tensors | scaled({largest: tensors[largest]}, 1.0 + number * _STEP)
+
+
+def scaled(tensors: Tensors, factor: float) -> Tensors:
     """Scale floating tensors; counts and indices stay."""
     return {
         name: (tensor * factor).astype(tensor.dtype)

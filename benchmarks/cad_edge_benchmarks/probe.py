@@ -1,6 +1,6 @@
 """A device's process: open a bundle, give one verdict, say what that took.
 
-    python -m cad_edge_benchmarks.probe BUNDLE IMAGE THREADS
+    python -m cad_edge_benchmarks.probe BUNDLE IMAGE THREADS [DEVICE]
 
 prints ``verdict`` as soon as there is one and then one JSON object. It imports what a device
 imports and nothing else.
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.memory import Memory, memory_of
+from cad_edge_benchmarks.memory import Memory, memory_of, peak_rss
 
 _MODULE = "cad_edge_benchmarks.probe"
 
@@ -30,9 +30,15 @@ class Probe:
     tasks: int
     torch: bool
     """Whether torch was imported."""
+    peak_rss: int
+    """Largest resident size that the process has had, in bytes."""
+    open_seconds: float
+    """Of `seconds`: opening the bundle."""
+    first_frame_seconds: float
+    """Of `seconds`: decoding the image and the first verdict."""
 
 
-def probe(bundle: Path, image: Path, threads: int) -> Probe:
+def probe(bundle: Path, image: Path, threads: int, device: str = "cpu") -> Probe:
     """Start a device process on ``bundle`` and ``image`` and wait for it.
 
     Raises
@@ -40,7 +46,7 @@ def probe(bundle: Path, image: Path, threads: int) -> Probe:
     CadEdgeError
         The process failed.
     """
-    command = [sys.executable, "-m", _MODULE, str(bundle), str(image), str(threads)]
+    command = [sys.executable, "-m", _MODULE, str(bundle), str(image), str(threads), device]
     started = time.perf_counter()
     with subprocess.Popen(  # noqa: S603 - this interpreter with our own arguments
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -53,31 +59,43 @@ def probe(bundle: Path, image: Path, threads: int) -> Probe:
         said_last = (errors.strip() or first or "nothing").splitlines()[-1]
         raise CadEdgeError(f"the device process failed: {said_last}")
     said = json.loads(rest)
-    return Probe(seconds, Memory(**said["memory"]), said["tasks"], said["torch"])
+    return Probe(seconds, **(said | {"memory": Memory(**said["memory"])}))
 
 
-def probe_often(bundle: Path, image: Path, threads: int, count: int) -> list[Probe]:
+def probe_often(
+    bundle: Path, image: Path, threads: int, count: int, device: str = "cpu"
+) -> list[Probe]:
     """Start ``count`` device processes, one after another.
 
     One more goes before them and does not count: the first after a change of the sources compiles
     them, which takes memory and time that no device spends.
     """
-    return [probe(bundle, image, threads) for _ in range(count + 1)][1:]
+    return [probe(bundle, image, threads, device) for _ in range(count + 1)][1:]
 
 
-def main(bundle: str, image: str, threads: str) -> None:
+def main(bundle: str, image: str, threads: str, device: str = "cpu") -> None:
     """Be the device process."""
     from cad_edge.image import decode_image
     from cad_edge_runtime import Detector
 
-    detector = Detector.open(Path(bundle), device="cpu", threads=int(threads))
+    began = time.perf_counter()
+    detector = Detector.open(Path(bundle), device=device, threads=int(threads))
+    opened = time.perf_counter()
     frame = decode_image(Path(image))
     sys.stdout.write(f"{detector.detect(frame).verdict}\n")
     sys.stdout.flush()
+    judged = time.perf_counter()
     names = list(detector.tasks())
     for name in names:
         detector.detect(frame, task=name)
-    said = {"memory": asdict(memory_of()), "tasks": len(names), "torch": "torch" in sys.modules}
+    said = {
+        "memory": asdict(memory_of()),
+        "tasks": len(names),
+        "torch": "torch" in sys.modules,
+        "peak_rss": peak_rss(),
+        "open_seconds": opened - began,
+        "first_frame_seconds": judged - opened,
+    }
     sys.stdout.write(json.dumps(said) + "\n")
 
 

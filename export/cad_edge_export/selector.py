@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cad_edge.artifact import Tensors
 from cad_edge.routing import RoutingStatistics, fit_discriminant, rejection_radius
 from cad_edge_export.fused_task import FusedTask, GraphInput, Precision, StageModule
 from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
@@ -107,11 +106,7 @@ def _discriminant(
     tasks: Mapping[str, RoutingStatistics], backbone: Backbone, entry: int, precision: Precision
 ) -> tuple[FusedTask, tuple[str, ...], float]:
     fitted = fit_discriminant(tasks)
-    tensors: Tensors = {
-        "matrix": fitted.matrix.astype(np.float32),
-        "bias": -(fitted.centre @ fitted.matrix).astype(np.float32),
-        "keys": fitted.keys.astype(np.float32),
-    }
+    tensors = fitted.to_tensors()
     first = entry_stage(backbone, entry, precision)
     width = len(fitted.centre)
     distance = StageModule(

@@ -1,0 +1,1 @@
+"""`cad-edge benchmark`: what a bundle takes on this machine, in time, memory and power."""

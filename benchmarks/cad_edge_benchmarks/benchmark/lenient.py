@@ -1,0 +1,36 @@
+"""A version that lets every frame pass, so that synthetic frames cost what good parts cost.
+
+A synthetic frame shows no product. As the bundle stands it would be refused after half the work,
+or, with its task given, be one large defect whose outlines take longer than all the rest. Here
+only decisions differ, which are numbers in the manifest: graphs and tensors are the bundle's own,
+read where they lie.
+"""
+
+from pathlib import Path
+
+from cad_edge.bundle import Bundle
+from cad_edge.manifest import TaskEntry
+
+_BEYOND = 1e30  # beyond every distance, score and map value
+
+
+def lenient_version(bundle: Path, place: Path) -> Path:
+    """Write a lenient version of ``bundle`` into the new folder ``place`` and return it."""
+    place.mkdir()
+    # No object is added there, so nothing is written into the bundle through the link.
+    (place / "objects").symlink_to((bundle / "objects").absolute(), target_is_directory=True)
+    manifest = Bundle(bundle).manifest()
+    tasks = {name: lenient(entry) for name, entry in manifest.tasks.items()}
+    store = Bundle(place)
+    with store.lock():
+        store.commit(manifest.model_copy(update={"version": 1, "previous": None, "tasks": tasks}))
+    return place
+
+
+def lenient(entry: TaskEntry) -> TaskEntry:
+    """Return ``entry`` with a radius and thresholds that no frame exceeds."""
+    localises = entry.decision.map_threshold is not None
+    decision = entry.decision.model_copy(
+        update={"threshold": _BEYOND, "map_threshold": _BEYOND if localises else None}
+    )
+    return entry.model_copy(update={"radius": _BEYOND, "decision": decision})

@@ -1,0 +1,119 @@
+"""From an order to a report."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cad_edge.errors import BundleError
+from cad_edge_benchmarks.benchmark.budgets import judge_budgets
+from cad_edge_benchmarks.benchmark.comparison import compare
+from cad_edge_benchmarks.benchmark.environment import describe_bundle, describe_environment
+from cad_edge_benchmarks.benchmark.lenient import lenient_version
+from cad_edge_benchmarks.benchmark.meters import find_meter, load_nvml
+from cad_edge_benchmarks.benchmark.pace import Pace
+from cad_edge_benchmarks.benchmark.pictures import (
+    Pictures,
+    read_pictures,
+    synthetic_pictures,
+)
+from cad_edge_benchmarks.benchmark.rig import Rig
+from cad_edge_benchmarks.benchmark.scenarios import run_scenarios
+from cad_edge_benchmarks.benchmark.schema import Report, Settings
+from cad_edge_runtime import Detector
+from cad_edge_runtime.device import Device
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be measured and held against what."""
+
+    bundle: Path
+    settings: Settings
+    images: Path | None
+    threads_asked: bool
+    skip: bool
+    """Whether scenarios that do not fit the bundle are left out."""
+    budget_ms: float | None
+    budget_mb: float | None
+    against: tuple[str, Report] | None
+    """Name and content of an earlier report."""
+
+
+def measure(order: Order, announce: Callable[[str], None]) -> Report:
+    """Run what was ordered.
+
+    Raises
+    ------
+    CadEdgeError
+        The bundle, the images or the device cannot be used.
+    """
+    settings = order.settings
+    device, pictures = _open(order)
+    nvml = load_nvml()
+    meter = find_meter(nvml, _gpu_index(settings.device, device))
+    environment = describe_environment(nvml)
+    with tempfile.TemporaryDirectory(prefix="cad-edge-benchmark-") as place:
+        rig = Rig(
+            bundle=order.bundle
+            if pictures.are_real
+            else lenient_version(order.bundle, Path(place) / "lenient"),
+            pictures=pictures,
+            pace=Pace(settings.seconds, settings.samples),
+            device=settings.device,
+            threads=settings.threads,
+            threads_asked=order.threads_asked,
+            streams=settings.streams,
+            tasks=tuple(settings.tasks),
+            seed=settings.seed,
+            place=Path(place),
+        )
+        found = run_scenarios(rig, settings.scenarios, meter, order.skip, announce)
+    report = Report(
+        made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        settings=settings,
+        bundle=describe_bundle(order.bundle),
+        environment=environment,
+        device=device,
+        provider=Device(device, strict=False).provider,
+        frames=pictures.facts,
+        scenarios=found.scenarios,
+        scale=found.scale,
+        skipped=found.skipped,
+        memory=found.memory,
+        budgets=[],
+        comparison=None,
+    )
+    return _judged(report, order)
+
+
+def _open(order: Order) -> tuple[str, Pictures]:
+    """Open the bundle once, before anything is measured: what it runs on, and its frames."""
+    settings = order.settings
+    pictures = None if order.images is None else read_pictures(order.images)
+    with Detector.open(order.bundle, settings.device, settings.threads, watch=False) as detector:
+        if not detector.tasks():
+            raise BundleError(f"{order.bundle} holds no task to measure; train and export one")
+        recipe = detector.manifest.selector.engine.recipe
+        pictures = pictures or synthetic_pictures(recipe, settings.seed)
+        detector.detect(pictures[0].rgb)
+        return detector.device, pictures
+
+
+def _gpu_index(asked: str, device: str) -> int | None:
+    """Return the number of the GPU that the graphs run on, None where it is none."""
+    number = asked.partition(":")[2]
+    return int(number or 0) if device in ("cuda", "tensorrt") else None
+
+
+def _judged(report: Report, order: Order) -> Report:
+    """Add budgets and comparison."""
+    budgets = judge_budgets(
+        order.budget_ms, order.budget_mb, report.scenario("single-stream"), report.memory
+    )
+    against = None
+    if order.against is not None:
+        name, old = order.against
+        against = compare(report, old, name)
+    return report.model_copy(update={"budgets": budgets, "comparison": against})

@@ -1,0 +1,93 @@
+"""Which plots each chapter of the page gets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cad_edge_benchmarks.benchmark.drawing import (
+    Axis,
+    Line,
+    line_plot,
+    stacked_bars,
+)
+from cad_edge_benchmarks.benchmark.schema import (
+    CURVE,
+    MemoryUse,
+    Report,
+    ScenarioName,
+    ScenarioResult,
+)
+from cad_edge_benchmarks.benchmark.streams import SELECTION
+
+_MEGABYTE = 1e6
+_LAST = CURVE.index(95)  # the largest times of all would press the curve flat
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An ``<svg>`` and the sentence below it."""
+
+    drawing: str
+    caption: str
+
+
+def plots_of(key: str, report: Report) -> list[Plot]:
+    """Draw the plots of the chapter ``key``; chapters of words have none."""
+    if key == "memory" and report.memory is not None:
+        return [_memory(report.memory)]
+    result = next((one for one in report.scenarios if one.scenario == key), None)
+    if result is None:
+        return []
+    draw: dict[ScenarioName, Callable[[ScenarioResult], list[Plot]]] = {
+        "offline": _throughput,
+        "cold-start": _start,
+    }
+    return draw.get(result.scenario, _percentiles)(result)
+
+
+def _percentiles(result: ScenarioResult) -> list[Plot]:
+    lines = [
+        Line(one.name, list(zip(CURVE[: _LAST + 1], one.latency.curve[: _LAST + 1], strict=True)))
+        for one in result.measurements
+        if one.name != SELECTION
+    ]
+    axis = Axis("percentile", (0, 25, 50, 75, 95))
+    description = f"{result.scenario}: time by percentile"
+    plots = [
+        Plot(
+            line_plot(lines, axis, "milliseconds", description),
+            "Share of the frames that took at most so long; the slowest 5 % are in the table.",
+        )
+    ]
+    stages = {
+        one.name: {stage: time.p50 for stage, time in one.stages.items()}
+        for one in result.measurements
+        if one.stages
+    }
+    if stages:
+        drawing = stacked_bars(stages, "ms", f"{result.scenario}: median of each stage")
+        plots.append(Plot(drawing, "Median of each stage, laid end to end."))
+    return plots
+
+
+def _throughput(result: ScenarioResult) -> list[Plot]:
+    rates = {one.name: {"frames/s": one.frames_per_second} for one in result.measurements}
+    drawing = stacked_bars(rates, "/s", "frames per second by batch size")
+    return [Plot(drawing, "Frames per second by the size of the batch.")]
+
+
+def _start(result: ScenarioResult) -> list[Plot]:
+    whole, *parts = result.measurements
+    shares = {part.name.removeprefix("of it: "): part.latency.p50 for part in parts}
+    drawing = stacked_bars({whole.name: shares}, "ms", "what a start is made of")
+    return [Plot(drawing, "Medians of the parts of a start, laid end to end.")]
+
+
+def _memory(memory: MemoryUse) -> Plot:
+    sizes = {
+        "peak resident": memory.peak_rss,
+        "resident": memory.rss,
+        "proportional": memory.pss,
+        "unique": memory.uss,
+    }
+    rows = {name: {"MB": size.median / _MEGABYTE} for name, size in sizes.items()}
+    return Plot(stacked_bars(rows, "MB", "memory of a device process"), "A device process.")

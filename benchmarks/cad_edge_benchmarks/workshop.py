@@ -44,6 +44,7 @@ def export(
     staging: Path,
     layout: str = "shared",
     selector: str = "discriminant",
+    precision: str = "fp32",
 ) -> None:
     """Export exactly ``artifacts`` to ``bundle``.
 
@@ -59,11 +60,13 @@ def export(
         ``shared`` or ``fused``.
     selector
         ``discriminant`` or ``key_set``.
+    precision
+        One that `cad-edge export` offers.
     """
     shutil.rmtree(staging, ignore_errors=True)
     for artifact in artifacts:
         shutil.copytree(artifact, staging / artifact.name)
-    options = ("--layout", layout, "--selector", selector)
+    options = ("--layout", layout, "--selector", selector, "--precision", precision)
     cad_edge("export", staging, "--bundle", bundle, *options)
 
 

@@ -58,6 +58,12 @@ COMMANDS = {
         "cpu",
         "Measure time, memory and power on this machine.",
     ),
+    "protocol": Command(
+        "cad_edge_benchmarks.protocol.command",
+        "protocol",
+        "train,export",
+        "Measure continual learning, step by step.",
+    ),
     "demo": Command(
         "cad_edge_benchmarks.demo.command", "demo", "train,export", "See it work in four minutes."
     ),

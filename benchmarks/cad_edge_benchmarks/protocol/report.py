@@ -80,10 +80,10 @@ def facts(report: Report) -> list[str]:
 
 
 def print_report(report: Report) -> None:
-    """Print the report without the matrices of further runs; red where a switch touches."""
+    """Print the report, of the matrices those of the first run; red where a switch touches."""
     for sentence in facts(report):
         click.echo(sentence)
-    for table in report.tables:
+    for table in (one for one in report.tables if not one.detail):
         click.echo(f"\n{table.title}")
         for warning in table.warnings:
             click.secho(warning, fg="red")

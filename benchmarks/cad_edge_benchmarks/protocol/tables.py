@@ -1,7 +1,7 @@
 """The tables of a protocol's report, laid out once for terminal, Markdown and HTML."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cad_edge_benchmarks.protocol.compat import Compat
 from cad_edge_benchmarks.protocol.run import Run
@@ -45,6 +45,7 @@ SUMMARY_COLUMNS = {
     "routing_normal": ("routed good", "routing_normal"),
     "routing_defective": ("routed defective", "routing_defective"),
     "false_reject_rate": ("false rejects", "false_reject_rate"),
+    "detection_rate": ("defects found", "detection_rate"),
 }
 """Heading of each figure of the summary, and the figure of a task that it comes from."""
 
@@ -60,6 +61,8 @@ class Table:
     red: frozenset[int] = frozenset()
     warnings: tuple[str, ...] = ()
     """What to print in red above the table."""
+    detail: bool = False
+    """Whether it is left out in a terminal."""
 
 
 def shown(value: float | None, digits: int = 3) -> str:
@@ -93,7 +96,7 @@ def all_tables(runs: Sequence[Run], rate: float, compats: Sequence[Compat]) -> l
         tables.append(task_table(name, theirs, rate, compats))
     tables.append(cost_table(runs))
     tables += [
-        matrix_table(run, figure, compats)
+        replace(matrix_table(run, figure, compats), detail=run is not runs[0])
         for run in runs
         for figure in ("image_auroc", "pixel_auroc")
         if len(run.results) > 1 and continual_of(run, figure).a_auroc is not None

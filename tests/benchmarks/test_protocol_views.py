@@ -1,0 +1,74 @@
+"""Folders of links: MVTec 3D-AD as published, and classes with fewer training images."""
+
+import pytest
+
+from cad_edge.dataset import read_product
+from cad_edge_benchmarks.protocol.compat import VISA_TRAIN_CAP, read_compats
+from cad_edge_benchmarks.protocol.course import read_course
+from cad_edge_benchmarks.protocol.dataset_root import link_point_cloud
+from cad_edge_benchmarks.protocol.plan import check_products, with_views
+from tests.benchmarks.protocol_datasets import VISA, write_mvtec3d, write_visa
+
+
+def test_colour_images_of_point_clouds(tmp_path):
+    source = write_mvtec3d(tmp_path / "3d", ["bagel"]) / "bagel"
+    product = read_product(link_point_cloud(source, tmp_path / "view"))
+    assert [path.name for path in product.train] == [f"{n:03d}.png" for n in range(5)]
+    assert [(item.label, item.mask is not None) for item in product.test] == [
+        ("good", False),
+        ("hole", True),
+    ]
+    assert product.train[0].resolve() == source / "train/good/rgb/000.png"
+
+
+@pytest.fixture
+def visa(tmp_path):
+    names = VISA.split()
+    root = write_visa(tmp_path / "visa", names[1:])
+    rows = (root / "split_csv/1cls.csv").read_text()
+    many = write_visa(tmp_path / "many", names[:1], train=VISA_TRAIN_CAP + 3)
+    (root / names[0]).symlink_to(many / names[0])
+    more = (many / "split_csv/1cls.csv").read_text().partition("\n")[2]
+    (root / "split_csv/1cls.csv").write_text(rows + more)
+    return root
+
+
+def test_the_cap_takes_the_first_training_images_and_every_test_image(visa, tmp_path):
+    course = read_course("visa/11-1", [visa], None, 0.05)
+    whole = {task.name: read_product(task.path, task.layout) for task in course.tasks}
+    assert len(whole["candle"].train) == VISA_TRAIN_CAP + 3
+    viewed = with_views(course, tmp_path / "out", read_compats(["visa_train_cap"]))
+    assert [[task.name for task in step] for step in viewed.steps] == [
+        [task.name for task in step] for step in course.steps
+    ]
+    for task in viewed.tasks:
+        capped, before = read_product(task.path, task.layout), whole[task.name]
+        names = [path.name for path in before.train[:VISA_TRAIN_CAP]]
+        assert [path.name for path in capped.train] == names
+        assert [item.path.resolve() for item in capped.test] == [
+            item.path.resolve() for item in before.test
+        ]
+        assert [item.mask is None for item in capped.test] == [
+            item.mask is None for item in before.test
+        ]
+
+
+def test_tasks_without_one_class_of_test_images_are_named(tmp_path):
+    course = read_course("mvtec3d/10-0", [_without_defects(tmp_path)], None, 0.05)
+    assert check_products(course) == []
+    viewed = with_views(course, tmp_path / "out", ())
+    assert check_products(viewed) == [
+        "bagel has only good test images",
+        "carrot has no test images",
+    ]
+
+
+def _without_defects(folder):
+    from shutil import rmtree
+
+    from tests.benchmarks.protocol_datasets import MVTEC3D
+
+    root = write_mvtec3d(folder / "3d", MVTEC3D.split())
+    rmtree(root / "bagel/test/hole")
+    rmtree(root / "carrot/test")
+    return root

@@ -3,10 +3,11 @@
 PYTHON  ?= python3
 VENV    := .venv
 RUNTIME := .venv-runtime
+PEERS   := .venv-peers
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types units torchless accuracy benchmark clean help
+.PHONY: demo test lint types units torchless accuracy benchmark peers clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
 	@$(VENV)/bin/cad-edge demo --out demo
@@ -39,8 +40,11 @@ accuracy: $(VENV)/.installed  ## the nine open categories: docs/results
 benchmark: $(VENV)/.installed  ## latency and memory on this machine
 	@$(VENV)/bin/python -m cad_edge_benchmarks.latency
 
+peers: $(VENV)/.installed $(PEERS)/.installed  ## anomalib on the same frames in turns: docs/results
+	@$(VENV)/bin/python -m cad_edge_benchmarks.peers
+
 clean:  ## remove the environments, the demo and every cache
-	@rm -rf $(VENV) $(RUNTIME) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(RUNTIME) $(PEERS) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## list the targets
@@ -57,4 +61,11 @@ $(RUNTIME)/.installed: pyproject.toml constraints.txt
 	@echo "Installing what a device gets into $(RUNTIME)."
 	@$(PYTHON) -m venv $(RUNTIME)
 	@$(RUNTIME)/bin/python $(INSTALL) -e ".[cpu]" "pytest>=8.3"
+	@touch $@
+
+$(PEERS)/.installed: constraints-peers.txt
+	@echo "Installing anomalib into $(PEERS): several GB, the first time takes minutes."
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -c constraints-peers.txt \
+		"anomalib[openvino]" onnxruntime
 	@touch $@

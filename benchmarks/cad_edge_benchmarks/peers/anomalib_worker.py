@@ -38,7 +38,7 @@ def open_torch(model: Path, threads: int) -> Inspect:
     def inspect(frame: Frame, task: str | None) -> Answer:
         with torch.inference_mode():
             found = inferencer.predict(frame)
-        return Answer(VERDICTS[int(found.pred_label)], found.anomaly_map.numpy()[0])
+        return Answer(VERDICTS[found.pred_label.item()], found.anomaly_map.numpy()[0])
 
     return inspect
 
@@ -54,7 +54,7 @@ def _open_openvino(path: Path, threads: int, precision: str | None) -> Inspect:
 
     def inspect(frame: Frame, task: str | None) -> Answer:
         found = inferencer.predict(frame)
-        return Answer(VERDICTS[int(found.pred_label[0])], found.anomaly_map[0, 0])
+        return Answer(VERDICTS[found.pred_label.item()], found.anomaly_map[0, 0])
 
     return inspect
 
@@ -92,7 +92,7 @@ def open_onnxruntime(model: Path, threads: int) -> Inspect:
         label, anomaly_map, _, _ = session.run(
             ["pred_label", "anomaly_map", "pred_mask", "pred_score"], {source: image}
         )
-        return Answer(VERDICTS[int(label[0])], anomaly_map[0, 0])
+        return Answer(VERDICTS[label.item()], anomaly_map[0, 0])
 
     return inspect
 

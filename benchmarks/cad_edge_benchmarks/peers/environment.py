@@ -17,9 +17,6 @@ import json, platform
 from importlib.metadata import version
 print(json.dumps({"python": platform.python_version(), **{n: version(n) for n in %r}}))
 """
-_NO_HOLES = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
-"""The coreset takes and gives back 30 MB a thousand times; glibc's heap would keep a hole for each,
-until the machine is out of memory. Only for scripts: workers run as the peer's users run them."""
 _SOURCES = REPOSITORY / "benchmarks"
 
 
@@ -41,7 +38,7 @@ class PeerEnvironment:
 
     def run(self, module: str, arguments: Sequence[str | Path], place: Path) -> str:
         """Run a module of this folder there and return what it printed."""
-        return run_script(self._command(module, arguments), place, self.variables | _NO_HOLES)
+        return run_script(self._command(module, arguments), place, self.variables)
 
     def run_code(self, code: str, place: Path) -> str:
         """Run a few lines there and return what they printed."""

@@ -171,5 +171,4 @@ def _result(
             f"{newcomer} arrives; the frames are of the other products, and one thread shows them "
             "without a pause."
         ],
-        power=None,
     )

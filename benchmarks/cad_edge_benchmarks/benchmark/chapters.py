@@ -1,43 +1,18 @@
-"""A report as chapters of sentences and tables, from which terminal, Markdown and HTML are made."""
+"""The chapters of a report, in the order in which a reader wants them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from cad_edge_benchmarks.benchmark.chapter import Chapter, Table, short, size
+from cad_edge_benchmarks.benchmark.scenario_chapter import scenario_chapter
 from cad_edge_benchmarks.benchmark.schema import (
-    P99_SAMPLES,
-    STAGES,
     Budget,
+    Comparison,
+    Difference,
     Environment,
-    Measurement,
     MemoryUse,
     Report,
-    ScalePoint,
-    ScenarioResult,
     Spread,
 )
-
-_LATENCY_HEAD = ("milliseconds", "p50", "p90", "p95", "p99", "max", "samples", "per second")
-_LITTLE_P99 = f"p99 needs {P99_SAMPLES:,} samples and is left out (-) where there were fewer."
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; the first column is words, the others are numbers unless it is a list."""
-
-    head: tuple[str, ...]
-    rows: list[list[str]]
-    is_list: bool = False
-    """Whether each row is a name and words."""
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """A part of the report."""
-
-    key: str
-    title: str
-    tables: tuple[Table, ...]
-    notes: tuple[str, ...]
 
 
 def headline(report: Report) -> str:
@@ -64,104 +39,16 @@ def headline(report: Report) -> str:
 
 def chapters(report: Report) -> list[Chapter]:
     """Every chapter that the report has something for."""
-    found = [_scenario(one, report.scale) for one in report.scenarios]
+    found = [_budgets(report.budgets)] if report.budgets else []
+    if report.comparison is not None:
+        found.append(_comparison(report.comparison))
+    found += [scenario_chapter(one, report.scale) for one in report.scenarios]
     if report.memory is not None:
         found.append(_memory(report.memory))
-    if report.budgets:
-        found.append(_budgets(report.budgets))
     if report.skipped:
         notes = tuple(f"{name}: {reason}." for name, reason in report.skipped.items())
         found.append(Chapter("skipped", "Not measured", (), notes))
     return [*found, _environment(report)]
-
-
-def short(value: float) -> str:
-    """Write a number with three digits or so, a whole one without a point."""
-    digits = 0 if value == int(value) else 3 if abs(value) < 1 else 2 if abs(value) < 100 else 1
-    return f"{value:.{digits}f}"
-
-
-def size(count: float) -> str:
-    """Write bytes with a unit that suits them."""
-    for unit, bytes_of_it in (("GB", 1e9), ("MB", 1e6)):
-        if count >= bytes_of_it:
-            return f"{count / bytes_of_it:.1f} {unit}"
-    return f"{count / 1e3:.1f} kB"
-
-
-def _scenario(result: ScenarioResult, scale: Sequence[ScalePoint]) -> Chapter:
-    rows = [_latency_row(one, one.name == result.headline) for one in result.measurements]
-    tables = [Table(_LATENCY_HEAD, rows)]
-    if result.scenario == "scale":
-        tables.append(scale_table(scale))
-    tables += stage_tables(result.measurements)
-    if result.figures:
-        rows = [[one.name, f"{short(one.value)} {one.unit}".strip()] for one in result.figures]
-        tables.append(Table(("figure", "value"), rows))
-    notes = [*result.notes, *_verdicts(result.measurements)]
-    if any(one.latency.p99 is None for one in result.measurements):
-        notes.append(_LITTLE_P99)
-    if result.power is not None:
-        notes.append(
-            f"Power by {result.power.source}: {short(result.power.mean_watts)} W in the mean, "
-            f"{short(result.power.peak_watts)} W at most, {result.power.readings} readings."
-        )
-    return Chapter(result.scenario, result.scenario.capitalize(), tuple(tables), tuple(notes))
-
-
-def _latency_row(one: Measurement, is_headline: bool) -> list[str]:
-    latency = one.latency
-    return [
-        f"{one.name} *" if is_headline else one.name,
-        short(latency.p50),
-        short(latency.p90),
-        short(latency.p95),
-        "-" if latency.p99 is None else short(latency.p99),
-        short(latency.maximum),
-        str(latency.samples),
-        short(one.frames_per_second),
-    ]
-
-
-def stage_tables(measurements: Sequence[Measurement]) -> list[Table]:
-    """Median of each stage, with the 90th percentile in brackets; no table without stages."""
-    rows = [
-        [one.name, *(_stage(one, stage) for stage in STAGES)] for one in measurements if one.stages
-    ]
-    return [Table(("stages, p50 (p90), ms", *STAGES), rows)] if rows else []
-
-
-def _stage(one: Measurement, stage: str) -> str:
-    time = one.stages.get(stage)
-    return "-" if time is None else f"{short(time.p50)} ({short(time.p90)})"
-
-
-def scale_table(points: Sequence[ScalePoint]) -> Table:
-    """One row for each number of tasks."""
-    head = ("tasks", "frame, ratio (quartiles)", "selection p50, ms", "p99", "opens in", "resident")
-    rows = [
-        [
-            str(one.tasks),
-            f"{one.ratio.median:.3f} ({one.ratio.low:.3f} to {one.ratio.high:.3f})",
-            short(one.selection.p50),
-            "-" if one.selection.p99 is None else short(one.selection.p99),
-            f"{short(one.open_seconds.median)} s",
-            size(one.rss),
-            size(one.uss),
-            size(one.disk),
-        ]
-        for one in points
-    ]
-    return Table((*head, "unique", "on the disk"), rows)
-
-
-def _verdicts(measurements: Sequence[Measurement]) -> list[str]:
-    said = [
-        f"{one.name}: " + ", ".join(f"{count} {verdict}" for verdict, count in one.verdicts.items())
-        for one in measurements
-        if one.verdicts
-    ]
-    return ["Verdicts: " + "; ".join(said) + "."] if said else []
 
 
 def _memory(memory: MemoryUse) -> Chapter:
@@ -198,6 +85,37 @@ def _budgets(budgets: Sequence[Budget]) -> Chapter:
         for one in budgets
     ]
     return Chapter("budgets", "Budgets", (Table(("budget", "limit", "measured", ""), rows),), ())
+
+
+def _comparison(comparison: Comparison) -> Chapter:
+    rows = [_difference_row(one) for one in comparison.differences]
+    notes = [f"Unlike: {sentence}." for sentence in comparison.unlike]
+    notes += [f"In one of the two reports only: {name}." for name in comparison.missing]
+    notes.append(
+        f"Against {comparison.against}, made at {comparison.made_at}. A ratio is now / then, and "
+        "noise where its interval holds 1. The interval is that of the quartiles of the medians of "
+        "ten stretches of each run (of memory and openings: of the least and the most), extended "
+        "by the machine's own change in speed, as a yardstick beside each scenario saw it, and by "
+        "3 %."
+    )
+    head = ("figure", "then", "now", "machine", "ratio", "interval", "")
+    return Chapter("comparison", "Against an earlier run", (Table(head, rows),), tuple(notes))
+
+
+def _difference_row(one: Difference) -> list[str]:
+    return [
+        one.name,
+        _with_unit(one.before, one.unit),
+        _with_unit(one.after, one.unit),
+        f"{one.machine:.3f}",
+        f"{one.ratio:.3f}",
+        f"{one.low:.3f} to {one.high:.3f}",
+        "noise" if one.is_noise else "less" if one.ratio < 1 else "more",
+    ]
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return size(value) if unit == "B" else f"{short(value)} {unit}"
 
 
 def _environment(report: Report) -> Chapter:

@@ -145,6 +145,8 @@ def benchmark(
     )
     _check_budgets(order)
     report = measure(order, lambda step: click.echo(f"measuring {step}", err=True))
+    for sentence in report.comparison.unlike if report.comparison else ():
+        click.echo(f"Warning: {sentence}", err=True)
     click.echo(text(report))
     written = [] if out is None else write_report(out, report)
     for path in written:

@@ -2,12 +2,16 @@
 
 Each measurement keeps the medians of ten stretches of its run. The interval of a ratio reaches from
 the lower quartile of the new medians over the upper quartile of the old ones to the upper over the
-lower; only where 1 lies outside do the two runs differ by more than each varies in itself. A plain
-bootstrap over frames would be far too sure: neighbouring frames are slow together. What changes
-between runs and not within one (another boot, another neighbour on the machine) is not in it.
+lower: where 1 lies outside, the runs differ by more than each varies in itself. A bootstrap over
+frames would be far too sure, because neighbouring frames are slow together.
+
+What changes between runs and not within one is taken up in two ways: the interval is extended by
+what the yardstick says of the machine, and by the few percent that the same program is faster or
+slower through where its memory happens to lie (Mytkowicz et al. 2009).
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,9 +24,20 @@ from cad_edge_benchmarks.benchmark.schema import (
     Spread,
 )
 
+_PLACEMENT = 1.03  # ratio of two runs of one program that means nothing
+_SAME = Spread(median=1.0, low=1.0, high=1.0)
 _MACHINE = ("model", "cpu", "cpu_identity", "cores", "memory_bytes", "gpus")
 _CONDITIONS = ("system", "release", "python", "governor", "power_mode", "versions")
 _SETTINGS = ("threads", "streams")
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """A figure above 0 that two runs can be compared by, with the yardstick beside it."""
+
+    unit: str
+    value: Spread
+    yardstick: Spread = _SAME
 
 
 def compare(new: Report, old: Report, source: str) -> Comparison:
@@ -42,32 +57,45 @@ def compare(new: Report, old: Report, source: str) -> Comparison:
     )
 
 
-def difference(name: str, before: tuple[str, Spread], after: tuple[str, Spread]) -> Difference:
-    """Compare one figure, given as its unit and its spread; values are above 0."""
-    unit, old = before
-    _, new = after
+def difference(name: str, before: Comparable, after: Comparable) -> Difference:
+    """Compare one figure.
+
+    With r the ratio and y that of the yardstick, both with an interval, the answer lies between r,
+    where the machine had no part in it, and r / y, where it had all.
+    """
+    ratio = _divided(after.value, before.value)
+    machine = _divided(after.yardstick, before.yardstick)
     return Difference(
         name=name,
-        unit=unit,
-        before=old.median,
-        after=new.median,
-        ratio=new.median / old.median,
-        low=new.low / old.high,
-        high=new.high / old.low,
+        unit=after.unit,
+        before=before.value.median,
+        after=after.value.median,
+        ratio=ratio.median,
+        machine=machine.median,
+        low=min(ratio.low, ratio.low / machine.high) / _PLACEMENT,
+        high=max(ratio.high, ratio.high / machine.low) * _PLACEMENT,
     )
 
 
-def _figures(report: Report) -> Iterator[tuple[str, tuple[str, Spread]]]:
+def _divided(new: Spread, old: Spread) -> Spread:
+    return Spread(median=new.median / old.median, low=new.low / old.high, high=new.high / old.low)
+
+
+def _figures(report: Report) -> Iterator[tuple[str, Comparable]]:
     """Every figure that two runs can be compared by."""
     for result in report.scenarios:
+        yardstick = result.yardstick or _SAME
         for one in result.measurements:
-            yield f"{result.scenario}: {one.name}", ("ms", quartiles(one.latency))
-    for point in report.scale:
-        yield f"scale: selection of {point.tasks} tasks", ("ms", quartiles(point.selection))
-        yield f"scale: open {point.tasks} tasks", ("s", point.open_seconds)
+            times = quartiles(one.latency)
+            yield f"{result.scenario}: {one.name}", Comparable("ms", times, yardstick)
+        for point in report.scale if result.scenario == "scale" else ():
+            chosen = Comparable("ms", quartiles(point.selection), yardstick)
+            opened = Comparable("s", point.open_seconds, yardstick)
+            yield f"scale: selection alone, {point.tasks}", chosen
+            yield f"scale: open the bundle, {point.tasks}", opened
     if report.memory is not None:
-        yield "memory: peak resident", ("B", report.memory.peak_rss)
-        yield "memory: unique", ("B", report.memory.uss)
+        yield "memory: peak resident", Comparable("B", report.memory.peak_rss)
+        yield "memory: unique", Comparable("B", report.memory.uss)
 
 
 def quartiles(times: Distribution) -> Spread:

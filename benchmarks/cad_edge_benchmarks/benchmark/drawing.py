@@ -8,6 +8,7 @@ from dataclasses import dataclass
 _LEFT, _TOP, _WIDTH, _HEIGHT = 58, 14, 400, 220  # pixels of a line plot: margins, inside
 _ENTRY = 20  # pixels of a line of the legend
 _NAMES, _BARS, _FIGURES, _ROW = 190, 290, 76, 32  # pixels of rows: name, bar, number, height
+_LONG_NAMES = 270
 _COLOURS = 5
 
 
@@ -110,9 +111,10 @@ def _legend(names: Sequence[str], top: float) -> str:
     )
 
 
-def stacked_bars(rows: Mapping[str, Mapping[str, float]], unit: str, description: str) -> str:
-    """Draw one bar per row out of named parts, with their sum as a number beside it."""
-    parts = list(dict.fromkeys(part for row in rows.values() for part in row))
+def stacked_bars(
+    rows: Mapping[str, Mapping[str, float]], parts: Sequence[str], unit: str, description: str
+) -> str:
+    """Draw one bar per row out of ``parts``, with their sum as a number beside it."""
     longest = max((sum(row.values()) for row in rows.values()), default=1.0) or 1.0
     drawn = ""
     for at, (name, row) in enumerate(rows.items()):
@@ -143,28 +145,30 @@ def interval_rows(rows: Sequence[Interval], description: str) -> str:
 
     def place(ratio: float) -> float:
         share = math.log(max(ratio, 1 / reach)) / math.log(reach)
-        return _NAMES + _BARS * (1 + share) / 2
+        return _LONG_NAMES + _BARS * (1 + share) / 2
 
     bottom = len(rows) * _ROW + 6
     drawn = f'<line class="unity" x1="{place(1)}" y1="0" x2="{place(1)}" y2="{bottom}"/>'
     for at, row in enumerate(rows):
         middle = at * _ROW + _ROW / 2
         drawn += (
-            f'<text x="{_NAMES - 10}" y="{middle + 4}" text-anchor="end">{html.escape(row.name)}'
-            f'</text><line class="span {row.style}" x1="{place(row.low):.1f}" y1="{middle}" '
-            f'x2="{place(row.high):.1f}" y2="{middle}"/><circle class="{row.style}" '
-            f'cx="{place(row.ratio):.1f}" cy="{middle}" r="5"/>'
-            f'<text class="value" x="{_NAMES + _BARS + 12}" y="{middle + 4}">{row.ratio:.3f}</text>'
+            f'<text x="{_LONG_NAMES - 10}" y="{middle + 4}" text-anchor="end">'
+            f"{html.escape(row.name)}</text>"
+            f'<line class="span {row.style}" x1="{place(row.low):.1f}" y1="{middle}" '
+            f'x2="{place(row.high):.1f}" y2="{middle}"/>'
+            f'<circle class="{row.style}" cx="{place(row.ratio):.1f}" cy="{middle}" r="5"/>'
+            f'<text class="value" x="{_LONG_NAMES + _BARS + 12}" y="{middle + 4}">'
+            f"{row.ratio:.3f}</text>"
         )
     drawn += "".join(
         f'<text x="{place(at):.1f}" y="{bottom + 16}" text-anchor="middle">{at:.2f}</text>'
         for at in (1 / reach, 1.0, reach)
     )
-    return _svg((_NAMES + _BARS + _FIGURES, bottom + 24), drawn, description)
+    return _svg((_LONG_NAMES + _BARS + _FIGURES, bottom + 24), drawn, description, "plot wide")
 
 
-def _svg(size: tuple[float, float], drawn: str, description: str) -> str:
+def _svg(size: tuple[float, float], drawn: str, description: str, style: str = "plot") -> str:
     return (
-        f'<svg class="plot" viewBox="0 0 {size[0]:g} {size[1]:g}" role="img" '
+        f'<svg class="{style}" viewBox="0 0 {size[0]:g} {size[1]:g}" role="img" '
         f'aria-label="{html.escape(description)}">{drawn}</svg>'
     )

@@ -2,7 +2,8 @@
 
 from importlib.resources import files
 
-from cad_edge_benchmarks.benchmark.chapters import Chapter, chapters, headline
+from cad_edge_benchmarks.benchmark.chapter import Chapter
+from cad_edge_benchmarks.benchmark.chapters import chapters, headline
 from cad_edge_benchmarks.benchmark.plots import plots_of
 from cad_edge_benchmarks.benchmark.schema import Report
 from cad_edge_benchmarks.demo.sections import escape, table

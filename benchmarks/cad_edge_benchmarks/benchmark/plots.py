@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 from cad_edge_benchmarks.benchmark.drawing import (
     Axis,
+    Interval,
     Line,
+    interval_rows,
     line_plot,
     stacked_bars,
 )
 from cad_edge_benchmarks.benchmark.schema import (
     CURVE,
+    STAGES,
+    Comparison,
     MemoryUse,
     Report,
     ScenarioName,
@@ -34,6 +38,10 @@ def plots_of(key: str, report: Report) -> list[Plot]:
     """Draw the plots of the chapter ``key``; chapters of words have none."""
     if key == "memory" and report.memory is not None:
         return [_memory(report.memory)]
+    if key == "comparison" and report.comparison is not None:
+        return [_ratios(report.comparison)]
+    if key == "scale":
+        return _scale(report)
     result = next((one for one in report.scenarios if one.scenario == key), None)
     if result is None:
         return []
@@ -64,21 +72,21 @@ def _percentiles(result: ScenarioResult) -> list[Plot]:
         if one.stages
     }
     if stages:
-        drawing = stacked_bars(stages, "ms", f"{result.scenario}: median of each stage")
+        drawing = stacked_bars(stages, STAGES, "ms", f"{result.scenario}: median of each stage")
         plots.append(Plot(drawing, "Median of each stage, laid end to end."))
     return plots
 
 
 def _throughput(result: ScenarioResult) -> list[Plot]:
     rates = {one.name: {"frames/s": one.frames_per_second} for one in result.measurements}
-    drawing = stacked_bars(rates, "/s", "frames per second by batch size")
+    drawing = stacked_bars(rates, ["frames/s"], "/s", "frames per second by batch size")
     return [Plot(drawing, "Frames per second by the size of the batch.")]
 
 
 def _start(result: ScenarioResult) -> list[Plot]:
     whole, *parts = result.measurements
     shares = {part.name.removeprefix("of it: "): part.latency.p50 for part in parts}
-    drawing = stacked_bars({whole.name: shares}, "ms", "what a start is made of")
+    drawing = stacked_bars({whole.name: shares}, list(shares), "ms", "what a start is made of")
     return [Plot(drawing, "Medians of the parts of a start, laid end to end.")]
 
 
@@ -90,4 +98,44 @@ def _memory(memory: MemoryUse) -> Plot:
         "unique": memory.uss,
     }
     rows = {name: {"MB": size.median / _MEGABYTE} for name, size in sizes.items()}
-    return Plot(stacked_bars(rows, "MB", "memory of a device process"), "A device process.")
+    return Plot(stacked_bars(rows, ["MB"], "MB", "memory of a device process"), "A device process.")
+
+
+def _scale(report: Report) -> list[Plot]:
+    points = report.scale
+    counts = [float(point.tasks) for point in points]
+    axis = Axis("tasks", counts, is_logarithmic=True)
+    result = report.scenario("scale")
+    assert result is not None
+    frames = [one.latency.p50 for one in result.measurements]
+    times = [
+        Line("routed frame", list(zip(counts, frames, strict=True))),
+        Line("selection alone", [(one.tasks, one.selection.p50) for one in points]),
+    ]
+    sizes = [
+        Line("unique memory", [(one.tasks, one.uss / _MEGABYTE) for one in points]),
+        Line("on the disk", [(one.tasks, one.disk / _MEGABYTE) for one in points]),
+    ]
+    opening = [Line("open the bundle", [(one.tasks, one.open_seconds.median) for one in points])]
+    return [
+        Plot(line_plot(times, axis, "milliseconds", "time by number of tasks"), "Median times."),
+        Plot(line_plot(sizes, axis, "MB", "sizes by number of tasks"), "Sizes."),
+        Plot(line_plot(opening, axis, "seconds", "opening by number of tasks"), "Opening."),
+    ]
+
+
+def _ratios(comparison: Comparison) -> Plot:
+    rows = [
+        Interval(
+            one.name,
+            one.ratio,
+            one.low,
+            one.high,
+            "noise" if one.is_noise else "better" if one.ratio < 1 else "worse",
+        )
+        for one in comparison.differences
+    ]
+    return Plot(
+        interval_rows(rows, "ratios of this run to the earlier one"),
+        "Now / then, with its interval: grey is noise, left of the dashed line is less than then.",
+    )

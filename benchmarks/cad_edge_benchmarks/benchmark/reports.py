@@ -6,7 +6,8 @@ from pathlib import Path
 from cad_edge.disk import replace_file
 from cad_edge.errors import OptionError
 from cad_edge.schema import canonical_json, parse_json
-from cad_edge_benchmarks.benchmark.chapters import Chapter, Table, chapters, headline
+from cad_edge_benchmarks.benchmark.chapter import Chapter, Table
+from cad_edge_benchmarks.benchmark.chapters import chapters, headline
 from cad_edge_benchmarks.benchmark.page import render_page
 from cad_edge_benchmarks.benchmark.schema import FORMAT, KIND, Report
 from cad_edge_benchmarks.tables import markdown_table, text_table

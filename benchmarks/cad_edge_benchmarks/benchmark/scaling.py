@@ -86,7 +86,6 @@ def scale(rig: Rig, announce: Callable[[str], None]) -> tuple[ScenarioResult, li
             f"The frames are those of {product}, which every version holds, and may be recognised "
             "as any copy of it."
         ],
-        power=None,
     )
     return result, _points(grown, times)
 

@@ -25,6 +25,7 @@ from cad_edge_benchmarks.benchmark.starts import (
 )
 from cad_edge_benchmarks.benchmark.streams import single_stream, switch
 from cad_edge_benchmarks.benchmark.throughput import multi_stream, offline
+from cad_edge_benchmarks.benchmark.yardstick import hash_for_a_while, yardstick_of
 
 NAMES: tuple[ScenarioName, ...] = get_args(ScenarioName)
 
@@ -79,6 +80,7 @@ def run_scenarios(
     held: list[int] = []
     for name in wanted:
         announce(name)
+        rounds = hash_for_a_while(rig.threads)
         try:
             with MeterLog(meter) as log:
                 _run(rig, name, results, announce)
@@ -87,8 +89,9 @@ def run_scenarios(
                 raise
             results.skipped[name] = str(problem)
             continue
-        last = results.scenarios[-1]
-        results.scenarios[-1] = last.model_copy(update={"power": log.power()})
+        rounds += hash_for_a_while(rig.threads)
+        beside = {"power": log.power(), "yardstick": yardstick_of(rounds)}
+        results.scenarios[-1] = results.scenarios[-1].model_copy(update=beside)
         held += [one for one in [log.gpu_bytes()] if one is not None]
     if results.memory is None and memory_is_told():
         announce("memory")

@@ -72,6 +72,14 @@ class Figure(Record):
     unit: str
 
 
+class Spread(Record):
+    """A number that was taken a few times."""
+
+    median: float
+    low: float
+    high: float
+
+
 class PowerUse(Record):
     """Electric power while a scenario ran."""
 
@@ -89,19 +97,16 @@ class ScenarioResult(Record):
     measurements: list[Measurement] = Field(min_length=1)
     figures: list[Figure]
     notes: list[str] = Field(description="sentences without which the figures would mislead")
-    power: PowerUse | None
+    power: PowerUse | None = None
+    yardstick: Spread | None = Field(
+        default=None,
+        description="milliseconds of a fixed piece of work before and after, median and quartiles: "
+        "how fast the machine itself was",
+    )
 
     def measured(self, name: str) -> Measurement:
         """Return the measurement with this name."""
         return next(one for one in self.measurements if one.name == name)
-
-
-class Spread(Record):
-    """A number that was taken a few times."""
-
-    median: float
-    low: float
-    high: float
 
 
 class MemoryUse(Record):
@@ -219,12 +224,13 @@ class Difference(Record):
     before: float
     after: float
     ratio: float = Field(description="after / before")
+    machine: float = Field(description="yardstick after / before; 1 where there is none")
     low: float = Field(description="the ratio may as well be as small as this")
     high: float = Field(description="or as large as this")
 
     @property
     def is_noise(self) -> bool:
-        """Whether the two runs do not differ by more than each of them varies in itself."""
+        """Whether they differ by no more than each varies in itself, and the machine with them."""
         return self.low <= 1 <= self.high
 
 

@@ -80,7 +80,6 @@ def cold_start(rig: Rig, probes: Sequence[Probe]) -> ScenarioResult:
         measurements=found,
         figures=[],
         notes=notes,
-        power=None,
     )
 
 

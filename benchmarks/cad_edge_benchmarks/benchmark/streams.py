@@ -43,7 +43,6 @@ def single_stream(rig: Rig) -> ScenarioResult:
         measurements=found,
         figures=[],
         notes=refusals(found[0]),
-        power=None,
     )
 
 
@@ -113,7 +112,6 @@ def switch(rig: Rig) -> ScenarioResult:
         notes=refusals(measurement(SWITCHED, series[SWITCHED]))
         if rig.pictures.are_real
         else ["Synthetic frames are given with their task here, one task after another."],
-        power=None,
     )
 
 

@@ -36,7 +36,6 @@ def offline(rig: Rig) -> ScenarioResult:
             "stages are per frame.",
             *refusals(found[0]),
         ],
-        power=None,
     )
 
 
@@ -114,5 +113,4 @@ def _callers_result(callers: list[_Caller], seconds: float, threads: int) -> Sce
             "Each stream is a thread that shows its next frame as soon as the last is answered; a "
             "latency is what one stream waits for one frame beside the others."
         ],
-        power=None,
     )

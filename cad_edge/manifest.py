@@ -14,7 +14,7 @@ such stages is the same computation wherever it appears, so the runtime runs it 
 that is how routing shares the trunk with detection.
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ from cad_edge.image import ImageRecipe
 from cad_edge.schema import Record, Sha256, TaskName
 
 FORMAT: Literal[1] = 1
+
+Precision: TypeAlias = Literal["fp32", "fp16", "int8", "uint8"]
 
 
 class Stage(Record):
@@ -44,7 +46,7 @@ class Engine(Record):
     stages: list[Stage] = Field(min_length=1)
     tensors: Sha256 | None = Field(description="object folder that holds tensors.safetensors")
     layout: Literal["shared", "fused"]
-    precision: Literal["fp32", "fp16"]
+    precision: Precision
 
 
 class Selector(Record):
@@ -55,6 +57,21 @@ class Selector(Record):
     tasks: list[TaskName] = Field(description="task of each column of the output `distance`")
 
 
+class Quantisation(Record):
+    """Evidence that an eight-bit engine judges as the float engine does."""
+
+    calibration_images: int = Field(description="good parts that ranges were measured on")
+    evidence_normal: int = Field(description="further good parts, for the evidence alone")
+    evidence_defective: int = Field(description="the latter with synthetic defects")
+    kept_in_float: list[str] = Field(description="convolutions that lost too much in eight bits")
+    score_shift: float = Field(description="by how much rounding moves scores of good parts")
+    rank_correlation: float = Field(description="Spearman's, of scores over the evidence")
+    smallest_rank_correlation: float
+    flips_normal: int = Field(description="good parts whose verdict changes")
+    flips_defective: int = Field(description="synthetic defects whose verdict changes")
+    largest_flip_rate: float
+
+
 class Certificate(Record):
     """Proof that an engine answers as torch did; differences are fractions of the score range."""
 
@@ -62,13 +79,16 @@ class Certificate(Record):
     runtime: str = Field(description="what ran the engine, e.g. onnxruntime 1.31.1 CPU")
     witness_images: int
     adversarial_images: int
-    tolerance: float
+    tolerance: float | None = Field(
+        description="largest difference allowed; None where `quantisation` decides"
+    )
     score_range: float
     score_max: float
     score_mean: float
     map_max: float | None
     map_mean: float | None
     flips: int = Field(description="images whose verdict differs at the calibrated threshold")
+    quantisation: Quantisation | None = Field(default=None, description="of eight-bit engines only")
 
 
 class TaskEntry(Record):

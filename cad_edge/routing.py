@@ -8,6 +8,7 @@ float64 and in the order of task names, so the same tasks give the same selector
 whichever was learned first.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +57,14 @@ class RoutingStatistics:
             "keys": self.keys,
             "key_distances": self.key_distances,
         }
+
+    def moved(self, shift: Float64) -> "RoutingStatistics":
+        """Return the same for a trunk whose descriptors lie ``shift`` (d,) or () away."""
+        return dataclasses.replace(
+            self,
+            mean=self.mean + shift,
+            samples=(self.samples + shift).astype(np.float32),
+        )
 
 
 def summarise(descriptors: Float64, keys: Float32, key_distances: Float32) -> RoutingStatistics:

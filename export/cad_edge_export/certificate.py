@@ -11,11 +11,13 @@ import torch
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.errors import CertificateError
-from cad_edge.manifest import Certificate
-from cad_edge_export.fused_task import FusedTask, Precision
+from cad_edge.manifest import Certificate, Quantisation
+from cad_edge_export.fused_task import FusedTask, ModulePrecision
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.methods import load_method, saved_config
 
 # Largest difference of score or map, as a fraction of the score's or map's range.
-TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 3e-2}
+TOLERANCE: Mapping[ModulePrecision, float] = {"fp32": 1e-4, "fp16": 3e-2}
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -46,7 +48,7 @@ def certify(
     model: torch.nn.Module,
     fused: FusedTask,
     graphs: Sequence[bytes],
-    precision: Precision,
+    precision: ModulePrecision,
     threshold: float,
 ) -> Certificate:
     """Compare an engine with torch on the witness images and on adversarial ones.
@@ -69,26 +71,56 @@ def certify(
     CertificateError
         A difference above the tolerance, or a verdict that flips.
     """
+    expected, got = _both(task, model, fused, graphs)
+    certificate = compare(expected, got, TOLERANCE[precision], threshold, *_known(task))
+    _judge(certificate, TOLERANCE[precision], expected, got, threshold, task.artifact.task)
+    return certificate
+
+
+def measure(
+    task: LearnedTask,
+    model: torch.nn.Module,
+    fused: FusedTask,
+    graphs: Sequence[bytes],
+    threshold: float,
+    evidence: Quantisation,
+) -> Certificate:
+    """Measure an eight-bit engine in the same way; ``evidence`` is what it was judged by.
+
+    Scores are compared after the shift that calibration took up.
+    """
+    expected, got = _both(task, model, fused, graphs)
+    level = Answers(got.score - np.float32(evidence.score_shift), got.anomaly_map)
+    certificate = compare(expected, level, None, threshold, *_known(task))
+    return certificate.model_copy(update={"quantisation": evidence})
+
+
+def reference_model(task: LearnedTask, backbone: Backbone) -> torch.nn.Module:
+    """Build the method's own model of a task, in torch and float32."""
+    artifact = task.artifact
+    config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
+    module = load_method(artifact.method, "learn")
+    model: torch.nn.Module = module.build_model(backbone, config, task.tensors)
+    return model
+
+
+def _both(
+    task: LearnedTask, model: torch.nn.Module, fused: FusedTask, graphs: Sequence[bytes]
+) -> tuple[Answers, Answers]:
+    """Answers of torch and of the graphs on witness images, then adversarial ones."""
     witness = task.witness["image"]
     adversarial = adversarial_images(*witness.shape[1:3])
-    images = np.concatenate([witness, adversarial])
     with torch.inference_mode():
         reference = _answers(model, adversarial)
     expected = Answers(
         np.concatenate([task.witness["score"], reference.score]),
         _joined(task.witness.get("anomaly_map"), reference.anomaly_map),
     )
-    got = run_chain(fused, graphs, images)
-    certificate = compare(
-        expected,
-        got,
-        TOLERANCE[precision],
-        threshold,
-        task.artifact.calibration.scores,
-        len(witness),
-    )
-    _judge(certificate, expected, got, threshold, task.artifact.task)
-    return certificate
+    return expected, run_chain(fused, graphs, np.concatenate([witness, adversarial]))
+
+
+def _known(task: LearnedTask) -> tuple[Sequence[float], int]:
+    return task.artifact.calibration.scores, len(task.witness["image"])
 
 
 def _answers(model: torch.nn.Module, images: Array) -> Answers:
@@ -122,7 +154,7 @@ def run_chain(fused: FusedTask, graphs: Sequence[bytes], images: Array) -> Answe
 def compare(
     expected: Answers,
     got: Answers,
-    tolerance: float,
+    tolerance: float | None,
     threshold: float,
     normal_scores: Sequence[float],
     witnesses: int,
@@ -162,17 +194,22 @@ def _map_difference(expected: Answers, got: Answers, witnesses: int) -> Array | 
 
 
 def _judge(
-    certificate: Certificate, expected: Answers, got: Answers, threshold: float, task: str
+    certificate: Certificate,
+    tolerance: float,
+    expected: Answers,
+    got: Answers,
+    threshold: float,
+    task: str,
 ) -> None:
     worst = max(certificate.score_max, certificate.map_max or 0.0)
-    if np.isfinite(worst) and worst <= certificate.tolerance and not certificate.flips:
+    if np.isfinite(worst) and worst <= tolerance and not certificate.flips:
         return
     image = int(np.argmax(np.abs(expected.score - got.score)))
     raise CertificateError(
         f"task {task}: the exported engine does not answer as torch did (score differs by "
         f"{certificate.score_max:.2g} of its range, map by {certificate.map_max or 0.0:.2g}, "
         f"{certificate.flips} verdicts flip at threshold {threshold:.4g}; worst image {image} of "
-        f"{len(expected.score)}; tolerance {certificate.tolerance:g}); nothing was written"
+        f"{len(expected.score)}; tolerance {tolerance:g}); nothing was written"
     )
 
 

@@ -22,10 +22,15 @@ import click
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16"]),
+    type=click.Choice(["fp32", "fp16", "int8", "uint8"]),
     default="fp32",
     show_default=True,
-    help="fp16 is for GPUs; most CPUs run it slowly.",
+    help="fp16 and int8 are for GPUs (int8 keeps TensorRT's rules), uint8 is eight bits for CPUs.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Stream file with the folders of good parts that eight-bit ranges are measured on.",
 )
 @click.option(
     "--selector",
@@ -38,14 +43,16 @@ def export(
     bundle: Path,
     layout: str,
     precision: str,
+    calibration: Path | None,
     selector: str | None,
     backbone: str | None,
 ) -> None:
     """Add to BUNDLE the learned tasks of ARTIFACTS that it lacks."""
-    from cad_edge_export.exporter import Plan, export_folder
+    from cad_edge_export.exporter import export_folder
+    from cad_edge_export.plan import Plan
     from cad_edge_training.commands import progress_bars
 
-    plan = Plan(layout, precision, selector, backbone)  # type: ignore[arg-type]
+    plan = Plan(layout, precision, selector, backbone, calibration)  # type: ignore[arg-type]
     with progress_bars() as progress:
         added = export_folder(artifacts, bundle, plan, progress("export"))
     if not added:

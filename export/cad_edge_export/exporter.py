@@ -1,81 +1,26 @@
 """Adding learned tasks to a bundle: fuse, certify, store, and switch the pointer last."""
 
+import dataclasses
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from cad_edge import __version__
-from cad_edge.artifact import LearnedTask, Tensors, list_artifacts, read_artifact
+from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact
 from cad_edge.bundle import Bundle
-from cad_edge.calibration import decide
 from cad_edge.errors import ArtifactError, BundleError
-from cad_edge.manifest import Engine, Manifest, Selector, Stage, TaskEntry
+from cad_edge.manifest import Manifest, Selector, TaskEntry
 from cad_edge.routing import RoutingStatistics, from_tensors
-from cad_edge.schema import sha256_of
 from cad_edge.wheels import refuse_both_wheels
-from cad_edge_export.certificate import certify, tensors_as_stored
-from cad_edge_export.fused_task import FusedTask, Precision, StageModule
-from cad_edge_export.fusions import load_fusion
-from cad_edge_export.onnx_graph import to_onnx
+from cad_edge_export.entries import Progress, exact_entries, rounded_entries, store_engine
+from cad_edge_export.graphs import Graphs
+from cad_edge_export.plan import Plan
 from cad_edge_export.selector import Kind, fuse_selector
 from cad_edge_export.undo import objects_undone
 from cad_edge_training.backbones import Backbone, load_backbone
-from cad_edge_training.methods import load_method, saved_config
+from cad_edge_training.methods import saved_config
 from cad_edge_training.train import key_blocks
-
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to export."""
-
-    layout: str = "shared"
-    precision: Precision = "fp32"
-    selector: Kind | None = None
-    """None keeps what the bundle has; a new bundle gets the discriminant."""
-    backbone: str | None = None
-    """Where the weights are, if the artifact's id alone does not find them."""
-
-
-class _Graphs:
-    """Graphs of this run and of the bundle, so that tasks which share one export it once.
-
-    A graph that the bundle holds is certified again for every new task, as a fresh one would be.
-    """
-
-    def __init__(self, bundle: Bundle, before: Manifest | None) -> None:
-        self.bundle = bundle
-        self._known: dict[str, bytes] = {}
-        self._held = {} if before is None else _held_graphs(before)
-
-    def of(self, stage: StageModule) -> bytes:
-        key = made_from(stage)
-        if key is None:
-            return to_onnx(stage)
-        if key not in self._known:
-            held = self._held.get(key)
-            self._known[key] = (
-                to_onnx(stage) if held is None else self.bundle.read_object(held)["graph.onnx"]
-            )
-        return self._known[key]
-
-
-def made_from(stage: StageModule) -> str | None:
-    """sha256 of what a shared graph is made from, this version's code included."""
-    if stage.shared_key is None:
-        return None
-    return sha256_of(f"cad-edge {__version__} {stage.shared_key}".encode())
-
-
-def _held_graphs(manifest: Manifest) -> dict[str, str]:
-    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
-    stages = [stage for engine in engines for stage in engine.stages]
-    return {stage.made_from: stage.graph for stage in stages if stage.made_from is not None}
 
 
 def export_artifacts(
@@ -114,13 +59,13 @@ def export_artifacts(
         kind = plan.selector or (before.selector.kind if before else "discriminant")
         if not new and (before is None or before.selector.kind == kind):
             return []
+        _check_precision(before, plan)
         backbone = _backbone(learned, before, plan)
-        graphs = _Graphs(bundle, before)
+        graphs = Graphs(bundle, before, plan.style)
         entries = dict(before.tasks) if before else {}
         with objects_undone(bundle_path):
-            for number, task in enumerate(new):
-                progress(task.artifact.task, number, len(new) + 1)
-                entries[task.artifact.task] = _entry(task, backbone, plan, graphs)
+            make = exact_entries if plan.style is None else rounded_entries
+            entries |= make(new, backbone, plan, graphs, progress)
             progress("selector", len(new), len(new) + 1)
             manifest = _manifest(bundle, before, entries, backbone, kind, plan, graphs)
         bundle.commit(manifest)
@@ -157,6 +102,16 @@ def _lacking(learned: Sequence[LearnedTask], before: Manifest | None) -> list[Le
     return new
 
 
+def _check_precision(before: Manifest | None, plan: Plan) -> None:
+    """Eight-bit descriptors are not those of the float trunk, and one bundle routes by one."""
+    held = {entry.engine.precision for entry in before.tasks.values()} if before else set()
+    if held - {plan.precision} and (held | {plan.precision}) & {"int8", "uint8"}:
+        raise BundleError(
+            f"the bundle's engines are {' and '.join(sorted(held))}, and eight bits do not mix; "
+            f"export with that --precision, or all tasks to a new bundle with {plan.precision}"
+        )
+
+
 def _backbone(learned: Sequence[LearnedTask], before: Manifest | None, plan: Plan) -> Backbone:
     wanted = before.backbone if before else learned[0].artifact.backbone
     for task in learned:
@@ -186,66 +141,6 @@ def _backbone(learned: Sequence[LearnedTask], before: Manifest | None, plan: Pla
     return backbone
 
 
-def _entry(task: LearnedTask, backbone: Backbone, plan: Plan, graphs: _Graphs) -> TaskEntry:
-    artifact = task.artifact
-    config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
-    fused = load_fusion(artifact.method, plan.layout)(task, backbone, plan.precision)
-    module = load_method(artifact.method, "learn")
-    decision = decide(artifact.calibration, artifact.false_reject_rate)
-    exported = [graphs.of(stage) for stage in fused.stages]
-    certificate = certify(
-        task,
-        module.build_model(backbone, config, task.tensors),
-        fused,
-        exported,
-        plan.precision,
-        decision.threshold,
-    )
-    return TaskEntry(
-        method=artifact.method,
-        position=artifact.position,
-        artifact=task.sha256,
-        engine=_store(fused, exported, artifact.recipe, plan, graphs.bundle),
-        routing=graphs.bundle.add_object({"tensors.safetensors": _saved(task.routing)}),
-        radius=1.0,
-        calibration=artifact.calibration,
-        decision=decision,
-        certificate=certificate,
-        hyperparameters=artifact.hyperparameters,
-        provenance=artifact.provenance,
-    )
-
-
-def _store(
-    fused: FusedTask, graphs: Sequence[bytes], recipe: object, plan: Plan, bundle: Bundle
-) -> Engine:
-    stages = [
-        Stage(
-            graph=bundle.add_object({"graph.onnx": graph}),
-            inputs={item.name: item.source for item in stage.inputs},
-            made_from=made_from(stage),
-        )
-        for stage, graph in zip(fused.stages, graphs, strict=True)
-    ]
-    tensors = (
-        bundle.add_object({"tensors.safetensors": _saved(fused.tensors)}) if fused.tensors else None
-    )
-    return Engine.model_validate(
-        {
-            "recipe": recipe,
-            "stages": stages,
-            "tensors": tensors,
-            "layout": plan.layout,
-            "precision": plan.precision,
-        }
-    )
-
-
-def _saved(tensors: Tensors) -> bytes:
-    saved: bytes = save_tensors(tensors_as_stored(tensors))
-    return saved
-
-
 def _manifest(
     bundle: Bundle,
     before: Manifest | None,
@@ -253,7 +148,7 @@ def _manifest(
     backbone: Backbone,
     kind: Kind,
     plan: Plan,
-    graphs: _Graphs,
+    graphs: Graphs,
 ) -> Manifest:
     statistics = {name: _routing(bundle, entry) for name, entry in entries.items()}
     task, first = min(entries.items(), key=lambda item: (item[1].position, item[0]))
@@ -265,11 +160,11 @@ def _manifest(
         backbone,
         key_blocks(backbone, config)[-1],
         fusion.entry_block(backbone, config),
-        plan.precision,
+        plan.module_precision,
     )
     exported = [graphs.of(stage) for stage in fused.stages]
-    shared = Plan("shared", plan.precision)
-    engine = _store(fused, exported, backbone.recipe, shared, bundle)
+    shared = dataclasses.replace(plan, layout="shared")
+    engine = store_engine(fused, exported, backbone.recipe, shared, graphs)
     return Manifest(
         version=before.version + 1 if before else 1,
         previous=bundle.pointer().manifest if before else None,

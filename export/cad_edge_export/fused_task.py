@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from cad_edge.artifact import Tensors
 
-Precision = Literal["fp32", "fp16"]
+ModulePrecision = Literal["fp32", "fp16"]
+"""Of the modules that torch exports; eight-bit quantisers are placed in their float32 graphs."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cad_edge.routing import RoutingStatistics, fit_discriminant, rejection_radius
-from cad_edge_export.fused_task import FusedTask, GraphInput, Precision, StageModule
+from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
 from cad_edge_training.backbones import Backbone
 
@@ -28,7 +28,7 @@ class Discriminant(nn.Module):
 class KeyPatches(nn.Module):
     """image -> patches (batch, n_patches, channels) of the un-prompted trunk."""
 
-    def __init__(self, backbone: Backbone, block: int, precision: Precision) -> None:
+    def __init__(self, backbone: Backbone, block: int, precision: ModulePrecision) -> None:
         super().__init__()
         self.backbone, self.block, self.precision = backbone, block, precision
 
@@ -58,7 +58,7 @@ def fuse_selector(
     backbone: Backbone,
     key_block: int,
     entry: int,
-    precision: Precision,
+    precision: ModulePrecision,
 ) -> tuple[FusedTask, tuple[str, ...], float]:
     """Graphs and tensors of the selector for all ``tasks``.
 
@@ -103,7 +103,10 @@ def fuse_selector(
 
 
 def _discriminant(
-    tasks: Mapping[str, RoutingStatistics], backbone: Backbone, entry: int, precision: Precision
+    tasks: Mapping[str, RoutingStatistics],
+    backbone: Backbone,
+    entry: int,
+    precision: ModulePrecision,
 ) -> tuple[FusedTask, tuple[str, ...], float]:
     fitted = fit_discriminant(tasks)
     tensors = fitted.to_tensors()

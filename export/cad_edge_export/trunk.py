@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from cad_edge_export.fused_task import GraphInput, Precision, StageModule
+from cad_edge_export.fused_task import GraphInput, ModulePrecision, StageModule
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0, MobileBlock
 from cad_edge_training.train import describe
@@ -68,7 +68,7 @@ def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
 class Entry(nn.Module):
     """image -> descriptor (batch, d) and the hidden state after block ``last`` (-1: the stem)."""
 
-    def __init__(self, backbone: Backbone, last: int, precision: Precision) -> None:
+    def __init__(self, backbone: Backbone, last: int, precision: ModulePrecision) -> None:
         super().__init__()
         self.backbone, self.last, self.precision = backbone, last, precision
 
@@ -98,13 +98,13 @@ class BareTrunk(nn.Module):
         return hidden
 
 
-def enter(backbone: Backbone, image: Tensor, precision: Precision) -> Tensor:
+def enter(backbone: Backbone, image: Tensor, precision: ModulePrecision) -> Tensor:
     """Normalise image (batch, height, width, 3) uint8 and run the stem."""
     pixels = backbone.normalise(image)
     return backbone.stem(pixels.half() if precision == "fp16" else pixels)
 
 
-def entry_stage(backbone: Backbone, last: int, precision: Precision) -> StageModule:
+def entry_stage(backbone: Backbone, last: int, precision: ModulePrecision) -> StageModule:
     """Return stage 0 of every shared engine and of the selector."""
     network = in_precision(folded(backbone), precision)
     return StageModule(
@@ -121,6 +121,6 @@ def image_input(backbone: Backbone) -> GraphInput:
     return GraphInput("image", "frame/image", torch.zeros(shape, dtype=torch.uint8), (0,))
 
 
-def in_precision(backbone: Backbone, precision: Precision) -> Backbone:
+def in_precision(backbone: Backbone, precision: ModulePrecision) -> Backbone:
     """Copy in half precision for fp16, the same network otherwise."""
     return copy.deepcopy(backbone).half() if precision == "fp16" else backbone

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cad_edge_export.exporter import Plan, export_artifacts, export_folder
+from cad_edge_export.exporter import export_artifacts, export_folder
+from cad_edge_export.plan import Plan
 from tests.training.small_products import NAMES, SMALL, TINY, learn, quiet, stream_of, write_stream
 from tests.training.tiny_models import save_clip, save_dinov2
 

@@ -7,7 +7,8 @@ import onnx
 import pytest
 
 from cad_edge.bundle import Bundle
-from cad_edge_export.exporter import Plan, export_artifacts
+from cad_edge_export.exporter import export_artifacts
+from cad_edge_export.plan import Plan
 from cad_edge_runtime import Detector
 from tests.training.small_products import NAMES, quiet
 

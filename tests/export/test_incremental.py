@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from cad_edge.bundle import Bundle
-from cad_edge_export.exporter import Plan, export_artifacts, export_folder
+from cad_edge_export.exporter import export_artifacts, export_folder
+from cad_edge_export.plan import Plan
 from tests.export.conftest import export
 from tests.training.small_products import NAMES, quiet
 

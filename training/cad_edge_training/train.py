@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cad_edge.artifact import (
@@ -243,6 +244,17 @@ def describe(backbone: Backbone, states: Mapping[int, torch.Tensor]) -> torch.Te
         channel_statistics(backbone.feature_map(states[block])) for block in backbone.routing_blocks
     ]
     return torch.cat(parts, dim=1)
+
+
+def describe_images(backbone: Backbone, images: Images) -> NDArray[np.float64]:
+    """Descriptors (n, d) of images (n, height, width, 3) uint8 by the frozen, un-prompted trunk."""
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            batch = torch.from_numpy(images[start : start + BATCH])
+            states = backbone.run(backbone.normalise(batch), max(backbone.routing_blocks))
+            found.append(describe(backbone, states))
+    return torch.cat(found).double().numpy()
 
 
 def _witness(model: torch.nn.Module, images: Images, seed: int) -> Tensors:

@@ -175,7 +175,7 @@ def certificate_section(manifest: Manifest) -> str:
                 f"{proof.witness_images} + {proof.adversarial_images}",
                 _fraction(proof.score_max),
                 shown,
-                _fraction(proof.tolerance),
+                "" if proof.tolerance is None else _fraction(proof.tolerance),
                 Cell(str(proof.flips), style),
                 f"{proof.reference} / {proof.runtime}",
             ]

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from cad_edge.artifact import LearnedTask
 from cad_edge.errors import OptionError
-from cad_edge_export.fused_task import FusedTask, Precision
+from cad_edge_export.fused_task import FusedTask, ModulePrecision
 from cad_edge_training.backbones import Backbone
 
-Fusion = Callable[[LearnedTask, Backbone, Precision], FusedTask]
+Fusion = Callable[[LearnedTask, Backbone, ModulePrecision], FusedTask]
 
 
 def load_fusion(method: str, layout: str) -> Fusion:

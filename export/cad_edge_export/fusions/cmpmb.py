@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cad_edge.artifact import LearnedTask, Tensors
-from cad_edge_export.fused_task import FusedTask, GraphInput, Precision, StageModule
+from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.trunk import (
     enter,
     entry_stage,
@@ -39,8 +39,10 @@ from cad_edge_training.methods.cmpmb.text import text_map
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+STATISTICS = "statistics"
 
-def shared(task: LearnedTask, backbone: Backbone, precision: Precision) -> FusedTask:
+
+def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
     """Entry and head of the method, with everything of the task as tensors."""
     config = Config.model_validate(task.artifact.hyperparameters)
     tensors = fold_tensors(task.tensors, config, grids_of(backbone, config))
@@ -61,12 +63,43 @@ def shared(task: LearnedTask, backbone: Backbone, precision: Precision) -> Fused
     return FusedTask((entry, StageModule(head, inputs, ("score", "anomaly_map"), key)), tensors)
 
 
-def fused(task: LearnedTask, backbone: Backbone, precision: Precision) -> FusedTask:
+def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
     """One self-contained graph: constants folded, prompts baked."""
     config = Config.model_validate(task.artifact.hyperparameters)
     tensors = fold_tensors(task.tensors, config, grids_of(backbone, config))
     module = SelfContained(backbone, config, tensors, precision)
     return FusedTask((StageModule(module, (image_input(backbone),), ("score", "anomaly_map")),))
+
+
+def recentred(fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
+    """Tensors of a shared engine whose entry was rounded: the task's means move with the features.
+
+    Parameters
+    ----------
+    exact, rounded
+        Hidden states (n, channels, h, w) of the same good parts before and after.
+    """
+    head = fused.stages[-1].module
+    if not isinstance(head, Head):
+        return fused.tensors
+    values = {name: torch.from_numpy(value) for name, value in fused.tensors.items()}
+    with torch.inference_mode():
+        before, after = (
+            head.means(torch.from_numpy(states), values) for states in (exact, rounded)
+        )
+    tensors = dict(fused.tensors)
+    for name in before:
+        moved = (after[name] - before[name]).numpy()
+        if name == STATISTICS:
+            tensors["statistics_bias"] = (
+                tensors["statistics_bias"] - moved * tensors["statistics_scale"]
+            )
+            continue
+        group = name.replace("+", "_")
+        tensors[f"whitening_bias_{group}"] = (
+            tensors[f"whitening_bias_{group}"] - moved @ tensors[f"whitening_{group}"]
+        )
+    return tensors
 
 
 def entry_block(backbone: Backbone, config: Config) -> int:
@@ -188,7 +221,7 @@ class Head(nn.Module):
         backbone: Backbone,
         config: Config,
         entry: int,
-        precision: Precision,
+        precision: ModulePrecision,
         names: tuple[str, ...],
     ) -> None:
         super().__init__()
@@ -198,6 +231,10 @@ class Head(nn.Module):
     def forward(self, hidden: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
         """Run the rest of the trunk and compare with the memory."""
         tensors = dict(zip(self.names, values, strict=True))
+        return self.judge(self.states(hidden, tensors), tensors)
+
+    def states(self, hidden: Tensor, tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        """Run the rest of the trunk; float32 hidden states by block."""
         prompts = {
             int(name.removeprefix("prompt_")): tensor
             for name, tensor in tensors.items()
@@ -208,7 +245,18 @@ class Head(nn.Module):
         for index in range(self.entry + 1, self.config.last_block + 1):
             inner = self.backbone.block(index, inner, prompts.get(index))
             states[index] = inner.float()
-        return self.judge(states, tensors)
+        return states
+
+    def means(self, hidden: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Mean features (channels,) by group of blocks; mean ``statistics`` if there are any."""
+        states = self.states(hidden, tensors)
+        groups = {spec.group: spec.blocks for spec in self.config.memories}
+        found = {
+            group: patch_features(self.backbone, states, self.config, blocks).mean(dim=(0, 2, 3))
+            for group, blocks in groups.items()
+        }
+        statistics = statistics_of(self.backbone, states, self.config)
+        return found if statistics is None else {**found, STATISTICS: statistics.mean(dim=0)}
 
     def judge(
         self, states: Mapping[int, Tensor], tensors: Mapping[str, Tensor]
@@ -317,7 +365,7 @@ class SelfContained(nn.Module):
     """image -> score, anomaly_map with the task's tensors as constants."""
 
     def __init__(
-        self, backbone: Backbone, config: Config, tensors: Tensors, precision: Precision
+        self, backbone: Backbone, config: Config, tensors: Tensors, precision: ModulePrecision
     ) -> None:
         super().__init__()
         learned = {name: torch.from_numpy(value) for name, value in tensors.items()}

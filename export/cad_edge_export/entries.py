@@ -1,0 +1,175 @@
+"""What a bundle holds of a task: engine, calibration, certificate and routing statistics."""
+
+from collections.abc import Callable, Sequence
+
+from safetensors.numpy import save as save_tensors
+
+from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge.calibration import Calibration, decide
+from cad_edge.manifest import Certificate, Engine, Stage, TaskEntry
+from cad_edge.routing import from_tensors
+from cad_edge_export.certificate import certify, measure, reference_model, tensors_as_stored
+from cad_edge_export.fused_task import FusedTask
+from cad_edge_export.fusions import load_fusion
+from cad_edge_export.graphs import Graphs, made_from
+from cad_edge_export.plan import Plan
+from cad_edge_export.quantisation.calibration_images import read_calibration
+from cad_edge_export.quantisation.evidence import require
+from cad_edge_export.quantisation.quantiser import FloatTask, QuantisedTask, quantise
+from cad_edge_training.backbones import Backbone
+
+Progress = Callable[[str, int, int], None]
+
+
+def exact_entries(
+    tasks: Sequence[LearnedTask],
+    backbone: Backbone,
+    plan: Plan,
+    graphs: Graphs,
+    progress: Progress,
+) -> dict[str, TaskEntry]:
+    """Export tasks in floating point; raise CertificateError where one does not hold."""
+    entries = {}
+    for number, task in enumerate(tasks):
+        artifact = task.artifact
+        progress(artifact.task, number, len(tasks) + 1)
+        fused = load_fusion(artifact.method, plan.layout)(task, backbone, plan.module_precision)
+        exported = [graphs.of(stage) for stage in fused.stages]
+        threshold = decide(artifact.calibration, artifact.false_reject_rate).threshold
+        model = reference_model(task, backbone)
+        certificate = certify(task, model, fused, exported, plan.module_precision, threshold)
+        entries[artifact.task] = _entry(
+            task, fused, exported, plan, graphs, artifact.calibration, certificate, task.routing
+        )
+    return entries
+
+
+def rounded_entries(
+    tasks: Sequence[LearnedTask],
+    backbone: Backbone,
+    plan: Plan,
+    graphs: Graphs,
+    progress: Progress,
+) -> dict[str, TaskEntry]:
+    """Export tasks in eight bits.
+
+    Raises
+    ------
+    DatasetError
+        Images to measure on are missing, too few or of another product.
+    CertificateError
+        Eight bits change the verdicts of a task too much.
+    """
+    if not tasks or plan.style is None or plan.calibration is None:
+        return {}
+    images = read_calibration(plan.calibration, tasks, backbone)
+    floats = []
+    for number, task in enumerate(tasks):
+        progress(task.artifact.task, number, len(tasks) + 1)
+        fused = load_fusion(task.artifact.method, plan.layout)(task, backbone, "fp32")
+        exported = tuple(graphs.float_of(stage) for stage in fused.stages)
+        keys = tuple(
+            made_from(stage, plan.style) or f"{task.sha256} {place}"
+            for place, stage in enumerate(fused.stages)
+        )
+        floats.append(FloatTask(task, fused, exported, keys, images[task.artifact.task]))
+    progress(plan.precision, len(tasks), len(tasks) + 1)
+    held = graphs.rounded([stage for one in floats for stage in one.fused.stages])
+    done = quantise(floats, plan.style, held)
+    return {
+        one.learned.artifact.task: _rounded_entry(
+            one, done[one.learned.artifact.task], backbone, plan, graphs
+        )
+        for one in floats
+    }
+
+
+def _rounded_entry(
+    task: FloatTask, rounded: QuantisedTask, backbone: Backbone, plan: Plan, graphs: Graphs
+) -> TaskEntry:
+    learned, artifact = task.learned, task.learned.artifact
+    evidence = rounded.evidence
+    require(evidence, artifact.task, plan.precision)
+    pairs = zip(task.fused.stages, task.keys, task.graphs, rounded.graphs, strict=True)
+    graphs.keep({key: new for stage, key, old, new in pairs if stage.shared_key and new is not old})
+    calibration = shifted(artifact.calibration, evidence.score_shift, rounded.peak_shift)
+    certificate = measure(
+        learned,
+        reference_model(learned, backbone),
+        rounded.fused,
+        rounded.graphs,
+        decide(artifact.calibration, artifact.false_reject_rate).threshold,
+        evidence,
+    )
+    routing = from_tensors(learned.routing).moved(rounded.descriptor_shift).to_tensors()
+    return _entry(
+        learned, rounded.fused, rounded.graphs, plan, graphs, calibration, certificate, routing
+    )
+
+
+def shifted(calibration: Calibration, score: float, peak: float) -> Calibration:
+    """Move held-out scores and peaks by what rounding moves those of good parts."""
+    return calibration.model_copy(
+        update={
+            "scores": [value + score for value in calibration.scores],
+            "map_peaks": [value + peak for value in calibration.map_peaks],
+        }
+    )
+
+
+def _entry(
+    task: LearnedTask,
+    fused: FusedTask,
+    exported: Sequence[bytes],
+    plan: Plan,
+    graphs: Graphs,
+    calibration: Calibration,
+    certificate: Certificate,
+    routing: Tensors,
+) -> TaskEntry:
+    artifact = task.artifact
+    return TaskEntry(
+        method=artifact.method,
+        position=artifact.position,
+        artifact=task.sha256,
+        engine=store_engine(fused, exported, artifact.recipe, plan, graphs),
+        routing=graphs.bundle.add_object({"tensors.safetensors": _saved(routing)}),
+        radius=1.0,
+        calibration=calibration,
+        decision=decide(calibration, artifact.false_reject_rate),
+        certificate=certificate,
+        hyperparameters=artifact.hyperparameters,
+        provenance=artifact.provenance,
+    )
+
+
+def store_engine(
+    fused: FusedTask, exported: Sequence[bytes], recipe: object, plan: Plan, graphs: Graphs
+) -> Engine:
+    """Write the objects of an engine and describe it."""
+    bundle = graphs.bundle
+    stages = [
+        Stage(
+            graph=bundle.add_object({"graph.onnx": graph}),
+            inputs={item.name: item.source for item in stage.inputs},
+            made_from=graphs.key(stage),
+        )
+        for stage, graph in zip(fused.stages, exported, strict=True)
+    ]
+    tensors = (
+        bundle.add_object({"tensors.safetensors": _saved(fused.tensors)}) if fused.tensors else None
+    )
+    return Engine.model_validate(
+        {
+            "recipe": recipe,
+            "stages": stages,
+            "tensors": tensors,
+            "layout": plan.layout,
+            "precision": plan.precision,
+        }
+    )
+
+
+def _saved(tensors: Tensors) -> bytes:
+    saved: bytes = save_tensors(tensors_as_stored(tensors))
+    return saved

@@ -1,0 +1,78 @@
+"""Graphs of one export: each is made once, however many tasks share it."""
+
+from collections.abc import Mapping
+
+from cad_edge import __version__
+from cad_edge.bundle import Bundle
+from cad_edge.manifest import Manifest
+from cad_edge.schema import sha256_of
+from cad_edge_export.fused_task import StageModule
+from cad_edge_export.onnx_graph import to_onnx
+
+
+class Graphs:
+    """Graphs of this run and of the bundle, so that tasks which share one export it once.
+
+    A graph that the bundle holds is certified again for every new task, as a fresh one would be.
+    ``style`` names the eight-bit style of the run; a stage that has an eight-bit graph then counts
+    as made from it.
+    """
+
+    def __init__(self, bundle: Bundle, before: Manifest | None, style: str | None) -> None:
+        self.bundle = bundle
+        self._style = style
+        self._known: dict[str, bytes] = {}
+        self._held = {} if before is None else _held_graphs(before)
+
+    def of(self, stage: StageModule) -> bytes:
+        """Return the graph to ship for a stage: in eight bits where there is one, else in float."""
+        if self._style is not None:
+            rounded = self._find(made_from(stage, self._style))
+            if rounded is not None:
+                return rounded
+        return self.float_of(stage)
+
+    def float_of(self, stage: StageModule) -> bytes:
+        """Return the float graph of a stage."""
+        key = made_from(stage)
+        found = self._find(key)
+        if found is None:
+            found = to_onnx(stage)
+            if key is not None:
+                self._known[key] = found
+        return found
+
+    def rounded(self, stages: list[StageModule]) -> dict[str, bytes]:
+        """Eight-bit graphs that exist already, by key, for those of ``stages`` that have one."""
+        keys = [key for stage in stages if (key := made_from(stage, self._style)) is not None]
+        return {key: graph for key in keys if (graph := self._find(key)) is not None}
+
+    def keep(self, rounded: Mapping[str, bytes]) -> None:
+        """Remember eight-bit graphs by key."""
+        self._known.update(rounded)
+
+    def key(self, stage: StageModule) -> str | None:
+        """Key of what `of` returns."""
+        rounded = made_from(stage, self._style) if self._style is not None else None
+        return made_from(stage) if self._find(rounded) is None else rounded
+
+    def _find(self, key: str | None) -> bytes | None:
+        if key is None:
+            return None
+        if key not in self._known and key in self._held:
+            self._known[key] = self.bundle.read_object(self._held[key])["graph.onnx"]
+        return self._known.get(key)
+
+
+def made_from(stage: StageModule, style: str | None = None) -> str | None:
+    """sha256 of what a shared graph is made from, this version's code included."""
+    if stage.shared_key is None:
+        return None
+    rounding = "" if style is None else f" {style}"
+    return sha256_of(f"cad-edge {__version__} {stage.shared_key}{rounding}".encode())
+
+
+def _held_graphs(manifest: Manifest) -> dict[str, str]:
+    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
+    stages = [stage for engine in engines for stage in engine.stages]
+    return {stage.made_from: stage.graph for stage in stages if stage.made_from is not None}

@@ -1,0 +1,1 @@
+"""Eight-bit graphs: measured ranges, placed quantisers, layers that stay in float, and evidence."""

@@ -67,7 +67,7 @@ def _percentiles(result: ScenarioResult) -> list[Plot]:
         )
     ]
     stages = {
-        one.name: {stage: time.p50 for stage, time in one.stages.items()}
+        one.name: {stage: one.stages[stage].p50 for stage in STAGES if stage in one.stages}
         for one in result.measurements
         if one.stages
     }

@@ -56,7 +56,6 @@ class Coreset(KCenterGreedy):  # type: ignore[misc]  # anomalib is not in this e
     """
 
     min_distances: Tensor | None
-    min_distances: Tensor | None
     _buffer: Tensor | None = None
 
     def update_distances(self, cluster_center: Tensor) -> None:

@@ -45,6 +45,7 @@ def export(
     layout: str = "shared",
     selector: str = "discriminant",
     precision: str = "fp32",
+    calibration: Path | None = None,
 ) -> None:
     """Export exactly ``artifacts`` to ``bundle``.
 
@@ -62,11 +63,15 @@ def export(
         ``discriminant`` or ``key_set``.
     precision
         One that `cad-edge export` offers.
+    calibration
+        Stream file of the tasks, which the eight-bit precisions need.
     """
     shutil.rmtree(staging, ignore_errors=True)
     for artifact in artifacts:
         shutil.copytree(artifact, staging / artifact.name)
-    options = ("--layout", layout, "--selector", selector, "--precision", precision)
+    options = ["--layout", layout, "--selector", selector, "--precision", precision]
+    if calibration is not None:
+        options += ["--calibration", str(calibration)]
     cad_edge("export", staging, "--bundle", bundle, *options)
 
 

@@ -78,7 +78,7 @@ def file_sizes(line: ProductLine, models: Path) -> dict[str, dict[str, int]]:
 
 def import_seconds(peers: PeerEnvironment, place: Path) -> Imports:
     """Import both sides in fresh interpreters, in turns."""
-    found = _in_turns(
+    found = in_turns(
         {
             OURS: lambda: float(run_script([sys.executable, "-c", _OUR_IMPORT], place, {})),
             "anomalib": lambda: float(peers.run_code(_THEIR_IMPORT, place)),
@@ -102,10 +102,10 @@ def start_seconds(line: ProductLine, peers: PeerEnvironment, models: Path) -> di
     starts = {
         name: partial(seconds_to_first_verdict, launch, first) for name, launch in launches.items()
     }
-    return _in_turns(starts, _STARTS)
+    return in_turns(starts, _STARTS)
 
 
-def _in_turns(subjects: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def in_turns(subjects: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """Medians; one round goes before and does not count, it fills the caches of the system."""
     found: dict[str, list[float]] = {name: [] for name in subjects}
     for number in range(rounds + 1):

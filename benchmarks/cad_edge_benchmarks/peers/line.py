@@ -19,6 +19,8 @@ from cad_edge_benchmarks.workshop import export
 
 BACKBONE = "efficientnet-lite0"
 """The trunk whose weights the peer's extractor is given; another one has another layout."""
+EIGHT_BIT = ("int8", "uint8")
+"""Precisions whose ranges are measured on the good parts of the stream."""
 FRAMES_PER_TASK = 5  # three products then have the patches for a bank of 10,000
 
 
@@ -100,7 +102,13 @@ def set_up_line(
     bundles: dict[str, Path] = {}
     for precision in dict.fromkeys(("fp32", *precisions)):
         bundles[precision] = place / f"bundle-{precision}"
-        export(list(chosen), bundles[precision], place / "staging", precision=precision)
+        export(
+            list(chosen),
+            bundles[precision],
+            place / "staging",
+            precision=precision,
+            calibration=stream_file if precision in EIGHT_BIT else None,
+        )
     frames, tasks = place / "frames.npy", _write_frames(stream, chosen[0], place / "frames.npy")
     return ProductLine(stream, chosen, bundles, frames, tasks, place, threads)
 

@@ -51,10 +51,12 @@ def probe(bundle: Path, image: Path, threads: int, device: str = "cpu") -> Probe
     with subprocess.Popen(  # noqa: S603 - this interpreter with our own arguments
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
         first = process.stdout.readline()
         seconds = time.perf_counter() - started
-        rest, errors = process.communicate()
+        # Not communicate(): it would lose what came along with the first line.
+        rest = process.stdout.read()
+        errors = process.stderr.read()
     if process.returncode or not first:
         said_last = (errors.strip() or first or "nothing").splitlines()[-1]
         raise CadEdgeError(f"the device process failed: {said_last}")

@@ -100,7 +100,20 @@ def test_memory_is_compared_by_what_was_seen_least_and_most():
 
 def test_what_only_one_report_has_is_named():
     comparison = compare(a_report(memory=None), timed([1.0] * 100), "old.json")
-    assert comparison.missing == ["single-stream: routed (not measured now)"]
+    assert comparison.missing == ["single-stream (not measured now)"]
+
+
+def test_a_measurement_that_only_one_report_has_is_named():
+    old, new = timed([1.0] * 100), timed([1.0] * 100)
+    (result,) = new.scenarios
+    further = result.measurements[0].model_copy(update={"name": "task given"})
+    measurements = [*result.measurements, further]
+    new = new.model_copy(
+        update={"scenarios": [result.model_copy(update={"measurements": measurements})]}
+    )
+    assert compare(new, old, "old.json").missing == [
+        "single-stream: task given (not measured then)"
+    ]
 
 
 def test_the_same_conditions_are_not_mentioned():

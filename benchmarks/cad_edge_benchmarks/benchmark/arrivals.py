@@ -26,7 +26,7 @@ from cad_edge_runtime import Detection, Detector
 
 BESIDE = "while a task arrives"
 QUIET = "nothing arrives"
-_GAP = 0.05  # seconds of quiet before and after an arrival
+_GAP = 0.02  # seconds of quiet before and after an arrival
 _LOOK = 0.0005  # seconds between looks at the detector's version
 _LONGEST = 10  # times the stated duration, after which fewer than 1,000 frames have to do
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from cad_edge_benchmarks.benchmark.chapter import Chapter, Table, short, size
+from cad_edge_benchmarks.benchmark.conditions import Environment
 from cad_edge_benchmarks.benchmark.scenario_chapter import scenario_chapter
 from cad_edge_benchmarks.benchmark.schema import (
     Budget,
     Comparison,
     Difference,
-    Environment,
     MemoryUse,
     Report,
     Spread,
@@ -90,7 +90,8 @@ def _budgets(budgets: Sequence[Budget]) -> Chapter:
 def _comparison(comparison: Comparison) -> Chapter:
     rows = [_difference_row(one) for one in comparison.differences]
     notes = [f"Unlike: {sentence}." for sentence in comparison.unlike]
-    notes += [f"In one of the two reports only: {name}." for name in comparison.missing]
+    if comparison.missing:
+        notes.append(f"In one of the two reports only: {', '.join(comparison.missing)}.")
     notes.append(
         f"Against {comparison.against}, made at {comparison.made_at}. A ratio is now / then, and "
         "noise where its interval holds 1. The interval is that of the quartiles of the medians of "

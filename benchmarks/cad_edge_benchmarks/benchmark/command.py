@@ -6,11 +6,12 @@ import click
 
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.benchmark.budgets import positive
+from cad_edge_benchmarks.benchmark.conditions import ScenarioName, Settings
 from cad_edge_benchmarks.benchmark.measuring import Order, measure
 from cad_edge_benchmarks.benchmark.pace import Pace
 from cad_edge_benchmarks.benchmark.reports import check_place, read_report, text, write_report
 from cad_edge_benchmarks.benchmark.scenarios import NAMES
-from cad_edge_benchmarks.benchmark.schema import ScenarioName, Settings
+from cad_edge_benchmarks.benchmark.schema import Report
 from cad_edge_benchmarks.benchmark.starts import memory_is_told
 from cad_edge_runtime.session import available_cores
 
@@ -144,12 +145,15 @@ def benchmark(
         against=None if against is None else (str(against), read_report(against)),
     )
     _check_budgets(order)
-    report = measure(order, lambda step: click.echo(f"measuring {step}", err=True))
+    _tell(measure(order, lambda step: click.echo(f"measuring {step}", err=True)), out)
+
+
+def _tell(report: Report, out: Path | None) -> None:
+    """Print and write the report; exit with 1 if a budget is not kept."""
     for sentence in report.comparison.unlike if report.comparison else ():
         click.echo(f"Warning: {sentence}", err=True)
     click.echo(text(report))
-    written = [] if out is None else write_report(out, report)
-    for path in written:
+    for path in [] if out is None else write_report(out, report):
         click.echo(f"wrote {path}", err=True)
     if not all(budget.kept for budget in report.budgets):
         raise click.exceptions.Exit(1)

@@ -10,16 +10,16 @@ what the yardstick says of the machine, and by the few percent that the same pro
 slower through where its memory happens to lie (Mytkowicz et al. 2009).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cad_edge_benchmarks.benchmark.conditions import Environment
 from cad_edge_benchmarks.benchmark.schema import (
     Comparison,
     Difference,
     Distribution,
-    Environment,
     Report,
     Spread,
 )
@@ -51,9 +51,22 @@ def compare(new: Report, old: Report, source: str) -> Comparison:
             difference(name, before[name], after[name]) for name in after if name in before
         ],
         missing=[
-            *(f"{name} (not measured then)" for name in after if name not in before),
-            *(f"{name} (not measured now)" for name in before if name not in after),
+            *(f"{name} (not measured then)" for name in _absent(after, before)),
+            *(f"{name} (not measured now)" for name in _absent(before, after)),
         ],
+    )
+
+
+def _absent(these: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Names that only ``these`` hold; a scenario that is absent altogether as one name."""
+    known = {*others}
+    scenarios = {name.partition(":")[0] for name in known}
+    found = [name for name in these if name not in known]
+    groups = (name.partition(":")[0] for name in found)
+    return list(
+        dict.fromkeys(
+            name if group in scenarios else group for name, group in zip(found, groups, strict=True)
+        )
     )
 
 

@@ -64,7 +64,7 @@ def line_plot(lines: Sequence[Line], axis: Axis, label: str, description: str) -
         f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">'
         f"{html.escape(label)}</text>"
     )
-    legend = _legend([line.name for line in lines], bottom + 58)
+    legend = _legend({at: line.name for at, line in enumerate(lines)}, bottom + 58)
     size = (_LEFT + _WIDTH + 24, bottom + 52 + _ENTRY * len(lines))
     return _svg(size, _grid(axis, steps, height) + drawn + words + legend, description)
 
@@ -103,18 +103,19 @@ def round_steps(top: float) -> list[float]:
     return [round(at * step, 12) for at in range(math.ceil(top / step - 1e-9) + 1)]
 
 
-def _legend(names: Sequence[str], top: float) -> str:
+def _legend(names: Mapping[int, str], top: float) -> str:
+    """Name colours by their number, one line each."""
     return "".join(
-        f'<rect class="f{at % _COLOURS}" x="{_LEFT}" y="{top + at * _ENTRY - 10}" width="12" '
+        f'<rect class="f{colour % _COLOURS}" x="{_LEFT}" y="{top + at * _ENTRY - 10}" width="12" '
         f'height="12"/><text x="{_LEFT + 20}" y="{top + at * _ENTRY}">{html.escape(name)}</text>'
-        for at, name in enumerate(names)
+        for at, (colour, name) in enumerate(names.items())
     )
 
 
 def stacked_bars(
     rows: Mapping[str, Mapping[str, float]], parts: Sequence[str], unit: str, description: str
 ) -> str:
-    """Draw one bar per row out of ``parts``, with their sum as a number beside it."""
+    """Draw one bar per row out of some of ``parts``, with their sum as a number beside it."""
     longest = max((sum(row.values()) for row in rows.values()), default=1.0) or 1.0
     drawn = ""
     for at, (name, row) in enumerate(rows.items()):
@@ -134,8 +135,10 @@ def stacked_bars(
             f'<text class="value" x="{left + 8:.1f}" y="{top + 17}">{html.escape(total)}</text>'
         )
     bottom = len(rows) * _ROW + 22
-    legend = _legend(parts, bottom) if len(parts) > 1 else ""
-    size = (_NAMES + _BARS + _FIGURES, bottom + (_ENTRY * len(parts) if len(parts) > 1 else -14))
+    used = {at: part for at, part in enumerate(parts) if any(part in row for row in rows.values())}
+    entries = len(used) if len(used) > 1 else 0
+    legend = _legend(used, bottom) if entries else ""
+    size = (_NAMES + _BARS + _FIGURES, bottom + (_ENTRY * entries or -14))
     return _svg(size, drawn + legend, description)
 
 

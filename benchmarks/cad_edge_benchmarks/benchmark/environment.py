@@ -6,8 +6,8 @@ from types import ModuleType
 
 from cad_edge.bundle import Bundle
 from cad_edge.manifest import Manifest
+from cad_edge_benchmarks.benchmark.conditions import BundleFacts, Environment
 from cad_edge_benchmarks.benchmark.meters import list_gpus
-from cad_edge_benchmarks.benchmark.schema import BundleFacts, Environment
 from cad_edge_benchmarks.machine import describe_machine, versions
 from cad_edge_benchmarks.workshop import folder_bytes
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from cad_edge.errors import BundleError
 from cad_edge_benchmarks.benchmark.budgets import judge_budgets
 from cad_edge_benchmarks.benchmark.comparison import compare
+from cad_edge_benchmarks.benchmark.conditions import Settings
 from cad_edge_benchmarks.benchmark.environment import describe_bundle, describe_environment
 from cad_edge_benchmarks.benchmark.lenient import lenient_version
 from cad_edge_benchmarks.benchmark.meters import find_meter, load_nvml
@@ -20,7 +21,7 @@ from cad_edge_benchmarks.benchmark.pictures import (
 )
 from cad_edge_benchmarks.benchmark.rig import Rig
 from cad_edge_benchmarks.benchmark.scenarios import run_scenarios
-from cad_edge_benchmarks.benchmark.schema import Report, Settings
+from cad_edge_benchmarks.benchmark.schema import Report
 from cad_edge_runtime import Detector
 from cad_edge_runtime.device import Device
 
@@ -49,30 +50,16 @@ def measure(order: Order, announce: Callable[[str], None]) -> Report:
     CadEdgeError
         The bundle, the images or the device cannot be used.
     """
-    settings = order.settings
     device, pictures = _open(order)
     nvml = load_nvml()
-    meter = find_meter(nvml, _gpu_index(settings.device, device))
+    meter = find_meter(nvml, _gpu_index(order.settings.device, device))
     environment = describe_environment(nvml)
     with tempfile.TemporaryDirectory(prefix="cad-edge-benchmark-") as place:
-        rig = Rig(
-            bundle=order.bundle
-            if pictures.are_real
-            else lenient_version(order.bundle, Path(place) / "lenient"),
-            pictures=pictures,
-            pace=Pace(settings.seconds, settings.samples),
-            device=settings.device,
-            threads=settings.threads,
-            threads_asked=order.threads_asked,
-            streams=settings.streams,
-            tasks=tuple(settings.tasks),
-            seed=settings.seed,
-            place=Path(place),
-        )
-        found = run_scenarios(rig, settings.scenarios, meter, order.skip, announce)
+        rig = _rig(order, pictures, Path(place))
+        found = run_scenarios(rig, order.settings.scenarios, meter, order.skip, announce)
     report = Report(
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        settings=settings,
+        settings=order.settings,
         bundle=describe_bundle(order.bundle),
         environment=environment,
         device=device,
@@ -86,6 +73,23 @@ def measure(order: Order, announce: Callable[[str], None]) -> Report:
         comparison=None,
     )
     return _judged(report, order)
+
+
+def _rig(order: Order, pictures: Pictures, place: Path) -> Rig:
+    """Set up what the scenarios run on; synthetic frames are shown to a lenient version."""
+    settings, bundle = order.settings, order.bundle
+    return Rig(
+        bundle=bundle if pictures.are_real else lenient_version(bundle, place / "lenient"),
+        pictures=pictures,
+        pace=Pace(settings.seconds, settings.samples),
+        device=settings.device,
+        threads=settings.threads,
+        threads_asked=order.threads_asked,
+        streams=settings.streams,
+        tasks=tuple(settings.tasks),
+        seed=settings.seed,
+        place=place,
+    )
 
 
 def _open(order: Order) -> tuple[str, Pictures]:

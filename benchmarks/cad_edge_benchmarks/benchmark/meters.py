@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from cad_edge_benchmarks.benchmark.schema import Gpu, PowerUse
+from cad_edge_benchmarks.benchmark.conditions import Gpu
+from cad_edge_benchmarks.benchmark.schema import PowerUse
 
 _PERIOD = 0.1  # seconds between readings; NVML and INA3221 average over about as long
 _TOTAL_RAIL = "VDD_IN"  # of Jetson modules that measure their whole input; others are summed

@@ -14,7 +14,7 @@ from PIL import Image
 from cad_edge.dataset import SUFFIXES
 from cad_edge.errors import DatasetError
 from cad_edge.image import Frame, ImageRecipe, decode_image
-from cad_edge_benchmarks.benchmark.schema import FrameFacts
+from cad_edge_benchmarks.benchmark.conditions import FrameFacts
 
 SYNTHETIC_FRAMES = 32
 MOST_IMAGES = 64

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cad_edge_benchmarks.benchmark.conditions import ScenarioName
 from cad_edge_benchmarks.benchmark.drawing import (
     Axis,
     Interval,
@@ -17,12 +18,14 @@ from cad_edge_benchmarks.benchmark.schema import (
     Comparison,
     MemoryUse,
     Report,
-    ScenarioName,
     ScenarioResult,
 )
 from cad_edge_benchmarks.benchmark.streams import SELECTION
 
 _MEGABYTE = 1e6
+_MEDIANS = "Medians by the number of tasks."
+_SIZES = "What a device process holds alone, and what the version takes on the disk."
+_OPENED = "From `Detector.open` to the opened detector."
 _LAST = CURVE.index(95)  # the largest times of all would press the curve flat
 
 
@@ -118,9 +121,9 @@ def _scale(report: Report) -> list[Plot]:
     ]
     opening = [Line("open the bundle", [(one.tasks, one.open_seconds.median) for one in points])]
     return [
-        Plot(line_plot(times, axis, "milliseconds", "time by number of tasks"), "Median times."),
-        Plot(line_plot(sizes, axis, "MB", "sizes by number of tasks"), "Sizes."),
-        Plot(line_plot(opening, axis, "seconds", "opening by number of tasks"), "Opening."),
+        Plot(line_plot(times, axis, "milliseconds", "time by number of tasks"), _MEDIANS),
+        Plot(line_plot(sizes, axis, "MB", "sizes by number of tasks"), _SIZES),
+        Plot(line_plot(opening, axis, "seconds", "opening by number of tasks"), _OPENED),
     ]
 
 

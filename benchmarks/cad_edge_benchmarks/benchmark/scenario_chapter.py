@@ -12,6 +12,10 @@ from cad_edge_benchmarks.benchmark.schema import (
 )
 
 _LATENCY_HEAD = ("milliseconds", "p50", "p90", "p95", "p99", "max", "samples", "per second")
+_DECODED = (
+    "Frames are decoded beforehand, as a camera hands them over: the stage decode is part of the "
+    "way from a file to its verdict alone."
+)
 _LITTLE_P99 = f"p99 needs {P99_SAMPLES:,} samples and is left out (-) where there were fewer."
 
 
@@ -26,6 +30,10 @@ def scenario_chapter(result: ScenarioResult, scale: Sequence[ScalePoint]) -> Cha
         rows = [[one.name, f"{short(one.value)} {one.unit}".strip()] for one in result.figures]
         tables.append(Table(("figure", "value"), rows))
     notes = [*result.notes, *_verdicts(result.measurements)]
+    if any("decode" in one.stages for one in result.measurements):
+        notes.append(_DECODED)
+    if len(result.measurements) > 1:
+        notes.append(f"* {result.headline} stands for the scenario.")
     if any(one.latency.p99 is None for one in result.measurements):
         notes.append(_LITTLE_P99)
     if result.power is not None:

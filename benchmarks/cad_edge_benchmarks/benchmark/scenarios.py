@@ -6,15 +6,11 @@ from typing import get_args
 
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.benchmark.arrivals import hot_load
+from cad_edge_benchmarks.benchmark.conditions import ScenarioName
 from cad_edge_benchmarks.benchmark.meters import Meter, MeterLog
 from cad_edge_benchmarks.benchmark.rig import Rig
 from cad_edge_benchmarks.benchmark.scaling import scale
-from cad_edge_benchmarks.benchmark.schema import (
-    MemoryUse,
-    ScalePoint,
-    ScenarioName,
-    ScenarioResult,
-)
+from cad_edge_benchmarks.benchmark.schema import MemoryUse, ScalePoint, ScenarioResult
 from cad_edge_benchmarks.benchmark.starts import (
     FEW_STARTS,
     STARTS,
@@ -46,6 +42,8 @@ class Results:
     scale: list[ScalePoint] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     memory: MemoryUse | None = None
+    gpu_bytes: list[int] = field(default_factory=list)
+    """Most GPU memory that this process held in each scenario, where it is told."""
 
 
 def run_scenarios(
@@ -77,28 +75,39 @@ def run_scenarios(
         Unless ``skip``, a scenario does not fit the bundle or the frames.
     """
     results = Results()
-    held: list[int] = []
     for name in wanted:
         announce(name)
-        rounds = hash_for_a_while(rig.threads)
         try:
-            with MeterLog(meter) as log:
-                _run(rig, name, results, announce)
+            _run_metered(rig, name, results, meter, announce)
         except OptionError as problem:
             if not skip:
                 raise
             results.skipped[name] = str(problem)
-            continue
-        rounds += hash_for_a_while(rig.threads)
-        beside = {"power": log.power(), "yardstick": yardstick_of(rounds)}
-        results.scenarios[-1] = results.scenarios[-1].model_copy(update=beside)
-        held += [one for one in [log.gpu_bytes()] if one is not None]
     if results.memory is None and memory_is_told():
         announce("memory")
         results.memory = memory_use(start_processes(rig, FEW_STARTS))
     if results.memory is not None:
-        results.memory = results.memory.model_copy(update={"gpu": max(held, default=None)})
+        gpu = max(results.gpu_bytes, default=None)
+        results.memory = results.memory.model_copy(update={"gpu": gpu})
     return results
+
+
+def _run_metered(
+    rig: Rig,
+    name: ScenarioName,
+    results: Results,
+    meter: Meter | None,
+    announce: Callable[[str], None],
+) -> None:
+    """Run one scenario, with the yardstick before and after it and the meter beside it."""
+    rounds = hash_for_a_while(rig.threads)
+    with MeterLog(meter) as log:
+        _run(rig, name, results, announce)
+    rounds += hash_for_a_while(rig.threads)
+    beside = {"power": log.power(), "yardstick": yardstick_of(rounds)}
+    results.scenarios[-1] = results.scenarios[-1].model_copy(update=beside)
+    held = log.gpu_bytes()
+    results.gpu_bytes += [] if held is None else [held]
 
 
 def _run(rig: Rig, name: ScenarioName, results: Results, announce: Callable[[str], None]) -> None:

@@ -7,7 +7,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from cad_edge.schema import Record, Sha256
+from cad_edge.schema import Record
+from cad_edge_benchmarks.benchmark.conditions import (
+    BundleFacts,
+    Environment,
+    FrameFacts,
+    ScenarioName,
+    Settings,
+)
 
 KIND: Literal["cad-edge benchmark"] = "cad-edge benchmark"
 FORMAT: Literal[1] = 1
@@ -21,10 +28,6 @@ P99_SAMPLES = 1000
 STAGES = ("decode", "resize", "select", "detect", "post")
 """Parts of a frame, in order: file to pixels; check and resize; trunk and selector; engine of the
 task; threshold, p-value and defects. Where the task is given, the trunk belongs to detect."""
-
-ScenarioName = Literal[
-    "single-stream", "offline", "multi-stream", "switch", "hot-load", "cold-start", "scale"
-]
 
 
 class Distribution(Record):
@@ -135,71 +138,6 @@ class ScalePoint(Record):
     rss: int
     uss: int
     disk: int
-
-
-class Gpu(Record):
-    """A graphics processor, as its driver reports it."""
-
-    name: str
-    driver: str
-    memory: int
-    power_limit_watts: float | None
-
-
-class Environment(Record):
-    """What was measured on and with."""
-
-    model: str | None = Field(description="board or computer, where the firmware says it")
-    cpu: str
-    cpu_identity: dict[str, str]
-    instructions: list[str]
-    cores: int = Field(description="that the process may use")
-    memory_bytes: int
-    gpus: list[Gpu]
-    system: str
-    release: str | None = Field(description="of the Jetson's board support package")
-    python: str
-    governor: str | None
-    power_mode: str | None
-    load: float = Field(description="programs that wanted a core when the benchmark began")
-    versions: dict[str, str]
-
-
-class Settings(Record):
-    """What was asked for, with every default written out."""
-
-    scenarios: list[ScenarioName]
-    seconds: float = Field(description="least duration of a measurement")
-    samples: int = Field(description="least number of frames of a measurement")
-    threads: int = Field(description="of each graph")
-    device: str = Field(description="as asked for")
-    streams: int
-    tasks: list[int] = Field(description="of the scenario scale")
-    seed: int
-
-
-class BundleFacts(Record):
-    """What was measured."""
-
-    manifest: Sha256
-    version: int
-    tasks: list[str]
-    selector: str
-    layouts: list[str]
-    precisions: list[str]
-    graphs: list[Sha256]
-    recipe: tuple[int, int] = Field(description="width and height of the input")
-    disk: int = Field(description="bytes of what this version names")
-
-
-class FrameFacts(Record):
-    """What the bundle was shown."""
-
-    source: Literal["images", "synthetic"]
-    frames: int
-    found: int = Field(description="images in the folder; of more than are used, every n-th is")
-    sizes: list[str] = Field(description="width x height, most frequent first")
-    note: str = Field(description="what synthetic frames mean for the figures; empty for images")
 
 
 class Budget(Record):

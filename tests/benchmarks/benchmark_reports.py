@@ -1,14 +1,7 @@
 """A made-up report of `cad-edge benchmark`, to be changed by tests."""
 
-from cad_edge_benchmarks.benchmark.schema import (
-    BundleFacts,
-    Environment,
-    FrameFacts,
-    MemoryUse,
-    Report,
-    Settings,
-    Spread,
-)
+from cad_edge_benchmarks.benchmark.conditions import BundleFacts, Environment, FrameFacts, Settings
+from cad_edge_benchmarks.benchmark.schema import MemoryUse, Report, Spread
 
 
 def memory_of_about(size):

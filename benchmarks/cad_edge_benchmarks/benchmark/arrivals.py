@@ -161,7 +161,9 @@ def _result(
     ]
     tails = [one.latency.p99 for one in measured.values()]
     if len(tails) == 2 and tails[0] is not None and tails[1] is not None:
-        figures.append(Figure(name="p99 beside an arrival", value=tails[0] / tails[1], unit="x"))
+        figures.append(
+            Figure(name="p99 beside an arrival / p99 without", value=tails[0] / tails[1], unit="x")
+        )
     return ScenarioResult(
         scenario="hot-load",
         headline=BESIDE,

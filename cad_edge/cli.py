@@ -64,6 +64,12 @@ COMMANDS = {
         "train,export",
         "Measure continual learning, step by step.",
     ),
+    "advise": Command(
+        "cad_edge_benchmarks.advise.command",
+        "advise",
+        "train,export",
+        "Find settings for your images and machine.",
+    ),
     "demo": Command(
         "cad_edge_benchmarks.demo.command", "demo", "train,export", "See it work in four minutes."
     ),

@@ -5,7 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from cad_edge.dataset import Layout
 from cad_edge.errors import DatasetError, OptionError
+from cad_edge_benchmarks.product_folders import find_products
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA_VARIABLE = "CAD_EDGE_DATA"
@@ -34,7 +36,7 @@ def data_folder(given: Path | None = None) -> Path:
     return folder
 
 
-def categories(folder: Path) -> dict[str, tuple[Path, str]]:
+def categories(folder: Path) -> dict[str, tuple[Path, Layout]]:
     """Folder and layout of every category below ``folder`` by name, in alphabetical order.
 
     Raises
@@ -42,15 +44,10 @@ def categories(folder: Path) -> dict[str, tuple[Path, str]]:
     DatasetError
         There is none, or two have one name.
     """
-    found: dict[str, tuple[Path, str]] = {}
-    for good in folder.glob("*/*/train/good"):
-        category = good.parent.parent
-        if category.name in found:
-            raise DatasetError(f"{folder} holds two categories named {category.name}; rename one")
-        found[category.name] = (category, "rgbd" if (good / "rgb").is_dir() else "mvtec")
+    found = find_products(folder, ["*/*"])
     if not found:
         raise DatasetError(f"{folder} holds no <dataset>/<category>/train/good; give another one")
-    return dict(sorted(found.items()))
+    return found
 
 
 def write_stream(target: Path, folder: Path, names: Sequence[str] = ()) -> list[str]:

@@ -46,6 +46,7 @@ def export(
     selector: str = "discriminant",
     precision: str = "fp32",
     calibration: Path | None = None,
+    backbone: str | None = None,
 ) -> None:
     """Export exactly ``artifacts`` to ``bundle``.
 
@@ -65,6 +66,8 @@ def export(
         One that `cad-edge export` offers.
     calibration
         Stream file of the tasks, which the eight-bit precisions need.
+    backbone
+        Where its weights are, if the artifacts alone do not tell.
     """
     shutil.rmtree(staging, ignore_errors=True)
     for artifact in artifacts:
@@ -72,6 +75,8 @@ def export(
     options = ["--layout", layout, "--selector", selector, "--precision", precision]
     if calibration is not None:
         options += ["--calibration", str(calibration)]
+    if backbone is not None:
+        options += ["--backbone", backbone]
     cad_edge("export", staging, "--bundle", bundle, *options)
 
 

@@ -31,7 +31,7 @@ def test_some_categories_can_be_chosen(data, tmp_path):
 
 def test_two_categories_of_one_name_are_refused(data):
     (data / "products" / "tile" / "train" / "good").mkdir(parents=True)
-    with pytest.raises(DatasetError, match="two categories named tile"):
+    with pytest.raises(DatasetError, match="two products named tile"):
         categories(data)
 
 

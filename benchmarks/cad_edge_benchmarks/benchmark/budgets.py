@@ -2,8 +2,11 @@
 
 import math
 
+import click
+
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.benchmark.schema import Budget, MemoryUse, ScenarioResult
+from cad_edge_benchmarks.benchmark.starts import memory_is_told
 
 _MEGABYTE = 1e6
 
@@ -13,6 +16,17 @@ def positive(option: str, value: float) -> float:
     if not math.isfinite(value) or value <= 0:
         raise OptionError(f"{option} {value:g} is not allowed; give a number above 0")
     return value
+
+
+def limit(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """Check an option of the command line that states a limit, as a callback of click."""
+    return None if value is None else positive(option.opts[0], value)
+
+
+def check_memory_budget(megabytes: float | None) -> None:
+    """Raise OptionError for a limit of memory where the system does not tell it."""
+    if megabytes is not None and not memory_is_told():
+        raise OptionError("--budget-mb needs Linux, whose kernel tells the memory of a process")
 
 
 def judge_budgets(

@@ -5,14 +5,13 @@ from pathlib import Path
 import click
 
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.benchmark.budgets import positive
+from cad_edge_benchmarks.benchmark.budgets import check_memory_budget, limit
 from cad_edge_benchmarks.benchmark.conditions import ScenarioName, Settings
 from cad_edge_benchmarks.benchmark.measuring import Order, measure
 from cad_edge_benchmarks.benchmark.pace import Pace
 from cad_edge_benchmarks.benchmark.reports import check_place, read_report, text, write_report
 from cad_edge_benchmarks.benchmark.scenarios import NAMES
 from cad_edge_benchmarks.benchmark.schema import Report
-from cad_edge_benchmarks.benchmark.starts import memory_is_told
 from cad_edge_runtime.session import available_cores
 
 SEED = 0
@@ -33,10 +32,6 @@ def _counts(ctx: click.Context, option: click.Parameter, text: str) -> list[int]
     if not all(word.isdecimal() and 1 <= int(word) <= _MOST_TASKS for word in words):
         raise OptionError(f"--tasks {text!r} is not allowed; give numbers as in 1,10,100,1000")
     return sorted({int(word) for word in words})
-
-
-def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    return None if value is None else positive(option.opts[0], value)
 
 
 @click.command("benchmark")
@@ -63,7 +58,7 @@ def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> 
     type=float,
     default=Pace().seconds,
     show_default=True,
-    callback=_limit,
+    callback=limit,
     help="Least duration of a measurement, which has 100 samples or more in any case.",
 )
 @click.option(
@@ -89,13 +84,13 @@ def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> 
 @click.option(
     "--budget-ms",
     type=float,
-    callback=_limit,
+    callback=limit,
     help="Exit with 1 if p90 of single-stream is above it.",
 )
 @click.option(
     "--budget-mb",
     type=float,
-    callback=_limit,
+    callback=limit,
     help="Exit with 1 if the peak memory of a device process is above it.",
 )
 @click.option(
@@ -163,5 +158,4 @@ def _check_budgets(order: Order) -> None:
     """Raise OptionError for a budget that nothing would be held against."""
     if order.budget_ms is not None and "single-stream" not in order.settings.scenarios:
         raise OptionError("--budget-ms is the limit of single-stream; add --scenario single-stream")
-    if order.budget_mb is not None and not memory_is_told():
-        raise OptionError("--budget-mb needs Linux, whose kernel tells the memory of a process")
+    check_memory_budget(order.budget_mb)

@@ -1,6 +1,7 @@
 """Reports as files: written whole or not at all, and read back for a comparison."""
 
 import json
+import os
 from pathlib import Path
 
 from cad_edge.disk import replace_file
@@ -29,6 +30,15 @@ def check_place(out: Path) -> None:
         raise OptionError(
             f"--out {out} cannot be written ({culprit}); give a folder, or a file ending in .json"
         )
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raise OptionError where nothing could be written into ``folder``."""
+    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not above.is_dir():
+        raise OptionError(f"{option} {folder} cannot be made ({above} is a file); give a folder")
+    if not os.access(above, os.W_OK):
+        raise OptionError(f"{option} {folder} cannot be written to; give another folder")
 
 
 def write_report(out: Path, report: Report) -> list[Path]:

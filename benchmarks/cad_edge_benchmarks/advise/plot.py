@@ -1,0 +1,164 @@
+"""Accuracy against milliseconds as one SVG, which stands in the page and alone."""
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from cad_edge_benchmarks.advise.labels import place
+from cad_edge_benchmarks.advise.schema import Advice, Measured
+
+_LEFT, _TOP, _WIDTH, _HEIGHT = 64, 18, 780, 380  # pixels: margins, inside
+_SIZE = (_LEFT + _WIDTH + 20, _TOP + _HEIGHT + 74)
+_TIMES = (1, 1.5, 2, 3, 4, 5, 6, 8)  # ticks of a power of ten
+_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+_PLACE_TO_SPARE = 1.12
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From milliseconds and AUROC to pixels."""
+
+    fastest: float
+    slowest: float
+    low: float
+    high: float
+
+    def x(self, milliseconds: float) -> float:
+        reach = math.log(self.slowest / self.fastest)
+        return _LEFT + _WIDTH * math.log(milliseconds / self.fastest) / reach
+
+    def y(self, auroc: float) -> float:
+        return _TOP + _HEIGHT * (self.high - auroc) / (self.high - self.low)
+
+
+def accuracy_plot(advice: Advice) -> str:
+    """Draw every setting, the front as a line with names, the budget and the setting to take."""
+    scale = _scale(advice)
+    best = sorted((one for one in advice.settings if one.on_front), key=lambda one: one.p90)
+    drawn = _grid(scale) + _budget(advice, scale) + _staircase(best, scale)
+    drawn += "".join(_point(one, advice, scale) for one in advice.settings)
+    drawn += _names(advice, best, scale) + _words()
+    style = (files(__package__) / "plot.css").read_text(encoding="utf-8")
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" class="advice-plot" '
+        f'viewBox="0 0 {_SIZE[0]} {_SIZE[1]}" role="img" '
+        f'aria-label="image AUROC against milliseconds"><style>{style}</style>'
+        f'<rect class="back" width="{_SIZE[0]}" height="{_SIZE[1]}"/>{drawn}</svg>\n'
+    )
+
+
+def _scale(advice: Advice) -> _Scale:
+    times = [one.p90 for one in advice.settings]
+    if limit := advice.limits.get("ms"):
+        times.append(limit)
+    found = [one.accuracy.image_auroc for one in advice.settings]
+    margin = max(0.08 * (max(found) - min(found)), 0.004)
+    return _Scale(
+        min(times) / _PLACE_TO_SPARE,
+        max(times) * _PLACE_TO_SPARE,
+        min(found) - margin,
+        min(max(found) + margin, 1 + margin / 2),
+    )
+
+
+def _grid(scale: _Scale) -> str:
+    right, bottom = _LEFT + _WIDTH, _TOP + _HEIGHT
+    across = "".join(
+        f'<line class="grid" x1="{_LEFT}" y1="{scale.y(at):.1f}" x2="{right}" '
+        f'y2="{scale.y(at):.1f}"/><text x="{_LEFT - 9}" y="{scale.y(at) + 4:.1f}" '
+        f'text-anchor="end">{at:.3g}</text>'
+        for at in _levels(scale)
+    )
+    return across + "".join(
+        f'<line class="grid" x1="{scale.x(at):.1f}" y1="{_TOP}" x2="{scale.x(at):.1f}" '
+        f'y2="{bottom}"/><text x="{scale.x(at):.1f}" y="{bottom + 19}" '
+        f'text-anchor="middle">{at:g}</text>'
+        for at in _ticks(scale)
+    )
+
+
+def _levels(scale: _Scale) -> list[float]:
+    span = scale.high - scale.low
+    step = next((one for one in _STEPS if span / one <= 8), _STEPS[-1])
+    first, last = math.ceil(scale.low / step), math.floor(min(scale.high, 1.0) / step)
+    return [round(at * step, 6) for at in range(first, last + 1)]
+
+
+def _ticks(scale: _Scale) -> list[float]:
+    powers = range(math.floor(math.log10(scale.fastest)), math.ceil(math.log10(scale.slowest)) + 1)
+    all_ticks = [part * 10.0**power for power in powers for part in _TIMES]
+    return [at for at in all_ticks if scale.fastest <= at <= scale.slowest]
+
+
+def _budget(advice: Advice, scale: _Scale) -> str:
+    limit = advice.limits.get("ms")
+    if limit is None:
+        return ""
+    at, bottom = scale.x(limit), _TOP + _HEIGHT
+    return (
+        f'<line class="budget" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{bottom}"/>'
+        f'<text class="budget-name" x="{at - 6:.1f}" y="{bottom - 8}" text-anchor="end">'
+        f"budget {limit:g} ms</text>"
+    )
+
+
+def _staircase(best: Sequence[Measured], scale: _Scale) -> str:
+    """Line along the front: no setting lies above and to the left of it."""
+    corners = []
+    for at, one in enumerate(best):
+        if at:
+            corners.append(
+                (scale.x(one.p90), scale.y(best[at - 1].accuracy.image_auroc)),
+            )
+        corners.append((scale.x(one.p90), scale.y(one.accuracy.image_auroc)))
+    corners.append((_LEFT + _WIDTH, corners[-1][1]))
+    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    return f'<polyline class="front" points="{places}"/>'
+
+
+def _point(one: Measured, advice: Advice, scale: _Scale) -> str:
+    x, y = scale.x(one.p90), scale.y(one.accuracy.image_auroc)
+    style = "best" if one.on_front else "dominated"
+    ring = ""
+    if one.name == advice.taken:
+        ring = f'<circle class="taken" cx="{x:.1f}" cy="{y:.1f}" r="10"/>'
+    told = f"{one.name}: {one.accuracy.image_auroc:.3f}, {one.p90:.1f} ms"
+    return (
+        f'{ring}<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
+        f"<title>{html.escape(told)}</title></circle>"
+    )
+
+
+def _names(advice: Advice, best: Sequence[Measured], scale: _Scale) -> str:
+    """Names of the front and of the default, the setting to take first."""
+    shown = [*best, *(one for one in advice.settings[:1] if not one.on_front)]
+    shown.sort(key=lambda one: one.name != advice.taken)
+    points = [(scale.x(one.p90), scale.y(one.accuracy.image_auroc)) for one in advice.settings]
+    named = [(scale.x(one.p90), scale.y(one.accuracy.image_auroc), one.name) for one in shown]
+    drawn = ""
+    for one, label in zip(shown, place(named, points, _LEFT + _WIDTH), strict=True):
+        style = "name take" if one.name == advice.taken else "name"
+        drawn += (
+            f'<text class="{style}" x="{label.x:.1f}" y="{label.y:.1f}">'
+            f"{html.escape(label.text)}</text>"
+        )
+    return drawn
+
+
+def _words() -> str:
+    middle, bottom = _TOP + _HEIGHT / 2, _TOP + _HEIGHT
+    legend = bottom + 62
+    return (
+        f'<text x="{_LEFT + _WIDTH / 2}" y="{bottom + 40}" text-anchor="middle">'
+        "milliseconds of a frame, 90th percentile (logarithmic)</text>"
+        f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">'
+        "image AUROC</text>"
+        f'<circle class="best" cx="{_LEFT + 8}" cy="{legend - 4}" r="5"/>'
+        f'<text x="{_LEFT + 20}" y="{legend}">on the front</text>'
+        f'<circle class="dominated" cx="{_LEFT + 118}" cy="{legend - 4}" r="5"/>'
+        f'<text x="{_LEFT + 130}" y="{legend}">another setting is as good and as fast</text>'
+        f'<circle class="taken" cx="{_LEFT + 398}" cy="{legend - 4}" r="8"/>'
+        f'<text x="{_LEFT + 414}" y="{legend}">to take</text>'
+    )

@@ -13,6 +13,8 @@ import cad_edge_training.methods
 from cad_edge.schema import Record
 from cad_edge_training.backbones import DEFAULT_BACKBONE
 from cad_edge_training.methods import load_method, method_names
+from cad_edge_training.sweep import Settings, axes_of, settings_of
+from cad_edge_training.train import Plan, read_config
 
 FOLDER = Path(cad_edge_training.methods.__file__).parent
 
@@ -36,6 +38,17 @@ class TestMethod:
     def test_every_option_is_described(self, name):
         fields = load_method(name, "config").Config.model_fields
         assert [option for option, field in fields.items() if not field.description] == []
+
+    def test_every_value_that_is_worth_sweeping_is_allowed(self, name):
+        """Checked for every backbone family, since axes may differ; a method may have none."""
+        for backbone in (DEFAULT_BACKBONE, "dinov2:x", "clip:x"):
+            for axis in axes_of(name, backbone):
+                assert settings_of(name, backbone, {axis.name: axis.default}) == Settings()
+                for value in axis.values[1:]:
+                    assert not set(" ,=") & set(value)
+                    found = settings_of(name, backbone, {axis.name: value})
+                    assert found != Settings()
+                    read_config(Plan(name, backbone, found.size, found.options, 0))
 
     def test_it_learns_and_builds_its_reference_model(self, name):
         learn = load_method(name, "learn")

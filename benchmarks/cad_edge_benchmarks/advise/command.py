@@ -120,10 +120,10 @@ def advise(
     with _working(work) as place:
         swept = sweep(order, place, lambda doing: click.echo(doing, err=True))
     advice = judge(order, swept, str(stream_file))
-    click.echo(terminal(advice))
     if out is not None:
         _write(out, advice, None if data.is_file() else order.stream)
-    elif not data.is_file():
+    click.echo(terminal(advice))
+    if out is None and not data.is_file():
         click.echo(f"\n{_STREAM}, which --out writes:\n{canonical_json(order.stream).decode()}")
     if advice.taken is None:
         raise click.exceptions.Exit(1)

@@ -85,11 +85,16 @@ def take(
     kept = [point for point in points if budgets.kept(point)]
     if not kept:
         return None
-    best = max(kept, key=lambda point: point.accuracy)
+    best = most_accurate(kept)
     equal = [one for one in kept if best.accuracy - one.accuracy <= error(best.name, one.name)]
     fastest = min(one.milliseconds for one in equal)
     fast = [one for one in equal if one.milliseconds <= fastest * (1 + ALIKE)]
     return min(fast, key=_size).name
+
+
+def most_accurate(points: Sequence[Point]) -> Point:
+    """Return the most accurate of ``points``, the first of several."""
+    return max(points, key=lambda point: point.accuracy)
 
 
 def _size(point: Point) -> tuple[int, float]:

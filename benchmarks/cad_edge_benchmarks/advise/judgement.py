@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 
 from cad_edge.dataset import read_product
 from cad_edge_benchmarks.advise.accuracy import Jury
-from cad_edge_benchmarks.advise.front import Point, front, nearest, take
+from cad_edge_benchmarks.advise.front import Point, front, most_accurate, nearest, take
 from cad_edge_benchmarks.advise.schema import (
     Advice,
     Asked,
@@ -83,6 +83,9 @@ def _points(swept: Swept, jury: Jury) -> list[Point]:
 
 def _measured(order: Order, swept: Swept, points: list[Point], jury: Jury) -> list[Measured]:
     on_front = front([(point.accuracy, point.milliseconds) for point in points])
+    within = [point for point in points if order.budgets.kept(point)]
+    leader = most_accurate(within or points)
+    error = jury.errors(swept.answers)
     found = []
     for one, point, best in zip(swept.settings, points, on_front, strict=True):
         answers, latency = swept.answers[one.name], swept.latency[one.name]
@@ -94,6 +97,8 @@ def _measured(order: Order, swept: Swept, points: list[Point], jury: Jury) -> li
                 options=list(one.options),
                 precision=one.precision,
                 accuracy=jury.accuracy(answers),
+                to_best=point.accuracy - leader.accuracy,
+                to_best_error=error(leader.name, one.name),
                 p50=latency.p50,
                 p90=latency.p90,
                 frames=latency.samples,

@@ -60,7 +60,7 @@ def place(
 
 def _places(x: float, y: float, text: str) -> Iterator[Label]:
     for step in range(6):
-        for below in (4 + step * _LINE, 4 - step * _LINE):
+        for below in (-_GAP - step * _LINE, _GAP + (step + 0.7) * _LINE):
             yield Label(x + _GAP, y + below, text)
             yield Label(x - _GAP - width_of(text), y + below, text)
 

@@ -14,6 +14,7 @@ _SIZE = (_LEFT + _WIDTH + 20, _TOP + _HEIGHT + 74)
 _TIMES = (1, 1.5, 2, 3, 4, 5, 6, 8)  # ticks of a power of ten
 _STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 _PLACE_TO_SPARE = 1.12
+_FAR = 1.3
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def accuracy_plot(advice: Advice) -> str:
 def _scale(advice: Advice) -> _Scale:
     times = [one.p90 for one in advice.settings]
     if limit := advice.limits.get("ms"):
-        times.append(limit)
+        # A far budget would press the settings into a corner.
+        times.append(min(max(limit, min(times) / _FAR), max(times) * _FAR))
     found = [one.accuracy.image_auroc for one in advice.settings]
     margin = max(0.08 * (max(found) - min(found)), 0.004)
     return _Scale(
@@ -96,11 +98,14 @@ def _budget(advice: Advice, scale: _Scale) -> str:
     limit = advice.limits.get("ms")
     if limit is None:
         return ""
-    at, bottom = scale.x(limit), _TOP + _HEIGHT
+    shown = min(max(limit, scale.fastest), scale.slowest)
+    arrow = "" if shown == limit else " ←" if shown > limit else " →"
+    at, bottom = scale.x(shown), _TOP + _HEIGHT
+    side, anchor = (6, "start") if at < _LEFT + _WIDTH / 2 else (-6, "end")
     return (
         f'<line class="budget" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{bottom}"/>'
-        f'<text class="budget-name" x="{at - 6:.1f}" y="{bottom - 8}" text-anchor="end">'
-        f"budget {limit:g} ms</text>"
+        f'<text class="budget-name" x="{at + side:.1f}" y="{bottom - 8}" text-anchor="{anchor}">'
+        f"budget {limit:g} ms{arrow}</text>"
     )
 
 
@@ -121,14 +126,22 @@ def _staircase(best: Sequence[Measured], scale: _Scale) -> str:
 def _point(one: Measured, advice: Advice, scale: _Scale) -> str:
     x, y = scale.x(one.p90), scale.y(one.accuracy.image_auroc)
     style = "best" if one.on_front else "dominated"
-    ring = ""
+    ring = _bar(one, scale) if one.on_front else ""
     if one.name == advice.taken:
-        ring = f'<circle class="taken" cx="{x:.1f}" cy="{y:.1f}" r="10"/>'
+        ring += f'<circle class="taken" cx="{x:.1f}" cy="{y:.1f}" r="10"/>'
     told = f"{one.name}: {one.accuracy.image_auroc:.3f}, {one.p90:.1f} ms"
     return (
         f'{ring}<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
         f"<title>{html.escape(told)}</title></circle>"
     )
+
+
+def _bar(one: Measured, scale: _Scale) -> str:
+    """Draw the standard error of the difference to the best setting."""
+    x, auroc = scale.x(one.p90), one.accuracy.image_auroc
+    ends = (auroc - one.to_best_error, auroc + one.to_best_error)
+    low, high = (scale.y(min(max(end, scale.low), scale.high)) for end in ends)
+    return f'<line class="bar" x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}"/>'
 
 
 def _names(advice: Advice, best: Sequence[Measured], scale: _Scale) -> str:
@@ -161,4 +174,7 @@ def _words() -> str:
         f'<text x="{_LEFT + 130}" y="{legend}">another setting is as good and as fast</text>'
         f'<circle class="taken" cx="{_LEFT + 398}" cy="{legend - 4}" r="8"/>'
         f'<text x="{_LEFT + 414}" y="{legend}">to take</text>'
+        f'<line class="bar" x1="{_LEFT + 482}" y1="{legend - 12}" x2="{_LEFT + 482}" '
+        f'y2="{legend + 4}"/>'
+        f'<text x="{_LEFT + 492}" y="{legend}">standard error of the difference to the best</text>'
     )

@@ -42,6 +42,11 @@ class Measured(Record):
     options: list[str] = Field(description="of the method, NAME=VALUE")
     precision: str
     accuracy: Accuracy = Field(description="on the half that chooses")
+    to_best: float = Field(
+        description="its image AUROC less that of the most accurate setting within the budgets, "
+        "or of all if none is within"
+    )
+    to_best_error: float = Field(description="standard error of that difference")
     p50: float
     p90: float
     frames: int = Field(description="timed")

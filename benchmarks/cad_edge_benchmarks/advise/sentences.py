@@ -1,7 +1,10 @@
 """What the advice says in words."""
 
-from cad_edge_benchmarks.advise.schema import Accuracy, Advice, Measured
+from cad_edge_benchmarks.advise.schema import Accuracy, Advice, Measured, ProductFacts
 from cad_edge_benchmarks.tables import figure
+
+FEW = 5
+"""With fewer images of a class a bootstrap cannot see how far a figure may lie off."""
 
 _MEGABYTE = 1e6
 
@@ -65,15 +68,26 @@ def report(advice: Advice) -> list[str]:
 
 def warnings(advice: Advice) -> list[str]:
     """Say what the figures cannot be trusted for."""
+    found = []
     stand_ins = [one for one in advice.products if one.stand_in is not None]
-    if not stand_ins:
-        return []
-    named = ", ".join(f"{one.name} ({one.stand_in})" for one in stand_ins)
-    return [
-        f"Synthetic defects chose here, not real ones: {named}. Good images were held out and "
-        "defects drawn on copies of them; how well real defects are found is not known. Add good "
-        "and defective images under test/, two of each or more."
-    ]
+    if stand_ins:
+        named = ", ".join(f"{one.name} ({one.stand_in})" for one in stand_ins)
+        found.append(
+            f"Synthetic defects chose here, not real ones: {named}. Good images were held out and "
+            "defects drawn on copies of them; how well real defects are found is not known. Add "
+            "good and defective images under test/, two of each or more."
+        )
+    if few := [one.name for one in advice.products if _fewest(one) < FEW]:
+        found.append(
+            f"Fewer than {FEW} good or defective images are in a half of {', '.join(few)}; so few "
+            "say little, and the standard errors are then too small."
+        )
+    return found
+
+
+def _fewest(product: ProductFacts) -> int:
+    halves = (product.choosing, product.reporting)
+    return min(count for half in halves for count in (half.hits, half.total - half.hits))
 
 
 def accuracy(found: Accuracy) -> str:
@@ -93,10 +107,10 @@ def routed(found: Accuracy) -> str:
 RULES = (
     "One half of the test images of every product chose, the other half reports; figures in the "
     "table are of the half that chose, so the best of them are hopeful. ± is one standard error, "
-    "by a bootstrap over images.",
+    "by a bootstrap over images; a figure of exactly 1 shows none, whatever it may hide.",
     "Settings that keep the budgets and whose AUROC lies within the standard error of the "
-    "difference to the best of them count as equal; of these the fastest is taken, and of about "
-    "equally fast ones the smallest.",
+    "difference to the best of them (column to the best, bars in the plot) count as equal; of "
+    "these the fastest is taken, and of about equally fast ones the smallest.",
     "Milliseconds are of a routed frame at the size of the input, without decoding and resizing; "
     "all settings took turns in one process. MB is the peak resident memory of a device process.",
 )

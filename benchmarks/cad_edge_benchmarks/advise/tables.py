@@ -7,6 +7,7 @@ from cad_edge_benchmarks.tables import UNDEFINED, figure
 HEAD = (
     "setting",
     "image AUROC",
+    "to the best",
     "pixel AUROC",
     "ms p50",
     "ms p90",
@@ -33,6 +34,7 @@ def row(setting: Measured) -> list[str]:
     return [
         setting.name,
         accuracy(setting.accuracy),
+        f"{setting.to_best:+.3f} ± {setting.to_best_error:.3f}",
         figure(setting.accuracy.pixel_auroc),
         f"{setting.p50:.1f}",
         f"{setting.p90:.1f}",

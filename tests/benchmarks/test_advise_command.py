@@ -48,6 +48,7 @@ def called(tmp_path_factory):
     return Called(tmp_path_factory.mktemp("advise"))
 
 
+@pytest.mark.slow
 def test_settings_are_measured_and_one_is_taken(called):
     assert called.first.exit_code == 0, called.first.output
     assert "3 settings: the default, 1 of resolution, 1 of precision" in called.first.stderr

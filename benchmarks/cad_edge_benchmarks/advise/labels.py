@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-_GAP = 9  # pixels between a point and its name
+_GAP = 12  # pixels between a point and its name
 _LINE = 15  # pixels of height of a name
-_LETTER = 6.6  # pixels of width of a letter, on average
+_LETTER = 7.2  # pixels of width of a letter, on average
 
 
 @dataclass(frozen=True)

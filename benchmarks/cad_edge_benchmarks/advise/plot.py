@@ -5,16 +5,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import pairwise
 
 from cad_edge_benchmarks.advise.labels import place
 from cad_edge_benchmarks.advise.schema import Advice, Measured
 
-_LEFT, _TOP, _WIDTH, _HEIGHT = 64, 18, 780, 380  # pixels: margins, inside
+_LEFT, _TOP, _WIDTH, _HEIGHT = 76, 18, 780, 380  # pixels: margins, inside
 _SIZE = (_LEFT + _WIDTH + 20, _TOP + _HEIGHT + 74)
 _TIMES = (1, 1.5, 2, 3, 4, 5, 6, 8)  # ticks of a power of ten
 _STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 _PLACE_TO_SPARE = 1.12
 _FAR = 1.3
+_APART = 10  # pixels
+
+Place = tuple[float, float]
+"""x and y in pixels."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,13 @@ def accuracy_plot(advice: Advice) -> str:
     """Draw every setting, the front as a line with names, the budget and the setting to take."""
     scale = _scale(advice)
     best = sorted((one for one in advice.settings if one.on_front), key=lambda one: one.p90)
-    drawn = _grid(scale) + _budget(advice, scale) + _staircase(best, scale)
-    drawn += "".join(_point(one, advice, scale) for one in advice.settings)
-    drawn += _names(advice, best, scale) + _words()
+    corners = _corners(best, scale)
+    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    drawn = _grid(scale) + _budget(advice, scale) + "".join(_bar(one, scale) for one in best)
+    drawn += f'<polyline class="front" points="{places}"/>'
+    others_first = sorted(advice.settings, key=lambda one: one.on_front)
+    drawn += "".join(_point(one, advice, scale) for one in others_first)
+    drawn += _names(advice, best, scale, corners) + _words()
     style = (files(__package__) / "plot.css").read_text(encoding="utf-8")
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" class="advice-plot" '
@@ -70,7 +79,7 @@ def _grid(scale: _Scale) -> str:
     across = "".join(
         f'<line class="grid" x1="{_LEFT}" y1="{scale.y(at):.1f}" x2="{right}" '
         f'y2="{scale.y(at):.1f}"/><text x="{_LEFT - 9}" y="{scale.y(at) + 4:.1f}" '
-        f'text-anchor="end">{at:.3g}</text>'
+        f'text-anchor="end">{at:.3f}</text>'
         for at in _levels(scale)
     )
     return across + "".join(
@@ -109,26 +118,21 @@ def _budget(advice: Advice, scale: _Scale) -> str:
     )
 
 
-def _staircase(best: Sequence[Measured], scale: _Scale) -> str:
-    """Line along the front: no setting lies above and to the left of it."""
-    corners = []
-    for at, one in enumerate(best):
-        if at:
-            corners.append(
-                (scale.x(one.p90), scale.y(best[at - 1].accuracy.image_auroc)),
-            )
-        corners.append((scale.x(one.p90), scale.y(one.accuracy.image_auroc)))
-    corners.append((_LEFT + _WIDTH, corners[-1][1]))
-    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-    return f'<polyline class="front" points="{places}"/>'
+def _corners(best: Sequence[Measured], scale: _Scale) -> list[Place]:
+    """Corners of the line along the front: no setting lies above and to the left of it."""
+    corners: list[Place] = []
+    for one in best:
+        x, y = scale.x(one.p90), scale.y(one.accuracy.image_auroc)
+        corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
+    return [*corners, (_LEFT + _WIDTH, corners[-1][1])]
 
 
 def _point(one: Measured, advice: Advice, scale: _Scale) -> str:
     x, y = scale.x(one.p90), scale.y(one.accuracy.image_auroc)
     style = "best" if one.on_front else "dominated"
-    ring = _bar(one, scale) if one.on_front else ""
+    ring = ""
     if one.name == advice.taken:
-        ring += f'<circle class="taken" cx="{x:.1f}" cy="{y:.1f}" r="10"/>'
+        ring = f'<circle class="taken" cx="{x:.1f}" cy="{y:.1f}" r="10"/>'
     told = f"{one.name}: {one.accuracy.image_auroc:.3f}, {one.p90:.1f} ms"
     return (
         f'{ring}<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
@@ -144,11 +148,14 @@ def _bar(one: Measured, scale: _Scale) -> str:
     return f'<line class="bar" x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}"/>'
 
 
-def _names(advice: Advice, best: Sequence[Measured], scale: _Scale) -> str:
+def _names(
+    advice: Advice, best: Sequence[Measured], scale: _Scale, corners: Sequence[Place]
+) -> str:
     """Names of the front and of the default, the setting to take first."""
     shown = [*best, *(one for one in advice.settings[:1] if not one.on_front)]
     shown.sort(key=lambda one: one.name != advice.taken)
     points = [(scale.x(one.p90), scale.y(one.accuracy.image_auroc)) for one in advice.settings]
+    points += _along(corners)
     named = [(scale.x(one.p90), scale.y(one.accuracy.image_auroc), one.name) for one in shown]
     drawn = ""
     for one, label in zip(shown, place(named, points, _LEFT + _WIDTH), strict=True):
@@ -158,6 +165,15 @@ def _names(advice: Advice, best: Sequence[Measured], scale: _Scale) -> str:
             f"{html.escape(label.text)}</text>"
         )
     return drawn
+
+
+def _along(corners: Sequence[Place]) -> list[Place]:
+    """Places along a line, close enough that a name on the line covers one."""
+    found: list[Place] = []
+    for (x, y), (to_x, to_y) in pairwise(corners):
+        count = int((abs(to_x - x) + abs(to_y - y)) / _APART) + 1
+        found += [(x + (to_x - x) * n / count, y + (to_y - y) * n / count) for n in range(count)]
+    return found
 
 
 def _words() -> str:

@@ -13,7 +13,6 @@ HEAD = (
     "ms p90",
     "MB",
     "kB per task",
-    "input px",
     "precision",
 )
 
@@ -40,6 +39,5 @@ def row(setting: Measured) -> list[str]:
         f"{setting.p90:.1f}",
         peak,
         f"{setting.task_bytes / 1000:.0f}",
-        str(setting.size),
         setting.precision,
     ]

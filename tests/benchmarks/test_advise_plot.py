@@ -1,0 +1,30 @@
+"""Names in the plot: none hides another name or a point."""
+
+from itertools import combinations
+
+from cad_edge_benchmarks.advise.labels import place
+
+RIGHT = 800.0
+
+
+def overlap(one, other):
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def test_names_of_close_points_keep_apart():
+    points = [(100.0 + 12 * at, 200.0 - 9 * at) for at in range(5)]
+    labels = place([(x, y, "160px, one-memory") for x, y in points], points, RIGHT)
+    assert not any(overlap(one.box, other.box) for one, other in combinations(labels, 2))
+    for label in labels:
+        left, top, right, bottom = label.box
+        assert not any(left < x < right and top < y < bottom for x, y in points)
+
+
+def test_a_name_at_the_right_edge_stands_to_the_left_of_its_point():
+    (label,) = place([(780.0, 50.0, "320px")], [(780.0, 50.0)], RIGHT)
+    assert label.box[2] < 780.0
+
+
+def test_a_name_that_fits_nowhere_is_drawn_all_the_same():
+    (label,) = place([(5.0, 50.0, "wide" * 50)], [(5.0, 50.0)], 100.0)
+    assert label.text == "wide" * 50

@@ -123,7 +123,7 @@ def advise(
     if out is not None:
         _write(out, advice, None if data.is_file() else order.stream)
     click.echo(terminal(advice))
-    if out is None and not data.is_file():
+    if out is None and advice.commands and not data.is_file():
         click.echo(f"\n{_STREAM}, which --out writes:\n{canonical_json(order.stream).decode()}")
     if advice.taken is None:
         raise click.exceptions.Exit(1)

@@ -14,9 +14,9 @@ def headline(advice: Advice) -> str:
     limits = " and ".join(f"{limit:g} {unit}" for unit, limit in advice.limits.items())
     if advice.taken is None:
         assert advice.nearest_name is not None
-        misses = " and ".join(
-            f"{one.name} {one.measured:.1f} {one.unit} against {one.limit:g} {one.unit}, "
-            f"{one.measured / one.limit:.2f} times"
+        misses = ", and ".join(
+            f"{one.name} is {one.measured:.1f} {one.unit} against {one.limit:g} {one.unit} "
+            f"({one.measured / one.limit:.2f} times)"
             for one in advice.nearest
             if not one.kept
         )

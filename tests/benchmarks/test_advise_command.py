@@ -77,6 +77,10 @@ def test_what_cannot_be_exported_is_listed_and_the_sweep_goes_on(called):
 
 def test_synthetic_defects_are_said_to_be_synthetic(called):
     stand_ins = {one.name: one.stand_in for one in called.advice().products}
+    assert [one.learned for one in called.advice().products] == [8, 8, 4]
+    assert [one.path for one in called.advice().products] == [
+        str(called.data / name) for name in stand_ins
+    ]
     assert stand_ins == {
         "checks": None,
         "stripes": None,

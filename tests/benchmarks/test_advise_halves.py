@@ -64,6 +64,7 @@ def test_synthetic_defects_stand_in_on_images_that_are_not_learned_from(tmp_path
     halves = line.halves["checks"]
     assert halves.stand_in == "2 good and 0 defective test images"
     assert line.stream.tasks[0].path == tmp_path / "place" / "checks"
+    assert halves.learned == 8
     learned = {path.name for path in read_product(line.stream.tasks[0].path).train}
     origins = [{part.origin for part in half} for half in (halves.choosing, halves.reporting)]
     assert [len(one) for one in origins] == [2, 2]

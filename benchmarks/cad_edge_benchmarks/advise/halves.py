@@ -26,6 +26,8 @@ class ProductHalves:
 
     task: StreamTask
     """Its folder, or one of links without the good parts that are held out."""
+    learned: int
+    """Good images that it is learned from."""
     choosing: tuple[Part, ...]
     reporting: tuple[Part, ...]
     stand_in: str | None
@@ -65,10 +67,11 @@ def _divide(task: StreamTask, product: ProductImages, place: Path, seed: int) ->
     reason = _lacking(product.test)
     if reason is None:
         parts = [Part(item, str(item.path)) for item in product.test]
-        learned = task
+        source, learned = task, len(product.train)
     else:
-        learned, parts = write_stand_in(task, product, place, own_seed)
-    return ProductHalves(learned, *deal(parts, own_seed), reason)
+        source, parts = write_stand_in(task, product, place, own_seed)
+        learned = len(product.train) - len({part.origin for part in parts})
+    return ProductHalves(source, learned, *deal(parts, own_seed), reason)
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -3,7 +3,6 @@
 import shlex
 from datetime import datetime, timezone
 
-from cad_edge.dataset import read_product
 from cad_edge_benchmarks.advise.accuracy import Jury
 from cad_edge_benchmarks.advise.front import Point, front, most_accurate, nearest, take
 from cad_edge_benchmarks.advise.schema import (
@@ -48,7 +47,7 @@ def judge(order: Order, swept: Swept, stream_file: str) -> Advice:
         environment=describe_environment(load_nvml()),
         device=swept.answers[DEFAULT].device,
         data_sha256=swept.data_sha256,
-        products=_products(swept),
+        products=_products(order, swept),
         settings=_measured(order, swept, points, jury),
         refused=[Refused(name=name, reason=why) for name, why in swept.refused.items()],
         limits={unit: limit for unit, limit in limits.items() if limit is not None},
@@ -137,15 +136,15 @@ def _reported(swept: Swept, taken: str, seed: int) -> ReportedPair:
     )
 
 
-def _products(swept: Swept) -> list[ProductFacts]:
+def _products(order: Order, swept: Swept) -> list[ProductFacts]:
     found = []
-    for name, halves in swept.line.halves.items():
-        task = halves.task
+    for task in order.stream.tasks:
+        halves = swept.line.halves[task.name]
         found.append(
             ProductFacts(
-                name=name,
+                name=task.name,
                 path=str(task.path),
-                learned=len(read_product(task.path, task.layout).train),
+                learned=halves.learned,
                 choosing=_defective(halves.choosing),
                 reporting=_defective(halves.reporting),
                 stand_in=halves.stand_in,

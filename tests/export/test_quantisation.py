@@ -23,7 +23,7 @@ from cad_edge_export.quantisation.placement import (
     quantise_weights,
     quantised_tensors,
 )
-from cad_edge_export.quantisation.ranges import measure_ranges, open_graph
+from cad_edge_export.quantisation.ranges import best_range, measure_ranges, open_graph
 from cad_edge_runtime import Detector
 from tests.training.small_products import NAMES, quiet
 
@@ -75,7 +75,7 @@ def feeds():
 def rounded(feeds, style, kept=frozenset()):
     """Place quantisers in the small graph; the graph and its ranges."""
     names = quantised_tensors(FloatGraph(small_graph()), kept)
-    ranges = measure_ranges(small_graph(), feeds, names)
+    ranges = measure_ranges(small_graph(), feeds, names, style)
     return place(FloatGraph(small_graph()), ranges, style, kept), ranges
 
 
@@ -84,6 +84,23 @@ def test_encodings_are_those_worked_by_hand():
     assert Encoding.of(Range(0.0, 5.1), "uint8") == Encoding(pytest.approx(0.02), 0, False)
     assert Encoding.of(Range(-1.0, 1.55), "uint8") == Encoding(pytest.approx(0.01), 100, False)
     assert Encoding.of(Range(2.0, 5.1), "uint8").zero_point == 0, "zero must stay exact"
+
+
+def test_values_come_back_as_worked_by_hand():
+    unsigned = Encoding(0.5, 10, False)
+    assert unsigned.rounded(np.array([-9.0, 0.2, 0.3, 200.0])).tolist() == [-5.0, 0.0, 0.5, 122.5]
+    signed = Encoding(0.5, 0, True)
+    assert signed.rounded(np.array([-70.0, 1.0, 70.0])).tolist() == [-64.0, 1.0, 63.5]
+
+
+def test_a_range_gives_up_what_few_values_need():
+    widest = Range(0.0, 100.0)
+    low, far = np.zeros(1000, np.int64), np.zeros(1000, np.int64)
+    low[:310] = 1000  # up to 31; nothing above is seen
+    assert best_range(low, widest, "uint8").high == pytest.approx(32.0, abs=1.01)
+    far[:310] = 1000
+    far[-1] = 100_000  # as often at the far end: giving it up would cost most
+    assert best_range(far, widest, "uint8") == pytest.approx(widest)
 
 
 def test_weights_round_per_channel():

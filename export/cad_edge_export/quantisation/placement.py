@@ -49,6 +49,13 @@ class Encoding:
         scale = max(high - low, 1e-12) / 255
         return Encoding(scale, round(-low / scale), False)
 
+    def rounded(self, values: Array) -> Array:
+        """Values (...) float64 as they come back from eight bits."""
+        smallest, largest = (-128, 127) if self.signed else (0, 255)
+        whole = np.clip(np.rint(values / self.scale) + self.zero_point, smallest, largest)
+        found: Array = (whole - self.zero_point) * self.scale
+        return found
+
 
 def place(graph: FloatGraph, ranges: Mapping[str, Range], style: Style, kept: Set[str]) -> bytes:
     """Quantise every convolution of ``graph`` but those named in ``kept``.

@@ -161,7 +161,7 @@ def _measure(
     found = {}
     for key, (stage, graph, feeds) in pools.items():
         names = quantised_tensors(FloatGraph(graph), set())
-        ranges = measure_ranges(graph, feeds, names)
+        ranges = measure_ranges(graph, feeds, names, style)
         few = _spread(feeds, RANKED_ON // BATCH)
         losses = sensitivities(graph, ranges, style, few, stage.outputs)
         found[key] = _Measured(ranges, losses, _spread(feeds, CORRECTED_ON // BATCH))

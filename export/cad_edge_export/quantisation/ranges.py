@@ -1,16 +1,19 @@
 """Running a graph over calibration images: ranges of its activations and means of its channels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
-from cad_edge_export.quantisation.placement import Range
+from cad_edge_export.quantisation.placement import Encoding, Range, Style
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Feed = Mapping[str, Array]
+
+_BINS = 4096  # sixteen per step of eight bits
+_SHARES = np.linspace(1.0, 0.3, 36)  # of the widest range, widest first
 
 
 def open_graph(serialised: bytes) -> onnxruntime.InferenceSession:
@@ -22,23 +25,57 @@ def open_graph(serialised: bytes) -> onnxruntime.InferenceSession:
 
 
 def measure_ranges(
-    serialised: bytes, feeds: Iterable[Feed], names: Sequence[str]
+    serialised: bytes, feeds: Sequence[Feed], names: Sequence[str], style: Style
 ) -> dict[str, Range]:
-    """Smallest and largest value of the tensors ``names`` over all feeds.
+    """Ranges of the tensors ``names`` that lose least in eight bits over all feeds.
 
-    The range of what lies between is measured, not estimated: a defect may go beyond what a good
-    part reaches, so feeds should hold images with defects too.
+    A range that reaches to the largest value of all gives every other value a coarser step. Which
+    share of it costs the smallest mean squared error is counted, saturation included.
     """
     inner = [name for name in names if name not in _inputs(serialised)]
     session = open_graph(with_outputs(serialised, inner))
-    found: dict[str, Range] = {}
+    widest: dict[str, Range] = {}
+    for name, value in _values(session, feeds, names, inner):
+        low, high = widest.get(name, Range(0.0, 0.0))
+        widest[name] = Range(min(low, float(value.min())), max(high, float(value.max())))
+    counts = {name: np.zeros(_BINS, dtype=np.int64) for name in widest}
+    for name, value in _values(session, feeds, names, inner):
+        counts[name] += np.histogram(value, _BINS, widest[name])[0]
+    return {name: best_range(counts[name], found, style) for name, found in widest.items()}
+
+
+def _values(
+    session: onnxruntime.InferenceSession,
+    feeds: Iterable[Feed],
+    names: Sequence[str],
+    inner: Sequence[str],
+) -> Iterator[tuple[str, Array]]:
+    """Tensors ``names`` of every feed; ``inner`` of them are made by the graph."""
     for feed in feeds:
-        values = dict(zip(inner, session.run(inner, feed) if inner else [], strict=True))
-        values |= {name: feed[name] for name in names if name in feed}
-        for name, value in values.items():
-            low, high = found.get(name, Range(0.0, 0.0))
-            found[name] = Range(min(low, float(value.min())), max(high, float(value.max())))
-    return found
+        yield from zip(inner, session.run(inner, feed) if inner else [], strict=True)
+        yield from ((name, feed[name]) for name in names if name in feed)
+
+
+def best_range(counts: Array, widest: Range, style: Style) -> Range:
+    """Shrink a range to where the mean squared error of eight bits is smallest.
+
+    Parameters
+    ----------
+    counts
+        (bins,) int64, how many values lie in each of equal parts of ``widest``.
+    widest
+        Smallest and largest value.
+    style
+        How the range is encoded.
+    """
+    edges = np.linspace(widest.low, widest.high, len(counts) + 1)
+    middles = (edges[:-1] + edges[1:]) / 2
+    ranges = [Range(widest.low * share, widest.high * share) for share in _SHARES]
+    errors = [
+        (counts * (Encoding.of(found, style).rounded(middles) - middles) ** 2).sum()
+        for found in ranges
+    ]
+    return ranges[int(np.argmin(errors))]
 
 
 def channel_means(

@@ -1,23 +1,28 @@
-"""Which wheel of ONNX Runtime is installed; asked before either is imported."""
+"""Which wheel of ONNX Runtime is installed; asked before it is imported."""
 
 from importlib.metadata import PackageNotFoundError, distribution
 
 from cad_edge.errors import DeviceError
 
-_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
+_EXTRAS = {
+    "onnxruntime": "cad-edge[cpu]",
+    "onnxruntime-gpu": "cad-edge[gpu]",
+    "onnxruntime-openvino": "cad-edge[openvino]",
+}
 
 
-def refuse_both_wheels() -> None:
-    """Raise DeviceError if onnxruntime and onnxruntime-gpu are both installed.
+def refuse_several_wheels() -> None:
+    """Raise DeviceError if more than one wheel of ONNX Runtime is installed.
 
-    Both own the same import package, so the one that was installed last has overwritten parts of
-    the other, and which providers work is chance.
+    All own the same import package, so the one that was installed last has overwritten parts of the
+    others, and which providers work is chance.
     """
-    if all(_is_installed(name) for name in _DISTRIBUTIONS):
+    found = [name for name in _EXTRAS if _is_installed(name)]
+    if len(found) > 1:
         raise DeviceError(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; run "
-            "`pip uninstall onnxruntime onnxruntime-gpu` and install one of cad-edge[cpu] and "
-            "cad-edge[gpu]"
+            f"{' and '.join(found)} are installed together and overwrite each other; run "
+            f"`pip uninstall {' '.join(found)}` and install one of "
+            f"{' and '.join(_EXTRAS[name] for name in found)}"
         )
 
 

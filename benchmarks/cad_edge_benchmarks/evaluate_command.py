@@ -40,7 +40,7 @@ COLUMNS = {
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Also write the figures there."
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or tensorrt.")
+@click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
 @click.option("--threads", type=int, help="Threads of the runtime; all cores without it.")
 def evaluate(
     bundle: Path, stream_file: Path, json_path: Path | None, device: str, threads: int | None

@@ -6,7 +6,16 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("cad-edge", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "scipy")
+PACKAGES = (
+    "cad-edge",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "torch",
+    "onnx",
+    "scipy",
+)
 
 
 def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, object]:

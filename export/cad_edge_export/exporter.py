@@ -12,7 +12,7 @@ from cad_edge.bundle import Bundle
 from cad_edge.errors import ArtifactError, BundleError
 from cad_edge.manifest import Manifest, Selector, TaskEntry
 from cad_edge.routing import RoutingStatistics, from_tensors
-from cad_edge.wheels import refuse_both_wheels
+from cad_edge.wheels import refuse_several_wheels
 from cad_edge_export.entries import Progress, exact_entries, rounded_entries, store_engine
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.plan import Plan
@@ -50,7 +50,7 @@ def export_artifacts(
     CertificateError
         An engine does not answer as torch did.
     """
-    refuse_both_wheels()
+    refuse_several_wheels()
     bundle = Bundle(bundle_path)
     learned = _read_all(artifacts)  # before the lock makes a folder: a bad one leaves no trace
     with bundle.lock():

@@ -41,7 +41,7 @@ class ImageFile:
     "--device",
     default="auto",
     show_default=True,
-    help="auto, cpu, cuda, tensorrt or cuda:<number>.",
+    help="auto, cpu, openvino, cuda, tensorrt or cuda:<number>.",
 )
 @click.option("--threads", type=int, help="Threads of each graph; all cores without it.")
 @click.pass_context

@@ -142,7 +142,7 @@ class Detector:
 
     @property
     def device(self) -> str:
-        """What the graphs run on: cpu, cuda or tensorrt; says what ``auto`` came to."""
+        """What the graphs run on: cpu, openvino, cuda or tensorrt; what ``auto`` came to."""
         return self._factory.device.name
 
     @property

@@ -4,7 +4,7 @@ ONNX Runtime only warns when a provider is missing and then runs on the CPU. Her
 pure function of the providers that are there, and what a session got is compared with it: a device
 that was asked for and not had is an error. ``auto`` takes CUDA where it works and the CPU where it
 does not, and the detector says which; TensorRT must be asked for, because its first opening builds
-plans for minutes.
+plans for minutes, and OpenVINO, because which of it and the CPU provider is faster depends on the CPU.
 
 The choice, the verification and the plan cache (``plans.py``) are tested on a CPU with injected
 facts. No line of the CUDA and TensorRT branches has run on a GPU.
@@ -19,11 +19,14 @@ from cad_edge.errors import DeviceError
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
+OPENVINO = "OpenVINOExecutionProvider"
 
-_PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
+_PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT, "openvino": OPENVINO}
+_GPU = frozenset({"cuda", "tensorrt"})
 _NEEDS = {
     CUDA: "install cad-edge[gpu] instead of cad-edge[cpu], or use device='cpu'",
     TENSORRT: "install cad-edge[gpu] and the TensorRT 10 libraries, or use device='cpu'",
+    OPENVINO: "install cad-edge[openvino] instead of cad-edge[cpu], or use device='cpu'",
 }
 
 
@@ -32,7 +35,7 @@ class Device:
     """The provider that sessions are created on."""
 
     name: str
-    """cpu, cuda or tensorrt."""
+    """cpu, cuda, tensorrt or openvino."""
 
     strict: bool
     """Whether anything else than ``name`` is an error; False for ``auto``."""
@@ -45,6 +48,11 @@ class Device:
         """ONNX Runtime's name of the provider."""
         return _PROVIDERS[self.name]
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether tensors of the graphs live in a GPU's memory."""
+        return self.name in _GPU
+
 
 @dataclass(frozen=True)
 class Providers:
@@ -55,7 +63,7 @@ class Providers:
 
 
 def choose_device(asked: str, available: Sequence[str]) -> Device:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt`` or ``tensorrt:1`` into a device.
+    """Turn ``auto``, ``cpu``, ``openvino``, ``cuda``, ``tensorrt`` or ``cuda:1`` into a device.
 
     Parameters
     ----------
@@ -71,11 +79,11 @@ def choose_device(asked: str, available: Sequence[str]) -> Device:
     """
     if asked == "auto":
         return Device("cuda" if CUDA in available else "cpu", strict=False)
-    name, _, number = asked.partition(":")
-    if name not in _PROVIDERS or (number and not number.isdecimal()) or asked.endswith(":"):
+    name, colon, number = asked.partition(":")
+    if name not in _PROVIDERS or (colon and not (name in _GPU and number.isdecimal())):
         raise DeviceError(
-            f"device {asked!r} is not known; use auto, cpu, cuda, tensorrt, or a GPU by number as "
-            "in cuda:1"
+            f"device {asked!r} is not known; use auto, cpu, openvino, cuda, tensorrt, or a GPU by "
+            "number as in cuda:1"
         )
     device = Device(name, strict=True, index=int(number or 0))
     if device.provider not in available:
@@ -86,13 +94,15 @@ def choose_device(asked: str, available: Sequence[str]) -> Device:
     return device
 
 
-def providers_for(device: Device, plan_folder: Path | None) -> Providers:
+def providers_for(device: Device, threads: int, plan_folder: Path | None) -> Providers:
     """List providers in order of preference, with their options.
 
     Parameters
     ----------
     device
         What was chosen.
+    threads
+        Of each graph; OpenVINO has threads of its own, the CPU takes them from the session.
     plan_folder
         Where TensorRT keeps the plans of this graph; needed for ``tensorrt`` alone.
     """
@@ -101,6 +111,11 @@ def providers_for(device: Device, plan_folder: Path | None) -> Providers:
     cuda = {**number, "arena_extend_strategy": "kSameAsRequested"}
     if device.name == "cpu":
         return Providers([CPU], [{}])
+    if device.name == "openvino":
+        # Left to itself it computes float32 graphs in bfloat16 on CPUs that have it, and the
+        # certificate was not made for that.
+        exact = {"device_type": "CPU", "precision": "ACCURACY", "num_of_threads": str(threads)}
+        return Providers([OPENVINO, CPU], [exact, {}])
     if device.name == "cuda":
         return Providers([CUDA, CPU], [cuda, {}])
     if plan_folder is None:

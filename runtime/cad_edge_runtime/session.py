@@ -19,8 +19,8 @@ import numpy as np
 
 from cad_edge.bundle import Bundle
 from cad_edge.errors import CadEdgeError, DeviceError, GraphError, OptionError
-from cad_edge.wheels import refuse_both_wheels
-from cad_edge_runtime.device import CPU, choose_device, providers_for, verify_device
+from cad_edge.wheels import refuse_several_wheels
+from cad_edge_runtime.device import choose_device, providers_for, verify_device
 from cad_edge_runtime.graph_check import check_graph
 from cad_edge_runtime.plans import PlanCache, cache_root, read_gpu_facts
 
@@ -39,7 +39,7 @@ _SPINNING = {
 
 def load_onnxruntime() -> ModuleType:
     """Import ONNX Runtime, or raise DeviceError with what to install."""
-    refuse_both_wheels()
+    refuse_several_wheels()
     try:
         import onnxruntime
     except ImportError:
@@ -113,7 +113,7 @@ class SessionFactory:
         self._bundle = bundle
         self.device = choose_device(device, self._onnxruntime.get_available_providers())
         self._plans = self._open_plans() if self.device.name == "tensorrt" else None
-        if self.device.provider != CPU and hasattr(self._onnxruntime, "preload_dlls"):
+        if self.device.on_gpu and hasattr(self._onnxruntime, "preload_dlls"):
             self._onnxruntime.preload_dlls()
 
     def _open_plans(self) -> PlanCache:
@@ -140,7 +140,7 @@ class SessionFactory:
         folder = self._bundle.verify_object(graph)
         check_graph(folder, inputs, outputs)
         plan_folder = self._plans.folder(graph, {}) if self._plans else None
-        providers = providers_for(self.device, plan_folder)
+        providers = providers_for(self.device, self._threads, plan_folder)
         try:
             session = self._onnxruntime.InferenceSession(
                 str(folder / _GRAPH),
@@ -159,8 +159,8 @@ class SessionFactory:
         return GraphSession(graph, session)
 
     def place(self, tensor: Array) -> object:
-        """Put a bound tensor where the graphs run; on the CPU the array is used as it is."""
-        if self.device.provider == CPU:
+        """Put a bound tensor where the graphs run; beside a CPU the array is used as it is."""
+        if not self.device.on_gpu:
             return tensor
         value: object = self._onnxruntime.OrtValue.ortvalue_from_numpy(
             tensor, "cuda", self.device.index

@@ -1,4 +1,4 @@
-"""ONNX Runtime missing, or there twice: said by the command line as it is started on a device."""
+"""ONNX Runtime missing, or there several times: said by the command line as it is started on a device."""
 
 import os
 import subprocess
@@ -37,9 +37,9 @@ def test_looking_after_a_bundle_needs_no_onnxruntime(command):
     assert start(WITHOUT + COMMAND, command, GOLDEN) == (0, "")
 
 
-def wheels_in(folder: Path) -> Path:
-    """Leave the traces of both wheels in ``folder``."""
-    for name in ("onnxruntime", "onnxruntime_gpu"):
+def wheels_in(folder: Path, *others: str) -> Path:
+    """Leave the traces of onnxruntime and of ``others`` in ``folder``."""
+    for name in ("onnxruntime", *others):
         traces = folder / f"{name}-1.25.0.dist-info"
         traces.mkdir()
         text = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.25.0\n"
@@ -47,13 +47,23 @@ def wheels_in(folder: Path) -> Path:
     return folder
 
 
-def test_both_wheels_at_once(tmp_path):
-    status, said = start(COMMAND, "detect", GOLDEN, tmp_path, wheels=wheels_in(tmp_path))
+@pytest.mark.parametrize("other", ["gpu", "openvino"])
+def test_two_wheels_at_once(tmp_path, other):
+    wheels = wheels_in(tmp_path, f"onnxruntime_{other}")
+    status, said = start(COMMAND, "detect", GOLDEN, tmp_path, wheels=wheels)
     assert status == 1 and said.count("\n") == 1
-    assert "both installed" in said and "`pip uninstall onnxruntime onnxruntime-gpu`" in said
+    assert f"`pip uninstall onnxruntime onnxruntime-{other}`" in said
+    assert f"install one of cad-edge[cpu] and cad-edge[{other}]" in said
 
 
-def test_both_wheels_are_refused_before_exporting(tmp_path):
+def test_three_wheels_at_once(tmp_path):
+    wheels = wheels_in(tmp_path, "onnxruntime_gpu", "onnxruntime_openvino")
+    status, said = start(COMMAND, "detect", GOLDEN, tmp_path, wheels=wheels)
+    assert status == 1
+    assert "`pip uninstall onnxruntime onnxruntime-gpu onnxruntime-openvino`" in said
+
+
+def test_two_wheels_are_refused_before_exporting(tmp_path):
     pytest.importorskip("onnx")
     artifacts = tmp_path / "artifacts"
     (artifacts / "red").mkdir(parents=True)
@@ -61,7 +71,12 @@ def test_both_wheels_are_refused_before_exporting(tmp_path):
     (artifacts / "red" / "artifact.json").write_bytes(golden.read_bytes())
     bundle = tmp_path / "bundle"
     status, said = start(
-        COMMAND, "export", artifacts, "--bundle", bundle, wheels=wheels_in(tmp_path)
+        COMMAND,
+        "export",
+        artifacts,
+        "--bundle",
+        bundle,
+        wheels=wheels_in(tmp_path, "onnxruntime_gpu"),
     )
-    assert status == 1 and "both installed" in said
+    assert status == 1 and "installed together" in said
     assert not bundle.exists()

@@ -15,6 +15,7 @@ from cad_edge_runtime import Detector, session
 from cad_edge_runtime.device import (
     CPU,
     CUDA,
+    OPENVINO,
     TENSORRT,
     Device,
     choose_device,
@@ -24,7 +25,7 @@ from cad_edge_runtime.device import (
 from cad_edge_runtime.plans import GpuFacts, PlanCache, cache_root, plan_key
 
 pytestmark = pytest.mark.torchless
-EVERYTHING = [TENSORRT, CUDA, CPU]
+EVERYTHING = [TENSORRT, CUDA, OPENVINO, CPU]
 ORIN = GpuFacts(sm="87", tensorrt="10.3.0", onnxruntime="1.23.2", cuda="12.6")
 
 
@@ -33,6 +34,8 @@ ORIN = GpuFacts(sm="87", tensorrt="10.3.0", onnxruntime="1.23.2", cuda="12.6")
     [
         ("auto", [CPU], Device("cpu", strict=False)),
         ("auto", EVERYTHING, Device("cuda", strict=False)),
+        ("auto", [OPENVINO, CPU], Device("cpu", strict=False)),
+        ("openvino", [OPENVINO, CPU], Device("openvino", strict=True)),
         ("cpu", EVERYTHING, Device("cpu", strict=True)),
         ("cuda:1", EVERYTHING, Device("cuda", strict=True, index=1)),
         ("tensorrt", EVERYTHING, Device("tensorrt", strict=True)),
@@ -42,13 +45,18 @@ def test_choice(asked, available, device):
     assert choose_device(asked, available) == device
 
 
-@pytest.mark.parametrize("asked", ["gpu", "", "cuda:", "cuda:x", "cuda:-1", "CPU"])
+@pytest.mark.parametrize(
+    "asked", ["gpu", "", "cuda:", "cuda:x", "cuda:-1", "CPU", "cpu:1", "openvino:0"]
+)
 def test_unknown_device(asked):
     with pytest.raises(DeviceError, match="is not known; use auto"):
         choose_device(asked, EVERYTHING)
 
 
-@pytest.mark.parametrize(("asked", "hint"), [("cuda", "gpu"), ("tensorrt", "TensorRT 10")])
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [("cuda", "gpu"), ("tensorrt", "TensorRT 10"), ("openvino", r"cad-edge\[openvino\]")],
+)
 def test_device_that_the_build_lacks(bundle, asked, hint):
     with pytest.raises(DeviceError, match=hint):
         choose_device(asked, [CPU])
@@ -57,15 +65,27 @@ def test_device_that_the_build_lacks(bundle, asked, hint):
 
 
 def test_providers_and_options():
-    assert providers_for(Device("cpu", strict=True), None).names == [CPU]
-    cuda = providers_for(Device("cuda", strict=True, index=1), None)
+    assert providers_for(Device("cpu", strict=True), 2, None).names == [CPU]
+    cuda = providers_for(Device("cuda", strict=True, index=1), 2, None)
     assert cuda.names == [CUDA, CPU] and cuda.options[0]["device_id"] == "1"
-    tensorrt = providers_for(Device("tensorrt", strict=True), Path("/cache/plans/key"))
-    assert tensorrt.names == EVERYTHING
+    tensorrt = providers_for(Device("tensorrt", strict=True), 2, Path("/cache/plans/key"))
+    assert tensorrt.names == [TENSORRT, CUDA, CPU]
     assert tensorrt.options[0]["trt_engine_cache_path"] == "/cache/plans/key"
     assert tensorrt.options[0]["trt_timing_cache_path"] == "/cache/plans"
     with pytest.raises(DeviceError, match="outside the bundle"):
-        providers_for(Device("tensorrt", strict=True), None)
+        providers_for(Device("tensorrt", strict=True), 2, None)
+    openvino = providers_for(Device("openvino", strict=True), 2, None)
+    assert openvino.names == [OPENVINO, CPU]
+    assert openvino.options[0] == {
+        "device_type": "CPU",
+        "precision": "ACCURACY",
+        "num_of_threads": "2",
+    }
+
+
+def test_only_a_gpu_has_memory_of_its_own():
+    names = ("cpu", "openvino", "cuda", "tensorrt")
+    assert [Device(name, strict=True).on_gpu for name in names] == [False, False, True, True]
 
 
 def test_what_a_session_got_is_compared():
@@ -94,9 +114,9 @@ def test_session_on_another_device_is_an_error(bundle, monkeypatch):
         assert detector.device == "cpu"
 
 
-def test_both_wheels_are_refused(bundle, monkeypatch):
+def test_several_wheels_are_refused(bundle, monkeypatch):
     monkeypatch.setattr(wheels, "distribution", lambda name: name)
-    with pytest.raises(DeviceError, match="both installed"):
+    with pytest.raises(DeviceError, match="installed together"):
         Detector.open(bundle)
 
 

@@ -15,6 +15,7 @@ DEFAULT = "default"
 
 _PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
     "cpu": ("fp32", "uint8"),
+    "openvino": ("fp32", "uint8"),
     "cuda": ("fp32", "fp16", "int8"),
     "tensorrt": ("fp32", "fp16", "int8"),
 }
@@ -42,7 +43,7 @@ class Space:
     method, backbone
         As `cad-edge train` takes them.
     device
-        ``cpu``, ``cuda`` or ``tensorrt``.
+        ``cpu``, ``openvino``, ``cuda`` or ``tensorrt``.
     fixed
         Options that every setting has, NAME: VALUE; axes that would change them are left out.
     asked

@@ -21,6 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 FEWEST, MOST = 10, 50  # images per task that are looked at
 EVIDENCE_EVERY = 3  # each third image is kept for the evidence, the others measure
+DEFECTS_PER_IMAGE = 3  # of the evidence; a verdict near the threshold flips by chance
 SEED = 0
 
 
@@ -35,6 +36,7 @@ class CalibrationImages:
     held_normal: Array
     """Never measured on; the evidence is taken from them."""
     held_defective: Array
+    """(3 n, ...): each of them three times, with a synthetic defect of its own."""
 
 
 def read_calibration(
@@ -98,5 +100,10 @@ def _split(images: Array) -> CalibrationImages:
         normal,
         synthetic_defects(normal, SEED)[0],
         held_normal,
-        synthetic_defects(held_normal, SEED + 1)[0],
+        np.concatenate(
+            [
+                synthetic_defects(held_normal, SEED + 1 + draw)[0]
+                for draw in range(DEFECTS_PER_IMAGE)
+            ]
+        ),
     )

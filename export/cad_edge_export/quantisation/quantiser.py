@@ -1,10 +1,10 @@
 """Quantising the graphs of a whole export: stage by stage, all tasks that share a graph together.
 
-No layer stays in float at first. If the evidence of some task does not hold, the layer that loses
-most on its own stays, and with it every layer before it in its graph; then the one that loses most
-of the others, until the evidence holds or nothing is left to round. Layers stay from the beginning
-of a graph on because ONNX Runtime rounds the weights of a float convolution that stands between
-quantised tensors, with one scale for all channels, which is worse than what it was spared.
+No layer stays in float at first. If the evidence of some task does not hold, the first rounded layer
+of one graph stays: the graph with the layer that loses most on its own. So it goes on, one layer at a
+time, until the evidence holds or nothing is left to round. Layers stay from the beginning of a graph
+on because ONNX Runtime rounds the weights of a float convolution that stands between quantised
+tensors, with one scale for all channels, which is worse than what it was spared.
 """
 
 import importlib
@@ -100,26 +100,30 @@ def quantise(
             f"{style} quantises convolutions, and this backbone has none to speak of; use fp16"
         )
     kept = dict.fromkeys(measured, 0)
+    exact = [_run_groups(task.fused, task.graphs, task.images) for task in tasks]
+    order = list(range(len(tasks)))
     while True:
         graphs = {
             key: _build(_float_graph(tasks, key), part, style, kept[key])
             for key, part in measured.items()
         }
         names = _names(tasks, measured, kept)
-        done = {
-            task.learned.artifact.task: _finish(task, {**held, **graphs}, names[index])
-            for index, task in enumerate(tasks)
-        }
-        left = [
-            (loss, key, place + 1)
+        left = {
+            key: max(losses)
             for key, part in measured.items()
-            for place, loss in enumerate(part.losses.values())
-            if place >= kept[key]
-        ]
-        if not left or all(holds(one.evidence) for one in done.values()):
-            return done
-        _, key, count = max(left)
-        kept[key] = count
+            if (losses := list(part.losses.values())[kept[key] :])
+        }
+        done: dict[int, QuantisedTask] = {}
+        for index in order:
+            done[index] = _finish(tasks[index], exact[index], {**held, **graphs}, names[index])
+            if left and not holds(done[index].evidence):
+                # What failed with fewer layers in float is asked first with more of them.
+                order.remove(index)
+                order.insert(0, index)
+                break
+        else:
+            return {task.learned.artifact.task: done[index] for index, task in enumerate(tasks)}
+        kept[max(left, key=left.__getitem__)] += 1
 
 
 def _names(
@@ -177,23 +181,23 @@ def _build(graph: bytes, part: _Measured, style: Style, kept: int) -> bytes:
     return correct_biases(graph, rounded, part.feeds)
 
 
-def _finish(task: FloatTask, graphs: Mapping[str, bytes], kept: list[str]) -> QuantisedTask:
-    rounded = tuple(
+def _finish(
+    task: FloatTask, exact: "_Runs", graphs: Mapping[str, bytes], kept: list[str]
+) -> QuantisedTask:
+    rounded_graphs = tuple(
         graphs.get(key, graph) for key, graph in zip(task.keys, task.graphs, strict=True)
     )
-    fused = _recentred(task, rounded)
-    groups = task.images.normal, task.images.held_normal, task.images.held_defective
-    exact_runs = [_run(task.fused, task.graphs, some) for some in groups]
-    rounded_runs = [_run(fused, rounded, some) for some in groups]
+    fused = _recentred(task, exact, rounded_graphs)
+    rounded = _run_groups(fused, rounded_graphs, task.images)
     artifact = task.learned.artifact
     evidence = weigh(
-        Scores(*(run["score"] for run in exact_runs)),
-        Scores(*(run["score"] for run in rounded_runs)),
+        exact.scores(),
+        rounded.scores(),
         decide(artifact.calibration, artifact.false_reject_rate).threshold,
         kept,
         len(task.images.normal),
     )
-    after, before = rounded_runs[0], exact_runs[0]
+    after, before = rounded.measured, exact.measured
     peaks = [
         run["anomaly_map"].max(axis=(1, 2)).mean() if "anomaly_map" in run else 0.0
         for run in (after, before)
@@ -202,19 +206,40 @@ def _finish(task: FloatTask, graphs: Mapping[str, bytes], kept: list[str]) -> Qu
         run["descriptor"].mean(axis=0, dtype=np.float64) if "descriptor" in run else np.zeros(())
         for run in (after, before)
     ]
-    return QuantisedTask(fused, rounded, evidence, float(peaks[0] - peaks[1]), means[0] - means[1])
+    return QuantisedTask(
+        fused, rounded_graphs, evidence, float(peaks[0] - peaks[1]), means[0] - means[1]
+    )
 
 
-def _recentred(task: FloatTask, rounded: Sequence[bytes]) -> FusedTask:
+def _recentred(task: FloatTask, exact: "_Runs", rounded: Sequence[bytes]) -> FusedTask:
     """Let the task's tensors follow what rounding did to the stage before the last."""
     if len(task.graphs) < 2:
         return task.fused
     fusion = importlib.import_module(f"cad_edge_export.fusions.{task.learned.artifact.method}")
-    hidden = [
-        _run(task.fused, graphs[:-1], task.images.normal)["hidden"]
-        for graphs in (task.graphs, rounded)
-    ]
-    return replace(task.fused, tensors=fusion.recentred(task.fused, *hidden))
+    moved = _run(task.fused, rounded[:-1], task.images.normal)["hidden"]
+    return replace(
+        task.fused, tensors=fusion.recentred(task.fused, exact.measured["hidden"], moved)
+    )
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Outputs of one engine by name, on the groups of `CalibrationImages` that are scored."""
+
+    measured: Mapping[str, Array]
+    normal: Mapping[str, Array]
+    defective: Mapping[str, Array]
+
+    def scores(self) -> Scores:
+        return Scores(self.measured["score"], self.normal["score"], self.defective["score"])
+
+
+def _run_groups(fused: FusedTask, graphs: Sequence[bytes], images: CalibrationImages) -> _Runs:
+    return _Runs(
+        _run(fused, graphs, images.normal),
+        _run(fused, graphs, images.held_normal),
+        _run(fused, graphs, images.held_defective),
+    )
 
 
 def _run(fused: FusedTask, graphs: Sequence[bytes], images: Array) -> dict[str, Array]:

@@ -4,10 +4,11 @@ PYTHON  ?= python3
 VENV    := .venv
 RUNTIME := .venv-runtime
 PEERS   := .venv-peers
+OPENVINO := .venv-openvino
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types units torchless accuracy benchmark peers clean help
+.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
 	@$(VENV)/bin/cad-edge demo --out demo
@@ -40,11 +41,20 @@ accuracy: $(VENV)/.installed  ## the nine open categories: docs/results
 benchmark: $(VENV)/.installed  ## latency and memory on this machine
 	@$(VENV)/bin/python -m cad_edge_benchmarks.latency
 
+precisions: $(VENV)/.installed  ## eight bits beside float32: time and accuracy, docs/results
+	@$(VENV)/bin/python -m cad_edge_benchmarks.precisions --work out/precisions
+
+openvino: precisions $(OPENVINO)/.installed  ## the same bundles on OpenVINO beside the CPU provider
+	@$(OPENVINO)/bin/python -m pytest -q tests/runtime
+	@cd out/precisions && ../../$(OPENVINO)/bin/python -m cad_edge_benchmarks.variants \
+		cpu=bundle-fp32 openvino=bundle-fp32@openvino cpu-uint8=bundle-uint8 \
+		openvino-uint8=bundle-uint8@openvino --stream stream.json --out ../../docs/results/openvino.json
+
 peers: $(VENV)/.installed $(PEERS)/.installed  ## anomalib on the same frames in turns: docs/results
 	@$(VENV)/bin/python -m cad_edge_benchmarks.peers
 
 clean:  ## remove the environments, the demo and every cache
-	@rm -rf $(VENV) $(RUNTIME) $(PEERS) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(RUNTIME) $(PEERS) $(OPENVINO) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## list the targets
@@ -61,6 +71,13 @@ $(RUNTIME)/.installed: pyproject.toml constraints.txt
 	@echo "Installing what a device gets into $(RUNTIME)."
 	@$(PYTHON) -m venv $(RUNTIME)
 	@$(RUNTIME)/bin/python $(INSTALL) -e ".[cpu]" "pytest>=8.3"
+	@touch $@
+
+$(OPENVINO)/.installed: pyproject.toml
+	@echo "Installing a device with OpenVINO into $(OPENVINO)."
+	@$(PYTHON) -m venv $(OPENVINO)
+	@$(OPENVINO)/bin/python -m pip install -qq --disable-pip-version-check \
+		-e ".[openvino]" "pytest>=8.3" scipy scikit-image
 	@touch $@
 
 $(PEERS)/.installed: constraints-peers.txt

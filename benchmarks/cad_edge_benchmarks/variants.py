@@ -3,17 +3,21 @@
     python -m cad_edge_benchmarks.variants fp32=BUNDLE openvino=BUNDLE@openvino --stream FILE
 
 Every variant is NAME=BUNDLE or NAME=BUNDLE@DEVICE, the device `cpu` where none is named; the first
-is what the others are compared with. All inspect the same routed frame before the next frame comes.
-Needs no torch, so that it runs where another wheel of ONNX Runtime is installed.
+is what the others are compared with. They take turns of eight routed frames, the same for all: a
+line runs one of them and not each after the other, so its weights stay in the caches. Needs no
+torch, so that it runs where another wheel of ONNX Runtime is installed.
 """
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
 from cad_edge.dataset import read_product
 from cad_edge.errors import CadEdgeError, OptionError
@@ -22,12 +26,15 @@ from cad_edge.stream import Stream, read_stream
 from cad_edge_benchmarks.evaluate_command import evaluate_stream, evaluation_result
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
-from cad_edge_benchmarks.stopwatch import latency_of, ratio_of, take_turns
+from cad_edge_benchmarks.stopwatch import Latency, latency_of, ratio_of, take_turns
 from cad_edge_benchmarks.tables import figure, text_table, write_result
 from cad_edge_runtime import Detector
 
+Result = Mapping[str, Any]
+
 FRAMES_PER_TASK = 5
-_FIGURES = ("image_auroc", "pixel_auroc", "false_reject_rate", "detection_rate")
+FRAMES_OF_A_TURN = 8
+FIGURES = ("image_auroc", "pixel_auroc", "false_reject_rate", "detection_rate")
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Variant:
 @click.command("variants")
 @click.argument("written", nargs=-1, required=True, metavar="NAME=BUNDLE[@DEVICE]...")
 @click.option("--stream", "stream_file", required=True, type=click.Path(path_type=Path))
-@click.option("--rounds", type=click.IntRange(min=20), default=400, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=20), default=100, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the figures there.")
 def main(
@@ -80,14 +87,15 @@ def measure(
     stream
         Every task of it must be in every bundle.
     rounds
-        Frames that count, per variant.
+        Turns of each variant that count.
     threads
         Of every detector.
 
     Returns
     -------
     The result as it is written: ``variants`` by name, each with its latency in milliseconds, its
-    time over the reference's (``to_first``, round by round) and its figures by task.
+    figures by task, and its time over the reference's, as ratio of the medians (``to_first``) and
+    turn by turn (``turns_to_first``).
 
     Raises
     ------
@@ -107,24 +115,19 @@ def measure(
         }
         first = detectors[variants[0].name]
         frames = spread_frames(stream, first.manifest.selector.engine.recipe)
-        turns = _Turns(frames)
-        times = take_turns(
-            {
-                name: (lambda detector=detector, lead=detector is first: turns.run(detector, lead))
-                for name, detector in detectors.items()
-            },
-            rounds,
-        )
+        lines = {name: _Line(detector, frames) for name, detector in detectors.items()}
+        turns = take_turns({name: line.turn for name, line in lines.items()}, rounds)
+        latencies = {name: line.latency(rounds) for name, line in lines.items()}
+        reference = variants[0].name
         rows = {
-            variant.name: {
-                **_described(variant, detectors[variant.name]),
-                "latency": asdict(latency_of(times[variant.name])),
-                "to_first": asdict(ratio_of(times[variant.name], times[variants[0].name])),
-                "evaluation": evaluation_result(
-                    evaluate_stream(detectors[variant.name], stream)
-                ),
+            name: {
+                **_described(detector),
+                "latency": asdict(latencies[name]),
+                "to_first": latencies[name].p50 / latencies[reference].p50,
+                "turns_to_first": asdict(ratio_of(turns[name], turns[reference])),
+                "evaluation": evaluation_result(evaluate_stream(detector, stream)),
             }
-            for variant in variants
+            for name, detector in detectors.items()
         }
     return {
         "stream": stream.name,
@@ -133,6 +136,7 @@ def measure(
         "versions": versions(),
         "threads": threads,
         "rounds": rounds,
+        "frames_of_a_turn": FRAMES_OF_A_TURN,
         "frames": len(frames),
         "variants": rows,
     }
@@ -157,45 +161,56 @@ def spread_frames(stream: Stream, recipe: ImageRecipe) -> list[Frame]:
     ]
 
 
-class _Turns:
-    """The frame that all variants inspect before the next one comes."""
+class _Line:
+    """One variant and the frames that come to it, again and again."""
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
+    def __init__(self, detector: Detector, frames: Sequence[Frame]) -> None:
+        self._detect = detector.detect
         self._frames = itertools.cycle(frames)
-        self._current = frames[0]
+        self._times: list[int] = []
 
-    def run(self, detector: Detector, lead: bool) -> object:
-        if lead:
-            self._current = next(self._frames)
-        return detector.detect(self._current)
+    def turn(self) -> None:
+        """Inspect the frames of one turn."""
+        for frame in itertools.islice(self._frames, FRAMES_OF_A_TURN):
+            before = time.perf_counter_ns()
+            self._detect(frame)
+            self._times.append(time.perf_counter_ns() - before)
+
+    def latency(self, rounds: int) -> Latency:
+        """Describe the frames of the last ``rounds`` turns; what came before was warm-up."""
+        return latency_of(np.array(self._times[-rounds * FRAMES_OF_A_TURN :], dtype=np.int64))
 
 
-def _described(variant: Variant, detector: Detector) -> dict[str, object]:
-    """What the variant was: precision, device, and how many layers stayed in float."""
-    engines = [detector.manifest.selector.engine]
-    engines += [task.engine for task in detector.manifest.tasks.values()]
+def _described(detector: Detector) -> dict[str, object]:
+    """Device, precisions, graphs, and layers that an eight-bit export left in float."""
+    tasks = detector.manifest.tasks.values()
+    engines = [detector.manifest.selector.engine, *(task.engine for task in tasks)]
+    evidence = [task.certificate.quantisation for task in tasks]
+    kept = {name for one in evidence if one is not None for name in one.kept_in_float}
     return {
         "device": detector.device,
         "precision": sorted({engine.precision for engine in engines}),
+        "kept_in_float": sorted(kept),
         "graphs": sorted({stage.graph for engine in engines for stage in engine.stages}),
     }
 
 
-def variants_table(result: Mapping[str, object]) -> str:
-    """Lay out for a terminal: milliseconds, times faster than the first, figures."""
-    head = ["variant", "p50 ms", "p90 ms", "times faster", *(name.replace("_", " ") for name in _FIGURES)]
+def variants_table(result: Result) -> str:
+    """Lay out for a terminal: milliseconds, times faster than the first, mean figures."""
+    figures = [name.replace("_", " ") for name in FIGURES]
     rows = []
     for name, row in result["variants"].items():
-        mean = row["evaluation"]["mean"]
+        latency, mean = row["latency"], row["evaluation"]["mean"]
         rows.append(
             [
                 name,
-                figure(row["latency"]["p50"]),
-                figure(row["latency"]["p90"]),
-                figure(1 / row["to_first"]["median"], 2),
-                *(figure(mean[one], 4) for one in _FIGURES),
+                row["device"],
+                *(figure(latency[one], 2) for one in ("p50", "p90")),
+                figure(1 / row["to_first"], 2),
+                *(figure(mean[one], 4) for one in FIGURES),
             ]
         )
+    head = ["variant", "device", "p50 ms", "p90 ms", "times faster", *figures]
     return text_table(head, rows)
 
 

@@ -3,8 +3,9 @@
 ONNX Runtime only warns when a provider is missing and then runs on the CPU. Here the choice is a
 pure function of the providers that are there, and what a session got is compared with it: a device
 that was asked for and not had is an error. ``auto`` takes CUDA where it works and the CPU where it
-does not, and the detector says which; TensorRT must be asked for, because its first opening builds
-plans for minutes, and OpenVINO, because which of it and the CPU provider is faster depends on the CPU.
+does not, and the detector says which. TensorRT must be asked for, because its first opening builds
+plans for minutes, and OpenVINO, because whether it is faster than the CPU provider depends on the
+processor.
 
 The choice, the verification and the plan cache (``plans.py``) are tested on a CPU with injected
 facts. No line of the CUDA and TensorRT branches has run on a GPU.

@@ -23,7 +23,12 @@ from cad_edge_export.quantisation.placement import (
     quantise_weights,
     quantised_tensors,
 )
-from cad_edge_export.quantisation.ranges import best_range, measure_ranges, open_graph
+from cad_edge_export.quantisation.ranges import (
+    best_range,
+    measure_ranges,
+    open_graph,
+    with_outputs,
+)
 from cad_edge_runtime import Detector
 from tests.training.small_products import NAMES, quiet
 
@@ -141,6 +146,20 @@ def test_uint8_reads_the_image_as_it_is(feeds):
     assert not {"Cast", "Sub", "Div"} & set(kinds)
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     assert (constants["pixels/scale"], constants["pixels/zero"]) == (1 / 128, 127)
+
+
+def test_uint8_reads_the_image_as_it_is_for_float_layers_too(feeds):
+    """Unless the result is rounded: then ONNX Runtime would round the weights."""
+    for kept, steps in ({"a", "c"}, 0), ({"a"}, 3):
+        serialised, _ = rounded(feeds, "uint8", kept)
+        kinds = [node.op_type for node in onnx.ModelProto.FromString(serialised).graph.node]
+        assert sum(kinds.count(kind) for kind in ("Cast", "Sub", "Div")) == steps
+    names = ["pixels", "b"]
+    exact = open_graph(with_outputs(small_graph(), names)).run(names, feeds[0])
+    serialised, _ = rounded(feeds, "uint8", {"a", "c"})
+    found = open_graph(with_outputs(serialised, names)).run(names, feeds[0])
+    assert np.array_equal(found[0], exact[0])
+    assert np.abs(found[1] - exact[1]).max() < 1e-6
 
 
 def test_layers_that_stay_are_computed_in_float(feeds):

@@ -1,4 +1,4 @@
-"""ONNX Runtime missing, or there several times: said by the command line as it is started on a device."""
+"""ONNX Runtime missing or there several times: said by the command line on a device."""
 
 import os
 import subprocess

@@ -1,10 +1,10 @@
 """Quantising the graphs of a whole export: stage by stage, all tasks that share a graph together.
 
-No layer stays in float at first. If the evidence of some task does not hold, the first rounded layer
-of one graph stays: the graph with the layer that loses most on its own. So it goes on, one layer at a
-time, until the evidence holds or nothing is left to round. Layers stay from the beginning of a graph
-on because ONNX Runtime rounds the weights of a float convolution that stands between quantised
-tensors, with one scale for all channels, which is worse than what it was spared.
+No layer stays in float at first. If the evidence of some task does not hold, the first rounded
+layer of one graph stays: the graph with the layer that loses most on its own. So it goes on, one
+layer at a time, until the evidence holds or nothing is left to round. Layers stay from the
+beginning of a graph on because ONNX Runtime rounds the weights of a float convolution that stands
+between quantised tensors, with one scale for all channels, which is worse than what it was spared.
 """
 
 import importlib

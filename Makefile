@@ -77,7 +77,7 @@ $(OPENVINO)/.installed: pyproject.toml
 	@echo "Installing a device with OpenVINO into $(OPENVINO)."
 	@$(PYTHON) -m venv $(OPENVINO)
 	@$(OPENVINO)/bin/python -m pip install -qq --disable-pip-version-check \
-		-e ".[openvino]" "pytest>=8.3" scipy scikit-image
+		-e ".[openvino]" "pytest>=8.3"
 	@touch $@
 
 $(PEERS)/.installed: constraints-peers.txt

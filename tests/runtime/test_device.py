@@ -57,7 +57,8 @@ def test_unknown_device(asked):
     ("asked", "hint"),
     [("cuda", "gpu"), ("tensorrt", "TensorRT 10"), ("openvino", r"cad-edge\[openvino\]")],
 )
-def test_device_that_the_build_lacks(bundle, asked, hint):
+def test_device_that_the_build_lacks(bundle, monkeypatch, asked, hint):
+    monkeypatch.setattr(session.load_onnxruntime(), "get_available_providers", lambda: [CPU])
     with pytest.raises(DeviceError, match=hint):
         choose_device(asked, [CPU])
     with pytest.raises(DeviceError, match=asked):
@@ -86,6 +87,24 @@ def test_providers_and_options():
 def test_only_a_gpu_has_memory_of_its_own():
     names = ("cpu", "openvino", "cuda", "tensorrt")
     assert [Device(name, strict=True).on_gpu for name in names] == [False, False, True, True]
+
+
+def test_openvino_answers_as_the_cpu_does(bundle, frames):
+    """Runs where the wheel of the extra `openvino` is installed, as `make openvino` does."""
+    if OPENVINO not in session.load_onnxruntime().get_available_providers():
+        pytest.skip(
+            "this onnxruntime has no OpenVINO; `make openvino` makes an environment with it"
+        )
+    with (
+        Detector.open(bundle, device="cpu", watch=False) as exact,
+        Detector.open(bundle, device="openvino", threads=1, watch=False) as other,
+    ):
+        assert other.device == "openvino"
+        for name in ("red.good", "red.bad"):
+            for frame in frames[name]:
+                found, wanted = other.detect(frame), exact.detect(frame)
+                assert (found.task, found.verdict) == (wanted.task, wanted.verdict)
+                assert found.calibrated_score == pytest.approx(wanted.calibrated_score, abs=1e-3)
 
 
 def test_what_a_session_got_is_compared():

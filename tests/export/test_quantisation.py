@@ -13,6 +13,7 @@ from cad_edge.errors import BundleError, CertificateError, DatasetError, OptionE
 from cad_edge.manifest import Quantisation
 from cad_edge_export.exporter import export_folder
 from cad_edge_export.plan import Plan
+from cad_edge_export.quantisation import quantiser
 from cad_edge_export.quantisation.biases import correct_biases
 from cad_edge_export.quantisation.evidence import Scores, holds, require, weigh
 from cad_edge_export.quantisation.float_graph import FloatGraph
@@ -233,6 +234,19 @@ def test_an_eight_bit_bundle_inspects(in_uint8):
     with Detector.open(in_uint8, device="cpu", watch=False) as detector:
         found = detector.detect(frame, task=NAMES[0])
     assert np.isfinite(found.score)
+
+
+def test_layers_stay_in_float_one_at_a_time_until_the_evidence_holds(
+    lite0, products, tmp_path, monkeypatch
+):
+    """Of each graph the first ones, and no more of them than the evidence asks for."""
+    monkeypatch.setattr(quantiser, "holds", lambda found: len(found.kept_in_float) >= 2)
+    bundle = tmp_path / "bundle"
+    plan = Plan(precision="uint8", calibration=products / "checks-stripes-waves.json")
+    export_folder(lite0, bundle, plan, quiet)
+    entries = Bundle(bundle).manifest().tasks.values()
+    kept = [entry.certificate.quantisation.kept_in_float for entry in entries]
+    assert kept == [["0/conv2d", "0/conv2d_1"]] * len(NAMES), "the entry loses more than the head"
 
 
 def test_eight_bits_do_not_mix_with_float(in_uint8, lite0, tiny_copy_of):

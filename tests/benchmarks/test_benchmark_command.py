@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from cad_edge.bundle import Bundle
 from cad_edge.cli import main
-from cad_edge_benchmarks.benchmark.reports import read_report
+from cad_edge_benchmarks.benchmark.earlier import read_earlier
 from tests.benchmarks.test_benchmark_made_up import contents
 
 QUICK = ("--seconds", "0.05", "--threads", "1", "--device", "cpu")
@@ -68,7 +68,7 @@ def test_every_scenario_is_measured_and_reported(golden, images, tmp_path):
     done = run(golden, *words)
     assert done.exit_code == 0, done.output
     assert contents(golden) == before
-    report = read_report(out / "benchmark.json")
+    report = read_earlier(out / "benchmark.json").report
     assert tuple(one.scenario for one in report.scenarios) == SCENARIOS
     assert report.skipped == {}
     assert report.provider == "CPUExecutionProvider"
@@ -138,7 +138,7 @@ def test_synthetic_frames_are_inspected_and_said_to_be_synthetic(golden, tmp_pat
     assert contents(golden) == before
     assert "The frames are synthetic and show no product." in done.output
     assert [path.name for path in out.parent.iterdir()] == ["one.json"]
-    report = read_report(out)
+    report = read_earlier(out).report
     for result in report.scenarios:
         assert {verdict for one in result.measurements for verdict in one.verdicts} == {"normal"}
     stages = report.scenario("single-stream").measured("routed").stages
@@ -152,7 +152,7 @@ def test_budgets_set_the_exit_code_and_a_comparison_names_what_differs(golden, t
     old = tmp_path / "old.json"
     done = run(golden, "--out", old, "--budget-ms", "10000", "--budget-mb", "10000")
     assert done.exit_code == 0, done.output
-    assert [one.kept for one in read_report(old).budgets] == [True, True]
+    assert [one.kept for one in read_earlier(old).report.budgets] == [True, True]
     record = json.loads(old.read_text())
     record["environment"]["cpu"] = "Other 3"
     for one in record["scenarios"][0]["measurements"]:
@@ -238,5 +238,5 @@ def test_a_scenario_that_does_not_fit_is_an_error_alone_and_skipped_beside_other
     words = ("--scenario", "switch", "--scenario", "single-stream", "--out", out)
     beside = run(golden, "--images", images, *words)
     assert beside.exit_code == 0, beside.output
-    assert list(read_report(out).skipped) == ["switch"]
+    assert list(read_earlier(out).report.skipped) == ["switch"]
     assert "Not measured" in beside.output

@@ -8,8 +8,9 @@ import pytest
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.benchmark.budgets import judge_budgets, positive
 from cad_edge_benchmarks.benchmark.comparison import Comparable, compare, difference, quartiles
+from cad_edge_benchmarks.benchmark.earlier import Earlier, read_earlier
 from cad_edge_benchmarks.benchmark.pace import distribution
-from cad_edge_benchmarks.benchmark.reports import read_report, write_report
+from cad_edge_benchmarks.benchmark.reports import write_report
 from cad_edge_benchmarks.benchmark.schema import Measurement, ScenarioResult, Spread
 from tests.benchmarks.benchmark_reports import a_report, memory_of_about
 
@@ -33,7 +34,7 @@ def timed(milliseconds, yardstick=None):
 
 
 def only_difference(new, old):
-    (found,) = compare(new, old, "old.json").differences
+    (found,) = compare(new, Earlier("old.json", old)).differences
     return found
 
 
@@ -91,7 +92,7 @@ def test_a_slower_run_beside_the_same_yardstick_is_a_difference():
 def test_memory_is_compared_by_what_was_seen_least_and_most():
     old = a_report(scenarios=[], memory=memory_of_about(100e6))
     new = a_report(scenarios=[], memory=memory_of_about(150e6))
-    found = {one.name: one for one in compare(new, old, "old.json").differences}
+    found = {one.name: one for one in compare(new, Earlier("old.json", old)).differences}
     peak = found["memory: peak resident"]
     assert (peak.before, peak.after) == (100e6, 150e6)
     assert peak.low == pytest.approx(150e6 * 0.99 / (100e6 * 1.01) / 1.03)
@@ -99,7 +100,7 @@ def test_memory_is_compared_by_what_was_seen_least_and_most():
 
 
 def test_what_only_one_report_has_is_named():
-    comparison = compare(a_report(memory=None), timed([1.0] * 100), "old.json")
+    comparison = compare(a_report(memory=None), Earlier("old.json", timed([1.0] * 100)))
     assert comparison.missing == ["single-stream (not measured now)"]
 
 
@@ -111,20 +112,20 @@ def test_a_measurement_that_only_one_report_has_is_named():
     new = new.model_copy(
         update={"scenarios": [result.model_copy(update={"measurements": measurements})]}
     )
-    assert compare(new, old, "old.json").missing == [
+    assert compare(new, Earlier("old.json", old)).missing == [
         "single-stream: task given (not measured then)"
     ]
 
 
 def test_the_same_conditions_are_not_mentioned():
-    assert compare(a_report(), a_report(), "old.json").unlike == []
+    assert compare(a_report(), Earlier("old.json", a_report())).unlike == []
 
 
 def test_another_machine_is_named_with_both_values():
     old, new = a_report(), a_report()
     changed = {"cpu": "Other 3", "cores": 8, "versions": {"numpy": "1.26"}, "governor": None}
     new = new.model_copy(update={"environment": new.environment.model_copy(update=changed)})
-    assert compare(new, old, "old.json").unlike == [
+    assert compare(new, Earlier("old.json", old)).unlike == [
         "another machine: cpu was Tester 9, now Other 3",
         "another machine: cores was 2, now 8",
         "another system: governor was performance, now not told",
@@ -144,7 +145,7 @@ def test_another_bundle_device_and_frames_are_named():
             ),
         }
     )
-    assert compare(new, old, "old.json").unlike == [
+    assert compare(new, Earlier("old.json", old)).unlike == [
         "another device: provider was CPUExecutionProvider, now CUDAExecutionProvider",
         "other settings: threads was 2, now 4",
         "other frames: sizes was 224x224, now 64x64",
@@ -156,7 +157,8 @@ def test_another_bundle_device_and_frames_are_named():
 def test_a_report_is_read_back_as_it_was_written(tmp_path):
     report = timed([1.0, 2.0, 3.0])
     assert write_report(tmp_path / "one.json", report) == [tmp_path / "one.json"]
-    assert read_report(tmp_path / "one.json") == report
+    earlier = read_earlier(tmp_path / "one.json")
+    assert (earlier.report, earlier.foreign) == (report, ())
 
 
 @pytest.mark.parametrize(
@@ -167,9 +169,9 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path):
         ('{"kind": "latency", "format": 1}', "is not a report of `cad-edge benchmark`"),
         (
             '{"kind": "cad-edge benchmark", "format": 2}',
-            "has format 2, this version reads format 1",
+            "cannot be compared with: made_at: Field required",
         ),
-        ('{"kind": "cad-edge benchmark", "format": 1}', "is not valid: made_at"),
+        ('{"kind": "cad-edge benchmark", "format": 1}', "cannot be compared with: made_at"),
         ("\udcff", "is not a report of `cad-edge benchmark`"),
     ],
 )
@@ -177,21 +179,35 @@ def test_what_is_no_report_is_one_sentence(content, sentence, tmp_path):
     path = tmp_path / "old.json"
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(OptionError, match=sentence) as problem:
-        read_report(path)
+        read_earlier(path)
     assert str(path) in str(problem.value) and "\n" not in str(problem.value)
 
 
-def test_an_unknown_key_makes_another_schema(tmp_path):
+def test_another_schema_is_compared_as_far_as_it_is_understood_and_named(tmp_path):
     path = tmp_path / "old.json"
-    write_report(path, a_report())
-    path.write_text(json.dumps({**json.loads(path.read_text()), "extra": 1}))
-    with pytest.raises(OptionError, match="extra: there is no such key"):
-        read_report(path)
+    write_report(path, timed([2.0] * 100).model_copy(update={"memory": memory_of_about(1e8)}))
+    record = json.loads(path.read_text())
+    record["format"] = 7
+    record["colour"] = "red"
+    record["environment"]["altitude"] = 400
+    record["scenarios"].append({"scenario": "triathlon", "headline": "swim"})
+    record["memory"].pop("peak_rss")
+    path.write_text(json.dumps(record))
+    found = compare(timed([1.0] * 100), read_earlier(path))
+    assert found.unlike == [
+        "another schema: format was 7, this version reads 1",
+        "another schema: environment.altitude is left out",
+        "another schema: colour is left out",
+        "another schema: scenarios triathlon is left out",
+        "another schema: memory is left out",
+    ]
+    (one,) = found.differences
+    assert (one.name, one.ratio) == ("single-stream: routed", 0.5)
 
 
 def test_a_missing_report_is_one_sentence(tmp_path):
     with pytest.raises(OptionError, match="cannot be read: No such file"):
-        read_report(tmp_path / "none.json")
+        read_earlier(tmp_path / "none.json")
 
 
 def test_budgets_are_held_against_p90_and_peak():

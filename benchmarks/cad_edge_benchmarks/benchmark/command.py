@@ -7,9 +7,10 @@ import click
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.benchmark.budgets import check_memory_budget, limit
 from cad_edge_benchmarks.benchmark.conditions import ScenarioName, Settings
+from cad_edge_benchmarks.benchmark.earlier import read_earlier
 from cad_edge_benchmarks.benchmark.measuring import Order, measure
 from cad_edge_benchmarks.benchmark.pace import Pace
-from cad_edge_benchmarks.benchmark.reports import check_place, read_report, text, write_report
+from cad_edge_benchmarks.benchmark.reports import check_place, text, write_report
 from cad_edge_benchmarks.benchmark.scenarios import NAMES
 from cad_edge_benchmarks.benchmark.schema import Report
 from cad_edge_runtime.session import available_cores
@@ -137,7 +138,7 @@ def benchmark(
         skip=len(scenarios) > 1,
         budget_ms=budget_ms,
         budget_mb=budget_mb,
-        against=None if against is None else (str(against), read_report(against)),
+        against=None if against is None else read_earlier(against),
     )
     _check_budgets(order)
     _tell(measure(order, lambda step: click.echo(f"measuring {step}", err=True)), out)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cad_edge_benchmarks.benchmark.conditions import Environment
+from cad_edge_benchmarks.benchmark.earlier import Earlier
 from cad_edge_benchmarks.benchmark.schema import (
     Comparison,
     Difference,
@@ -40,13 +41,14 @@ class Comparable:
     yardstick: Spread = _SAME
 
 
-def compare(new: Report, old: Report, source: str) -> Comparison:
-    """Compare every figure that both reports have; ``source`` names the old one."""
+def compare(new: Report, earlier: Earlier) -> Comparison:
+    """Compare every figure that both reports have."""
+    old = earlier.report
     after, before = dict(_figures(new)), dict(_figures(old))
     return Comparison(
-        against=source,
+        against=earlier.source,
         made_at=old.made_at,
-        unlike=unlike(new, old),
+        unlike=[*earlier.foreign, *unlike(new, old)],
         differences=[
             difference(name, before[name], after[name]) for name in after if name in before
         ],

@@ -10,6 +10,7 @@ from cad_edge.errors import BundleError
 from cad_edge_benchmarks.benchmark.budgets import judge_budgets
 from cad_edge_benchmarks.benchmark.comparison import compare
 from cad_edge_benchmarks.benchmark.conditions import Settings
+from cad_edge_benchmarks.benchmark.earlier import Earlier
 from cad_edge_benchmarks.benchmark.environment import describe_bundle, describe_environment
 from cad_edge_benchmarks.benchmark.lenient import lenient_version
 from cad_edge_benchmarks.benchmark.meters import find_meter, load_nvml
@@ -38,8 +39,7 @@ class Order:
     """Whether scenarios that do not fit the bundle are left out."""
     budget_ms: float | None
     budget_mb: float | None
-    against: tuple[str, Report] | None
-    """Name and content of an earlier report."""
+    against: Earlier | None
 
 
 def measure(order: Order, announce: Callable[[str], None]) -> Report:
@@ -116,8 +116,5 @@ def _judged(report: Report, order: Order) -> Report:
     budgets = judge_budgets(
         order.budget_ms, order.budget_mb, report.scenario("single-stream"), report.memory
     )
-    against = None
-    if order.against is not None:
-        name, old = order.against
-        against = compare(report, old, name)
+    against = compare(report, order.against) if order.against is not None else None
     return report.model_copy(update={"budgets": budgets, "comparison": against})

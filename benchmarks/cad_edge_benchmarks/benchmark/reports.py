@@ -1,16 +1,15 @@
-"""Reports as files: written whole or not at all, and read back for a comparison."""
+"""Reports as files: written whole or not at all."""
 
-import json
 import os
 from pathlib import Path
 
 from cad_edge.disk import replace_file
 from cad_edge.errors import OptionError
-from cad_edge.schema import canonical_json, parse_json
+from cad_edge.schema import canonical_json
 from cad_edge_benchmarks.benchmark.chapter import Chapter, Table
 from cad_edge_benchmarks.benchmark.chapters import chapters, headline
 from cad_edge_benchmarks.benchmark.page import render_page
-from cad_edge_benchmarks.benchmark.schema import FORMAT, KIND, Report
+from cad_edge_benchmarks.benchmark.schema import Report
 from cad_edge_benchmarks.tables import markdown_table, text_table
 
 _NAME = "benchmark"
@@ -59,34 +58,6 @@ def write_report(out: Path, report: Report) -> list[Path]:
 
 def _is_file(out: Path) -> bool:
     return out.suffix.lower() == ".json"
-
-
-def read_report(path: Path) -> Report:
-    """Read a report that `write_report` wrote.
-
-    Raises
-    ------
-    OptionError
-        The file is not there, is no report, or is one of another format.
-    """
-    try:
-        data = path.read_bytes()
-        found = json.loads(data)
-    except OSError as problem:
-        raise OptionError(f"--against {path} cannot be read: {problem.strerror}") from None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or found.get("kind") != KIND:
-        raise OptionError(
-            f"--against {path} is not a report of `cad-edge benchmark`; give the JSON that its "
-            "--out wrote"
-        )
-    if found.get("format") != FORMAT:
-        raise OptionError(
-            f"--against {path} has format {found.get('format')}, this version reads format "
-            f"{FORMAT}; measure again with this version"
-        )
-    return parse_json(Report, data, f"--against {path}", OptionError)
 
 
 def markdown(report: Report) -> str:

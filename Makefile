@@ -70,7 +70,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(RUNTIME)/.installed: pyproject.toml constraints.txt
 	@echo "Installing what a device gets into $(RUNTIME)."
 	@$(PYTHON) -m venv $(RUNTIME)
-	@$(RUNTIME)/bin/python $(INSTALL) -e ".[cpu]" "pytest>=8.3"
+	@$(RUNTIME)/bin/python $(INSTALL) -e ".[cpu,explain]" "pytest>=8.3"
 	@touch $@
 
 $(OPENVINO)/.installed: pyproject.toml

@@ -5,6 +5,9 @@
                        routing.safetensors   see cad_edge.routing.RoutingStatistics
                        witness.safetensors   image (n, height, width, 3) uint8, [depth], score (n,)
                                              float32, anomaly_map (n, h, w) float32: what torch said
+                      [generation.safetensors]
+                                             what the method shares between its tasks, as it is
+                                             after this one; docs/decisions/0015-generations.md
 
 Nothing in it is executable. The folder is written under a temporary name and renamed, so an
 artifact is there whole or not at all.
@@ -13,8 +16,8 @@ artifact is there whole or not at all.
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,15 +76,71 @@ class LearnedTask:
     tensors: Tensors
     routing: Tensors
     witness: Tensors
+    generation: Tensors
+    """What the method shares between its tasks; empty where they share nothing."""
     sha256: str
-    """Of artifact.json followed by the three tensor files."""
+    """Of artifact.json followed by the tensor files."""
+    family: tuple["LearnedTask", ...] = ()
+    """All tasks that share a generation, in stream order and this one among them."""
+
+    @property
+    def evolves(self) -> bool:
+        """Whether later tasks change how this one is answered."""
+        return bool(self.generation)
+
+    def model_tensors(self) -> Tensors:
+        """Everything that a model of this task is made of.
+
+        Where nothing is shared that is ``tensors``. In a family it is the newest generation under
+        its own names, of the k-th member every tensor as ``task/000k/<name>``, and
+        ``family/index``, the place of this task.
+        """
+        if not self.evolves:
+            return self.tensors
+        found = dict(self.family[-1].generation)
+        for number, member in enumerate(self.family):
+            found |= {f"task/{number:04d}/{name}": own for name, own in member.tensors.items()}
+        place = [member.artifact.task for member in self.family].index(self.artifact.task)
+        return found | {"family/index": np.array(place, dtype=np.int64)}
+
+
+def with_families(tasks: Sequence[LearnedTask]) -> list[LearnedTask]:
+    """Give every task that evolves its family: all of ``tasks`` of its method, in stream order.
+
+    Raises
+    ------
+    ArtifactError
+        Members of a family were learned with different options, so that no model fits all.
+    """
+    families: dict[str, list[LearnedTask]] = {}
+    for task in sorted(tasks, key=lambda one: (one.artifact.position, one.artifact.task)):
+        if task.evolves:
+            families.setdefault(task.artifact.method, []).append(task)
+    for method, members in families.items():
+        first = members[0].artifact
+        for member in members:
+            if member.artifact.hyperparameters != first.hyperparameters:
+                raise ArtifactError(
+                    f"{first.task} and {member.artifact.task} share what {method} learns but were "
+                    "learned with different options; learn one of them again"
+                )
+    return [
+        replace(task, family=tuple(families[task.artifact.method])) if task.evolves else task
+        for task in tasks
+    ]
 
 
 _PARTS = ("tensors", "routing", "witness")
+_GENERATION = "generation"
 
 
 def write_artifact(
-    folder: Path, artifact: Artifact, tensors: Tensors, routing: Tensors, witness: Tensors
+    folder: Path,
+    artifact: Artifact,
+    tensors: Tensors,
+    routing: Tensors,
+    witness: Tensors,
+    generation: Tensors | None = None,
 ) -> Path:
     """Write ``<folder>/<task>``; raise ArtifactError if it is there already."""
     target = folder / artifact.task
@@ -93,7 +152,10 @@ def write_artifact(
     try:
         temporary.mkdir()
         (temporary / "artifact.json").write_bytes(canonical_json(artifact))
-        for name, part in zip(_PARTS, (tensors, routing, witness), strict=True):
+        parts = dict(zip(_PARTS, (tensors, routing, witness), strict=True))
+        if generation:
+            parts[_GENERATION] = generation
+        for name, part in parts.items():
             (temporary / f"{name}.safetensors").write_bytes(save_tensors(_contiguous(part)))
         temporary.replace(target)
     except OSError as problem:
@@ -110,12 +172,22 @@ def _contiguous(tensors: Mapping[str, Any]) -> Tensors:
 def read_artifact(folder: Path) -> LearnedTask:
     """Read one artifact; raise ArtifactError with the file that is missing or broken."""
     artifact, record = _read_record(folder)
-    parts = [_read(folder / f"{name}.safetensors") for name in _PARTS]
-    tensors, routing, witness = (
-        _tensors(part, folder / f"{name}.safetensors")
-        for name, part in zip(_PARTS, parts, strict=True)
+    names = (*_PARTS, _GENERATION) if evolves(folder) else _PARTS
+    parts = {name: _read(folder / f"{name}.safetensors") for name in names}
+    found = {name: _tensors(part, folder / f"{name}.safetensors") for name, part in parts.items()}
+    return LearnedTask(
+        artifact,
+        tensors=found["tensors"],
+        routing=found["routing"],
+        witness=found["witness"],
+        generation=found.get(_GENERATION, {}),
+        sha256=sha256_of(record + b"".join(parts.values())),
     )
-    return LearnedTask(artifact, tensors, routing, witness, sha256_of(record + b"".join(parts)))
+
+
+def evolves(folder: Path) -> bool:
+    """Whether later tasks change how the task in ``folder`` is answered."""
+    return (folder / f"{_GENERATION}.safetensors").exists()
 
 
 def read_record(folder: Path) -> Artifact:

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 
 from cad_edge.errors import DatasetError
 
-Layout: TypeAlias = Literal["mvtec", "visa", "folder", "rgbd"]
+Layout: TypeAlias = Literal["mvtec", "visa", "folder", "rgbd", "instruction"]
 
 GOOD = "good"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -51,6 +51,8 @@ class ProductImages:
     """One per training image and in the same order (layout rgbd), otherwise empty."""
     test: tuple[LabelledImage, ...] = ()
     """Good ones first, then by kind of defect; empty for layout folder."""
+    defective: tuple[LabelledImage, ...] = ()
+    """Labelled training images with a defect, for methods that learn from them."""
 
 
 def read_product(path: Path, layout: str = "mvtec") -> ProductImages:
@@ -61,7 +63,7 @@ def read_product(path: Path, layout: str = "mvtec") -> ProductImages:
     path
         The product's folder; for ``visa`` one beside the folder ``split_csv``.
     layout
-        ``mvtec``, ``visa``, ``folder`` or ``rgbd``; docs/data.md draws them.
+        ``mvtec``, ``visa``, ``folder``, ``rgbd`` or ``instruction``; docs/data.md draws them.
 
     Raises
     ------
@@ -73,8 +75,20 @@ def read_product(path: Path, layout: str = "mvtec") -> ProductImages:
     path = path.absolute()
     if not path.is_dir():
         raise DatasetError(f"{path} is not a folder; give the folder of the product's images")
-    readers = {"mvtec": _mvtec, "visa": _visa, "folder": _folder, "rgbd": _rgbd}
+    readers = {
+        "mvtec": _mvtec,
+        "visa": _visa,
+        "folder": _folder,
+        "rgbd": _rgbd,
+        "instruction": _instruction,
+    }
     return readers[layout](path)
+
+
+def _instruction(path: Path) -> ProductImages:
+    from cad_edge.instruction import read_instructions
+
+    return read_instructions(path)
 
 
 def _folder(path: Path) -> ProductImages:

@@ -4,12 +4,13 @@ An engine is a chain of stages, and a stage is a graph with every input bound to
 
     frame/image    uint8 (batch, height, width, 3), the frame after the engine's image recipe
     frame/depth    float32 (batch, height, width)
-    tensor/<name>  a tensor of the engine's tensor object
+    tensor/<name>  a tensor of the engine's tensor objects
     <k>/<output>   an output of stage k of the same chain
 
 The selector is a chain too; its last stage gives ``distance`` float32 (batch, tasks), one column
-per task. The last stage of an engine gives ``score`` float32 (batch,) and, where the method
-localises, ``anomaly_map`` float32 (batch, h, w). A stage whose sources are all frames or outputs of
+per task. The last stage of an engine gives ``score`` float32 (batch,), where the method localises
+``anomaly_map`` float32 (batch, h, w), and where it asks a language model ``probability`` float32
+(batch,). A stage whose sources are all frames or outputs of
 such stages is the same computation wherever it appears, so the runtime runs it once per frame:
 that is how routing shares the trunk with detection.
 """
@@ -45,8 +46,17 @@ class Engine(Record):
     recipe: ImageRecipe
     stages: list[Stage] = Field(min_length=1)
     tensors: Sha256 | None = Field(description="object folder that holds tensors.safetensors")
+    joint: list[Sha256] = Field(
+        default=[],
+        description="further such objects, which several engines name; a tensor that several of "
+        "them hold is their concatenation along the first axis, in this order",
+    )
     layout: Literal["shared", "fused"]
     precision: Precision
+
+    def tensor_objects(self) -> list[str]:
+        """Every object that tensors are read from."""
+        return [*([] if self.tensors is None else [self.tensors]), *self.joint]
 
 
 class Selector(Record):
@@ -88,6 +98,11 @@ class Certificate(Record):
     map_max: float | None
     map_mean: float | None
     flips: int = Field(description="images whose verdict differs at the calibrated threshold")
+    drift: float | None = Field(
+        default=None,
+        description="largest change of a witness score since the task was learned, in units of the "
+        "score; None where later tasks change nothing",
+    )
     quantisation: Quantisation | None = Field(default=None, description="of eight-bit engines only")
 
 
@@ -121,7 +136,7 @@ class Manifest(Record):
         """Every object that this version names."""
         engines = [self.selector.engine, *(task.engine for task in self.tasks.values())]
         graphs = {stage.graph for engine in engines for stage in engine.stages}
-        tensors = {engine.tensors for engine in engines if engine.tensors is not None}
+        tensors = {sha for engine in engines for sha in engine.tensor_objects()}
         return graphs | tensors | {task.routing for task in self.tasks.values()}
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
-from cad_edge.dataset import Layout
+from cad_edge.dataset import Layout, ProductImages, read_product
 from cad_edge.errors import DatasetError
+from cad_edge.labelled import LabelledSplit, deal
 from cad_edge.schema import Record, TaskName, first_problem
 
 
@@ -28,6 +29,17 @@ class StreamTask(Record):
     name: TaskName
     path: Path = Field(description="folder of the product; absolute once read")
     layout: Layout = "mvtec"
+    labelled: LabelledSplit | None = Field(
+        default=None, description="deal all labelled images anew; none: as the folders do"
+    )
+
+    def images(self) -> ProductImages:
+        """List the images of the product; raise DatasetError as `read_product` and `deal` do."""
+        product = read_product(self.path, self.layout)
+        try:
+            return product if self.labelled is None else deal(product, self.labelled)
+        except DatasetError as problem:
+            raise DatasetError(f"{self.path}: {problem}") from None
 
 
 class Stream(Record):

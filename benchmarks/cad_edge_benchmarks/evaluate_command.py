@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from cad_edge.dataset import read_product
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge.stream import Stream, StreamTask, read_stream
 from cad_edge_benchmarks.evaluation import TaskEvaluation, evaluate_task, mean_of
@@ -79,7 +78,7 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
             f"the bundle does not hold {', '.join(missing)} of the stream {stream.name}; "
             "train and export first, or shorten the stream"
         )
-    tests = {task.name: read_product(task.path, task.layout).test for task in stream.tasks}
+    tests = {task.name: task.images().test for task in stream.tasks}
     for task in stream.tasks:
         if not tests[task.name]:
             raise DatasetError(f"{task.path} has no test images; evaluate needs test/good and more")

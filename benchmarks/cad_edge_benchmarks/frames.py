@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge.dataset import LabelledImage, read_product
+from cad_edge.dataset import LabelledImage
 from cad_edge.image import Frame, ImageRecipe, decode_image
 from cad_edge.stream import Stream
 
@@ -24,9 +24,7 @@ class ProductFrames:
 
 def read_frames(stream: Stream, recipe: ImageRecipe) -> dict[str, ProductFrames]:
     """Decode and resize every test image of ``stream``, by task."""
-    return {
-        task.name: _read(read_product(task.path, task.layout).test, recipe) for task in stream.tasks
-    }
+    return {task.name: _read(task.images().test, recipe) for task in stream.tasks}
 
 
 def _read(items: tuple[LabelledImage, ...], recipe: ImageRecipe) -> ProductFrames:

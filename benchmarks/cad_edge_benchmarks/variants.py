@@ -19,7 +19,6 @@ from typing import Any
 import click
 import numpy as np
 
-from cad_edge.dataset import read_product
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.image import Frame, ImageRecipe, decode_image
 from cad_edge.stream import Stream, read_stream
@@ -150,7 +149,7 @@ def spread_frames(stream: Stream, recipe: ImageRecipe) -> list[Frame]:
     """
     chosen = []
     for task in stream.tasks:
-        items = read_product(task.path, task.layout).test
+        items = task.images().test
         step = max(1, len(items) // FRAMES_PER_TASK)
         chosen.append([recipe.apply(decode_image(item.path)) for item in items[::step]])
     return [

@@ -73,6 +73,7 @@ def certify(
     """
     expected, got = _both(task, model, fused, graphs)
     certificate = compare(expected, got, TOLERANCE[precision], threshold, *_known(task))
+    certificate = certificate.model_copy(update={"drift": drift(task, expected)})
     _judge(certificate, TOLERANCE[precision], expected, got, threshold, task.artifact.task)
     return certificate
 
@@ -100,7 +101,7 @@ def reference_model(task: LearnedTask, backbone: Backbone) -> torch.nn.Module:
     artifact = task.artifact
     config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
     module = load_method(artifact.method, "learn")
-    model: torch.nn.Module = module.build_model(backbone, config, task.tensors)
+    model: torch.nn.Module = module.build_model(backbone, config, task.model_tensors())
     return model
 
 
@@ -112,11 +113,25 @@ def _both(
     adversarial = adversarial_images(*witness.shape[1:3])
     with torch.inference_mode():
         reference = _answers(model, adversarial)
+        known = _answers(model, witness) if task.evolves else _witnessed(task)
     expected = Answers(
-        np.concatenate([task.witness["score"], reference.score]),
-        _joined(task.witness.get("anomaly_map"), reference.anomaly_map),
+        np.concatenate([known.score, reference.score]),
+        _joined(known.anomaly_map, reference.anomaly_map),
     )
     return expected, run_chain(fused, graphs, np.concatenate([witness, adversarial]))
+
+
+def _witnessed(task: LearnedTask) -> Answers:
+    """Return what torch answered for the witness images when the task was learned."""
+    return Answers(task.witness["score"], task.witness.get("anomaly_map"))
+
+
+def drift(task: LearnedTask, expected: Answers) -> float | None:
+    """Largest change of a witness score since the task was learned; None where none can change."""
+    if not task.evolves:
+        return None
+    then = task.witness["score"]
+    return float(np.abs(expected.score[: len(then)] - then).max())
 
 
 def _known(task: LearnedTask) -> tuple[Sequence[float], int]:
@@ -139,7 +154,7 @@ def run_chain(fused: FusedTask, graphs: Sequence[bytes], images: Array) -> Answe
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     values: dict[str, Array] = {"frame/image": images}
-    values |= {f"tensor/{name}": tensor for name, tensor in fused.tensors.items()}
+    values |= {f"tensor/{name}": tensor for name, tensor in fused.bound().items()}
     for number, (stage, graph) in enumerate(zip(fused.stages, graphs, strict=True)):
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         feeds = {item.name: values[item.source] for item in stage.inputs}

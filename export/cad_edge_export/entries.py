@@ -6,6 +6,7 @@ from safetensors.numpy import save as save_tensors
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration, decide
+from cad_edge.errors import OptionError
 from cad_edge.manifest import Certificate, Engine, Stage, TaskEntry
 from cad_edge.routing import from_tensors
 from cad_edge_export.certificate import certify, measure, reference_model, tensors_as_stored
@@ -17,6 +18,7 @@ from cad_edge_export.quantisation.calibration_images import read_calibration
 from cad_edge_export.quantisation.evidence import require
 from cad_edge_export.quantisation.quantiser import FloatTask, QuantisedTask, quantise
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.methods import load_method, saved_config
 
 Progress = Callable[[str, int, int], None]
 
@@ -35,13 +37,24 @@ def exact_entries(
         progress(artifact.task, number, len(tasks) + 1)
         fused = load_fusion(artifact.method, plan.layout)(task, backbone, plan.module_precision)
         exported = [graphs.of(stage) for stage in fused.stages]
-        threshold = decide(artifact.calibration, artifact.false_reject_rate).threshold
+        calibration = calibration_now(task, backbone)
+        threshold = decide(calibration, artifact.false_reject_rate).threshold
         model = reference_model(task, backbone)
         certificate = certify(task, model, fused, exported, plan.module_precision, threshold)
         entries[artifact.task] = _entry(
-            task, fused, exported, plan, graphs, artifact.calibration, certificate, task.routing
+            task, fused, exported, plan, graphs, calibration, certificate, task.routing
         )
     return entries
+
+
+def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:
+    """Return held-out scores by the model as it is now: in a family, by the newest generation."""
+    artifact = task.artifact
+    if not task.evolves:
+        return artifact.calibration
+    config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
+    found: Calibration = load_method(artifact.method, "learn").recalibrate(backbone, config, task)
+    return found
 
 
 def rounded_entries(
@@ -62,6 +75,12 @@ def rounded_entries(
     """
     if not tasks or plan.style is None or plan.calibration is None:
         return {}
+    for task in tasks:
+        if task.evolves:
+            raise OptionError(
+                f"{task.artifact.method} is not exported in {plan.precision}; give --precision "
+                "fp32 or fp16"
+            )
     images = read_calibration(plan.calibration, tasks, backbone)
     floats = []
     for number, task in enumerate(tasks):
@@ -164,6 +183,9 @@ def store_engine(
             "recipe": recipe,
             "stages": stages,
             "tensors": tensors,
+            "joint": [
+                bundle.add_object({"tensors.safetensors": _saved(one)}) for one in fused.joint
+            ],
             "layout": plan.layout,
             "precision": plan.precision,
         }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors.numpy import load as load_tensors
 
-from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact
+from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact, with_families
 from cad_edge.bundle import Bundle
 from cad_edge.errors import ArtifactError, BundleError
 from cad_edge.manifest import Manifest, Selector, TaskEntry
@@ -56,6 +56,7 @@ def export_artifacts(
     with bundle.lock():
         before = bundle.manifest() if bundle.exists() else None
         new = _lacking(learned, before)
+        changed = _with_relatives(new, learned, before)
         kind = plan.selector or (before.selector.kind if before else "discriminant")
         if not new and (before is None or before.selector.kind == kind):
             return []
@@ -65,11 +66,11 @@ def export_artifacts(
         entries = dict(before.tasks) if before else {}
         with objects_undone(bundle_path):
             make = exact_entries if plan.style is None else rounded_entries
-            entries |= make(new, backbone, plan, graphs, progress)
-            progress("selector", len(new), len(new) + 1)
+            entries |= make(changed, backbone, plan, graphs, progress)
+            progress("selector", len(changed), len(changed) + 1)
             manifest = _manifest(bundle, before, entries, backbone, kind, plan, graphs)
         bundle.commit(manifest)
-        progress("done", len(new) + 1, len(new) + 1)
+        progress("done", len(changed) + 1, len(changed) + 1)
     return [task.artifact.task for task in new]
 
 
@@ -85,7 +86,33 @@ def _read_all(artifacts: Sequence[Path]) -> list[LearnedTask]:
                 "learn one under another name"
             )
         learned.append(task)
-    return learned
+    return with_families(learned)
+
+
+def _with_relatives(
+    new: Sequence[LearnedTask], learned: Sequence[LearnedTask], before: Manifest | None
+) -> list[LearnedTask]:
+    """Add the older members of a family that grows: their answers change with it.
+
+    Raises
+    ------
+    ArtifactError
+        One of them is in the bundle, but its artifact is not among ``learned``.
+    """
+    growing = {task.artifact.method for task in new if task.evolves}
+    names = {task.artifact.task for task in learned}
+    for name, entry in (before.tasks if before else {}).items():
+        if entry.method in growing and name not in names:
+            raise ArtifactError(
+                f"the bundle's task {name} changes with every task that {entry.method} learns, and "
+                "its artifact is not here; put it beside the new ones"
+            )
+    fresh = {task.artifact.task for task in new}
+    return [task for task in learned if task.artifact.task in fresh or _grows(task, growing)]
+
+
+def _grows(task: LearnedTask, growing: set[str]) -> bool:
+    return task.evolves and task.artifact.method in growing
 
 
 def _lacking(learned: Sequence[LearnedTask], before: Manifest | None) -> list[LearnedTask]:

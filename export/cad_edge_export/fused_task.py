@@ -1,11 +1,14 @@
 """What a fusion hands to the exporter: modules whose inputs have names and sources."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from cad_edge.artifact import Tensors
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 ModulePrecision = Literal["fp32", "fp16"]
 """Of the modules that torch exports; eight-bit quantisers are placed in their float32 graphs."""
@@ -41,3 +44,18 @@ class FusedTask:
 
     stages: tuple[StageModule, ...]
     tensors: Tensors = field(default_factory=dict)
+    """Of this task alone."""
+    joint: tuple[Tensors, ...] = ()
+    """An object each, which other tasks name too; as ``Engine.joint`` of the manifest."""
+
+    def bound(self) -> Tensors:
+        """Every tensor as the graphs get it, joint ones concatenated along the first axis."""
+        parts: dict[str, list[Array]] = {}
+        for tensors in self.joint:
+            for name, value in tensors.items():
+                parts.setdefault(name, []).append(value)
+        joined = {
+            name: values[0] if len(values) == 1 else np.concatenate(values)
+            for name, values in parts.items()
+        }
+        return joined | self.tensors

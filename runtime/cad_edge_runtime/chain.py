@@ -24,7 +24,7 @@ Values = dict[str, Array]
 Wanted = dict[str, set[str]]
 """Output names that are used, by name of the stage."""
 
-OPTIONAL_RESULTS = ("anomaly_map",)
+OPTIONAL_RESULTS = ("anomaly_map", "probability")
 """Outputs of a last stage that are taken where the graph has them."""
 
 
@@ -110,7 +110,7 @@ def _plan_stage(engine: Engine, place: int, before: list[StagePlan], owner: str)
     tensors: list[tuple[str, str]] = []
     for name, source in sorted(stage.inputs.items()):
         kind, _, rest = source.partition("/")
-        if kind == "tensor" and rest and engine.tensors is not None:
+        if kind == "tensor" and rest and engine.tensor_objects():
             tensors.append((name, rest))
         elif source == "frame/image":
             sources.append((name, image_source(engine.recipe)))
@@ -123,7 +123,8 @@ def _plan_stage(engine: Engine, place: int, before: list[StagePlan], owner: str)
                 f"stage {place} of {owner} takes {name!r} from {source!r}, which this engine "
                 "does not have; export the bundle again"
             )
-    bound = [f"{name}=tensor/{engine.tensors}/{tensor}" for name, tensor in tensors]
+    held = "+".join([str(engine.tensors), *engine.joint])
+    bound = [f"{name}=tensor/{held}/{tensor}" for name, tensor in tensors]
     linked = [f"{name}={value}" for name, value in sources]
     identity = sha256_of("\0".join([stage.graph, *sorted(bound + linked)]).encode())
     return StagePlan(identity, stage.graph, tuple(stage.inputs), tuple(sources), tuple(tensors))

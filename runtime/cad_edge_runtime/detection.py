@@ -54,6 +54,10 @@ class Detection:
     score: float | None
     """Raw, monotone in how anomalous the frame is; comparable within a task only."""
 
+    probability: float | None
+    """Of a defect, as a language model gives it for its answer Yes, in [0, 1]; None elsewhere. The
+    verdict does not rest on it but on score and threshold."""
+
     calibrated_score: float | None
     """Score in standard deviations above the task's held-out normals; comparable between tasks."""
 
@@ -99,6 +103,7 @@ class Detection:
             "threshold": _finite(self.threshold),
             "defects": [defect.to_dict() for defect in self.defects],
             "calibrated_score": _finite(self.calibrated_score),
+            "probability": self.probability,
             "nearest": self.nearest,
             "runner_up": runner_up and {"task": runner_up.task, "similarity": runner_up.similarity},
             "false_reject_supported": self.false_reject_supported,

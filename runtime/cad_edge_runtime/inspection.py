@@ -11,7 +11,14 @@ from cad_edge_runtime.detection import Detection, Timings
 from cad_edge_runtime.frames import FrameInput, depth_batch, image_batch
 from cad_edge_runtime.selection import Choice, select
 from cad_edge_runtime.session import Array
-from cad_edge_runtime.snapshot import ANOMALY_MAP, DISTANCE, SCORE, OpenTask, Snapshot
+from cad_edge_runtime.snapshot import (
+    ANOMALY_MAP,
+    DISTANCE,
+    PROBABILITY,
+    SCORE,
+    OpenTask,
+    Snapshot,
+)
 
 
 @dataclass(frozen=True)
@@ -131,22 +138,31 @@ def _inspect_task(routed: _Routed, task: str | None, rows: list[int]) -> list[De
     scores = values[opened.chain.results[SCORE]]
     map_name = opened.chain.results.get(ANOMALY_MAP)
     maps = values[map_name] if map_name is not None else [None] * len(rows)
+    said = opened.chain.results.get(PROBABILITY)
+    probabilities = [None] * len(rows) if said is None else [float(one) for one in values[said]]
     detect = (perf_counter() - began) / len(rows)
     return [
-        _judge(routed, opened, row, float(score), anomaly_map, detect)
-        for row, score, anomaly_map in zip(rows, scores, maps, strict=True)
+        _judge(routed, opened, row, _Answer(float(score), anomaly_map, probability), detect)
+        for row, score, anomaly_map, probability in zip(
+            rows, scores, maps, probabilities, strict=True
+        )
     ]
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What an engine says of one frame."""
+
+    score: float
+    anomaly_map: Array | None
+    probability: float | None
+
+
 def _judge(
-    routed: _Routed,
-    opened: OpenTask,
-    row: int,
-    score: float,
-    anomaly_map: Array | None,
-    detect: float,
+    routed: _Routed, opened: OpenTask, row: int, answer: _Answer, detect: float
 ) -> Detection:
     began = perf_counter()
+    score, anomaly_map = answer.score, answer.anomaly_map
     judge = opened.judge
     choice = routed.choices[row]
     size = routed.frames[row].size
@@ -165,6 +181,7 @@ def _judge(
         runner_up=choice.runner_up if choice else None,
         verdict="normal" if normal else "anomalous",
         score=score,
+        probability=answer.probability,
         calibrated_score=calibrated,
         p_value=p_value,
         threshold=judge.threshold,
@@ -186,6 +203,7 @@ def _unknown(routed: _Routed, row: int) -> Detection:
         runner_up=choice.runner_up if choice else None,
         verdict="unknown_product",
         score=None,
+        probability=None,
         calibrated_score=None,
         p_value=None,
         threshold=None,

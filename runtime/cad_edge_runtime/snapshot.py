@@ -8,6 +8,7 @@ and nothing else.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
@@ -23,11 +24,12 @@ from cad_edge_runtime.chain import (
     plan_chain,
 )
 from cad_edge_runtime.decision import Judge, judge_of
-from cad_edge_runtime.session import GraphSession, SessionFactory
+from cad_edge_runtime.session import Array, GraphSession, SessionFactory
 
 DISTANCE = "distance"
 SCORE = "score"
 ANOMALY_MAP = "anomaly_map"
+PROBABILITY = "probability"
 _TENSORS = "tensors.safetensors"
 
 
@@ -57,6 +59,8 @@ class Snapshot:
     radii: tuple[float, ...]
     sessions: Mapping[str, GraphSession]
     tensors: Mapping[str, Mapping[str, object]]
+    """By object, and by a list of joint ones with + between them."""
+
     verified: frozenset[str]
     """Objects whose bytes were found to be what their sha256 says."""
 
@@ -128,6 +132,16 @@ def _united(parts: list[Wanted]) -> Wanted:
     return union
 
 
+def _concatenated(name: str, parts: list[Array]) -> Array:
+    if len(parts) == 1:
+        return parts[0]
+    if len({(part.dtype, part.shape[1:]) for part in parts}) > 1:
+        raise BundleError(
+            f"the tensors {name!r} of joint objects do not fit together; export the bundle again"
+        )
+    return np.concatenate(parts)
+
+
 class _Opening:
     """What is gathered while a version is opened."""
 
@@ -158,26 +172,38 @@ class _Opening:
         return known
 
     def _tensors(self, engine: Engine) -> Mapping[str, object]:
-        sha = engine.tensors
-        if sha is None:
-            return {}
-        if sha not in self.tensors:
-            known = self._previous.tensors.get(sha) if self._previous else None
-            self.tensors[sha] = self._read_tensors(sha) if known is None else known
-        return self.tensors[sha]
+        own = self._kept([engine.tensors]) if engine.tensors is not None else {}
+        return {**self._kept(engine.joint), **own} if engine.joint else own
 
-    def _read_tensors(self, sha: str) -> Mapping[str, object]:
+    def _kept(self, objects: list[str]) -> Mapping[str, object]:
+        """Tensors of ``objects``, read once for all engines that name the same."""
+        key = "+".join(objects)
+        if key not in self.tensors:
+            known = self._previous.tensors.get(key) if self._previous else None
+            self.tensors[key] = self._joined(objects) if known is None else known
+        return self.tensors[key]
+
+    def _joined(self, objects: list[str]) -> Mapping[str, object]:
+        parts: dict[str, list[Array]] = {}
+        for sha in objects:
+            for name, array in self._read_tensors(sha).items():
+                parts.setdefault(name, []).append(array)
+        return {
+            name: self._factory.place(_concatenated(name, part)) for name, part in parts.items()
+        }
+
+    def _read_tensors(self, sha: str) -> dict[str, Array]:
         data = self._bundle.read_object(sha).get(_TENSORS)
         if data is None:
             raise BundleError(f"object {sha} holds no {_TENSORS}; export the bundle again")
         try:
-            arrays = load_tensors(data)
+            arrays: dict[str, Array] = load_tensors(data)
         except SafetensorError as problem:
             raise IntegrityError(
                 f"{_TENSORS} of object {sha} is broken ({problem}); export the bundle again"
             ) from None
         self.verified.add(sha)
-        return {name: self._factory.place(array) for name, array in arrays.items()}
+        return arrays
 
     def verify(self, objects: set[str]) -> None:
         """Hash what was not read, so that a flipped byte is found on opening, wherever it is."""

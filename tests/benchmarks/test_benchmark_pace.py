@@ -26,6 +26,7 @@ def answer(verdict, timings, similarity=0.9):
         runner_up=None,
         verdict=verdict,
         score=1.0 if known else None,
+        probability=None,
         calibrated_score=None,
         p_value=None,
         threshold=None,

@@ -53,7 +53,7 @@ def test_products_read_as_a_stream(line):
     stream = read_stream(line.stream)
     assert [task.name for task in stream.tasks] == list(PRODUCTS)
     for task in stream.tasks:
-        product = read_product(task.path, task.layout)
+        product = task.images()
         kinds = [item.label for item in product.test]
         assert len(product.train) == 40
         assert kinds.count("good") == 24

@@ -26,6 +26,7 @@ def found(task, verdict, calibrated_score=None, anomaly_map=None):
         runner_up=None,
         verdict=verdict,
         score=calibrated_score,
+        probability=None,
         calibrated_score=calibrated_score,
         p_value=0.5,
         threshold=1.0,

@@ -5,7 +5,6 @@ The lists are those of METHODS 0.3, written out a second time in `protocol_datas
 
 import pytest
 
-from cad_edge.dataset import read_product
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge_benchmarks.protocol.course import draw_orders, ordered, read_course
 from cad_edge_benchmarks.protocol.plan import with_views
@@ -78,7 +77,7 @@ def test_every_class_is_found_and_can_be_read(name, roots, tmp_path):
     course = read_course(name, [roots[name.partition("/")[0]]], None, 0.05)
     assert names(course.steps) == [list(step) for step in named_split(name).steps]
     for task in with_views(course, tmp_path, ()).tasks:
-        product = read_product(task.path, task.layout)
+        product = task.images()
         assert len(product.train) == 5
         assert [item.anomalous for item in product.test] == [False, True]
         assert product.test[1].mask is not None

@@ -35,14 +35,14 @@ def visa(tmp_path):
 
 def test_the_cap_takes_the_first_training_images_and_every_test_image(visa, tmp_path):
     course = read_course("visa/11-1", [visa], None, 0.05)
-    whole = {task.name: read_product(task.path, task.layout) for task in course.tasks}
+    whole = {task.name: task.images() for task in course.tasks}
     assert len(whole["candle"].train) == VISA_TRAIN_CAP + 3
     viewed = with_views(course, tmp_path / "out", read_compats(["visa_train_cap"]))
     assert [[task.name for task in step] for step in viewed.steps] == [
         [task.name for task in step] for step in course.steps
     ]
     for task in viewed.tasks:
-        capped, before = read_product(task.path, task.layout), whole[task.name]
+        capped, before = task.images(), whole[task.name]
         names = [path.name for path in before.train[:VISA_TRAIN_CAP]]
         assert [path.name for path in capped.train] == names
         assert [item.path.resolve() for item in capped.test] == [

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from cad_edge.stream import Stream, read_stream
+from cad_edge_training.learned import Request
 from cad_edge_training.train import Plan, train
 
 NAMES = ("checks", "stripes", "waves")
@@ -17,6 +18,17 @@ SMALL = {"memories": "7+10x24,7+10@3x16,4x24", "keys": "24"}
 
 TINY = {"memories": "1+2x16", "keys": "8", "prompts": "false", "text": "false"}
 """Options for the untrained transformers."""
+
+
+def a_request(images, backbone, folds, seed=0, **more) -> Request:
+    """A request to learn ``images``, good parts only and the first of its method."""
+    rest = {
+        "rate": 0.1,
+        "defective": images[:0],
+        "earlier": (),
+        "workspace": Path("nowhere"),
+    } | more
+    return Request("waves", images, backbone, folds, seed, quiet, **rest)
 
 
 def texture(name: str, rng: np.random.Generator) -> np.ndarray:

@@ -7,13 +7,12 @@ import torch
 from cad_edge.errors import DatasetError
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.folds import MINIMUM_IMAGES, SPLIT_IMAGES, draw_folds
-from cad_edge_training.learned import Request
 from cad_edge_training.methods.cmpmb.config import Config, defaults_for
 from cad_edge_training.methods.cmpmb.features import extract, fit
 from cad_edge_training.methods.cmpmb.learn import build_model, learn
 from cad_edge_training.methods.cmpmb.model import as_patches
 from cad_edge_training.routing_keys import held_out_keys
-from tests.training.small_products import LITE0, quiet, texture
+from tests.training.small_products import LITE0, a_request, quiet, texture
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def test_calibration_is_what_the_model_of_each_fold_says_of_its_held_out_images(
     defaults = defaults_for(LITE0) | {"memories": ("7+10x16", "7+10@3x12", "4x16"), "keys": 8}
     config = Config.model_validate(defaults)
     folds = draw_folds(len(images), 0.1, 0)
-    request = Request("waves", images, backbone, folds, 0, quiet)
+    request = a_request(images, backbone, folds)
     learned = learn(request, config)
     features = extract(backbone, images, config, {}, quiet)
     scales = {name: value for name, value in learned.tensors.items() if name.startswith("scale/")}
@@ -116,7 +115,7 @@ def test_calibration_is_what_the_model_of_each_fold_says_of_its_held_out_images(
 def test_held_out_scores_are_higher_than_those_of_images_in_memory(backbone, images):
     config = Config(memories=("7x400",), prompts=False, text=False, normalisation="standard")
     folds = draw_folds(len(images), 0.1, 0)
-    learned = learn(Request("waves", images, backbone, folds, 0, quiet), config)
+    learned = learn(a_request(images, backbone, folds), config)
     with torch.inference_mode():
         seen, _ = build_model(backbone, config, learned.tensors)(torch.from_numpy(images))
     assert min(learned.calibration.scores) > seen.max()

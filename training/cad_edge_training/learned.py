@@ -1,12 +1,13 @@
 """What a method is given and what it gives back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cad_edge.artifact import Tensors
+from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import Folds
@@ -28,6 +29,14 @@ class Request:
     folds: Folds
     seed: int
     progress: Progress
+    rate: float
+    """Stated false-reject rate, in (0, 1)."""
+    defective: Images
+    """(m, height, width, 3) uint8 RGB, labelled training images with a defect; m is often 0."""
+    earlier: tuple[LearnedTask, ...]
+    """What the method learned before, in stream order; empty for the first task."""
+    workspace: Path
+    """Folder for what an interrupted call may go on from; gone once the artifact is written."""
 
 
 @dataclass(frozen=True)
@@ -36,3 +45,5 @@ class Learned:
 
     tensors: Tensors
     calibration: Calibration
+    generation: Tensors = field(default_factory=dict)
+    """What the method shares between its tasks, as it is after this one."""

@@ -2,8 +2,9 @@
 
 import importlib.metadata
 import platform
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from pydantic import ValidationError
 
 from cad_edge.artifact import (
     Artifact,
+    LearnedTask,
     Provenance,
     Tensors,
+    evolves,
     list_artifacts,
+    read_artifact,
     read_record,
+    with_families,
     write_artifact,
 )
-from cad_edge.dataset import read_product
 from cad_edge.errors import ArtifactError, ImageError, OptionError
 from cad_edge.image import ImageRecipe, decode_image
 from cad_edge.routing import RoutingStatistics, summarise
@@ -177,13 +181,28 @@ def learn_task(
     """Learn one task and write its artifact; return the artifact's folder."""
     start = time.monotonic()
     show = progress(task.name)
-    images = read_images(task, backbone.recipe, show)
+    product = task.images()
+    images = _read_all(product.train, backbone.recipe, show)
+    if not len(images):
+        raise ImageError(f"{task.path} holds no images of good parts")
+    defective = _read_all([item.path for item in product.defective], backbone.recipe, show)
     folds = draw_folds(len(images), rate, plan.seed)
     method = load_method(plan.method, "learn")
-    request = Request(task.name, images, backbone, folds, plan.seed, show)
+    workspace = out / f".learning-{task.name}"
+    request = Request(
+        task=task.name,
+        images=images,
+        backbone=backbone,
+        folds=folds,
+        seed=plan.seed,
+        progress=show,
+        rate=rate,
+        defective=defective,
+        earlier=_earlier(out, plan.method),
+        workspace=workspace,
+    )
     learned = method.learn(request, config)
     routing = routing_statistics(backbone, images, folds, config, plan.seed)
-    witness = _witness(method.build_model(backbone, config, learned.tensors), images, plan.seed)
     artifact = Artifact(
         method=plan.method,
         task=task.name,
@@ -196,24 +215,39 @@ def learn_task(
         provenance=Provenance(
             seed=plan.seed,
             versions=versions(),
-            data_sha256=fingerprint(images),
+            data_sha256=fingerprint(np.concatenate([images, defective])),
             images=len(images),
             seconds=round(time.monotonic() - start, 3),
         ),
     )
-    return write_artifact(out, artifact, learned.tensors, routing.to_tensors(), witness)
+    own = LearnedTask(artifact, learned.tensors, {}, {}, learned.generation, sha256="")
+    (*_, whole) = with_families([*request.earlier, own])
+    model = method.build_model(backbone, config, whole.model_tensors())
+    path = write_artifact(
+        out,
+        artifact,
+        learned.tensors,
+        routing.to_tensors(),
+        _witness(model, images, plan.seed),
+        learned.generation,
+    )
+    shutil.rmtree(workspace, ignore_errors=True)
+    return path
 
 
-def read_images(task: StreamTask, recipe: ImageRecipe, progress: Progress) -> Images:
-    """Decode the images of good parts of a task, (n, height, width, 3) uint8."""
-    product = read_product(task.path, task.layout)
-    images = []
-    for number, path in enumerate(product.train):
-        images.append(recipe.apply(decode_image(path)))
-        progress("images", number + 1, len(product.train))
-    if not images:
-        raise ImageError(f"{task.path} holds no images of good parts")
-    return np.stack(images)
+def _earlier(out: Path, method: str) -> tuple[LearnedTask, ...]:
+    """Return the artifacts of tasks that share a generation with the one to be learned."""
+    found = [path for path in list_artifacts(out) if evolves(path)] if out.exists() else []
+    return tuple(read_artifact(path) for path in found if read_record(path).method == method)
+
+
+def _read_all(paths: Sequence[Path], recipe: ImageRecipe, progress: Progress) -> Images:
+    """Decode images, (n, height, width, 3) uint8; n may be 0."""
+    images = np.empty((len(paths), recipe.height, recipe.width, 3), dtype=np.uint8)
+    for number, path in enumerate(paths):
+        images[number] = recipe.apply(decode_image(path))
+        progress("images", number + 1, len(paths))
+    return images
 
 
 def routing_statistics(
@@ -264,7 +298,8 @@ def _witness(model: torch.nn.Module, images: Images, seed: int) -> Tensors:
     shown = np.concatenate([chosen, defective])
     with torch.inference_mode():
         score, anomaly_map = model(torch.from_numpy(shown))
-    return {"image": shown, "score": score.numpy(), "anomaly_map": anomaly_map.numpy()}
+    said = {"image": shown, "score": score.numpy()}
+    return said if anomaly_map is None else {**said, "anomaly_map": anomaly_map.numpy()}
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.dataset import LabelledImage, ProductImages, read_product
+from cad_edge.dataset import LabelledImage, ProductImages
 from cad_edge.schema import TaskName
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_benchmarks.advise.stand_ins import Part, write_stand_in
@@ -56,7 +56,7 @@ def divide(stream: Stream, place: Path, seed: int) -> Line:
     """
     halves = {}
     for task in stream.tasks:
-        product = read_product(task.path, task.layout)
+        product = task.images()
         halves[task.name] = _divide(task, product, place / task.name, seed)
     tasks = [one.task for one in halves.values()]
     return Line(stream.model_copy(update={"tasks": tasks}), halves)

@@ -33,7 +33,7 @@ def read_products(data: Path) -> Stream:
             "them"
         )
     for task in stream.tasks:
-        read_product(task.path, task.layout)
+        task.images()
     return stream
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from cad_edge import __version__
 from cad_edge.artifact import list_artifacts
-from cad_edge.dataset import read_product
 from cad_edge.disk import replace_file
 from cad_edge.errors import OptionError
 from cad_edge.schema import canonical_json, parse_json, sha256_of
@@ -45,7 +44,7 @@ def fingerprint(stream: Stream) -> str:
     """sha256 over products and the bytes of all their images, masks and labels."""
     lines = [f"rate {stream.false_reject_rate}"]
     for task in stream.tasks:
-        product = read_product(task.path, task.layout)
+        product = task.images()
         files = [("train", path) for path in product.train]
         for item in product.test:
             files.append((item.label, item.path))

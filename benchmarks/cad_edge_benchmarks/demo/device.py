@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from cad_edge.dataset import SUFFIXES, LabelledImage, read_product
+from cad_edge.dataset import SUFFIXES, LabelledImage
 from cad_edge.errors import CadEdgeError, DatasetError
 from cad_edge.image import Frame, decode_image
 from cad_edge.stream import read_stream
@@ -93,7 +93,7 @@ def main(bundle: str, stream_file: str, unknown: str, out: str) -> None:
     """Be the device's process."""
     stream = read_stream(Path(stream_file))
     strangers = _images(Path(unknown))
-    tests = {task.name: read_product(task.path, task.layout).test for task in stream.tasks}
+    tests = {task.name: task.images().test for task in stream.tasks}
     with Detector.open(Path(bundle), watch=False) as detector:
         for items in tests.values():
             for item in items[:_WARM_UP]:

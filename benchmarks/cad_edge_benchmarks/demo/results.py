@@ -186,7 +186,7 @@ def bundle_bytes(path: Path, manifest: Manifest) -> BundleBytes:
     users: dict[str, set[str]] = {}
     for name, task in manifest.tasks.items():
         engine = task.engine
-        tensors = {engine.tensors} if engine.tensors else set()
+        tensors = set(engine.tensor_objects())
         for used in {stage.graph for stage in engine.stages} | tensors | {task.routing}:
             users.setdefault(used, set()).add(name)
     common = {stage.graph for stage in manifest.selector.engine.stages}

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cad_edge.dataset import LabelledImage, read_product
+from cad_edge.dataset import LabelledImage
 from cad_edge.image import decode_image, decode_mask
 from cad_edge.stream import Stream
 from cad_edge_benchmarks.curriculum import evaluate_bundle
@@ -87,7 +87,7 @@ def _write_images(line: ProductLine, folder: Path) -> None:
     """Write every category's images at the recipe's size for the other environment."""
     recipe = line.record.recipe
     for task in line.stream.tasks:
-        images = read_product(task.path, task.layout)
+        images = task.images()
         (folder / task.name).mkdir(parents=True, exist_ok=True)
         for name, paths in (
             ("train", list(images.train)),
@@ -114,7 +114,7 @@ def _evaluate(stream: Stream, folder: Path, bank: int) -> dict[str, Figures]:
     """Measure the scores and maps of one bank."""
     found: dict[str, Figures] = {}
     for task in stream.tasks:
-        tests = read_product(task.path, task.layout).test
+        tests = task.images().test
         scores = np.load(folder / task.name / f"scores-{bank}.npy", allow_pickle=False)
         maps = np.load(folder / task.name / f"maps-{bank}.npy", mmap_mode="r", allow_pickle=False)
         labels = np.array([item.anomalous for item in tests], dtype=np.bool_)

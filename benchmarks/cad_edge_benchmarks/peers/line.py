@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cad_edge.artifact import Artifact, list_artifacts, read_record
-from cad_edge.dataset import LabelledImage, read_product
+from cad_edge.dataset import LabelledImage
 from cad_edge.errors import OptionError
 from cad_edge.image import decode_image
 from cad_edge.stream import Stream, read_stream
@@ -116,9 +116,7 @@ def set_up_line(
 def _write_frames(stream: Stream, artifact: Path, target: Path) -> tuple[str, ...]:
     """Write some test images of every task, products in turn; the task of each."""
     recipe = read_record(artifact).recipe
-    chosen = {
-        task.name: _spread(read_product(task.path, task.layout).test) for task in stream.tasks
-    }
+    chosen = {task.name: _spread(task.images().test) for task in stream.tasks}
     pairs = [
         (name, items[turn % len(items)])
         for turn in range(FRAMES_PER_TASK)

@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image
 
 from cad_edge.bundle import Bundle
-from cad_edge.dataset import read_product
 from cad_edge.image import ImageRecipe, decode_image
 from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.protocol.course import Step
@@ -156,7 +155,7 @@ def _link(task: StreamTask, folder: Path) -> None:
 
 
 def _train(task: StreamTask) -> tuple[Path, ...]:
-    return read_product(task.path, task.layout).train
+    return task.images().train
 
 
 BASELINES = {

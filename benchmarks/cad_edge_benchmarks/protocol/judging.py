@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from cad_edge.calibration import Calibration
-from cad_edge.dataset import LabelledImage, read_product
+from cad_edge.dataset import LabelledImage
 from cad_edge.image import Frame
 from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.evaluation import Outcome, TaskEvaluation, judge_task, summarise
@@ -44,7 +44,7 @@ def judge(
     names = {compat.name for compat in compats}
     evaluated = {}
     for task in tasks:
-        items = read_product(task.path, task.layout).test
+        items = task.images().test
         evaluation = _judge_one(detect(task.name), task.name, items, calibrations, names)
         evaluated[task.name] = evaluation if routed else _without_routing(evaluation)
     return evaluated

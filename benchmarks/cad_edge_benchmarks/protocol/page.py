@@ -71,7 +71,10 @@ def _cell(tag: str, cell: str, column: int, table: Table) -> str:
         if applies
     ]
     kind = f' class="{" ".join(styles)}"' if styles else ""
-    return f"<{tag}{kind}>{escape(cell)}</{tag}>"
+    # On a line of its own a deviation costs no width, and wide tables fit their page.
+    mean, sign, deviation = cell.partition(" ± ")
+    spread = f'<span class="deviation"> ± {escape(deviation)}</span>' if sign else ""
+    return f"<{tag}{kind}>{escape(mean)}{spread}</{tag}>"
 
 
 def _conditions() -> str:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from cad_edge.artifact import LearnedTask
-from cad_edge.dataset import read_product
 from cad_edge.errors import DatasetError
 from cad_edge.image import ImageRecipe, decode_image
 from cad_edge.routing import Discriminant, fit_discriminant, from_tensors
@@ -66,7 +65,7 @@ def read_calibration(
 
 def _read(task: StreamTask, recipe: ImageRecipe) -> Array:
     """Decode at most 50 images, evenly spread."""
-    paths = read_product(task.path, task.layout).train
+    paths = task.images().train
     if len(paths) < FEWEST:
         raise DatasetError(
             f"{task.path} holds {len(paths)} images of good parts; an eight-bit export measures on "

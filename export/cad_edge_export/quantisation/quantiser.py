@@ -280,7 +280,7 @@ def _feeds(task: FloatTask, number: int, images: Array) -> list[Feed]:
 
 
 def _sources(fused: FusedTask, images: Array) -> dict[str, Array]:
-    tensors = {f"tensor/{name}": tensor for name, tensor in fused.tensors.items()}
+    tensors = {f"tensor/{name}": tensor for name, tensor in fused.bound().items()}
     return {"frame/image": images, **tensors}
 
 

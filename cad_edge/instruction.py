@@ -1,0 +1,81 @@
+r"""Reader for images with questions and answers, as Anomaly-Instruct-125K has them.
+
+A JSON file holds a list of conversations, each with an image and turns:
+
+    {"id": "7", "image": "zipper/005.png", "conversations": [
+        {"from": "human", "value": "<image>\nAre there any defects ... 'Yes' or 'No'."},
+        {"from": "gpt", "value": "Yes"}]}
+
+The first answer says whether the part is defective; paths are relative to the file.
+"""
+
+import json
+from pathlib import Path
+
+from cad_edge.dataset import LabelledImage, ProductImages
+from cad_edge.errors import DatasetError
+
+DEFECT = "anomaly"
+"""Kind of defect of an image that was answered with Yes; the format names none."""
+
+_ANSWERS = {"yes": DEFECT, "no": None}
+
+
+def read_instructions(folder: Path) -> ProductImages:
+    """List the images of every ``*.json`` in ``folder``: all of them labelled, none for testing.
+
+    Raises
+    ------
+    DatasetError
+        There is no such file, one is not of this form, an image is missing or comes twice with
+        different answers, or an answer is neither Yes nor No.
+    """
+    files = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+    if not files:
+        raise DatasetError(f"{folder} holds no JSON file with conversations; put one there")
+    found: dict[Path, LabelledImage] = {}
+    for file in files:
+        for number, entry in enumerate(_entries(file)):
+            image = _image(entry, file, number)
+            if found.setdefault(image.path, image) != image:
+                raise DatasetError(
+                    f"{file} entry {number} answers otherwise than before for {image.path.name}; "
+                    "keep one of the answers"
+                )
+    ordered = [found[path] for path in sorted(found)]
+    good = tuple(item.path for item in ordered if not item.anomalous)
+    if not good:
+        raise DatasetError(f"{folder} holds no image answered with No; add images of good parts")
+    return ProductImages(train=good, defective=tuple(item for item in ordered if item.anomalous))
+
+
+def _entries(file: Path) -> list[object]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise DatasetError(f"{file} cannot be read: {problem.strerror}") from None
+    except ValueError as problem:
+        raise DatasetError(f"{file} is not JSON ({problem}); correct it") from None
+    if not isinstance(content, list):
+        raise DatasetError(f"{file} is no list of conversations; see docs/data.md")
+    return content
+
+
+def _image(entry: object, file: Path, number: int) -> LabelledImage:
+    where = f"{file} entry {number}"
+    match entry:
+        case {"image": str(name), "conversations": [{"value": str()}, {"value": str(said)}, *_]}:
+            pass
+        case {"image": list()}:
+            raise DatasetError(f"{where} has several images; give one image for each entry")
+        case _:
+            raise DatasetError(
+                f"{where} lacks an image, a question or its answer; see docs/data.md"
+            )
+    answer = said.strip().strip(".!").casefold()
+    if answer not in _ANSWERS:
+        raise DatasetError(f"{where} is answered with {said[:40]!r}; the first answer is Yes or No")
+    path = file.parent / name
+    if not path.is_file():
+        raise DatasetError(f"{where} names {name}, which does not exist; correct it")
+    return LabelledImage(path, defect=_ANSWERS[answer])

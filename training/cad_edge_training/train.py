@@ -182,10 +182,10 @@ def learn_task(
     start = time.monotonic()
     show = progress(task.name)
     product = task.images()
-    images = _read_all(product.train, backbone.recipe, show)
+    images = read_images(product.train, backbone.recipe, show)
     if not len(images):
         raise ImageError(f"{task.path} holds no images of good parts")
-    defective = _read_all([item.path for item in product.defective], backbone.recipe, show)
+    defective = read_images([item.path for item in product.defective], backbone.recipe, show)
     folds = draw_folds(len(images), rate, plan.seed)
     method = load_method(plan.method, "learn")
     workspace = out / f".learning-{task.name}"
@@ -241,7 +241,7 @@ def _earlier(out: Path, method: str) -> tuple[LearnedTask, ...]:
     return tuple(read_artifact(path) for path in found if read_record(path).method == method)
 
 
-def _read_all(paths: Sequence[Path], recipe: ImageRecipe, progress: Progress) -> Images:
+def read_images(paths: Sequence[Path], recipe: ImageRecipe, progress: Progress) -> Images:
     """Decode images, (n, height, width, 3) uint8; n may be 0."""
     images = np.empty((len(paths), recipe.height, recipe.width, 3), dtype=np.uint8)
     for number, path in enumerate(paths):

@@ -28,7 +28,8 @@ def peers_page(result: Result) -> str:
         "## From a uint8 array to verdict and map",
         "Milliseconds, medians of one run of turns per model. *Busy* is a frame right after "
         "another, *rested* the first after a rest. *Times* is the row's median over that of "
-        f"`{ROUTED}` in the same run. USS is of the row's process.",
+        f"`{ROUTED}` in the same run. USS is of the row's process. anomalib's networks have random "
+        "weights here, since pretrained ones have to be downloaded; times depend on shapes.",
         *(_latency(kind, rows) for kind, rows in result["latency"].items()),
         "## Ten products in memory",
         "One process after every product was inspected: one detector, or ten inferencers.",

@@ -64,7 +64,7 @@ help:  ## list the targets
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installing cad-edge with its workshop into $(VENV); the first time takes minutes."
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python $(INSTALL) -e ".[train,export,dev]"
+	@$(VENV)/bin/python $(INSTALL) -e ".[train,export,explain,dev]"
 	@touch $@
 
 $(RUNTIME)/.installed: pyproject.toml constraints.txt
@@ -77,7 +77,7 @@ $(OPENVINO)/.installed: pyproject.toml
 	@echo "Installing a device with OpenVINO into $(OPENVINO)."
 	@$(PYTHON) -m venv $(OPENVINO)
 	@$(OPENVINO)/bin/python -m pip install -qq --disable-pip-version-check \
-		-e ".[openvino]" "pytest>=8.3"
+		-e ".[openvino,explain]" "pytest>=8.3"
 	@touch $@
 
 $(PEERS)/.installed: constraints-peers.txt

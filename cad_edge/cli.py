@@ -35,6 +35,9 @@ COMMANDS = {
     "detect": Command(
         "cad_edge_runtime.commands", "detect", "cpu", "Inspect images; one JSON line each."
     ),
+    "explain": Command(
+        "cad_edge_runtime.explain_command", "explain", "cpu,explain", "Ask about an image in words."
+    ),
     "tasks": Command("cad_edge_runtime.upkeep", "tasks", "cpu", "List the products of a bundle."),
     "threshold": Command(
         "cad_edge_runtime.upkeep", "threshold", "cpu", "State another false-reject rate."

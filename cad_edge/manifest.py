@@ -106,6 +106,54 @@ class Certificate(Record):
     quantisation: Quantisation | None = Field(default=None, description="of eight-bit engines only")
 
 
+class Texts(Record):
+    """What stands around a question and its answer; each text is turned into tokens on its own."""
+
+    before_image: str = Field(description="opens the dialogue, up to where the image belongs")
+    after_image: str = Field(description="between the image and the first question")
+    after_question: str = Field(description="closes a question and opens its answer")
+    between_turns: str = Field(description="closes an answer and opens the next question")
+    question: str = Field(min_length=1, description="asked where the user asks nothing else")
+    stop: list[int] = Field(min_length=1, description="tokens that end an answer, not part of it")
+
+
+class Explainer(Record):
+    """How a task answers in words: a chain that looks at the frame, then a decoder in a loop.
+
+    The inputs of ``decoder`` have sources as those of a stage after the last one of ``engine``, and
+    those of the loop:
+
+        loop/embeddings    float32 (1, t, width), of the tokens that are new
+        loop/keys          float32 (layers, 1, kv_heads, s, head_width), of the s tokens before
+        loop/values        float32, as keys; s may be 0
+
+    It gives ``logits`` float32 (1, vocabulary), those after the last new token, and ``keys`` and
+    ``values`` of all s + t tokens.
+    """
+
+    engine: Engine
+    tokens: str = Field(
+        description="source in `engine`, <k>/<output>, of what the frame looks like to the "
+        "decoder: float32 (1, n, width)"
+    )
+    decoder: Stage
+    layers: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    head_width: int = Field(ge=1)
+    positions: int = Field(ge=1, description="tokens that one dialogue can have, the image's too")
+    embedding: Sha256 = Field(
+        description="object whose tensors.safetensors holds `embedding` (vocabulary, width), "
+        "float32 or float16"
+    )
+    tokenizer: Sha256 = Field(description="object that holds tokenizer.json")
+    texts: Texts
+
+    def objects(self) -> set[str]:
+        """Every object that it names."""
+        graphs = {stage.graph for stage in [*self.engine.stages, self.decoder]}
+        return graphs | {*self.engine.tensor_objects(), self.embedding, self.tokenizer}
+
+
 class TaskEntry(Record):
     """One product in one version of the bundle."""
 
@@ -120,6 +168,7 @@ class TaskEntry(Record):
     certificate: Certificate
     hyperparameters: dict[str, object]
     provenance: Provenance
+    explainer: Explainer | None = Field(default=None, description="None without words")
 
 
 class Manifest(Record):
@@ -137,7 +186,9 @@ class Manifest(Record):
         engines = [self.selector.engine, *(task.engine for task in self.tasks.values())]
         graphs = {stage.graph for engine in engines for stage in engine.stages}
         tensors = {sha for engine in engines for sha in engine.tensor_objects()}
-        return graphs | tensors | {task.routing for task in self.tasks.values()}
+        explainers = [task.explainer for task in self.tasks.values() if task.explainer is not None]
+        words = {sha for explainer in explainers for sha in explainer.objects()}
+        return graphs | tensors | words | {task.routing for task in self.tasks.values()}
 
 
 class Pointer(Record):

@@ -223,17 +223,18 @@ def build_chain(
         outputs = set(wanted[stage.name])
         if stage is plan.stages[-1]:
             outputs.update(session.outputs.intersection(OPTIONAL_RESULTS))
-        steps.append(_step(stage, session, sorted(outputs), tensors, owner))
+        steps.append(join_stage(stage, session, sorted(outputs), tensors, owner))
     return Chain(plan, tuple(steps))
 
 
-def _step(
+def join_stage(
     stage: StagePlan,
     session: GraphSession,
-    outputs: list[str],
+    outputs: Sequence[str],
     tensors: Mapping[str, object],
     owner: str,
 ) -> Step:
+    """Join a stage with its session and tensors; BundleError if one is not there."""
     missing = [tensor for _, tensor in stage.tensors if tensor not in tensors]
     if missing:
         raise BundleError(

@@ -9,7 +9,9 @@ from types import TracebackType
 from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError, CadEdgeError, ImageError
 from cad_edge.manifest import Manifest
+from cad_edge_runtime.conversation import Conversation, begin_conversation
 from cad_edge_runtime.detection import Detection
+from cad_edge_runtime.explanation import MOST_TOKENS, Explanation, require_length
 from cad_edge_runtime.frames import Depth, Picture, read_frame
 from cad_edge_runtime.inspection import inspect_frames, require_task
 from cad_edge_runtime.session import SessionFactory
@@ -125,6 +127,41 @@ class Detector:
                     raise ImageError(f"image {number}: {problem}") from None
             found.extend(inspect_frames(snapshot, frames, task, began))
         return found
+
+    def explain(
+        self,
+        image: Picture,
+        question: str | None = None,
+        max_tokens: int = MOST_TOKENS,
+        task: str | None = None,
+        depth: Depth | None = None,
+    ) -> Explanation:
+        """Answer a question about one frame in words.
+
+        Image, task and depth are those of `detect`, question and ``max_tokens`` those of
+        `Conversation.ask`; so are the errors, and besides them
+
+        Raises
+        ------
+        BundleError, DeviceError
+            The task does not answer in words, or the package `tokenizers` is missing.
+        UnknownTask
+            The frame shows no product that the bundle knows.
+        """
+        require_length(max_tokens)
+        return self.conversation(image, task, depth).ask(question, max_tokens)
+
+    def conversation(
+        self, image: Picture, task: str | None = None, depth: Depth | None = None
+    ) -> Conversation:
+        """Look at one frame and return the conversation about it.
+
+        Parameters and errors are those of `explain`. The version that is open now answers to the
+        conversation's end, even after `refresh` or `close`.
+        """
+        began = perf_counter()
+        snapshot = self._opened()
+        return begin_conversation(snapshot, read_frame(image, depth), task, began)
 
     def tasks(self) -> tuple[str, ...]:
         """Names of the products that the version in force knows, sorted."""

@@ -49,9 +49,11 @@ def require_task(snapshot: Snapshot, task: str | None) -> None:
     if task is not None and task not in snapshot.tasks:
         raise unknown_task(task, snapshot.tasks)
     if task is None and snapshot.selector is None:
-        raise UnknownTask(
-            "the bundle has no selector, so every frame needs its product: give task="
-        )
+        raise _no_selector()
+
+
+def _no_selector() -> UnknownTask:
+    return UnknownTask("the bundle has no selector, so every frame needs its product: give task=")
 
 
 def unknown_task(task: str, known: Iterable[str]) -> UnknownTask:
@@ -94,21 +96,29 @@ def inspect_frames(
     return [found[row] for row in range(len(frames))]
 
 
+def recognise(snapshot: Snapshot, frames: Sequence[FrameInput], values: Values) -> list[Choice]:
+    """Ask the selector which product each frame shows; what it computes stays in ``values``."""
+    selector = snapshot.selector
+    if selector is None:
+        raise _no_selector()
+    prepare(values, selector, frames, "the selector")
+    selector.run(values)
+    return select(values[selector.results[DISTANCE]], snapshot.columns, snapshot.radii)
+
+
 def _route(
     snapshot: Snapshot, frames: Sequence[FrameInput], task: str | None, began: float
 ) -> _Routed:
     count = len(frames)
-    selector = snapshot.selector
-    chain = snapshot.tasks[task].chain if task is not None else selector
+    chain = snapshot.tasks[task].chain if task is not None else snapshot.selector
     values: Values = {}
     if chain is not None:
-        _prepare(values, chain, frames, f"task {task!r}" if task else "the selector")
+        prepare(values, chain, frames, f"task {task!r}" if task else "the selector")
     prepared = perf_counter()
     choices: list[Choice | None] = [None] * count
     tasks: list[str | None] = [task] * count
-    if task is None and selector is not None:
-        selector.run(values)
-        found = select(values[selector.results[DISTANCE]], snapshot.columns, snapshot.radii)
+    if task is None:
+        found = recognise(snapshot, frames, values)
         choices = [*found]
         tasks = [choice.task if choice.known else None for choice in found]
     selected = perf_counter()
@@ -116,7 +126,7 @@ def _route(
     return _Routed(snapshot, frames, tasks, choices, values, *times)
 
 
-def _prepare(values: Values, chain: Chain, frames: Sequence[FrameInput], owner: str) -> None:
+def prepare(values: Values, chain: Chain, frames: Sequence[FrameInput], owner: str) -> None:
     """Add the frames as ``chain`` takes them, unless they are there."""
     if chain.image not in values:
         values[chain.image] = image_batch(frames, chain.recipe)
@@ -133,7 +143,7 @@ def _inspect_task(routed: _Routed, task: str | None, rows: list[int]) -> list[De
     values = routed.values
     if len(rows) < len(routed.frames):
         values = opened.chain.rows(values, rows)
-    _prepare(values, opened.chain, [routed.frames[row] for row in rows], f"task {task!r}")
+    prepare(values, opened.chain, [routed.frames[row] for row in rows], f"task {task!r}")
     opened.chain.run(values)
     scores = values[opened.chain.results[SCORE]]
     map_name = opened.chain.results.get(ANOMALY_MAP)

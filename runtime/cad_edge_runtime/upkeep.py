@@ -150,8 +150,13 @@ def verify(bundle: Path) -> None:
 
 
 def _graph_problems(store: Bundle, manifest: Manifest) -> list[str]:
-    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
-    bound = {stage.graph: tuple(stage.inputs) for engine in engines for stage in engine.stages}
+    entries = manifest.tasks.values()
+    explainers = [entry.explainer for entry in entries if entry.explainer is not None]
+    engines = [manifest.selector.engine, *(entry.engine for entry in entries)]
+    engines += [explainer.engine for explainer in explainers]
+    stages = [stage for engine in engines for stage in engine.stages]
+    stages += [explainer.decoder for explainer in explainers]
+    bound = {stage.graph: tuple(stage.inputs) for stage in stages}
     problems = []
     for graph, inputs in sorted(bound.items()):
         try:

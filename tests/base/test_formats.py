@@ -18,11 +18,13 @@ from cad_edge.image import ImageRecipe
 from cad_edge.manifest import (
     Certificate,
     Engine,
+    Explainer,
     Manifest,
     Pointer,
     Selector,
     Stage,
     TaskEntry,
+    Texts,
 )
 from cad_edge.schema import canonical_json, sha256_of
 
@@ -85,6 +87,33 @@ def engine(tensors: str | None, bound: dict[str, str]) -> Engine:
     return Engine(recipe=RECIPE, stages=stages, tensors=tensors, layout="shared", precision="fp32")
 
 
+EXPLAINER = Explainer(
+    engine=engine("6" * 64, {}),
+    tokens="1/tokens",
+    decoder=Stage(
+        graph="8" * 64,
+        inputs={
+            "embeddings": "loop/embeddings",
+            "past_keys": "loop/keys",
+            "past_values": "loop/values",
+            "experts": "tensor/experts",
+        },
+    ),
+    layers=24,
+    kv_heads=2,
+    head_width=64,
+    positions=1024,
+    embedding="9" * 64,
+    tokenizer="a" * 64,
+    texts=Texts(
+        before_image="<|im_start|>user\n",
+        after_image="\n",
+        after_question="<|im_end|>\n<|im_start|>assistant\n",
+        between_turns="<|im_end|>\n<|im_start|>user\n",
+        question="What is wrong with the object?",
+        stop=[151645],
+    ),
+)
 MANIFEST = Manifest(
     version=2,
     previous="4" * 64,
@@ -103,6 +132,7 @@ MANIFEST = Manifest(
             certificate=CERTIFICATE,
             hyperparameters=ARTIFACT.hyperparameters,
             provenance=PROVENANCE,
+            explainer=EXPLAINER,
         )
     },
 )
@@ -129,7 +159,15 @@ def test_an_object_is_named_by_these_bytes(tmp_path):
 
 
 def test_the_manifest_names_its_objects():
-    assert MANIFEST.objects() == {digit * 64 for digit in "2367"}
+    assert MANIFEST.objects() == {digit * 64 for digit in "236789a"}
+
+
+def test_a_task_without_words_reads_as_before():
+    record = json.loads((GOLDEN / "manifest.json").read_text())
+    del record["tasks"]["pcb-A.1"]["explainer"]
+    read = Manifest.model_validate_json(json.dumps(record))
+    assert read.tasks["pcb-A.1"].explainer is None
+    assert read.objects() == {digit * 64 for digit in "2367"}
 
 
 @pytest.mark.parametrize("name", RECORDS)

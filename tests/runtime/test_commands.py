@@ -108,6 +108,7 @@ def test_every_command_names_a_missing_bundle(run, tmp_path):
     absent = tmp_path / "absent"
     for command in (
         ("detect", absent, tmp_path),
+        ("explain", absent, tmp_path),
         ("tasks", absent),
         ("threshold", absent, "--task", "red", "--false-reject-rate", "0.1"),
         ("verify", absent),
@@ -223,7 +224,7 @@ def test_help_lists_the_contract_and_imports_no_command():
     lines = done.stdout.splitlines()
     assert lines[-1] == "[]"
     named = [line.split()[0] for line in lines[lines.index("Commands:") + 1 : -1]]
-    learn_and_run = "train export detect tasks threshold verify rollback gc"
+    learn_and_run = "train export detect explain tasks threshold verify rollback gc"
     measure_and_show = "evaluate benchmark protocol advise demo"
     assert named == f"{learn_and_run} {measure_and_show}".split()
 

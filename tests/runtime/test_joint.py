@@ -41,7 +41,7 @@ def test_engines_that_name_the_same_objects_share_one_copy_and_one_pass(workshop
         red, green = (snapshot.tasks[name].chain.steps[-1] for name in ("red", "green"))
         assert red.tensors["bank"] is green.tensors["bank"]
         assert red.names == green.names
-        assert "+".join(joint) in snapshot.tensors
+        assert "+".join(joint) in snapshot.held.tensors
 
 
 def test_a_version_with_one_more_object_keeps_the_others_untouched(workshop, bundle, frames):

@@ -69,11 +69,11 @@ def test_refresh_shares_tensors_and_drops_what_went(bundle, workshop, amber):
         workshop.learn("amber", amber)
         detector.refresh()
         new = detector._snapshot
-        shared = old.tensors.keys() & new.tensors.keys()
-        assert shared and all(old.tensors[sha] is new.tensors[sha] for sha in shared)
+        shared = old.held.tensors.keys() & new.held.tensors.keys()
+        assert shared and all(old.held.tensors[sha] is new.held.tensors[sha] for sha in shared)
         Bundle(bundle).rollback()
         detector.refresh()
-        assert detector._snapshot.tensors.keys() == old.tensors.keys()
+        assert detector._snapshot.held.tensors.keys() == old.held.tensors.keys()
         assert detector.version == 1 and "amber" not in detector.tasks()
 
 

@@ -1,0 +1,73 @@
+"""`cad-edge explain`: questions about an image file, answered in words."""
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from cad_edge_runtime.conversation import Conversation
+from cad_edge_runtime.detector import Detector
+from cad_edge_runtime.explanation import MOST_TOKENS, require_length
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--question", help="What to ask; the product's own question without it.")
+@click.option("--task", help="The product, where it is known; skips its recognition.")
+@click.option(
+    "--max-tokens",
+    type=int,
+    default=MOST_TOKENS,
+    show_default=True,
+    help="Longest answer, in tokens of the language model.",
+)
+@click.option(
+    "--conversation", is_flag=True, help="Go on with questions from standard input, one per line."
+)
+@click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
+@click.option("--threads", type=int, help="Threads of each graph; all cores without it.")
+def explain(
+    bundle: Path,
+    image: Path,
+    question: str | None,
+    task: str | None,
+    max_tokens: int,
+    conversation: bool,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Ask BUNDLE a question about IMAGE and print the answer as it is made.
+
+    The product must be one that answers in words; the package `tokenizers` is needed.
+    """
+    require_length(max_tokens)
+    _tolerate()
+    with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
+        talk = detector.conversation(image, task)
+        _answer(talk, question, max_tokens)
+        if conversation:
+            for line in _questions():
+                _answer(talk, line, max_tokens)
+
+
+def _answer(talk: Conversation, question: str | None, max_tokens: int) -> None:
+    for piece in talk.stream(question, max_tokens):
+        click.echo(piece, nl=False)
+    click.echo()
+
+
+def _questions() -> Iterator[str]:
+    """Lines of standard input; empty ones are no questions."""
+    for line in sys.stdin:
+        if line.strip():
+            yield line.strip()
+
+
+def _tolerate() -> None:
+    """Let no character of a question or an answer be an error, whatever the terminal can show."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -30,7 +30,7 @@ def width_of(text: str) -> float:
 def place(
     named: Sequence[tuple[float, float, str]],
     points: Sequence[tuple[float, float]],
-    right: float,
+    frame: tuple[float, float, float, float],
 ) -> list[Label]:
     """Find a place for each name, nearest places first.
 
@@ -40,8 +40,9 @@ def place(
         (x, y, name) of each point that has a name, most important first.
     points
         (x, y) of all points, which no name may cover.
-    right
-        No name reaches further.
+    frame
+        Left, top, right and bottom, beyond which no name reaches, so that the numbers beside and
+        below the plot stay readable.
     """
     placed: list[Label] = []
     for x, y, text in named:
@@ -49,8 +50,7 @@ def place(
         free = (
             one
             for one in tried
-            if one.box[2] <= right
-            and one.box[0] >= 0
+            if _within(one.box, frame)
             and not any(_overlap(one.box, other.box) for other in placed)
             and not any(_covers(one.box, point) for point in points)
         )
@@ -59,10 +59,14 @@ def place(
 
 
 def _places(x: float, y: float, text: str) -> Iterator[Label]:
-    for step in range(6):
+    for step in range(12):
         for below in (-_GAP - step * _LINE, _GAP + (step + 0.7) * _LINE):
             yield Label(x + _GAP, y + below, text)
             yield Label(x - _GAP - width_of(text), y + below, text)
+
+
+def _within(box: tuple[float, ...], frame: tuple[float, ...]) -> bool:
+    return box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

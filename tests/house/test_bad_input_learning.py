@@ -100,7 +100,10 @@ def test_folder_of_a_backbone_that_is_missing(place):
     [
         ({"name": "a/b", "path": "red"}, "tasks.0.name: 'a/b' is not allowed; use up to 64"),
         ({"name": "a", "path": "red", "layuot": "mvtec"}, "tasks.0.layuot: there is no such key"),
-        ({"name": "a", "path": "red", "layout": "mvtek"}, "'mvtec', 'visa', 'folder', 'rgbd' or 'instruction'"),
+        (
+            {"name": "a", "path": "red", "layout": "mvtek"},
+            "'mvtec', 'visa', 'folder', 'rgbd' or 'instruction'",
+        ),
     ],
 )
 def test_mistakes_in_a_stream_name_the_key(place, task, words):

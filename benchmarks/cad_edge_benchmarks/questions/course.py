@@ -1,61 +1,48 @@
-"""The stream of a comparison: labelled categories, read once, in several orders."""
+"""The stream of a comparison: labelled categories, dealt 8:2, in several orders."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from cad_edge.image import ImageRecipe
+from cad_edge.dataset import ProductImages
+from cad_edge.errors import OptionError
 from cad_edge.labelled import LabelledSplit
-from cad_edge.stream import StreamTask
-from cad_edge_benchmarks.open_data import categories
-from cad_edge_training.train import read_images
+from cad_edge.stream import Stream, StreamTask
+from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE, categories
 
 CATEGORIES = ("juice_bottle", "magnetic_tile", "pcb", "screw_on_wood", "solar_mono")
 """The five open categories with the most labelled images; named before anything was measured."""
 
-Images = npt.NDArray[np.uint8]
+JOINT = "joint"
 
 
-@dataclass(frozen=True)
-class Questions:
-    """One category, dealt 8:2 by the seed."""
+def tasks_of(folder: Path, names: Sequence[str], seed: int) -> dict[str, StreamTask]:
+    """Return categories of the open data as tasks whose labelled images are dealt by ``seed``.
 
-    name: str
-    good: Images
-    """(n, height, width, 3) uint8, to learn from."""
-    defective: Images
-    """(m, height, width, 3) uint8, to learn from."""
-    test: Images
-    """(k, height, width, 3) uint8; nothing is learned, chosen or calibrated on them."""
-    anomalous: npt.NDArray[np.bool_]
-    """(k,) bool."""
-
-
-def read_questions(
-    folder: Path, names: Sequence[str], recipe: ImageRecipe, seed: int
-) -> dict[str, Questions]:
-    """Read categories of the open data; raise DatasetError if one is missing."""
+    Raises
+    ------
+    OptionError
+        A name is not a category.
+    """
     known = categories(folder)
-    found = {}
-    for name in names:
-        path, layout = known[name]
-        task = StreamTask(name=name, path=path, layout=layout, labelled=LabelledSplit(seed=seed))
-        product = task.images()
-        found[name] = Questions(
-            name,
-            read_images(product.train, recipe, _quiet),
-            read_images([item.path for item in product.defective], recipe, _quiet),
-            read_images([item.path for item in product.test], recipe, _quiet),
-            np.array([item.anomalous for item in product.test]),
+    if unknown := [name for name in names if name not in known]:
+        raise OptionError(f"{unknown[0]} is not a category of {folder}; use {', '.join(known)}")
+    return {
+        name: StreamTask(
+            name=name,
+            path=known[name][0].absolute(),
+            layout=known[name][1],
+            labelled=LabelledSplit(seed=seed),
         )
-    return found
+        for name in names
+    }
 
 
-def _quiet(doing: str, done: int, total: int) -> None:
-    """Show nothing: reading takes a second or two."""
+def stream_of(tasks: Sequence[StreamTask]) -> Stream:
+    """Return the tasks as a stream, in this order."""
+    return Stream(name="questions", false_reject_rate=FALSE_REJECT_RATE, tasks=list(tasks))
 
 
 def orders(names: Sequence[str], count: int, seed: int) -> list[tuple[str, ...]]:
@@ -69,12 +56,20 @@ def orders(names: Sequence[str], count: int, seed: int) -> list[tuple[str, ...]]
     return found
 
 
-def pooled(questions: Sequence[Questions]) -> Questions:
-    """Join categories into one, to be learned at once."""
-    return Questions(
-        "joint",
-        np.concatenate([one.good for one in questions]),
-        np.concatenate([one.defective for one in questions]),
-        np.concatenate([one.test for one in questions]),
-        np.concatenate([one.anomalous for one in questions]),
-    )
+def joint_task(tasks: Sequence[StreamTask], folder: Path) -> StreamTask:
+    """Return one task that holds what all ``tasks`` learn from, and none of their test images."""
+    entries = [entry for task in tasks for entry in _entries(task.images())]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
+    return StreamTask(name=JOINT, path=folder.absolute(), layout="instruction")
+
+
+def _entries(product: ProductImages) -> list[dict[str, object]]:
+    answered = [
+        *((path, "No") for path in product.train),
+        *((item.path, "Yes") for item in product.defective),
+    ]
+    return [
+        {"image": str(path), "conversations": [{"value": "<image>"}, {"value": answer}]}
+        for path, answer in answered
+    ]

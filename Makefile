@@ -8,7 +8,7 @@ OPENVINO := .venv-openvino
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers clean help
+.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers questions clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
 	@$(VENV)/bin/cad-edge demo --out demo
@@ -52,6 +52,9 @@ openvino: precisions $(OPENVINO)/.installed  ## the same bundles on OpenVINO bes
 
 peers: $(VENV)/.installed $(PEERS)/.installed  ## anomalib on the same frames in turns: docs/results
 	@$(VENV)/bin/python -m cad_edge_benchmarks.peers
+
+questions: $(VENV)/.installed  ## learners that are asked about defects, in three orders: docs/results
+	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.questions --work out/questions
 
 clean:  ## remove the environments, the demo and every cache
 	@rm -rf $(VENV) $(RUNTIME) $(PEERS) $(OPENVINO) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

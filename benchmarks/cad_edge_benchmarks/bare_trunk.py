@@ -79,6 +79,7 @@ def last_block(artifact: Artifact) -> int:
 def main(artifact: str, target: str) -> None:
     """Write the graph; the only part that imports torch."""
     from cad_edge_export.fused_task import StageModule
+    from cad_edge_export.graph_files import GRAPH
     from cad_edge_export.onnx_graph import to_onnx
     from cad_edge_export.trunk import BareTrunk, folded, image_input
     from cad_edge_training.backbones import load_backbone
@@ -87,7 +88,8 @@ def main(artifact: str, target: str) -> None:
     backbone = load_backbone(record.backbone.id, record.recipe.height)
     last = last_block(record)
     module = BareTrunk(folded(backbone), last)
-    Path(target).write_bytes(to_onnx(StageModule(module, (image_input(backbone),), (_OUTPUT,))))
+    graph = to_onnx(StageModule(module, (image_input(backbone),), (_OUTPUT,)))
+    Path(target).write_bytes(graph[GRAPH])
     sys.stdout.write(f"{last}\n")
 
 

@@ -13,6 +13,7 @@ from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.errors import CertificateError
 from cad_edge.manifest import Certificate, Quantisation
 from cad_edge_export.fused_task import FusedTask, ModulePrecision
+from cad_edge_export.graph_files import Graph, open_graph
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import load_method, saved_config
 
@@ -47,7 +48,7 @@ def certify(
     task: LearnedTask,
     model: torch.nn.Module,
     fused: FusedTask,
-    graphs: Sequence[bytes],
+    graphs: Sequence[Graph],
     precision: ModulePrecision,
     threshold: float,
 ) -> Certificate:
@@ -82,7 +83,7 @@ def measure(
     task: LearnedTask,
     model: torch.nn.Module,
     fused: FusedTask,
-    graphs: Sequence[bytes],
+    graphs: Sequence[Graph],
     threshold: float,
     evidence: Quantisation,
 ) -> Certificate:
@@ -106,7 +107,7 @@ def reference_model(task: LearnedTask, backbone: Backbone) -> torch.nn.Module:
 
 
 def _both(
-    task: LearnedTask, model: torch.nn.Module, fused: FusedTask, graphs: Sequence[bytes]
+    task: LearnedTask, model: torch.nn.Module, fused: FusedTask, graphs: Sequence[Graph]
 ) -> tuple[Answers, Answers]:
     """Answers of torch and of the graphs on witness images, then adversarial ones."""
     witness = task.witness["image"]
@@ -147,16 +148,12 @@ def _joined(first: Array | None, second: Array | None) -> Array | None:
     return None if first is None or second is None else np.concatenate([first, second])
 
 
-def run_chain(fused: FusedTask, graphs: Sequence[bytes], images: Array) -> Answers:
+def run_chain(fused: FusedTask, graphs: Sequence[Graph], images: Array) -> Answers:
     """Answer with ONNX Runtime on the CPU, stage by stage as the runtime does."""
-    if hasattr(onnxruntime, "disable_telemetry_events"):
-        onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     values: dict[str, Array] = {"frame/image": images}
     values |= {f"tensor/{name}": tensor for name, tensor in fused.bound().items()}
     for number, (stage, graph) in enumerate(zip(fused.stages, graphs, strict=True)):
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = open_graph(graph)
         feeds = {item.name: values[item.source] for item in stage.inputs}
         outputs = session.run(list(stage.outputs), feeds)
         values |= {

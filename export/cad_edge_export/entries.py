@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Sequence
 
-from safetensors.numpy import save as save_tensors
-
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration, decide
 from cad_edge.errors import OptionError
-from cad_edge.manifest import Certificate, Engine, Stage, TaskEntry
+from cad_edge.manifest import Certificate, Explainer, TaskEntry
 from cad_edge.routing import from_tensors
-from cad_edge_export.certificate import certify, measure, reference_model, tensors_as_stored
+from cad_edge_export.certificate import certify, measure, reference_model
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion
+from cad_edge_export.graph_files import GRAPH, Graph
 from cad_edge_export.graphs import Graphs, made_from
 from cad_edge_export.plan import Plan
 from cad_edge_export.quantisation.calibration_images import read_calibration
 from cad_edge_export.quantisation.evidence import require
 from cad_edge_export.quantisation.quantiser import FloatTask, QuantisedTask, quantise
+from cad_edge_export.stored_engine import store_engine, store_tensors
+from cad_edge_export.words import explainer_of
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import load_method, saved_config
 
@@ -41,8 +42,9 @@ def exact_entries(
         threshold = decide(calibration, artifact.false_reject_rate).threshold
         model = reference_model(task, backbone)
         certificate = certify(task, model, fused, exported, plan.module_precision, threshold)
+        words = explainer_of(task, backbone, plan, graphs)
         entries[artifact.task] = _entry(
-            task, fused, exported, plan, graphs, calibration, certificate, task.routing
+            task, fused, exported, plan, graphs, calibration, certificate, task.routing, words
         )
     return entries
 
@@ -86,7 +88,7 @@ def rounded_entries(
     for number, task in enumerate(tasks):
         progress(task.artifact.task, number, len(tasks) + 1)
         fused = load_fusion(task.artifact.method, plan.layout)(task, backbone, "fp32")
-        exported = tuple(graphs.float_of(stage) for stage in fused.stages)
+        exported = tuple(graphs.float_of(stage)[GRAPH] for stage in fused.stages)
         keys = tuple(
             made_from(stage, plan.style) or f"{task.sha256} {place}"
             for place, stage in enumerate(fused.stages)
@@ -94,7 +96,7 @@ def rounded_entries(
         floats.append(FloatTask(task, fused, exported, keys, images[task.artifact.task]))
     progress(plan.precision, len(tasks), len(tasks) + 1)
     held = graphs.rounded([stage for one in floats for stage in one.fused.stages])
-    done = quantise(floats, plan.style, held)
+    done = quantise(floats, plan.style, {key: graph[GRAPH] for key, graph in held.items()})
     return {
         one.learned.artifact.task: _rounded_entry(
             one, done[one.learned.artifact.task], backbone, plan, graphs
@@ -110,19 +112,22 @@ def _rounded_entry(
     evidence = rounded.evidence
     require(evidence, artifact.task, plan.precision)
     pairs = zip(task.fused.stages, task.keys, task.graphs, rounded.graphs, strict=True)
-    graphs.keep({key: new for stage, key, old, new in pairs if stage.shared_key and new is not old})
+    graphs.keep(
+        {key: {GRAPH: new} for stage, key, old, new in pairs if stage.shared_key and new is not old}
+    )
+    exported = [{GRAPH: graph} for graph in rounded.graphs]
     calibration = shifted(artifact.calibration, evidence.score_shift, rounded.peak_shift)
     certificate = measure(
         learned,
         reference_model(learned, backbone),
         rounded.fused,
-        rounded.graphs,
+        exported,
         decide(artifact.calibration, artifact.false_reject_rate).threshold,
         evidence,
     )
     routing = from_tensors(learned.routing).moved(rounded.descriptor_shift).to_tensors()
     return _entry(
-        learned, rounded.fused, rounded.graphs, plan, graphs, calibration, certificate, routing
+        learned, rounded.fused, exported, plan, graphs, calibration, certificate, routing, None
     )
 
 
@@ -139,12 +144,13 @@ def shifted(calibration: Calibration, score: float, peak: float) -> Calibration:
 def _entry(
     task: LearnedTask,
     fused: FusedTask,
-    exported: Sequence[bytes],
+    exported: Sequence[Graph],
     plan: Plan,
     graphs: Graphs,
     calibration: Calibration,
     certificate: Certificate,
     routing: Tensors,
+    words: Explainer | None,
 ) -> TaskEntry:
     artifact = task.artifact
     return TaskEntry(
@@ -152,46 +158,12 @@ def _entry(
         position=artifact.position,
         artifact=task.sha256,
         engine=store_engine(fused, exported, artifact.recipe, plan, graphs),
-        routing=graphs.bundle.add_object({"tensors.safetensors": _saved(routing)}),
+        routing=store_tensors(routing, graphs.bundle),
         radius=1.0,
         calibration=calibration,
         decision=decide(calibration, artifact.false_reject_rate),
         certificate=certificate,
         hyperparameters=artifact.hyperparameters,
         provenance=artifact.provenance,
+        explainer=words,
     )
-
-
-def store_engine(
-    fused: FusedTask, exported: Sequence[bytes], recipe: object, plan: Plan, graphs: Graphs
-) -> Engine:
-    """Write the objects of an engine and describe it."""
-    bundle = graphs.bundle
-    stages = [
-        Stage(
-            graph=bundle.add_object({"graph.onnx": graph}),
-            inputs={item.name: item.source for item in stage.inputs},
-            made_from=graphs.key(stage),
-        )
-        for stage, graph in zip(fused.stages, exported, strict=True)
-    ]
-    tensors = (
-        bundle.add_object({"tensors.safetensors": _saved(fused.tensors)}) if fused.tensors else None
-    )
-    return Engine.model_validate(
-        {
-            "recipe": recipe,
-            "stages": stages,
-            "tensors": tensors,
-            "joint": [
-                bundle.add_object({"tensors.safetensors": _saved(one)}) for one in fused.joint
-            ],
-            "layout": plan.layout,
-            "precision": plan.precision,
-        }
-    )
-
-
-def _saved(tensors: Tensors) -> bytes:
-    saved: bytes = save_tensors(tensors_as_stored(tensors))
-    return saved

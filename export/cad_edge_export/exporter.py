@@ -13,10 +13,11 @@ from cad_edge.errors import ArtifactError, BundleError
 from cad_edge.manifest import Manifest, Selector, TaskEntry
 from cad_edge.routing import RoutingStatistics, from_tensors
 from cad_edge.wheels import refuse_several_wheels
-from cad_edge_export.entries import Progress, exact_entries, rounded_entries, store_engine
+from cad_edge_export.entries import Progress, exact_entries, rounded_entries
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.plan import Plan
 from cad_edge_export.selector import Kind, fuse_selector
+from cad_edge_export.stored_engine import store_engine
 from cad_edge_export.undo import objects_undone
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.methods import saved_config

@@ -1,5 +1,6 @@
 """What a fusion hands to the exporter: modules whose inputs have names and sources."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,11 +21,13 @@ class GraphInput:
 
     name: str
     source: str
-    """As in cad_edge.manifest: frame/image, tensor/<name> or <k>/<output>."""
+    """As in cad_edge.manifest: frame/image, tensor/<name>, <k>/<output> or loop/<name>."""
     example: Tensor
     """A value of the right dtype and shape; the batch axis has two entries."""
     dynamic: tuple[int, ...] = ()
     """Axes whose size varies from run to run; axis 0 of a frame or stage output is the batch."""
+    sizes: Mapping[int, str] = field(default_factory=dict)
+    """Further such axes, with a name for the size; sizes of one name are equal."""
 
 
 @dataclass(frozen=True)

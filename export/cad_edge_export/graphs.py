@@ -7,6 +7,7 @@ from cad_edge.bundle import Bundle
 from cad_edge.manifest import Manifest
 from cad_edge.schema import sha256_of
 from cad_edge_export.fused_task import StageModule
+from cad_edge_export.graph_files import Graph
 from cad_edge_export.onnx_graph import to_onnx
 
 
@@ -21,10 +22,10 @@ class Graphs:
     def __init__(self, bundle: Bundle, before: Manifest | None, style: str | None) -> None:
         self.bundle = bundle
         self._style = style
-        self._known: dict[str, bytes] = {}
+        self._known: dict[str, Graph] = {}
         self._held = {} if before is None else _held_graphs(before)
 
-    def of(self, stage: StageModule) -> bytes:
+    def of(self, stage: StageModule) -> Graph:
         """Return the graph to ship for a stage: in eight bits where there is one, else in float."""
         if self._style is not None:
             rounded = self._find(made_from(stage, self._style))
@@ -32,7 +33,7 @@ class Graphs:
                 return rounded
         return self.float_of(stage)
 
-    def float_of(self, stage: StageModule) -> bytes:
+    def float_of(self, stage: StageModule) -> Graph:
         """Return the float graph of a stage."""
         key = made_from(stage)
         found = self._find(key)
@@ -42,12 +43,12 @@ class Graphs:
                 self._known[key] = found
         return found
 
-    def rounded(self, stages: list[StageModule]) -> dict[str, bytes]:
+    def rounded(self, stages: list[StageModule]) -> dict[str, Graph]:
         """Eight-bit graphs that exist already, by key, for those of ``stages`` that have one."""
         keys = [key for stage in stages if (key := made_from(stage, self._style)) is not None]
         return {key: graph for key in keys if (graph := self._find(key)) is not None}
 
-    def keep(self, rounded: Mapping[str, bytes]) -> None:
+    def keep(self, rounded: Mapping[str, Graph]) -> None:
         """Remember eight-bit graphs by key."""
         self._known.update(rounded)
 
@@ -56,11 +57,11 @@ class Graphs:
         rounded = made_from(stage, self._style) if self._style is not None else None
         return made_from(stage) if self._find(rounded) is None else rounded
 
-    def _find(self, key: str | None) -> bytes | None:
+    def _find(self, key: str | None) -> Graph | None:
         if key is None:
             return None
         if key not in self._known and key in self._held:
-            self._known[key] = self.bundle.read_object(self._held[key])["graph.onnx"]
+            self._known[key] = self.bundle.read_object(self._held[key])
         return self._known.get(key)
 
 
@@ -73,6 +74,9 @@ def made_from(stage: StageModule, style: str | None = None) -> str | None:
 
 
 def _held_graphs(manifest: Manifest) -> dict[str, str]:
+    words = [task.explainer for task in manifest.tasks.values() if task.explainer is not None]
     engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
+    engines += [explainer.engine for explainer in words]
     stages = [stage for engine in engines for stage in engine.stages]
+    stages += [explainer.decoder for explainer in words]
     return {stage.made_from: stage.graph for stage in stages if stage.made_from is not None}

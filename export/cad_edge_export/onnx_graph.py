@@ -1,35 +1,36 @@
-"""From a torch module to the bytes of an ONNX graph that depend on nothing but the module."""
+"""From a torch module to an ONNX graph whose bytes depend on nothing but the module."""
 
 import inspect
-import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import onnx
 import torch
 
-from cad_edge_export.fused_task import StageModule
+from cad_edge_export.fused_task import GraphInput, StageModule
+from cad_edge_export.graph_files import GRAPH, INLINE_BYTES, Graph, put_beside
 
 OPSET = 18
 MAX_BATCH = 1024
+MAX_SIZE = 1 << 20
 
 
-def to_onnx(stage: StageModule) -> bytes:
+def to_onnx(stage: StageModule, inline: int = INLINE_BYTES) -> Graph:
     """Export a stage; inputs and outputs carry their names, only named axes are dynamic.
 
     What torch leaves behind of the workstation (stack traces, file paths, producer version) is
     removed, so that equal modules give equal bytes.
+
+    Parameters
+    ----------
+    stage
+        What to export.
+    inline
+        Bytes of weights from which on they get a file of their own.
     """
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    axes = tuple(
-        {
-            axis: batch if axis == 0 and _per_frame(item.source) else _axis(item.name, axis)
-            for axis in item.dynamic
-        }
-        for item in stage.inputs
-    )
+    axes = _axes(stage.inputs)
     examples = tuple(item.example for item in stage.inputs)
     with _quiet():
         program = torch.onnx.export(
@@ -47,7 +48,11 @@ def to_onnx(stage: StageModule) -> bytes:
         raise RuntimeError("torch.onnx.export returned nothing")
     model = program.model_proto
     cast_first(model.graph)
-    return strip(model)
+    clean(model)
+    beside = put_beside(model, inline)
+    if not beside:  # the checker wants external weights on the disk, where the certificate's run is
+        onnx.checker.check_model(model)
+    return {GRAPH: model.SerializeToString(deterministic=True), **beside}
 
 
 def _as_parameters(
@@ -56,17 +61,30 @@ def _as_parameters(
     """Group axes as torch.export wants them: what ``*values`` of forward takes is one entry."""
     parameters = inspect.signature(module.forward).parameters.values()
     single = sum(one.kind is not inspect.Parameter.VAR_POSITIONAL for one in parameters)
-    if single == len(parameters):
+    if single in (len(parameters), len(axes)):
         return axes
     return (*axes[:single], axes[single:])
 
 
+def _axes(inputs: Sequence[GraphInput]) -> tuple[dict[int, torch.export.Dim], ...]:
+    """Axes of every input whose size varies; equal names of sizes are one and the same."""
+    sizes = {"batch": torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+
+    def size(name: str) -> torch.export.Dim:
+        return sizes.setdefault(name, torch.export.Dim(name, min=1, max=MAX_SIZE))
+
+    return tuple(
+        {
+            axis: size("batch" if axis == 0 and _per_frame(item.source) else f"{item.name}_{axis}")
+            for axis in item.dynamic
+        }
+        | {axis: size(name) for axis, name in item.sizes.items()}
+        for item in inputs
+    )
+
+
 def _per_frame(source: str) -> bool:
-    return not source.startswith("tensor/")
-
-
-def _axis(name: str, axis: int) -> torch.export.Dim:
-    return torch.export.Dim(f"{name}_{axis}", min=1, max=1 << 20)
+    return not source.startswith(("tensor/", "loop/"))
 
 
 def cast_first(graph: onnx.GraphProto) -> None:
@@ -91,6 +109,14 @@ def cast_first(graph: onnx.GraphProto) -> None:
 
 def strip(model: onnx.ModelProto) -> bytes:
     """Serialise without metadata, documentation, value infos and producer."""
+    clean(model)
+    onnx.checker.check_model(model)
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
+
+
+def clean(model: onnx.ModelProto) -> None:
+    """Remove metadata, documentation, value infos and producer."""
     model.producer_name, model.producer_version, model.doc_string = "cad-edge", "", ""
     model.graph.doc_string, model.graph.name = "", "graph"
     del model.metadata_props[:]
@@ -106,10 +132,6 @@ def strip(model: onnx.ModelProto) -> bytes:
     for opset in list(model.opset_import):
         if opset.domain not in ("", "ai.onnx"):
             model.opset_import.remove(opset)
-    onnx.checker.check_model(model)
-    buffer = io.BytesIO()
-    buffer.write(model.SerializeToString(deterministic=True))
-    return buffer.getvalue()
 
 
 @contextmanager

@@ -32,6 +32,9 @@ class Plan:
     calibration: Path | None = None
     """Stream file with the folders of good parts that eight-bit ranges are measured on."""
 
+    words: bool = True
+    """Whether tasks of a method that asks a language model can be asked in words, too."""
+
     def __post_init__(self) -> None:
         if self.style is not None and self.calibration is None:
             raise OptionError(

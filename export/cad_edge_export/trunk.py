@@ -28,25 +28,43 @@ def folds_prompt(backbone: Backbone, index: int) -> bool:
 def folded(backbone: Backbone, prompts: Mapping[int, Tensor] | None = None) -> Backbone:
     """Copy with every batch norm folded into its convolution, and prompts where `folds_prompt`.
 
+    A network that has an EfficientNet-Lite0 within it, as tower of a larger model, is treated like
+    one; what is not folded shares its weights with the original.
+
     A prompt p added to the input of a block (CMPMB Eq. 10 on a convolutional trunk) reaches the
     expanding 1x1 convolution, W (x + p) = W x + W p, and the residual: two biases of that block.
     The bias before the block would do for the block, but would also move the features that leave
     there, which the prompt does not touch. Transformers have nothing to fold.
     """
-    if not isinstance(backbone, EfficientNetLite0):
+    if not any(isinstance(part, EfficientNetLite0) for part in backbone.modules()):
         return backbone
-    copied = copy.deepcopy(backbone)
-    blocks = [block for block in copied._blocks if isinstance(block, MobileBlock)]
-    _fold(copied, "_conv_stem", "_bn0")
-    for block in blocks:
+    copied = _twin(backbone)
+    trunks = [part for part in copied.modules() if isinstance(part, EfficientNetLite0)]
+    for trunk in trunks:
+        _fold_trunk(trunk)
+    for index, prompt in (prompts or {}).items():
+        if folds_prompt(backbone, index):
+            _absorb(_mobile_blocks(trunks[0])[index], prompt.reshape(-1))
+    return copied
+
+
+def _twin(backbone: Backbone) -> Backbone:
+    """Copy modules and share weights, which may be gigabytes: folding puts new ones in place."""
+    weights = (*backbone.parameters(), *backbone.buffers())
+    return copy.deepcopy(backbone, {id(weight): weight for weight in weights})
+
+
+def _mobile_blocks(trunk: EfficientNetLite0) -> list[MobileBlock]:
+    return [block for block in trunk._blocks if isinstance(block, MobileBlock)]
+
+
+def _fold_trunk(trunk: EfficientNetLite0) -> None:
+    _fold(trunk, "_conv_stem", "_bn0")
+    for block in _mobile_blocks(trunk):
         if block.expands:
             _fold(block, "_expand_conv", "_bn0")
         _fold(block, "_depthwise_conv", "_bn1")
         _fold(block, "_project_conv", "_bn2")
-    for index, prompt in (prompts or {}).items():
-        if folds_prompt(backbone, index):
-            _absorb(blocks[index], prompt.reshape(-1))
-    return copied
 
 
 def _absorb(block: MobileBlock, prompt: Tensor) -> None:
@@ -123,4 +141,16 @@ def image_input(backbone: Backbone) -> GraphInput:
 
 def in_precision(backbone: Backbone, precision: ModulePrecision) -> Backbone:
     """Copy in half precision for fp16, the same network otherwise."""
-    return copy.deepcopy(backbone).half() if precision == "fp16" else backbone
+    if precision != "fp16":
+        return backbone
+    # Halved one by one on the way, so that there is never a copy in full.
+    halves: dict[int, object] = {
+        id(weight): nn.Parameter(_halved(weight), requires_grad=False)
+        for weight in backbone.parameters()
+    }
+    halves |= {id(buffer): _halved(buffer) for buffer in backbone.buffers()}
+    return copy.deepcopy(backbone, halves)
+
+
+def _halved(value: Tensor) -> Tensor:
+    return value.detach().half() if value.is_floating_point() else value.detach()

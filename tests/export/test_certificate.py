@@ -14,6 +14,7 @@ from cad_edge.calibration import decide
 from cad_edge.errors import CertificateError
 from cad_edge_export.certificate import Answers, adversarial_images, certify, compare
 from cad_edge_export.fusions import load_fusion
+from cad_edge_export.graph_files import GRAPH, Graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cmpmb.config import Config
@@ -30,7 +31,7 @@ class Bench:
     task: object
     model: object
     fused: object
-    graphs: list[bytes]
+    graphs: list[Graph]
     threshold: float
 
     def certify(self, graphs=None, tensors=None, threshold=None):
@@ -77,18 +78,18 @@ def test_changed_scale_tensor_is_caught_and_the_task_named(bench):
 
 
 def test_changed_weight_inside_a_graph_is_caught(bench):
-    model = onnx.load_from_string(bench.graphs[1])
+    model = onnx.load_from_string(bench.graphs[1][GRAPH])
     weights = [one for one in model.graph.initializer if len(one.dims) == 2]
     victim = max(weights, key=lambda one: one.dims[0] * one.dims[1])
     values = numpy_helper.to_array(victim) * np.float32(1.01)
     victim.CopyFrom(numpy_helper.from_array(values, victim.name))
     with pytest.raises(CertificateError, match="task stripes"):
-        bench.certify(graphs=[bench.graphs[0], model.SerializeToString()])
+        bench.certify(graphs=[bench.graphs[0], {GRAPH: model.SerializeToString()}])
 
 
 def test_constant_added_to_the_score_alone_is_caught(bench):
     """The map stays as it is, so the score has to be looked at by itself."""
-    model = onnx.load_from_string(bench.graphs[1])
+    model = onnx.load_from_string(bench.graphs[1][GRAPH])
     shift = numpy_helper.from_array(np.float32([0.01 * bench.certify().score_range]), "shift")
     model.graph.initializer.append(shift)
     for node in model.graph.node:
@@ -97,7 +98,7 @@ def test_constant_added_to_the_score_alone_is_caught(bench):
                 node.output[index] = "score_before"
     model.graph.node.append(onnx.helper.make_node("Add", ["score_before", "shift"], ["score"]))
     with pytest.raises(CertificateError, match=r"score differs by 0\.0"):
-        bench.certify(graphs=[bench.graphs[0], model.SerializeToString()])
+        bench.certify(graphs=[bench.graphs[0], {GRAPH: model.SerializeToString()}])
 
 
 def test_broken_tensor_that_gives_no_number_is_caught(bench):

@@ -13,6 +13,7 @@ from cad_edge.bundle import Bundle
 from cad_edge_export.certificate import Answers, adversarial_images, run_chain
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion
+from cad_edge_export.graph_files import Graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.methods.cmpmb.config import Config
@@ -115,15 +116,15 @@ def case(request, products, tmp_path_factory) -> Case:
 
 
 @pytest.fixture(scope="module")
-def graphs(case, request) -> dict[str, list[bytes]]:
+def graphs(case, request) -> dict[str, list[Graph]]:
     """Graphs of every stage by layout, for the default out of the bundles."""
     if case.layout is not None:
         return {case.layout: [to_onnx(stage) for stage in case.fused(case.layout).stages]}
-    found = {}
+    found: dict[str, list[Graph]] = {}
     for layout in LAYOUTS:
         bundle = Bundle(request.getfixturevalue(layout))
         stages = bundle.manifest().tasks["stripes"].engine.stages
-        found[layout] = [bundle.read_object(stage.graph)["graph.onnx"] for stage in stages]
+        found[layout] = [bundle.read_object(stage.graph) for stage in stages]
     return found
 
 

@@ -1,13 +1,13 @@
 """The selector's graphs against the numpy form, for both kinds."""
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from cad_edge.artifact import read_artifact
 from cad_edge.routing import fit_discriminant, from_tensors
 from cad_edge_export.fusions import load_fusion
+from cad_edge_export.graph_files import open_graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.selector import fuse_selector
 from cad_edge_training.backbones import load_backbone
@@ -47,7 +47,7 @@ def distances(fused, graphs, images) -> np.ndarray:
     values = {"frame/image": images}
     values |= {f"tensor/{name}": tensor for name, tensor in fused.tensors.items()}
     for number, (stage, graph) in enumerate(zip(fused.stages, graphs, strict=True)):
-        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        session = open_graph(graph)
         feeds = {item.name: values[item.source] for item in stage.inputs}
         out = session.run(list(stage.outputs), feeds)
         values |= {f"{number}/{name}": one for name, one in zip(stage.outputs, out, strict=True)}

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from cad_edge_export import graph_files
 from cad_edge_export.quantisation.placement import Encoding, Range, Style
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -18,10 +19,7 @@ _SHARES = np.linspace(1.0, 0.3, 36)  # of the widest range, widest first
 
 def open_graph(serialised: bytes) -> onnxruntime.InferenceSession:
     """Open a graph on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(serialised, options, providers=["CPUExecutionProvider"])
+    return graph_files.open_graph({graph_files.GRAPH: serialised})
 
 
 def measure_ranges(

@@ -18,8 +18,8 @@ def load_backbone(name: str, size: int | None = None) -> Backbone:
     Parameters
     ----------
     name
-        ``efficientnet-lite0`` (embedded), or ``clip:ID`` / ``dinov2:ID`` where ID is a hub id or a
-        local folder that transformers can read.
+        ``efficientnet-lite0`` or ``llava-small`` (embedded), or ``clip:ID``, ``dinov2:ID`` or
+        ``llava:ID`` where ID is a hub id or a local folder that transformers can read.
     size
         Input side in pixels; the backbone's own default if None.
 
@@ -41,7 +41,15 @@ def load_backbone(name: str, size: int | None = None) -> Backbone:
         from cad_edge_training.backbones.dinov2 import load_dinov2
 
         return load_dinov2(source, size)
+    if name == "llava-small":
+        from cad_edge_training.backbones.llava.small import load_small
+
+        return load_small(size)
+    if family == "llava" and source:
+        from cad_edge_training.backbones.llava import load_llava
+
+        return load_llava(source, size)
     raise OptionError(
-        f"backbone {name!r} is unknown; take efficientnet-lite0, clip:ID or dinov2:ID, where ID is "
-        "a hub id or a local folder"
+        f"backbone {name!r} is unknown; take efficientnet-lite0, llava-small, clip:ID, dinov2:ID "
+        "or llava:ID, where ID is a hub id or a local folder"
     )

@@ -1,0 +1,176 @@
+"""Learners that are compared, and what each says of all tasks after every task it learned."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact, with_families
+from cad_edge.disk import replace_file
+from cad_edge.stream import StreamTask
+from cad_edge_benchmarks.questions.course import JOINT, joint_task, stream_of
+from cad_edge_benchmarks.questions.figures import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cad_edge_training.backbones import Backbone
+    from cad_edge_training.learned import Images
+
+METHOD = "cl_anomaly"
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One way to learn; ``options`` are those of the method."""
+
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    at_once: bool = False
+    """Whether all tasks are learned as one: an upper bound, which stores every image."""
+    oracle: bool = False
+    """Whether every image is judged with the expert of its own task."""
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its artifacts; an oracle judges those of its namesake."""
+        return self.name.removesuffix(", oracle routing").replace(" ", "-").replace(",", "")
+
+
+LEARNERS = (
+    Learner("sequential LoRA", {"variant": "sequential"}),
+    Learner("MoE-LoRA", {"variant": "moe"}),
+    Learner("CL-Anomaly"),
+    Learner("CL-Anomaly, oracle routing", oracle=True),
+    Learner("CL-Anomaly without private path", {"private_path": "false"}),
+    Learner("CL-Anomaly without shared path", {"shared_path": "false"}),
+    Learner("CL-Anomaly without layer-adaptive merging", {"layer_adaptive": "false"}),
+    Learner("joint", {"variant": "sequential"}, at_once=True),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every learner of a comparison shares."""
+
+    place: Path
+    """Folder of artifacts and of what was measured; a call goes on there."""
+    backbone: "Backbone"
+    name: str
+    """Of the backbone."""
+    options: Mapping[str, str]
+    tasks: Mapping[str, StreamTask]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Test:
+    """Test images of one task as the frozen tower sees them; learning never meets them."""
+
+    tokens: "Tensor"
+    """(k, n_tokens, vision_width) float32."""
+    anomalous: npt.NDArray[np.bool_]
+    """(k,) bool."""
+
+
+def read_tests(setting: Setting) -> dict[str, Test]:
+    """Run the tower over the test images of every task, once for all learners."""
+    from cad_edge_training.train import read_images
+
+    found = {}
+    for name, task in setting.tasks.items():
+        items = task.images().test
+        images = read_images([item.path for item in items], setting.backbone.recipe, _quiet)
+        tokens = tower_tokens(setting.backbone, images)
+        found[name] = Test(tokens, np.array([item.anomalous for item in items]))
+    return found
+
+
+def tower_tokens(backbone: "Backbone", images: "Images") -> "Tensor":
+    """Tower tokens (n, n_tokens, vision_width) float32 of images (n, height, width, 3) uint8."""
+    import torch
+
+    from cad_edge_training.methods.cl_anomaly.start import as_llava
+
+    base = as_llava(backbone)
+    with torch.inference_mode():
+        parts = [
+            base.tower_tokens(base.run(base.normalise(part), max(base.token_blocks)))
+            for part in torch.split(torch.from_numpy(images), _BATCH)
+        ]
+    return torch.cat(parts)
+
+
+def run_learner(
+    learner: Learner, order: Sequence[str], setting: Setting, tests: Mapping[str, Test]
+) -> Run:
+    """Learn the tasks in ``order`` and ask about all of them after each; or read what was said."""
+    # Nothing that is learned at once depends on the order.
+    folder = setting.place / learner.folder / (JOINT if learner.at_once else "-".join(order))
+    said = folder / ("oracle.json" if learner.oracle else "said.json")
+    if not said.exists():
+        seconds = _learn(learner, order, setting, folder)
+        tasks = [read_artifact(path) for path in list_artifacts(folder / "artifacts")]
+        asked = [_ask(learner, tasks[: number + 1], setting, tests) for number in range(len(tasks))]
+        record = {"seconds": seconds, "stages": asked}
+        replace_file(said, json.dumps(record, indent=1).encode())
+    record = json.loads(said.read_text(encoding="utf-8"))
+    stages = tuple(
+        {name: np.array(scores, np.float32) for name, scores in stage.items()}
+        for stage in record["stages"]
+    )
+    return Run(tuple(order), stages, record["seconds"])
+
+
+def _learn(learner: Learner, order: Sequence[str], setting: Setting, folder: Path) -> float:
+    from cad_edge_training.train import Plan, train
+
+    tasks = [setting.tasks[name] for name in order]
+    if learner.at_once:
+        tasks = [joint_task(tasks, folder / "images")]
+    options = {**setting.options, **learner.options}
+    plan = Plan(METHOD, setting.name, None, options, setting.seed)
+    began = time.monotonic()
+    train(stream_of(tasks), folder / "artifacts", plan, lambda name: _quiet)
+    return round(time.monotonic() - began, 1)
+
+
+def _ask(
+    learner: Learner,
+    learned: Sequence[LearnedTask],
+    setting: Setting,
+    tests: Mapping[str, Test],
+) -> dict[str, list[float]]:
+    """Scores of every task so far, by the newest generation."""
+    members = {task.artifact.task: task for task in with_families(learned)}
+    if learner.at_once:
+        members = dict.fromkeys(tests, members[JOINT])
+    return {
+        name: _scores(learner, member, setting.backbone, tests[name])
+        for name, member in members.items()
+    }
+
+
+def _scores(learner: Learner, task: LearnedTask, backbone: "Backbone", test: Test) -> list[float]:
+    import torch
+
+    from cad_edge_training.methods.cl_anomaly.config import Config
+    from cad_edge_training.methods.cl_anomaly.learn import build_model
+
+    config = Config.model_validate(task.artifact.hyperparameters)
+    if learner.oracle:
+        config = config.model_copy(update={"routing": "selector"})
+    model = build_model(backbone, config, task.model_tensors())
+    with torch.inference_mode():
+        parts = [model.from_tokens(part) for part in torch.split(test.tokens, _BATCH)]
+    return [float(score) for score in torch.cat(parts)]
+
+
+def _quiet(doing: str, done: int, total: int) -> None:
+    """Show nothing; what was learned is said by the caller."""

@@ -1,0 +1,198 @@
+"""CL-Anomaly fused: one pass of tower and decoder per frame, and experts as one gated product.
+
+Exact rewrites (METHODS 1.4): experts stacked, their factors within B; the fixed prompt and its
+positions as constants; the head cut to Yes and No; the last layer at the last position alone; of
+the tower no more than tokens need. Where the image does not choose experts, the fused layout merges
+the task's own into the linears and reads the text before the image once and for all.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
+from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, Decision
+from cad_edge_export.language.decoder import Decoder
+from cad_edge_export.language.experts import merged_changes, stacked_experts
+from cad_edge_export.language.explainer import (
+    Explaining,
+    embedding_of,
+    most_positions,
+    speaking,
+    texts_of,
+)
+from cad_edge_export.language.family import Family, family_of, rounded
+from cad_edge_export.language.gate import ANCHORS, weights
+from cad_edge_export.language.vision import Vision
+from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.backbones.llava import LlavaBase
+from cad_edge_training.methods.cl_anomaly.config import Config
+from cad_edge_training.methods.cl_anomaly.start import as_llava
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+EXAMPLE_TASKS = 3  # of the axis that grows; torch.export takes one for a constant
+
+
+def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
+    """Entry, rest of the tower, and decision, with experts and anchors of the family as tensors.
+
+    Where the image chooses among experts, those of all tasks are joint tensors, one object for each
+    task. Where the selector has chosen, the engine binds the task's own alone: a new task then
+    changes nothing of it but the generation.
+    """
+    base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
+    family = family_of(task, base, config, precision)
+    decoder = Decoder(base.language)
+    if precision == "fp16":
+        decoder.to_half()
+    decision = Decision(base, config.question, decoder, precision)
+    bound = bound_inputs(family)
+    module = BoundDecision(decision, family.mix, tuple(item.name for item in bound))
+    tokens = torch.zeros(2, base.n_patches + 1, base.width)
+    inputs = (GraphInput("tokens", "1/tokens", tokens, (0,)), *bound)
+    key = f"decision {base.identity.sha256} {base.recipe} {config} {_shapes(bound)} {precision}"
+    stages = (*seeing(base, config, family, precision), StageModule(module, inputs, OUTPUTS, key))
+    return FusedTask(stages, *bound_objects(family))
+
+
+def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
+    """One self-contained graph: image -> score, probability."""
+    base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
+    family = family_of(task, base, config, "fp32")
+    module = SelfContained(base, config, family, precision)
+    return FusedTask((StageModule(module, (image_input(base),), OUTPUTS[:2]),))
+
+
+def explained(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> Explaining:
+    """Return what the task answers in words with; its stages are those of the shared layout."""
+    base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
+    family = family_of(task, base, config, precision)
+    # The anchor of an image has one row here, where a decision has a batch.
+    bound = tuple(
+        replace(item, example=item.example[:1], dynamic=()) if item.name == ANCHOR else item
+        for item in bound_inputs(family)
+    )
+    key = f"words {base.identity.sha256} {family.mix} {_shapes(bound)} {precision}"
+    decoder = speaking(base, precision, family.mix, bound, key)
+    heads = decoder.inputs[1].example.shape
+    return Explaining(
+        engine=FusedTask(seeing(base, config, family, precision), *bound_objects(family)),
+        tokens="1/tokens",
+        decoder=decoder,
+        layers=heads[0],
+        kv_heads=heads[2],
+        head_width=heads[4],
+        positions=most_positions(base),
+        embedding=embedding_of(base, precision),
+        tokenizer=base.tokenizer.to_str().encode(),
+        texts=texts_of(base, config.question),
+    )
+
+
+def entry_block(backbone: Backbone, config: Config) -> int:
+    """Last block of the entry: as far as routing goes, but not past one that tokens are made of."""
+    return min(max(backbone.routing_blocks), *as_llava(backbone).token_blocks)
+
+
+def seeing(
+    base: LlavaBase, config: Config, family: Family, precision: ModulePrecision
+) -> tuple[StageModule, StageModule]:
+    """Entry and rest of the tower: image -> descriptor, hidden -> tokens, anchor."""
+    last = entry_block(base, config)
+    entry = entry_stage(base, last, precision)
+    network: object = entry.module.backbone
+    assert isinstance(network, LlavaBase)
+    with torch.inference_mode():
+        hidden = entry.module(entry.inputs[0].example)[1].clone()
+    names = tuple(family.projector)
+    bound = tuple(_bound(name, family.projector[name]) for name in names)
+    key = f"vision {base.identity.sha256} {base.recipe} {last} {names} {precision}"
+    vision = StageModule(
+        Vision(network, last, precision, names),
+        (GraphInput("hidden", "0/hidden", hidden, (0,)), *bound),
+        ("tokens", ANCHOR),
+        key,
+    )
+    return entry, vision
+
+
+def bound_inputs(family: Family) -> tuple[GraphInput, ...]:
+    """Return the inputs by which experts, and what chooses among them, come to a decoder."""
+    inputs = []
+    if not family.knows_expert:
+        width = family.own[0][ANCHORS].shape[1]
+        inputs.append(GraphInput(ANCHOR, f"1/{ANCHOR}", torch.zeros(2, width), (0,)))
+    for name, value in sorted(family.chosen.items()):
+        if family.knows_expert:
+            inputs.append(_bound(name, value))
+            continue
+        example = torch.from_numpy(np.repeat(value, EXAMPLE_TASKS, axis=0))
+        inputs.append(GraphInput(name, f"tensor/{name}", example, sizes={0: "tasks"}))
+    return (*inputs, *(_bound(name, value) for name, value in sorted(family.common.items())))
+
+
+def bound_objects(family: Family) -> tuple[Tensors, tuple[Tensors, ...]]:
+    """Tensors of the task alone, and joint ones."""
+    common = tuple(part for part in (family.common | family.projector,) if part)
+    if family.knows_expert:
+        return family.chosen, common
+    return {}, (*family.own, *common)
+
+
+def _bound(name: str, value: Array) -> GraphInput:
+    return GraphInput(name, f"tensor/{name}", torch.from_numpy(value))
+
+
+def _shapes(bound: tuple[GraphInput, ...]) -> dict[str, tuple[int | str, ...]]:
+    """Shapes of inputs by name, with the names of sizes that vary."""
+    return {
+        item.name: tuple(item.sizes.get(axis, size) for axis, size in enumerate(item.example.shape))
+        for item in bound
+    }
+
+
+class SelfContained(nn.Module):
+    """image -> score, probability with all of the family as constants."""
+
+    def __init__(
+        self, base: LlavaBase, config: Config, family: Family, precision: ModulePrecision
+    ) -> None:
+        """Bake a family, whose tensors are in float32, for one of its tasks."""
+        super().__init__()
+        network = in_precision(folded(base), precision)
+        assert isinstance(network, LlavaBase)
+        self.vision = Vision(network, -1, precision, tuple(family.projector))
+        self.precision = precision
+        self.projector = [*_constants(rounded(family.projector, precision)).values()]
+        decoder, composition = Decoder(base.language), family.mix.composition
+        tensors = family.common | family.members()
+        if family.knows_expert and composition.private:
+            decoder.merge(merged_changes(_constants(family.chosen), composition.layers))
+            tensors, composition = family.common, replace(composition, private=False)
+        if precision == "fp16":
+            decoder.to_half()
+        self.constants = _constants(rounded(tensors, precision))
+        self.mix = replace(family.mix, composition=composition)
+        self.experts = stacked_experts(self.constants, composition)
+        self.decision = Decision(base, config.question, decoder, precision)
+        if family.knows_expert:
+            self.decision.read_ahead(self.experts)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Judge frames (batch, height, width, 3) uint8."""
+        hidden = enter(self.vision.base, image, self.precision)
+        tokens, anchor = self.vision(hidden.float(), *self.projector)
+        chosen = anchor if ANCHORS in self.constants else None
+        mu = weights(chosen, self.constants, self.mix.routing, self.mix.tau)
+        score, probability, _ = self.decision(tokens, self.experts, mu)
+        return score, probability
+
+
+def _constants(tensors: Tensors) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(value) for name, value in tensors.items()}

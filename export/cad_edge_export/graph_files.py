@@ -1,0 +1,63 @@
+"""A graph as the files of its object: the graph, and beside it weights that it cannot hold.
+
+Protobuf ends at 2 GiB. Weights beyond a limit lie in a file of their own, each at the start of a
+page, so that ONNX Runtime maps them into memory instead of reading them twice.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+Graph = Mapping[str, bytes]
+"""Files of an object by name."""
+
+GRAPH, WEIGHTS = "graph.onnx", "weights.bin"
+INLINE_BYTES = 1 << 30  # of weights that stay within the graph
+_PAGE = 4096
+_SMALL = 1024  # bytes; shapes and axes have to stay, and small weights may
+
+
+def put_beside(model: onnx.ModelProto, limit: int) -> dict[str, bytes]:
+    """Move weights out of a model that has more than ``limit`` bytes of them.
+
+    Returns
+    -------
+    dict
+        Empty, or ``weights.bin``; the model is changed and refers to it.
+    """
+    weights = model.graph.initializer
+    if sum(len(weight.raw_data) for weight in weights) <= limit:
+        return {}
+    moved = bytearray()
+    for weight in weights:
+        length = len(weight.raw_data)
+        if length < _SMALL:
+            continue
+        moved.extend(bytes(-len(moved) % _PAGE))
+        entries = {"location": WEIGHTS, "offset": str(len(moved)), "length": str(length)}
+        moved.extend(weight.raw_data)
+        weight.ClearField("raw_data")
+        weight.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in entries.items():
+            weight.external_data.add(key=key, value=value)
+    return {WEIGHTS: bytes(moved)}
+
+
+def open_graph(graph: Graph) -> onnxruntime.InferenceSession:
+    """Open a graph with ONNX Runtime on the CPU."""
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = ["CPUExecutionProvider"]
+    if WEIGHTS not in graph:
+        return onnxruntime.InferenceSession(graph[GRAPH], options, providers=providers)
+    # Where files that are open cannot be removed, the folder stays until the machine tidies up.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        for name, data in graph.items():
+            (Path(folder) / name).write_bytes(data)
+        return onnxruntime.InferenceSession(str(Path(folder) / GRAPH), options, providers=providers)

@@ -1,0 +1,94 @@
+"""The tensors of a family as engines bind them: what each task owns, and what all share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge_export.fused_task import ModulePrecision
+from cad_edge_export.language.decision import Mix
+from cad_edge_export.language.experts import Composition, pack_private, pack_shared
+from cad_edge_export.language.gate import ANCHORS, needs_anchor, pack_anchor
+from cad_edge_export.language.vision import pack_projector
+from cad_edge_training.backbones.llava import LlavaBase
+from cad_edge_training.methods.cl_anomaly.config import Config
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the engines of a family are made of."""
+
+    mix: Mix
+    own: tuple[Tensors, ...]
+    """Per task its expert, and its anchor where gates need it; empty without private experts."""
+    common: Tensors
+    """Shared experts and routers of the newest generation."""
+    projector: Tensors
+    """Empty where none was learned."""
+    index: int
+    """Place of the task that is exported."""
+
+    @property
+    def knows_expert(self) -> bool:
+        """Whether one private expert answers, or none, whatever the image shows."""
+        return not needs_anchor(self.mix.routing, self.mix.composition.private)
+
+    @property
+    def chosen(self) -> Tensors:
+        """Expert of the task itself; empty without private experts."""
+        return self.own[self.index] if self.own else {}
+
+    def members(self) -> Tensors:
+        """Return the private experts that take part, concatenated along the axis of tasks."""
+        if self.knows_expert:
+            return self.chosen
+        return {name: np.concatenate([one[name] for one in self.own]) for name in self.own[0]}
+
+
+def family_of(
+    task: LearnedTask, base: LlavaBase, config: Config, precision: ModulePrecision
+) -> Family:
+    """Pack the tensors of ``task`` and of its family.
+
+    Parameters
+    ----------
+    task
+        With its family.
+    base
+        Base model, for its number of layers.
+    config
+        Options that the family was learned with.
+    precision
+        Of tensors that a decoder or projector computes with; anchors stay float32.
+    """
+    members = task.family or (task,)
+    parts = config.composition
+    generation = members[-1].generation
+    layers = len(list(base.language.get_submodule("layers").children()))
+    private, shared = parts.private > 0, parts.shared > 0
+    composition = Composition(layers, parts.rank, private, parts.experts if shared else 0)
+    with_anchor = needs_anchor(config.routing, private)
+
+    def own(member: LearnedTask) -> Tensors:
+        packed = pack_private(member.tensors, layers, config.scale * parts.private)
+        return packed | (pack_anchor(member.tensors) if with_anchor else {})
+
+    common = pack_shared(generation, layers, config.scale * parts.shared) if shared else {}
+    names = [member.artifact.task for member in members]
+    return Family(
+        Mix(composition, config.routing, config.tau),
+        tuple(rounded(own(member), precision) for member in members) if private else (),
+        rounded(common, precision),
+        rounded(pack_projector(generation), precision),
+        names.index(task.artifact.task),
+    )
+
+
+def rounded(tensors: Tensors, precision: ModulePrecision) -> Tensors:
+    """Half precision for fp16, but for anchors, whose cosines lie close together."""
+    if precision != "fp16":
+        return tensors
+    return {
+        name: value if name == ANCHORS else value.astype(np.float16)
+        for name, value in tensors.items()
+    }

@@ -1,0 +1,135 @@
+"""CL-Anomaly fused is the paper's equations, and ONNX Runtime answers as torch does."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from cad_edge.artifact import LearnedTask
+from cad_edge_export.certificate import run_chain
+from cad_edge_export.fused_task import FusedTask
+from cad_edge_export.fusions import load_fusion
+from cad_edge_export.onnx_graph import to_onnx
+from cad_edge_training.backbones.llava import LlavaBase, load_llava
+from cad_edge_training.methods.cl_anomaly.config import Config
+from tests.export.expert_samples import difference, every_image, family, reference, run_modules
+from tests.training.tiny_llava import save_tiny_llava
+
+ROUTINGS = ("soft", "hard", "selector")
+LAYOUTS = ("shared", "fused")
+NATURAL = 12  # frames of products among the images; the others are adversarial
+OTHERS = {
+    "moe": {"variant": "moe", "budget": 5},
+    "sequential": {"variant": "sequential", "budget": 2},
+    "private alone": {"shared_path": False},
+    "known expert alone": {"shared_path": False, "routing": "selector"},
+    "shared alone": {"private_path": False},
+    "one shared expert": {"shared_experts": 1, "private_weight": 0.3},
+    "own projector": {"train_projector": True, "routing": "hard", "scale": 1.5},
+}
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory) -> LlavaBase:
+    return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny")))
+
+
+@pytest.fixture(scope="module")
+def lite0(tmp_path_factory) -> LlavaBase:
+    return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny", "lite0")))
+
+
+@pytest.fixture(scope="module", params=["siglip", "lite0"])
+def base(request) -> LlavaBase:
+    return request.getfixturevalue(request.param)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task of a family, in the middle of it where there is one."""
+
+    base: LlavaBase
+    task: LearnedTask
+    images: np.ndarray
+    expected: np.ndarray
+
+    @classmethod
+    def of(cls, base: LlavaBase, options: dict, count: int) -> "Case":
+        task = family(base, Config.model_validate(options), count)[count // 2]
+        images = every_image(base)
+        return cls(base, task, images, reference(base, task, images))
+
+    def fused(self, layout: str) -> FusedTask:
+        return load_fusion("cl_anomaly", layout)(self.task, self.base, "fp32")
+
+    def agrees(self, scores: np.ndarray, tolerance: float) -> None:
+        worst = difference(scores, self.expected, NATURAL)
+        assert worst <= tolerance, f"differs by {worst:.2g}"
+        assert ((scores > 0) == (self.expected > 0)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("routing", ROUTINGS)
+def test_fused_forms_are_the_reference_model(base, routing, count):
+    case = Case.of(base, {"routing": routing}, count)
+    found = {layout: run_modules(case.fused(layout), case.images) for layout in LAYOUTS}
+    for out in found.values():
+        case.agrees(out["score"], 1e-5)
+        np.testing.assert_allclose(out["probability"], 1 / (1 + np.exp(-out["score"])), rtol=1e-5)
+    logits = found["shared"]["logits"]
+    np.testing.assert_allclose(logits[:, 0] - logits[:, 1], found["shared"]["score"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
+def test_every_composition_is_the_reference_model(base, options):
+    case = Case.of(base, options, 2)
+    for layout in LAYOUTS:
+        case.agrees(run_modules(case.fused(layout), case.images)["score"], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("routing", "layout"), [("soft", "shared"), ("selector", "shared"), ("hard", "fused")]
+)
+def test_onnx_runtime_answers_as_torch(siglip, routing, layout):
+    """In the shared layout by the graphs of the first task, which serve all that follow."""
+    case, first = (Case.of(siglip, {"routing": routing}, count) for count in (3, 1))
+    fused = case.fused(layout)
+    stages = first.fused(layout).stages if layout == "shared" else fused.stages
+    keys = [stage.shared_key for stage in stages]
+    assert keys == [stage.shared_key for stage in fused.stages]
+    assert (None in keys) == (layout == "fused")
+    graphs = [to_onnx(stage) for stage in stages]
+    whole = run_chain(fused, graphs, case.images)
+    assert whole.anomaly_map is None
+    case.agrees(whole.score, 1e-4)
+    single = run_chain(fused, graphs, case.images[2:3])
+    assert abs(float(single.score[0] - whole.score[2])) <= 1e-4 * np.ptp(case.expected[:NATURAL])
+
+
+def test_a_known_expert_is_within_the_weights(siglip):
+    """And the text before the image is not read again; another task's graph is another."""
+    tasks = family(siglip, Config(routing="selector"), 2)
+    modules = [
+        load_fusion("cl_anomaly", "fused")(task, siglip, "fp32").stages[0].module for task in tasks
+    ]
+    for module in modules:
+        assert not any("private" in name for name in module.constants)
+        assert module.decision.past is not None
+        before = module.decision.past[0][0].shape[2]
+        assert before == len(siglip.prompt(Config().question).before)
+    one, other = (module.decision.decoder.layers[0].linears["q"].weight for module in modules)
+    original = siglip.language.get_parameter("layers.0.self_attn.q_proj.weight").T
+    assert not torch.equal(one, original) and not torch.equal(one, other)
+
+
+def test_selector_engine_binds_its_own_expert_alone(siglip):
+    tasks = family(siglip, Config(routing="selector"), 3)
+    found = [load_fusion("cl_anomaly", "shared")(task, siglip, "fp32") for task in tasks]
+    assert all(len(one.joint) == 1 for one in found)
+    assert all(value.shape[0] == 1 for value in found[1].tensors.values())
+    alone = load_fusion("cl_anomaly", "shared")(
+        family(siglip, Config(routing="selector"), 1)[0], siglip, "fp32"
+    )
+    for name, value in alone.tensors.items():
+        np.testing.assert_array_equal(value, found[0].tensors[name])

@@ -1,0 +1,180 @@
+"""Learning one task with CL-Anomaly: its expert, its anchor, and what the tasks share."""
+
+import numpy as np
+import torch
+
+from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge.calibration import Calibration
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.backbones.llava import LlavaBase
+from cad_edge_training.fingerprint import fingerprint
+from cad_edge_training.learned import Learned, Request
+from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum
+from cad_edge_training.methods.cl_anomaly.batches import Batches
+from cad_edge_training.methods.cl_anomaly.checkpoints import Checkpoints, fingerprint_of
+from cad_edge_training.methods.cl_anomaly.config import Config
+from cad_edge_training.methods.cl_anomaly.held_out import (
+    Division,
+    calibrate,
+    divide,
+    tokens_to_keep,
+)
+from cad_edge_training.methods.cl_anomaly.key_experts import KeyScores
+from cad_edge_training.methods.cl_anomaly.merging import Keys, coefficients, merge
+from cad_edge_training.methods.cl_anomaly.model import TOKENS, CLAnomaly
+from cad_edge_training.methods.cl_anomaly.pupil import Pupil, pupil_of
+from cad_edge_training.methods.cl_anomaly.session import Session, open_accelerator
+from cad_edge_training.methods.cl_anomaly.sites import layers_in, sites_of
+from cad_edge_training.methods.cl_anomaly.start import (
+    as_llava,
+    check,
+    shared_part,
+    starting_values,
+)
+from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens
+from cad_edge_training.methods.cl_anomaly.training_loop import Lesson, train_experts
+
+
+def learn(request: Request, config: Config) -> Learned:
+    """Learn one task; what earlier tasks own is not touched.
+
+    Parameters
+    ----------
+    request
+        Labelled training images, base model, seed and the tasks before. Good parts are divided
+        here and not by ``folds``: some are held out, however many there are.
+    config
+        Options of the method.
+
+    Raises
+    ------
+    DatasetError
+        No training image has a defect, or there are too few of good parts.
+    OptionError
+        The backbone has no language model, an option differs from that of the tasks before, the
+        adapter does not fit, or accelerate is not installed.
+    """
+    base = as_llava(request.backbone)
+    check(request, config)
+    division = divide(len(request.images), request.rate, request.seed, request.task)
+    start = starting_values(request, config, base)
+    session = _session(request, config, start)
+    pupil = pupil_of(base, config, start, session.accelerator.device)
+    lesson = _lesson(request, config, pupil, division, session)
+    anchor = session.join_anchors(lesson.tokens.measure(session.share, request.progress))
+    scores = KeyScores(layers_in(sites_of(base.language)), config.composition.experts)
+    train_experts(pupil, lesson, config, session, scores)
+    found = {name: value.detach().cpu().numpy() for name, value in pupil.learned.items()}
+    keys = session.join_scores(scores).keys(config.key_experts).numpy()
+    own = _own(found, anchor, keys if config.composition.shared else None)
+    own[TOKENS] = tokens_to_keep(pupil.base, request.images[division.held_out])
+    generation = _generation(request, config, base, found, keys)
+    tensors = _model_tensors(request, own, generation)
+    return Learned(own, _calibration(base, config, tensors, own), generation)
+
+
+def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> CLAnomaly:
+    """Return the reference model of a learned task.
+
+    Parameters
+    ----------
+    backbone
+        The base model.
+    config
+        Options that the family was learned with.
+    tensors
+        `LearnedTask.model_tensors`.
+
+    Raises
+    ------
+    OptionError
+        The backbone has no language model.
+    """
+    return CLAnomaly.of(as_llava(backbone), config, tensors)
+
+
+def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibration:
+    """Score a task's held-out good parts by the family's newest generation.
+
+    Parameters
+    ----------
+    backbone
+        The base model.
+    config
+        Options that the family was learned with.
+    task
+        With its family.
+
+    Raises
+    ------
+    OptionError
+        The backbone has no language model.
+    """
+    return _calibration(as_llava(backbone), config, task.model_tensors(), task.tensors)
+
+
+def _calibration(base: LlavaBase, config: Config, tensors: Tensors, own: Tensors) -> Calibration:
+    device = torch.device("cuda") if torch.cuda.is_available() else None
+    return calibrate(CLAnomaly.of(base, config, tensors, device), own[TOKENS])
+
+
+def _session(request: Request, config: Config, start: Tensors) -> Session:
+    """Open what the training runs in; a checkpoint is known again by all that it starts from."""
+    accelerator = open_accelerator(config.batch)
+    words = {
+        "config": config.model_dump(mode="json"),
+        "seed": request.seed,
+        "rate": request.rate,
+        "base": request.backbone.identity.sha256,
+        "good": fingerprint(request.images),
+        "defective": fingerprint(request.defective),
+        "processes": accelerator.num_processes,
+    }
+    checkpoints = Checkpoints(request.workspace, fingerprint_of(words, start))
+    seeds = (request.seed, len(request.earlier))
+    return Session(accelerator, seeds, checkpoints, request.progress)
+
+
+def _lesson(
+    request: Request, config: Config, pupil: Pupil, division: Division, session: Session
+) -> Lesson:
+    shown = np.concatenate([request.images[division.learned], request.defective])
+    labels = np.repeat([0, 1], [len(division.learned), len(request.defective)])
+    return Lesson(
+        ImageTokens(pupil.base, shown, config.train_projector),
+        torch.from_numpy(labels),
+        Batches(labels, config.batch, config.epochs, config.balanced, session.seeds),
+    )
+
+
+def _own(found: Tensors, anchor: AnchorSum, keys: Keys | None) -> Tensors:
+    """Return what this task alone owns, but for its held-out good parts."""
+    own = {name: value for name, value in found.items() if name.startswith("private/")}
+    own |= {
+        "anchor": anchor.mean().numpy(),
+        "anchor_sum": anchor.total.numpy(),
+        "anchor_count": np.array(anchor.count, dtype=np.int64),
+    }
+    return own if keys is None else own | {"keys": keys}
+
+
+def _generation(
+    request: Request, config: Config, base: LlavaBase, found: Tensors, keys: Keys
+) -> Tensors:
+    """Return what the tasks share after this one, Eq. 9-10 applied."""
+    generation = shared_part(found)
+    parts = config.composition
+    if parts.merged and request.earlier:
+        before = request.earlier[-1]
+        beta = coefficients(before.tensors["keys"], keys, parts.experts)
+        generation = merge(before.generation, generation, beta, sites_of(base.language))
+    # Without shared experts this is all there is, and gates still change with every task.
+    return generation | {"stage": np.array(1 + len(request.earlier), dtype=np.int64)}
+
+
+def _model_tensors(request: Request, own: Tensors, generation: Tensors) -> Tensors:
+    """Return what `LearnedTask.model_tensors` will be once the artifact is written."""
+    found = generation | {"family/index": np.array(len(request.earlier), dtype=np.int64)}
+    for number, tensors in enumerate([*(task.tensors for task in request.earlier), own]):
+        found |= {f"task/{number:04d}/{name}": value for name, value in tensors.items()}
+    return found

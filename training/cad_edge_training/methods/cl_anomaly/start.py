@@ -1,0 +1,89 @@
+"""What the learning of a task starts from, and whether it can start at all."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cad_edge.artifact import Tensors
+from cad_edge.errors import DatasetError, OptionError
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.backbones.llava import LlavaBase
+from cad_edge_training.learned import Request
+from cad_edge_training.methods.cl_anomaly.adapters import load_adapter
+from cad_edge_training.methods.cl_anomaly.config import Config
+from cad_edge_training.methods.cl_anomaly.experts import new_private, new_shared
+from cad_edge_training.methods.cl_anomaly.sites import sites_of
+from cad_edge_training.methods.cl_anomaly.twin import PREFIX, projector_of
+
+SHARED = ("shared/", "router/", PREFIX)
+"""How the names of what tasks share begin."""
+
+
+def as_llava(backbone: Backbone) -> LlavaBase:
+    """Return the backbone as one with a language model, or raise OptionError."""
+    if not isinstance(backbone, LlavaBase):
+        raise OptionError(
+            f"cl_anomaly asks a language model, and {backbone.identity.id} has none; give "
+            "--backbone llava-small, or llava:ID with a hub id or a folder"
+        )
+    return backbone
+
+
+def check(request: Request, config: Config) -> None:
+    """Refuse what could only fail after a long learning.
+
+    Raises
+    ------
+    DatasetError
+        There is no labelled image with a defect.
+    OptionError
+        Tasks of the family were learned with other options.
+    """
+    if not len(request.defective):
+        raise DatasetError(
+            f"{request.task} has no labelled training images with a defect, and cl_anomaly learns "
+            "from them when to answer Yes; give `labelled` to the task in the stream file, or take "
+            "another method"
+        )
+    options = config.model_dump(mode="json")
+    for task in request.earlier:
+        known = task.artifact.hyperparameters
+        for name in sorted(options.keys() | known.keys()):
+            if options.get(name) != known.get(name):
+                raise OptionError(
+                    f"{task.artifact.task} was learned with {name}={known.get(name)} and not "
+                    f"{options.get(name)}, and tasks that share experts share their options; give "
+                    "the same, or --out another folder"
+                )
+
+
+def starting_values(request: Request, config: Config, base: LlavaBase) -> Tensors:
+    """Everything that is going to be learned, by its name in the artifact.
+
+    A task's own expert is new, or that of ``adapter``; what tasks share is taken over from the task
+    before.
+
+    Raises
+    ------
+    OptionError
+        The adapter does not fit.
+    """
+    sites, parts = sites_of(base.language), config.composition
+    rng = np.random.default_rng([request.seed, len(request.earlier)])
+    found: Tensors = {}
+    if parts.private:
+        found |= new_private(sites, config.rank, rng)
+        if config.adapter:
+            found |= load_adapter(Path(config.adapter), base, config.rank, config.scale)
+    if parts.shared:
+        found |= new_shared(sites, parts.experts, parts.rank, rng)
+    if config.train_projector:
+        found |= {name: value.cpu().numpy() for name, value in projector_of(base).items()}
+    if request.earlier:
+        found |= shared_part(request.earlier[-1].generation)
+    return found
+
+
+def shared_part(tensors: Tensors) -> Tensors:
+    """Return what tasks share: experts, routers, and the projector where it is learned."""
+    return {name: value for name, value in tensors.items() if name.startswith(SHARED)}

@@ -99,13 +99,21 @@ class _LlavaWithReport:
     def from_pretrained(self, source: str, local_files_only: bool) -> Any:  # noqa: ANN401
         import torch
         from transformers import LlavaOnevisionForConditionalGeneration
+        from transformers.utils import logging
 
-        return LlavaOnevisionForConditionalGeneration.from_pretrained(
-            source,
-            local_files_only=local_files_only,
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
+        # Its bar would break into the one that shows what is learned.
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            return LlavaOnevisionForConditionalGeneration.from_pretrained(
+                source,
+                local_files_only=local_files_only,
+                output_loading_info=True,
+                dtype=torch.float32,
+            )
+        finally:
+            if shown:
+                logging.enable_progress_bar()
 
 
 class _TokenizerFile:

@@ -38,6 +38,12 @@ import click
     help="How products are recognised [default: what the bundle has, else discriminant].",
 )
 @click.option("--backbone", help="Where the backbone's weights are, e.g. clip:FOLDER.")
+@click.option(
+    "--words/--no-words",
+    default=True,
+    show_default=True,
+    help="Whether a task that asks a language model can be asked in words, for `cad-edge explain`.",
+)
 def export(
     artifacts: Path,
     bundle: Path,
@@ -46,13 +52,14 @@ def export(
     calibration: Path | None,
     selector: str | None,
     backbone: str | None,
+    words: bool,
 ) -> None:
     """Add to BUNDLE the learned tasks of ARTIFACTS that it lacks."""
     from cad_edge_export.exporter import export_folder
     from cad_edge_export.plan import Plan
     from cad_edge_training.commands import progress_bars
 
-    plan = Plan(layout, precision, selector, backbone, calibration)  # type: ignore[arg-type]
+    plan = Plan(layout, precision, selector, backbone, calibration, words)  # type: ignore[arg-type]
     with progress_bars() as progress:
         added = export_folder(artifacts, bundle, plan, progress("export"))
     if not added:

@@ -10,10 +10,9 @@ from cad_edge_export.language.experts import (
     Composition,
     leaf,
     merged_changes,
-    pack_private,
-    pack_shared,
     stacked_experts,
 )
+from cad_edge_export.language.packing import pack_private, pack_shared
 from cad_edge_training.methods.cl_anomaly.experts import Gate, GatedLinear, Mixture, SiteExperts
 
 LAYERS, RANK, BATCH, TOKENS = 2, 3, 2, 5

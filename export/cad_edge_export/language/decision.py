@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cad_edge_export.fused_task import ModulePrecision
-from cad_edge_export.language.decoder import Decoder, Experts, Pair
+from cad_edge_export.language.decoder import Decoder, Experts
+from cad_edge_export.language.decoder_layer import Pair
 from cad_edge_export.language.experts import Composition, stacked_experts
 from cad_edge_export.language.gate import Routing, weights
 from cad_edge_training.backbones.llava import LlavaBase

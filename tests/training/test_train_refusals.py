@@ -74,7 +74,12 @@ def test_options_that_do_not_fit_together_are_refused(product):
 
 
 def test_unknown_method_and_backbone_are_refused(product):
-    refused(product, "method 'patchcore' is unknown; take one of cl_anomaly, cmpmb", "--method", "patchcore")
+    refused(
+        product,
+        "method 'patchcore' is unknown; take one of cl_anomaly, cmpmb",
+        "--method",
+        "patchcore",
+    )
     refused(product, "backbone 'resnet50' is unknown", "--backbone", "resnet50")
     refused(product, "cannot be loaded", "--backbone", f"clip:{product / 'nowhere'}")
 

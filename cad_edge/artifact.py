@@ -97,11 +97,20 @@ class LearnedTask:
         """
         if not self.evolves:
             return self.tensors
-        found = dict(self.family[-1].generation)
-        for number, member in enumerate(self.family):
-            found |= {f"task/{number:04d}/{name}": own for name, own in member.tensors.items()}
         place = [member.artifact.task for member in self.family].index(self.artifact.task)
-        return found | {"family/index": np.array(place, dtype=np.int64)}
+        members = [member.tensors for member in self.family]
+        return family_tensors(members, self.family[-1].generation, place)
+
+
+def family_tensors(members: Sequence[Tensors], generation: Tensors, place: int) -> Tensors:
+    """Join what each member owns, in stream order, and what they share, for the one at ``place``.
+
+    Names are those of `LearnedTask.model_tensors`.
+    """
+    found = dict(generation)
+    for number, tensors in enumerate(members):
+        found |= {f"task/{number:04d}/{name}": own for name, own in tensors.items()}
+    return found | {"family/index": np.array(place, dtype=np.int64)}
 
 
 def with_families(tasks: Sequence[LearnedTask]) -> list[LearnedTask]:

@@ -50,8 +50,8 @@ def categories(folder: Path) -> dict[str, tuple[Path, Layout]]:
     return found
 
 
-def write_stream(target: Path, folder: Path, names: Sequence[str] = ()) -> list[str]:
-    """Write the stream file of the categories ``names`` (all without any); return their names.
+def chosen_categories(folder: Path, names: Sequence[str]) -> dict[str, tuple[Path, Layout]]:
+    """Folder and layout of the categories ``names``, or of all without any, in alphabetical order.
 
     Raises
     ------
@@ -61,14 +61,25 @@ def write_stream(target: Path, folder: Path, names: Sequence[str] = ()) -> list[
     known = categories(folder)
     if unknown := [name for name in names if name not in known]:
         raise OptionError(f"{unknown[0]} is not a category of {folder}; use {', '.join(known)}")
-    chosen = [name for name in known if not names or name in names]
+    return {name: place for name, place in known.items() if not names or name in names}
+
+
+def write_stream(target: Path, folder: Path, names: Sequence[str] = ()) -> list[str]:
+    """Write the stream file of the categories ``names`` (all without any); return their names.
+
+    Raises
+    ------
+    OptionError
+        A name is not a category.
+    """
+    chosen = chosen_categories(folder, names)
     stream = {
         "name": "open categories",
         "false_reject_rate": FALSE_REJECT_RATE,
         "tasks": [
-            {"name": name, "path": str(known[name][0].resolve()), "layout": known[name][1]}
-            for name in chosen
+            {"name": name, "path": str(path.resolve()), "layout": layout}
+            for name, (path, layout) in chosen.items()
         ],
     }
     target.write_text(json.dumps(stream, indent=1) + "\n", encoding="utf-8")
-    return chosen
+    return list(chosen)

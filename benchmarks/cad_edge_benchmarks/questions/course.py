@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from cad_edge.dataset import ProductImages
-from cad_edge.errors import OptionError
 from cad_edge.labelled import LabelledSplit
 from cad_edge.stream import Stream, StreamTask
-from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE, categories
+from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE, chosen_categories
 
 CATEGORIES = ("juice_bottle", "magnetic_tile", "pcb", "screw_on_wood", "solar_mono")
 """The five open categories with the most labelled images; named before anything was measured."""
@@ -26,9 +25,7 @@ def tasks_of(folder: Path, names: Sequence[str], seed: int) -> dict[str, StreamT
     OptionError
         A name is not a category.
     """
-    known = categories(folder)
-    if unknown := [name for name in names if name not in known]:
-        raise OptionError(f"{unknown[0]} is not a category of {folder}; use {', '.join(known)}")
+    known = chosen_categories(folder, names)
     return {
         name: StreamTask(
             name=name,

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge.artifact import LearnedTask, Tensors, family_tensors
 from cad_edge.calibration import Calibration
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
@@ -174,7 +174,5 @@ def _generation(
 
 def _model_tensors(request: Request, own: Tensors, generation: Tensors) -> Tensors:
     """Return what `LearnedTask.model_tensors` will be once the artifact is written."""
-    found = generation | {"family/index": np.array(len(request.earlier), dtype=np.int64)}
-    for number, tensors in enumerate([*(task.tensors for task in request.earlier), own]):
-        found |= {f"task/{number:04d}/{name}": value for name, value in tensors.items()}
-    return found
+    members = [*(task.tensors for task in request.earlier), own]
+    return family_tensors(members, generation, len(request.earlier))

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save
 
 from cad_edge.bundle import Bundle
 from cad_edge.manifest import Engine, Manifest, Stage, TaskEntry
+from cad_edge_runtime.session import SessionFactory
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -120,3 +121,17 @@ def amber(rng) -> np.ndarray:
     base = np.array([230, 170, 20], np.float64)
     noise = rng.normal(0, 6, (6, 32, 32, 3))
     return np.clip(base + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def created(monkeypatch) -> list[str]:
+    """Graphs for which a session was made."""
+    graphs: list[str] = []
+    inner = SessionFactory.create
+
+    def counted(self, graph, inputs, outputs):
+        graphs.append(graph)
+        return inner(self, graph, inputs, outputs)
+
+    monkeypatch.setattr(SessionFactory, "create", counted)
+    return graphs

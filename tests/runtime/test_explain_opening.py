@@ -39,20 +39,6 @@ def dialogue(workshop, image) -> Dialogue:
     return Dialogue(features(workshop, image))
 
 
-@pytest.fixture
-def created(monkeypatch) -> list[str]:
-    """Graphs for which a session was made."""
-    graphs: list[str] = []
-    inner = SessionFactory.create
-
-    def counted(self, graph, inputs, outputs):
-        graphs.append(graph)
-        return inner(self, graph, inputs, outputs)
-
-    monkeypatch.setattr(SessionFactory, "create", counted)
-    return graphs
-
-
 def test_detect_opens_nothing_of_it(red, image, created):
     assert red.detect(image).verdict == "anomalous"
     assert created == [] and red._snapshot.explainers._opened == {}

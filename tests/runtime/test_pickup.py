@@ -10,23 +10,8 @@ from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError, CadEdgeError, GraphError, IntegrityError
 from cad_edge.manifest import Stage
 from cad_edge_runtime import Detector
-from cad_edge_runtime.session import SessionFactory
 
 pytestmark = pytest.mark.torchless
-
-
-@pytest.fixture
-def created(monkeypatch) -> list[str]:
-    """Graphs for which a session was made."""
-    graphs: list[str] = []
-    inner = SessionFactory.create
-
-    def counted(self, graph, inputs, outputs):
-        graphs.append(graph)
-        return inner(self, graph, inputs, outputs)
-
-    monkeypatch.setattr(SessionFactory, "create", counted)
-    return graphs
 
 
 def wait_for(condition, seconds: float = 5.0) -> float:

@@ -180,29 +180,11 @@ def learn_task(
 ) -> Path:
     """Learn one task and write its artifact; return the artifact's folder."""
     start = time.monotonic()
-    show = progress(task.name)
-    product = task.images()
-    images = read_images(product.train, backbone.recipe, show)
-    if not len(images):
-        raise ImageError(f"{task.path} holds no images of good parts")
-    defective = read_images([item.path for item in product.defective], backbone.recipe, show)
-    folds = draw_folds(len(images), rate, plan.seed)
+    request = _request(task, rate, out, backbone, plan, progress(task.name))
+    images = request.images
     method = load_method(plan.method, "learn")
-    workspace = out / f".learning-{task.name}"
-    request = Request(
-        task=task.name,
-        images=images,
-        backbone=backbone,
-        folds=folds,
-        seed=plan.seed,
-        progress=show,
-        rate=rate,
-        defective=defective,
-        earlier=_earlier(out, plan.method),
-        workspace=workspace,
-    )
     learned = method.learn(request, config)
-    routing = routing_statistics(backbone, images, folds, config, plan.seed)
+    routing = routing_statistics(backbone, images, request.folds, config, plan.seed)
     artifact = Artifact(
         method=plan.method,
         task=task.name,
@@ -215,7 +197,7 @@ def learn_task(
         provenance=Provenance(
             seed=plan.seed,
             versions=versions(),
-            data_sha256=fingerprint(np.concatenate([images, defective])),
+            data_sha256=fingerprint(np.concatenate([images, request.defective])),
             images=len(images),
             seconds=round(time.monotonic() - start, 3),
         ),
@@ -231,8 +213,30 @@ def learn_task(
         _witness(model, images, plan.seed),
         learned.generation,
     )
-    shutil.rmtree(workspace, ignore_errors=True)
+    shutil.rmtree(request.workspace, ignore_errors=True)
     return path
+
+
+def _request(
+    task: StreamTask, rate: float, out: Path, backbone: Backbone, plan: Plan, progress: Progress
+) -> Request:
+    """Read what a task is learned from; raise ImageError without images of good parts."""
+    product = task.images()
+    images = read_images(product.train, backbone.recipe, progress)
+    if not len(images):
+        raise ImageError(f"{task.path} holds no images of good parts")
+    return Request(
+        task=task.name,
+        images=images,
+        backbone=backbone,
+        folds=draw_folds(len(images), rate, plan.seed),
+        seed=plan.seed,
+        progress=progress,
+        rate=rate,
+        defective=read_images([item.path for item in product.defective], backbone.recipe, progress),
+        earlier=_earlier(out, plan.method),
+        workspace=out / f".learning-{task.name}",
+    )
 
 
 def _earlier(out: Path, method: str) -> tuple[LearnedTask, ...]:

@@ -33,7 +33,9 @@ from cad_edge_training.backbones.llava.questions import (
     conversation,
     corpus,
     decision,
+    description,
     explanation,
+    telling_words,
 )
 from cad_edge_training.backbones.llava.scenes import Scene, scene_pair
 from cad_edge_training.backbones.llava.small import SMALL, VOCABULARY
@@ -45,7 +47,8 @@ FIRST_PAIRS = 48  # pairs that standardise the tower's tokens
 # Their scenes are of other seeds, so that no training image is among them.
 HELD_OUT, FIRST = 1_000_003, 2_000_003
 FOLLOWED, FURTHER = 0.4, 0.25  # how often a decision is followed up, and another question asked
-DECISION_WEIGHT = 3.0  # of Yes and No among the tokens of answers
+DESCRIBED = 0.9  # how often all about the defect is asked for besides
+DECISION_WEIGHT, TELLING_WEIGHT = 3.0, 2.0  # of Yes and No, and of words that the image decides
 POINTING_WEIGHT, DAMAGED_WEIGHT = 1.0, 4.0
 CLIP = 1.0  # norm of the gradient
 REPORTED = 50  # steps
@@ -110,8 +113,10 @@ class _Lesson:
         self.student = student
         self.texts = ChatTexts()
         self.before = token_ids(student.tokenizer, self.texts.before_image)
-        answers = find_answers(student.tokenizer)
         self.weight = torch.ones(student.tokenizer.get_vocab_size())
+        for word in telling_words():
+            self.weight[list(token_ids(student.tokenizer, f" {word}"))] = TELLING_WEIGHT
+        answers = find_answers(student.tokenizer)
         self.weight[[*answers.yes, *answers.no]] = DECISION_WEIGHT
 
     def loss(self, scenes: list[Scene], rng: np.random.Generator) -> Tensor:
@@ -129,8 +134,9 @@ class _Lesson:
 
     def _conversations(self, scene: Scene, rng: np.random.Generator) -> list[Conversation]:
         turns = [conversation(scene, rng) if rng.random() < FOLLOWED else (decision(scene, rng),)]
-        if rng.random() < FURTHER:
-            turns.append((explanation(scene, rng),))
+        for share, ask in ((FURTHER, explanation), (DESCRIBED, description)):
+            if rng.random() < share:
+                turns.append((ask(scene, rng),))
         return [write_conversation(self.student.tokenizer, self.texts, part) for part in turns]
 
     def _pointing(self, hidden: Tensor, packed: Packed, scenes: list[Scene]) -> Tensor:

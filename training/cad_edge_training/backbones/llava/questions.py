@@ -41,6 +41,10 @@ SURFACE = (
 )
 COLOUR = ("What colour is it?", "What colour is the part?")
 NONE = "There is no defect."
+HUES = ("red", "orange", "brown", "yellow", "green", "blue", "purple")
+COLOURS = ("black", "dark grey", "grey", "light grey", *HUES)
+SIZES = ("small", "medium", "large")
+SHADES = ("dark", "bright", "faint")
 
 
 class Turn(NamedTuple):
@@ -68,7 +72,8 @@ def conversation(scene: Scene, rng: np.random.Generator) -> tuple[Turn, Turn]:
     return decision(scene, rng), explanation(scene, rng)
 
 
-def _why(scene: Scene, rng: np.random.Generator) -> Turn:
+def description(scene: Scene, rng: np.random.Generator) -> Turn:
+    """Ask for all that can be said about the defect."""
     return Turn(str(rng.choice(EXPLAIN)), describe(scene))
 
 
@@ -98,8 +103,8 @@ def _colour(scene: Scene, rng: np.random.Generator) -> Turn:
 
 
 ABOUT: tuple[Callable[[Scene, np.random.Generator], Turn], ...] = (
-    _why,
-    _why,
+    description,
+    description,
     _kind,
     _place,
     _place,
@@ -129,20 +134,24 @@ def _a(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
+def telling_words() -> set[str]:
+    """Words of an answer that depend on the image, and are not there to make a sentence of it."""
+    places = " ".join(place for row in PLACES for place in row)
+    names = " ".join((*SURFACES, *PARTS, *FLAWS, *COLOURS, *SIZES, *SHADES))
+    return set(f"{places} {names}".split()) - {"of"}
+
+
 def corpus() -> Iterator[str]:
     """Every wording that can occur, for the tokenizer; colours and sizes with a few examples."""
     yield from ("user", "assistant") * 2
     for question in (*DECISIONS, *EXPLAIN, *KIND, *PLACE, *LOOK, *SURFACE, *COLOUR):
         yield from (question, question)  # twice, so that each of its words is frequent enough
     names = (*SURFACES, *PARTS, "circuit board")
-    hues = ("red", "orange", "brown", "yellow", "green", "blue", "purple")
-    colours = ("black", "dark grey", "grey", "light grey", *hues)
-    sizes, shades = ("small", "medium", "large"), ("dark", "bright", "faint")
     places = [place for row in PLACES for place in row]
     for index in range(4 * max(len(names), len(FLAWS) * len(places))):
-        name, colour = names[index % len(names)], colours[index % len(colours)]
+        name, colour = names[index % len(names)], COLOURS[index % len(COLOURS)]
         kind = list(FLAWS)[index % len(FLAWS)]
-        flaw = Flaw(kind, places[index % len(places)], sizes[index % 3], shades[index // 3 % 3])
+        flaw = Flaw(kind, places[index % len(places)], SIZES[index % 3], SHADES[index // 3 % 3])
         yield _intact(name, colour)
         yield _flawed(name, colour, flaw)
         yield f"The image shows {_a(f'{colour} {name}')}."

@@ -12,7 +12,7 @@ from cad_edge.dataset import read_product
 from cad_edge.errors import OptionError
 from cad_edge.labelled import LabelledSplit
 from cad_edge.stream import StreamTask
-from cad_edge_benchmarks.questions.course import joint_task, orders, tasks_of
+from cad_edge_benchmarks.questions.course import hold_back, joint_task, orders, tasks_of
 from cad_edge_benchmarks.questions.figures import Run, answers, figures_of
 from cad_edge_benchmarks.questions.report import comparison_table, question_targets, summary
 
@@ -94,17 +94,22 @@ def test_orders_differ_and_hold_every_task():
     assert orders(("a", "b", "c"), 4, 0) == found
 
 
-def test_all_at_once_learns_from_what_the_tasks_learn_from_and_nothing_else(tmp_path):
+@pytest.fixture
+def products(tmp_path):
     for name in ("nut", "lid"):
         for kind, count in (("train/good", 8), ("test/good", 2), ("test/cut", 5)):
             folder = tmp_path / name / kind
             folder.mkdir(parents=True)
             for number in range(count):
                 Image.new("RGB", (16, 16)).save(folder / f"{number}.png")
-    tasks = [
-        StreamTask(name=name, path=tmp_path / name, labelled=LabelledSplit())
+    return {
+        name: StreamTask(name=name, path=tmp_path / name, labelled=LabelledSplit())
         for name in ("nut", "lid")
-    ]
+    }
+
+
+def test_all_at_once_learns_from_what_the_tasks_learn_from_and_nothing_else(products, tmp_path):
+    tasks = list(products.values())
     joint = joint_task(tasks, tmp_path / "joint")
     pooled, single = read_product(joint.path, joint.layout), [task.images() for task in tasks]
     assert sorted(pooled.train) == sorted(path for one in single for path in one.train)
@@ -112,6 +117,16 @@ def test_all_at_once_learns_from_what_the_tasks_learn_from_and_nothing_else(tmp_
         item.path for one in single for item in one.defective
     }
     assert len(json.loads((joint.path / "train.json").read_text())) == 24
+
+
+def test_what_is_held_back_is_dealt_from_training_images_alone(products, tmp_path):
+    left, held = hold_back(products, tmp_path / "left", 0)
+    for name, task in products.items():
+        whole, learned = task.images(), left[name].images()
+        rest = {*learned.train, *(item.path for item in learned.defective)}
+        back = {item.path for item in held[name]}
+        assert not rest & back and len(back) == 2
+        assert rest | back == {*whole.train, *(item.path for item in whole.defective)}
 
 
 def test_an_unknown_category_is_named(tmp_path):

@@ -7,16 +7,19 @@ test images of all so far. Yes or No is the sign of the score. Writes docs/resul
 """
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 import numpy.typing as npt
 
+from cad_edge.dataset import LabelledImage
 from cad_edge.errors import CadEdgeError
+from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.machine import describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder
-from cad_edge_benchmarks.questions.course import CATEGORIES, orders, tasks_of
+from cad_edge_benchmarks.questions.course import CATEGORIES, hold_back, orders, tasks_of
 from cad_edge_benchmarks.questions.figures import Run, figures_of
 from cad_edge_benchmarks.questions.learners import (
     LEARNERS,
@@ -25,9 +28,14 @@ from cad_edge_benchmarks.questions.learners import (
     read_tests,
     run_learner,
 )
-from cad_edge_benchmarks.questions.report import comparison_table, question_targets, summary
+from cad_edge_benchmarks.questions.report import (
+    Summary,
+    comparison_table,
+    question_targets,
+    summary,
+)
 from cad_edge_benchmarks.tables import write_result
-from cad_edge_benchmarks.targets import targets_table
+from cad_edge_benchmarks.targets import Target, targets_table
 
 RESULT = REPOSITORY / "docs" / "results" / "cl-anomaly-open.json"
 
@@ -40,8 +48,17 @@ RESULT = REPOSITORY / "docs" / "results" / "cl-anomaly-open.json"
 @click.option("--orders", "count", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As for train.")
+@click.option(
+    "--held-back",
+    is_flag=True,
+    help="Ask about a fifth of the training images, which is not learned from: to choose options.",
+)
 @click.option("--work", type=click.Path(path_type=Path), help="Keep there what was learned.")
-@click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File of the result [default: in docs/results; with --held-back none].",
+)
 def main(
     data: Path | None,
     names: tuple[str, ...],
@@ -50,43 +67,59 @@ def main(
     count: int,
     seed: int,
     settings: tuple[str, ...],
+    held_back: bool,
     work: Path | None,
-    out: Path,
+    out: Path | None,
 ) -> None:
     """Measure what learners of questions keep, task after task."""
-    from cad_edge_training.backbones import load_backbone
-    from cad_edge_training.commands import read_settings
-
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            setting = Setting(
-                place=(work or Path(temporary)).absolute(),
-                backbone=load_backbone(backbone),
-                name=backbone,
-                options=read_settings(settings),
-                tasks=tasks_of(data_folder(data), names, seed),
-                seed=seed,
-            )
+            place = (work or Path(temporary)).absolute()
+            tasks = tasks_of(data_folder(data), names, seed)
+            asked = {name: task.images().test for name, task in tasks.items()}
+            if held_back:
+                tasks, asked = hold_back(tasks, place / "held back", seed)
+            setting = _setting(place, backbone, settings, tasks, asked, seed)
             learners = [one for one in LEARNERS if not chosen or one.name in chosen]
             runs, images = _run(learners, orders(names, count, seed), setting)
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
     found = summary(runs)
     targets = question_targets(found)
-    write_result(
-        out,
-        {
-            "backbone": backbone,
-            "options": dict(setting.options),
-            "seed": seed,
-            "tasks": images,
-            "machine": describe_machine(),
-            "versions": versions(),
-            "learners": found,
-            "must_reach": [target.record() for target in targets],
-        },
-    )
+    if out is not None or not held_back:
+        content = _content(setting, found, images, targets)
+        write_result(out or RESULT, content)
     click.echo(f"{comparison_table(found)}\n\n{targets_table(targets)}")
+
+
+def _setting(
+    place: Path,
+    backbone: str,
+    settings: tuple[str, ...],
+    tasks: Mapping[str, StreamTask],
+    asked: Mapping[str, Sequence[LabelledImage]],
+    seed: int,
+) -> Setting:
+    from cad_edge_training.backbones import load_backbone
+    from cad_edge_training.commands import read_settings
+
+    base, options = load_backbone(backbone), read_settings(settings)
+    return Setting(place, base, backbone, options, tasks, asked, seed)
+
+
+def _content(
+    setting: Setting, found: Summary, images: dict[str, dict[str, int]], targets: list[Target]
+) -> dict[str, object]:
+    return {
+        "backbone": setting.name,
+        "options": dict(setting.options),
+        "seed": setting.seed,
+        "tasks": images,
+        "machine": describe_machine(),
+        "versions": versions(),
+        "learners": found,
+        "must_reach": [target.record() for target in targets],
+    }
 
 
 def _run(

@@ -1,13 +1,13 @@
 """The stream of a comparison: labelled categories, dealt 8:2, in several orders."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cad_edge.dataset import ProductImages
-from cad_edge.labelled import LabelledSplit
+from cad_edge.dataset import LabelledImage, ProductImages
+from cad_edge.labelled import LabelledSplit, deal
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE, chosen_categories
 
@@ -56,9 +56,29 @@ def orders(names: Sequence[str], count: int, seed: int) -> list[tuple[str, ...]]
 def joint_task(tasks: Sequence[StreamTask], folder: Path) -> StreamTask:
     """Return one task that holds what all ``tasks`` learn from, and none of their test images."""
     entries = [entry for task in tasks for entry in _entries(task.images())]
+    return _written(JOINT, entries, folder)
+
+
+def hold_back(
+    tasks: Mapping[str, StreamTask], folder: Path, seed: int
+) -> tuple[dict[str, StreamTask], dict[str, tuple[LabelledImage, ...]]]:
+    """Deal the training images of tasks once more; return what is left, and what is held back.
+
+    Options are chosen by what is held back, so that no test image has a part in them.
+    """
+    left, held = {}, {}
+    for name, task in tasks.items():
+        product = task.images()
+        learned = ProductImages(train=product.train, defective=product.defective)
+        dealt = deal(learned, LabelledSplit(seed=seed))
+        left[name], held[name] = _written(name, _entries(dealt), folder / name), dealt.test
+    return left, held
+
+
+def _written(name: str, entries: list[dict[str, object]], folder: Path) -> StreamTask:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
-    return StreamTask(name=JOINT, path=folder.absolute(), layout="instruction")
+    return StreamTask(name=name, path=folder.absolute(), layout="instruction")
 
 
 def _entries(product: ProductImages) -> list[dict[str, object]]:

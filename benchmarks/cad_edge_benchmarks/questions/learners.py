@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact, with_families
+from cad_edge.dataset import LabelledImage
 from cad_edge.disk import replace_file
 from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.questions.course import JOINT, joint_task, stream_of
@@ -66,6 +67,8 @@ class Setting:
     """Of the backbone."""
     options: Mapping[str, str]
     tasks: Mapping[str, StreamTask]
+    asked: Mapping[str, Sequence[LabelledImage]]
+    """Images that learners are asked about, by task; never learned from."""
     seed: int
 
 
@@ -84,8 +87,7 @@ def read_tests(setting: Setting) -> dict[str, Test]:
     from cad_edge_training.train import read_images
 
     found = {}
-    for name, task in setting.tasks.items():
-        items = task.images().test
+    for name, items in setting.asked.items():
         images = read_images([item.path for item in items], setting.backbone.recipe, _quiet)
         tokens = tower_tokens(setting.backbone, images)
         found[name] = Test(tokens, np.array([item.anomalous for item in items]))

@@ -94,6 +94,7 @@ def test_the_command_writes_a_folder_without_the_tower(tmp_path, monkeypatch):
     note = json.loads((folder / "training.json").read_text())
     assert note["plan"]["seed"] == 0 and note["steps"] == 1 and "torch" in note["versions"]
     assert 0 <= note["held_out_accuracy"] <= 1
+    assert sorted(note["described"]) == ["colour", "kind", "part", "place"]
     assert (folder / "model.safetensors").stat().st_size < 15_000_000
 
 

@@ -21,7 +21,9 @@ from cad_edge_training.backbones.llava.questions import (
     corpus,
     decision,
     describe,
+    description,
     explanation,
+    telling_words,
 )
 from cad_edge_training.backbones.llava.scenes import Flaw, Scene
 from cad_edge_training.backbones.llava.small import VOCABULARY
@@ -64,6 +66,12 @@ def test_explanations_tell_what_is_there(rng):
         "It is grey.",
         "The image shows a grey gear.",
     }
+
+
+def test_a_description_holds_the_words_that_tell(rng):
+    assert description(BAD, rng).answer == describe(BAD)
+    told = set(describe(BAD).rstrip(".").split()) & telling_words()
+    assert told == {"small", "dark", "crack", "upper", "left", "grey", "gear"}
 
 
 def test_equal_seeds_ask_equal_questions():

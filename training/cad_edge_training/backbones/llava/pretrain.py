@@ -161,6 +161,7 @@ def write(student: Student, plan: Plan, steps: int, seconds: float, folder: Path
         "held_out_accuracy": round(result.accuracy, 4),
         "held_out_auroc": round(result.auroc, 4),
         "found_per_kind": {kind: round(share, 3) for kind, share in result.per_kind.items()},
+        "described": {what: round(share, 3) for what, share in result.described.items()},
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy", "pillow")}
         | {"python": platform.python_version()},
         "threads": torch.get_num_threads(),

@@ -23,10 +23,11 @@ DECISIONS = (
     "Is anything wrong with this product?",
 )
 DECISION_SHARE = 0.6  # of the decisions, how many are worded as inspection words them
+DESCRIBE = "Describe the defect."
 EXPLAIN = (
     "Why?",
     "Explain your answer.",
-    "Describe the defect.",
+    DESCRIBE,
     "What is wrong with it?",
     "Are there any defects? Explain your answer.",
 )

@@ -59,7 +59,7 @@ class Plan:
     """What a run is made of."""
 
     seed: int = 0
-    steps: int = 1600
+    steps: int = 1400
     minutes: float = 18.0
     """Cap on the time of the training loop; the schedule follows the steps."""
     pairs: int = 6
@@ -148,9 +148,8 @@ class _Lesson:
         )
 
 
-def write(student: Student, plan: Plan, steps: int, seconds: float, folder: Path) -> Result:
-    """Save the model, examine what was saved, and note how it was made in ``training.json``."""
-    student.save(folder)
+def examined(folder: Path, plan: Plan, steps: int, seconds: float) -> Result:
+    """Examine what was saved, and note beside it in ``training.json`` how it was made."""
     result = examine(load_llava(str(folder), name=SMALL), plan.seed + HELD_OUT, EXAMINED)
     note = {
         "made_by": "python -m cad_edge_training.backbones.llava.pretrain",
@@ -181,7 +180,8 @@ def main(out: Path, steps: int, minutes: float, seed: int) -> None:
     start = time.monotonic()
     student, done = train(plan, click.echo)
     seconds = time.monotonic() - start
-    result = write(student, plan, done, seconds, out)
+    student.save(out)
+    result = examined(out, plan, done, seconds)
     click.echo(
         f"{done} steps in {seconds:.0f} s; held out: accuracy {result.accuracy:.3f}, "
         f"AUROC {result.auroc:.3f}; {out}"

@@ -3,7 +3,8 @@
     <artifacts>/<task>/artifact.json         the Artifact record below
                        tensors.safetensors   what the method learned, by the method's own names
                        routing.safetensors   see cad_edge.routing.RoutingStatistics
-                       witness.safetensors   image (n, height, width, 3) uint8, [depth], score (n,)
+                       witness.safetensors   image (n, height, width, 3) uint8, for several views
+                                             (n, views, height, width, 3), [depth], score (n,)
                                              float32, anomaly_map (n, h, w) float32: what torch said
                       [generation.safetensors]
                                              what the method shares between its tasks, as it is
@@ -30,7 +31,15 @@ from safetensors.numpy import save as save_tensors
 from cad_edge.calibration import Calibration
 from cad_edge.errors import ArtifactError
 from cad_edge.image import ImageRecipe
-from cad_edge.schema import Record, Sha256, TaskName, canonical_json, parse_json, sha256_of
+from cad_edge.schema import (
+    Record,
+    Sha256,
+    TaskName,
+    Viewed,
+    canonical_json,
+    parse_json,
+    sha256_of,
+)
 
 FORMAT: Literal[1] = 1
 Tensors = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
@@ -53,7 +62,7 @@ class Provenance(Record):
     seconds: float = Field(ge=0, description="wall-clock time of learning, data reading included")
 
 
-class Artifact(Record):
+class Artifact(Viewed):
     """``artifact.json``."""
 
     format: Literal[1] = FORMAT

@@ -23,12 +23,20 @@ class LabelledImage:
     """One test image with what is known about it."""
 
     path: Path
+    """The image; of several views the first."""
     defect: str | None = None
     """Kind of defect, None for a good part."""
     mask: Path | None = None
     """Where the defect is, if anyone drew it."""
     depth: Path | None = None
     """16-bit depth of the same view (layout rgbd)."""
+    more: tuple[Path, ...] = ()
+    """Further views of the same part, in their order."""
+
+    @property
+    def views(self) -> tuple[Path, ...]:
+        """All images of the part."""
+        return (self.path, *self.more)
 
     @property
     def label(self) -> str:
@@ -46,16 +54,23 @@ class ProductImages:
     """The images of one product."""
 
     train: tuple[Path, ...]
-    """Images of good parts to learn from, at least one."""
+    """Images of good parts to learn from, at least one; of several views the first."""
     train_depth: tuple[Path, ...] = ()
     """One per training image and in the same order (layout rgbd), otherwise empty."""
     test: tuple[LabelledImage, ...] = ()
     """Good ones first, then by kind of defect; empty for layout folder."""
     defective: tuple[LabelledImage, ...] = ()
     """Labelled training images with a defect, for methods that learn from them."""
+    train_more: tuple[tuple[Path, ...], ...] = ()
+    """Further views of each good part and in the same order; empty where parts have one view."""
+
+    def train_views(self) -> tuple[tuple[Path, ...], ...]:
+        """Return all images of each good part to learn from."""
+        further = self.train_more or ((),) * len(self.train)
+        return tuple((first, *more) for first, more in zip(self.train, further, strict=True))
 
 
-def read_product(path: Path, layout: str = "mvtec") -> ProductImages:
+def read_product(path: Path, layout: str = "mvtec", views: int = 1) -> ProductImages:
     """List the images of a product.
 
     Parameters
@@ -64,11 +79,15 @@ def read_product(path: Path, layout: str = "mvtec") -> ProductImages:
         The product's folder; for ``visa`` one beside the folder ``split_csv``.
     layout
         ``mvtec``, ``visa``, ``folder``, ``rgbd`` or ``instruction``; docs/data.md draws them.
+    views
+        How many images show each part; where there are several, a folder of them stands in the
+        place of an image. For ``mvtec``, ``folder`` and ``instruction``.
 
     Raises
     ------
     DatasetError
-        No images of good parts, a folder that is not there, or files that contradict each other.
+        No images of good parts, a folder that is not there, files that contradict each other, or a
+        part with another number of views.
     """
     if layout not in get_args(Layout):
         raise DatasetError(f"layout {layout!r} is not known; use one of {_said(get_args(Layout))}")
@@ -82,13 +101,17 @@ def read_product(path: Path, layout: str = "mvtec") -> ProductImages:
         "rgbd": _rgbd,
         "instruction": _instruction,
     }
+    if views > 1:
+        from cad_edge.views import read_views
+
+        return read_views(path, layout, views)
     return readers[layout](path)
 
 
 def _instruction(path: Path) -> ProductImages:
     from cad_edge.instruction import read_instructions
 
-    return read_instructions(path)
+    return read_instructions(path, 1)
 
 
 def _folder(path: Path) -> ProductImages:
@@ -98,13 +121,13 @@ def _folder(path: Path) -> ProductImages:
 def _mvtec(path: Path) -> ProductImages:
     train = _good_parts(path / "train" / GOOD)
     masks = path / "ground_truth"
-    kinds = _kinds(path / "test")
-    for folder in _folders(masks):
+    kinds = kinds_in(path / "test")
+    for folder in folders_in(masks):
         if folder.name != GOOD and folder.name not in kinds:
-            _match_masks(_images(folder), {}, folder)
+            _match_masks(images_in(folder), {}, folder)
     test: list[LabelledImage] = []
     for kind in kinds:
-        images = _images(path / "test" / kind)
+        images = images_in(path / "test" / kind)
         drawn = _masks(masks / kind, images, kind)
         test += [_labelled(image, kind, drawn.get(image.stem)) for image in images]
     return ProductImages(train=train, test=tuple(test))
@@ -115,9 +138,9 @@ def _rgbd(path: Path) -> ProductImages:
     train = _good_parts(train_folder / "rgb")
     train_depth = _depths(train_folder / "depth", train)
     test: list[LabelledImage] = []
-    for kind in _kinds(path / "test"):
+    for kind in kinds_in(path / "test"):
         folder = path / "test" / kind
-        images = _images(folder / "rgb")
+        images = images_in(folder / "rgb")
         depths = _depths(folder / "depth", images)
         drawn = _masks(folder / "gt", images, kind)
         test += [
@@ -196,7 +219,7 @@ def _once(paths: Iterable[Path], table: Path) -> None:
 
 
 def _good_parts(folder: Path) -> tuple[Path, ...]:
-    images = _images(folder)
+    images = images_in(folder)
     if not images:
         state = "holds no images" if folder.is_dir() else "does not exist"
         raise DatasetError(
@@ -211,11 +234,11 @@ def _labelled(
     return LabelledImage(image, None if kind == GOOD else kind, mask, depth)
 
 
-def _kinds(test: Path) -> list[str]:
+def kinds_in(test: Path) -> list[str]:
     """Folders of ``test``, the good one first; images beside them have no label."""
-    if loose := _images(test):
+    if loose := images_in(test):
         raise DatasetError(f"{loose[0]} has no label; move it into test/good or test/<defect>")
-    names = [folder.name for folder in _folders(test)]
+    names = [folder.name for folder in folders_in(test)]
     return sorted(names, key=lambda name: (name != GOOD, name))
 
 
@@ -223,7 +246,7 @@ def _masks(folder: Path, images: tuple[Path, ...], kind: str) -> dict[str, Path]
     """Masks of one kind of defect by the stem of their image; good parts have none."""
     if kind == GOOD:
         return {}
-    return _match_masks(_images(folder), {image.stem: image for image in images}, folder)
+    return _match_masks(images_in(folder), {image.stem: image for image in images}, folder)
 
 
 def _match_masks(masks: tuple[Path, ...], images: dict[str, Path], folder: Path) -> dict[str, Path]:
@@ -240,7 +263,7 @@ def _match_masks(masks: tuple[Path, ...], images: dict[str, Path], folder: Path)
 
 def _depths(folder: Path, images: tuple[Path, ...]) -> tuple[Path, ...]:
     """Depth of each image, by stem; both sides must be complete."""
-    depths = {depth.stem: depth for depth in _images(folder)}
+    depths = {depth.stem: depth for depth in images_in(folder)}
     for image in images:
         if image.stem not in depths:
             raise DatasetError(
@@ -251,7 +274,7 @@ def _depths(folder: Path, images: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(depths[image.stem] for image in images)
 
 
-def _images(folder: Path) -> tuple[Path, ...]:
+def images_in(folder: Path) -> tuple[Path, ...]:
     """Image files of a folder by name; hidden and other files are passed over.
 
     A link to nothing is listed, so that decoding it says so; passed over, it would go unnoticed.
@@ -261,7 +284,8 @@ def _images(folder: Path) -> tuple[Path, ...]:
     )
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
+    """Folders of a folder by name, hidden ones aside."""
     return [path for path in _entries(folder) if path.is_dir()]
 
 

@@ -10,6 +10,7 @@ CadEdgeError
 │   └── BundleLocked   another process is writing to the bundle
 ├── GraphError         a graph that the runtime refuses to load
 ├── CertificateError   an exported engine that does not answer as torch did
+├── ProcessError       another process of the same training that has ended
 ├── DeviceError        the asked-for device or execution provider is not to be had
 └── UnknownTask        a task name that the bundle does not hold
 """
@@ -53,6 +54,10 @@ class GraphError(CadEdgeError):
 
 class CertificateError(CadEdgeError):
     """An exported engine does not answer as the torch model did."""
+
+
+class ProcessError(CadEdgeError):
+    """Another process of the same training has ended."""
 
 
 class DeviceError(CadEdgeError):

@@ -6,7 +6,8 @@ A JSON file holds a list of conversations, each with an image and turns:
         {"from": "human", "value": "<image>\nAre there any defects ... 'Yes' or 'No'."},
         {"from": "gpt", "value": "Yes"}]}
 
-The first answer says whether the part is defective; paths are relative to the file.
+The first answer says whether the part is defective; paths are relative to the file. Where parts are
+shown in several views, ``image`` is a list of them.
 """
 
 import json
@@ -21,32 +22,43 @@ DEFECT = "anomaly"
 _ANSWERS = {"yes": DEFECT, "no": None}
 
 
-def read_instructions(folder: Path) -> ProductImages:
+def read_instructions(folder: Path, views: int) -> ProductImages:
     """List the images of every ``*.json`` in ``folder``: all of them labelled, none for testing.
+
+    Parameters
+    ----------
+    folder
+        Holds the files.
+    views
+        Images of every part.
 
     Raises
     ------
     DatasetError
         There is no such file, one is not of this form, an image is missing or comes twice with
-        different answers, or an answer is neither Yes nor No.
+        different answers, a part has another number of images, or an answer is neither Yes nor No.
     """
     files = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
     if not files:
         raise DatasetError(f"{folder} holds no JSON file with conversations; put one there")
-    found: dict[Path, LabelledImage] = {}
+    found: dict[tuple[Path, ...], LabelledImage] = {}
     for file in files:
         for number, entry in enumerate(_entries(file)):
-            image = _image(entry, file, number)
-            if found.setdefault(image.path, image) != image:
+            image = _image(entry, file, number, views)
+            if found.setdefault(image.views, image) != image:
                 raise DatasetError(
                     f"{file} entry {number} answers otherwise than before for {image.path.name}; "
                     "keep one of the answers"
                 )
-    ordered = [found[path] for path in sorted(found)]
-    good = tuple(item.path for item in ordered if not item.anomalous)
+    ordered = [found[paths] for paths in sorted(found)]
+    good = [item for item in ordered if not item.anomalous]
     if not good:
         raise DatasetError(f"{folder} holds no image answered with No; add images of good parts")
-    return ProductImages(train=good, defective=tuple(item for item in ordered if item.anomalous))
+    return ProductImages(
+        train=tuple(item.path for item in good),
+        train_more=tuple(item.more for item in good if item.more),
+        defective=tuple(item for item in ordered if item.anomalous),
+    )
 
 
 def _entries(file: Path) -> list[object]:
@@ -61,13 +73,11 @@ def _entries(file: Path) -> list[object]:
     return content
 
 
-def _image(entry: object, file: Path, number: int) -> LabelledImage:
+def _image(entry: object, file: Path, number: int, views: int) -> LabelledImage:
     where = f"{file} entry {number}"
     match entry:
-        case {"image": str(name), "conversations": [{"value": str()}, {"value": str(said)}, *_]}:
-            pass
-        case {"image": list()}:
-            raise DatasetError(f"{where} has several images; give one image for each entry")
+        case {"image": image, "conversations": [{"value": str()}, {"value": str(said)}, *_]}:
+            names = _names(image, where, views)
         case _:
             raise DatasetError(
                 f"{where} lacks an image, a question or its answer; see docs/data.md"
@@ -75,7 +85,26 @@ def _image(entry: object, file: Path, number: int) -> LabelledImage:
     answer = said.strip().strip(".!").casefold()
     if answer not in _ANSWERS:
         raise DatasetError(f"{where} is answered with {said[:40]!r}; the first answer is Yes or No")
-    path = file.parent / name
-    if not path.is_file():
-        raise DatasetError(f"{where} names {name}, which does not exist; correct it")
-    return LabelledImage(path, defect=_ANSWERS[answer])
+    paths = tuple(file.parent / name for name in names)
+    for name, path in zip(names, paths, strict=True):
+        if not path.is_file():
+            raise DatasetError(f"{where} names {name}, which does not exist; correct it")
+    return LabelledImage(paths[0], defect=_ANSWERS[answer], more=paths[1:])
+
+
+def _names(image: object, where: str, views: int) -> list[str]:
+    """Names of the images of an entry: a text, or a list of texts for several views."""
+    given = image if isinstance(image, list) else [image]
+    names = [name for name in given if isinstance(name, str)]
+    if len(names) < len(given):
+        raise DatasetError(f"{where} lacks an image, a question or its answer; see docs/data.md")
+    if views == 1 and isinstance(image, list):
+        raise DatasetError(
+            f"{where} has several images; give one image for each entry, or the task `views`"
+        )
+    if len(names) != views:
+        raise DatasetError(
+            f"{where} has {len(names)} image{'s' if len(names) != 1 else ''} where the task has "
+            f"views: {views}; give every entry a list of {views}"
+        )
+    return names

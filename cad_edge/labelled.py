@@ -35,21 +35,26 @@ def deal(product: ProductImages, split: LabelledSplit) -> ProductImages:
     if product.train_depth or any(item.depth is not None for item in product.test):
         raise DatasetError("labelled images with depth cannot be dealt; leave `labelled` out")
     pool = sorted(
-        [*(LabelledImage(path) for path in product.train), *product.defective, *product.test],
-        key=lambda item: item.path,
+        [
+            *(LabelledImage(views[0], more=views[1:]) for views in product.train_views()),
+            *product.defective,
+            *product.test,
+        ],
+        key=lambda item: item.views,
     )
     order = np.random.default_rng(split.seed).permutation(len(pool))
     tested = {int(number) for number in order[: round(len(pool) * split.test_share)]}
     train = [item for number, item in enumerate(pool) if number not in tested]
     test = [item for number, item in enumerate(pool) if number in tested]
-    good = tuple(item.path for item in train if not item.anomalous)
+    good = [item for item in train if not item.anomalous]
     if not good or not test:
         raise DatasetError(
             f"{len(pool)} labelled images dealt with test_share {split.test_share} leave "
             f"{len(good)} good ones to learn from and {len(test)} to test on; give more images"
         )
     return ProductImages(
-        train=good,
+        train=tuple(item.path for item in good),
+        train_more=tuple(item.more for item in good if item.more),
         defective=tuple(item for item in train if item.anomalous),
         test=tuple(sorted(test, key=lambda item: (item.anomalous, item.label, item.path))),
     )

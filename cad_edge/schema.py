@@ -2,9 +2,17 @@
 
 import hashlib
 import json
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+)
 
 from cad_edge.errors import CadEdgeError
 
@@ -19,6 +27,22 @@ class Record(BaseModel):
     """A value of a written format: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Viewed(Record):
+    """A record about samples that consist of several views, or of one, which is not written down.
+
+    What is said of single images therefore has the same bytes as where no views are known.
+    """
+
+    views: int = Field(default=1, ge=1, le=64, description="images of every sample")
+
+    @model_serializer(mode="wrap")
+    def _without_one(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.views == 1:
+            written.pop("views", None)
+        return written
 
 
 R = TypeVar("R", bound=Record)

@@ -5,6 +5,7 @@
     tasks:
       - {name: cookie, path: images/cookie}
       - {name: candle, path: /data/visa/candle, layout: visa}
+      - {name: bagel, path: images/bagel, views: 4}
 
 YAML or JSON (by the suffix ``.json``); paths are relative to the file. ``steps`` may group the
 tasks for a continual protocol, which measures after every step and not after every task.
@@ -20,11 +21,11 @@ from pydantic import Field, ValidationError
 from cad_edge.dataset import Layout, ProductImages, read_product
 from cad_edge.errors import DatasetError
 from cad_edge.labelled import LabelledSplit, deal
-from cad_edge.schema import Record, TaskName, first_problem
+from cad_edge.schema import Record, TaskName, Viewed, first_problem
 
 
-class StreamTask(Record):
-    """One product of a stream."""
+class StreamTask(Viewed):
+    """One product of a stream; ``views`` is how many images show each part."""
 
     name: TaskName
     path: Path = Field(description="folder of the product; absolute once read")
@@ -34,8 +35,29 @@ class StreamTask(Record):
     )
 
     def images(self) -> ProductImages:
-        """List the images of the product; raise DatasetError as `read_product` and `deal` do."""
-        product = read_product(self.path, self.layout)
+        """List the images of a product whose parts are shown in one image each.
+
+        Raises
+        ------
+        DatasetError
+            As `samples`, or there are several views.
+        """
+        if self.views > 1:
+            raise DatasetError(
+                f"the task {self.name} has views: {self.views}, and this looks at one image of a "
+                "part; leave `views` out (train, export, detect and evaluate look at several)"
+            )
+        return self.samples()
+
+    def samples(self) -> ProductImages:
+        """List the parts of the product, whatever the number of their views.
+
+        Raises
+        ------
+        DatasetError
+            As `read_product` and `deal` do.
+        """
+        product = read_product(self.path, self.layout, self.views)
         try:
             return product if self.labelled is None else deal(product, self.labelled)
         except DatasetError as problem:

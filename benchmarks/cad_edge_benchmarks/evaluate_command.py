@@ -78,7 +78,7 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
             f"the bundle does not hold {', '.join(missing)} of the stream {stream.name}; "
             "train and export first, or shorten the stream"
         )
-    tests = {task.name: task.images().test for task in stream.tasks}
+    tests = {task.name: task.samples().test for task in stream.tasks}
     for task in stream.tasks:
         if not tests[task.name]:
             raise DatasetError(f"{task.path} has no test images; evaluate needs test/good and more")

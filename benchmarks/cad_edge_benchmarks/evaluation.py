@@ -15,6 +15,7 @@ Maps are compared at the mask's own resolution. Masks and labels are read here a
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ from cad_edge_benchmarks.pixels import PixelScores
 from cad_edge_runtime.detection import Detection
 
 UNKNOWN = "unknown_product"
+
+Detect: TypeAlias = Callable[[Frame | list[Frame]], Detection]
+"""From a frame, or all views of a part where there are several, to what is said of it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ RATES = tuple(
 
 
 def evaluate_task(
-    detect: Callable[[Frame], Detection],
+    detect: Detect,
     name: str,
     items: Iterable[LabelledImage],
     calibrations: Mapping[str, Calibration],
@@ -99,7 +103,7 @@ def evaluate_task(
 
 
 def judge_task(
-    detect: Callable[[Frame], Detection],
+    detect: Detect,
     name: str,
     items: Iterable[LabelledImage],
     calibrations: Mapping[str, Calibration],
@@ -109,9 +113,9 @@ def judge_task(
     localised = any(item.mask is not None for item in tests)
     pixels, outcomes, masked = PixelScores(), [], 0
     for item in tests:
-        frame = decode_image(item.path)
-        size = (frame.shape[0], frame.shape[1])
-        found = detect(frame)
+        views = [decode_image(path) for path in item.views]
+        size = (views[0].shape[0], views[0].shape[1])
+        found = detect(views if item.more else views[0])
         outcomes.append(outcome_of(found, name, item.anomalous))
         if not localised or (item.anomalous and item.mask is None):
             continue

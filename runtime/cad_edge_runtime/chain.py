@@ -19,7 +19,8 @@ from cad_edge.schema import sha256_of
 from cad_edge_runtime.session import Array, GraphSession
 
 Values = dict[str, Array]
-"""Values of one frame or of a batch of frames, by name; the first axis is the batch."""
+"""Values of one frame or of a batch of frames, by name; the first axis is the batch, or that of all
+views of the frames in it."""
 
 Wanted = dict[str, set[str]]
 """Output names that are used, by name of the stage."""
@@ -29,7 +30,7 @@ OPTIONAL_RESULTS = ("anomaly_map", "probability")
 
 
 def image_source(recipe: ImageRecipe) -> str:
-    """Name of the value ``image`` (batch, height, width, 3) uint8 after ``recipe``."""
+    """Name of the value ``image`` (batch * views, height, width, 3) uint8 after ``recipe``."""
     return f"frame/image@{recipe.width}x{recipe.height}/{recipe.resample}/{recipe.channels}"
 
 
@@ -149,7 +150,7 @@ class Chain:
     def __init__(self, plan: ChainPlan, steps: tuple[Step, ...]) -> None:
         last = plan.stages[-1]
         offered = steps[-1].session.outputs
-        self.recipe = plan.engine.recipe
+        self.recipe, self.views = plan.engine.recipe, plan.engine.views
         self.image = image_source(self.recipe)
         self.depth = depth_source(self.recipe) if plan.needs_depth else None
         self.steps = steps
@@ -186,8 +187,12 @@ class Chain:
                 values[name] = array
 
     def rows(self, values: Values, rows: list[int]) -> Values:
-        """Take the frames ``rows`` out of a batch, as far as this chain can use its values."""
-        return {name: values[name][rows] for name in self.consumes if name in values}
+        """Take the frames ``rows`` out of a batch, as far as this chain can use its values.
+
+        Those are what other chains saw of single images, so that each has a row for every view.
+        """
+        places = [row * self.views + view for row in rows for view in range(self.views)]
+        return {name: values[name][places] for name in self.consumes if name in values}
 
 
 def build_chain(

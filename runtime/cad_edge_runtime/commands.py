@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from cad_edge.dataset import SUFFIXES
+from cad_edge.dataset import SUFFIXES, images_in
 from cad_edge.errors import ImageError
 from cad_edge.heatmap import overlay, write_png
 from cad_edge.image import Frame, decode_image
@@ -22,7 +22,9 @@ class ImageFile:
     """An image to inspect, and under which name its heat map is kept."""
 
     path: Path
+    """A file; of several views their folder."""
     name: Path
+    views: tuple[Path, ...]
 
 
 @click.command()
@@ -56,20 +58,24 @@ def detect(
 ) -> None:
     """Inspect images with BUNDLE; a PATH is an image or a folder of images.
 
-    Prints one JSON object per image. An image that cannot be used is named on the error output, the
-    others are inspected, and the exit status is 1.
+    Where BUNDLE looks at several views of a part, a PATH is the folder of the views of one, or one
+    with such folders in it; views come in the order of their names.
+
+    Prints one JSON object per image or part. One that cannot be used is named on the error output,
+    the others are inspected, and the exit status is 1.
     """
     failed = False
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
-        for item in _listed(paths):
+        listed = _listed(paths) if detector.views == 1 else _listed_parts(paths, detector.views)
+        for item in listed:
             try:
                 if isinstance(item, ImageError):
                     raise item
-                rgb = decode_image(item.path)
-                found = detector.detect(rgb, task)
+                shown = [decode_image(view) for view in item.views]
+                found = detector.detect(shown, task)
                 record = found.to_dict(item.path)
                 if heatmaps is not None:
-                    record["heatmap"] = _draw(heatmaps, item, rgb, found, detector)
+                    record["heatmap"] = _draw(heatmaps, item, shown[0], found, detector)
             except ImageError as problem:
                 click.echo(f"Error: {problem}", err=True)
                 failed = True
@@ -84,15 +90,44 @@ def _listed(paths: tuple[Path, ...]) -> Iterator[ImageFile | ImageError]:
     names: dict[Path, int] = {}
     for path in paths:
         if not path.is_dir():
-            yield ImageFile(path, _unused(Path(path.name), names))
+            yield ImageFile(path, _unused(Path(path.name), names), (path,))
             continue
         images = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         if not images:
-            yield ImageError(
-                f"{path} holds no image; give a folder with {', '.join(sorted(SUFFIXES))} files"
-            )
+            yield _no_image(path)
         for image in images:
-            yield ImageFile(image, _unused(image.relative_to(path), names))
+            yield ImageFile(image, _unused(image.relative_to(path), names), (image,))
+
+
+def _listed_parts(paths: tuple[Path, ...], views: int) -> Iterator[ImageFile | ImageError]:
+    """Parts in the order given, those of a folder and its subfolders sorted."""
+    names: dict[Path, int] = {}
+    for path in paths:
+        if not path.is_dir():
+            yield ImageError(
+                f"{path} is no folder, and the bundle looks at {views} views of every part; give "
+                "the folder that holds them"
+            )
+            continue
+        folders = [path, *sorted(place for place in path.rglob("*") if place.is_dir())]
+        parts = [(folder, images) for folder in folders if (images := images_in(folder))]
+        if not parts:
+            yield _no_image(path)
+        for folder, images in parts:
+            if len(images) == views:
+                name = Path(path.resolve().name or "views", folder.relative_to(path))
+                yield ImageFile(folder, _unused(name, names), images)
+                continue
+            yield ImageError(
+                f"{folder} holds {len(images)} image{'s' if len(images) > 1 else ''}, and the "
+                f"bundle looks at {views} views of every part; give it {views}"
+            )
+
+
+def _no_image(folder: Path) -> ImageError:
+    return ImageError(
+        f"{folder} holds no image; give a folder with {', '.join(sorted(SUFFIXES))} files"
+    )
 
 
 def _unused(name: Path, names: dict[Path, int]) -> Path:

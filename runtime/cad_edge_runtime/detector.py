@@ -12,7 +12,7 @@ from cad_edge.manifest import Manifest
 from cad_edge_runtime.conversation import Conversation, begin_conversation
 from cad_edge_runtime.detection import Detection
 from cad_edge_runtime.explanation import MOST_TOKENS, Explanation, require_length
-from cad_edge_runtime.frames import Depth, Picture, read_frame
+from cad_edge_runtime.frames import Depth, Sample, read_frame
 from cad_edge_runtime.inspection import inspect_frames, require_task
 from cad_edge_runtime.session import SessionFactory
 from cad_edge_runtime.snapshot import Snapshot, open_snapshot
@@ -72,7 +72,7 @@ class Detector:
         return cls(Path(bundle), device, threads, watch)
 
     def detect(
-        self, image: Picture, task: str | None = None, depth: Depth | None = None
+        self, image: Sample, task: str | None = None, depth: Depth | None = None
     ) -> Detection:
         """Inspect one frame.
 
@@ -80,7 +80,8 @@ class Detector:
         ----------
         image
             (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA; uint8, uint16, or float in [0, 1];
-            or the path of an image file.
+            or the path of an image file. A sequence of `views` such, where the bundle looks at
+            several views of a part.
         task
             The product, where it is known; skips the selection.
         depth
@@ -89,18 +90,18 @@ class Detector:
         Raises
         ------
         ImageError
-            The image or the depth cannot be used.
+            The image or the depth cannot be used, or there are more or fewer views.
         UnknownTask
             The bundle does not hold ``task``, or holds no task at all.
         """
         began = perf_counter()
         snapshot = self._opened()
-        frame = read_frame(image, depth)
+        frame = read_frame(image, depth, snapshot.views)
         return inspect_frames(snapshot, [frame], task, began)[0]
 
     def detect_batch(
         self,
-        images: Sequence[Picture],
+        images: Sequence[Sample],
         task: str | None = None,
         depths: Sequence[Depth | None] | None = None,
     ) -> list[Detection]:
@@ -122,7 +123,7 @@ class Detector:
             frames = []
             for number in range(first, min(first + _LARGEST_BATCH, len(images))):
                 try:
-                    frames.append(read_frame(images[number], planes[number]))
+                    frames.append(read_frame(images[number], planes[number], snapshot.views))
                 except ImageError as problem:
                     raise ImageError(f"image {number}: {problem}") from None
             found.extend(inspect_frames(snapshot, frames, task, began))
@@ -130,7 +131,7 @@ class Detector:
 
     def explain(
         self,
-        image: Picture,
+        image: Sample,
         question: str | None = None,
         max_tokens: int = MOST_TOKENS,
         task: str | None = None,
@@ -152,7 +153,7 @@ class Detector:
         return self.conversation(image, task, depth).ask(question, max_tokens)
 
     def conversation(
-        self, image: Picture, task: str | None = None, depth: Depth | None = None
+        self, image: Sample, task: str | None = None, depth: Depth | None = None
     ) -> Conversation:
         """Look at one frame and return the conversation about it.
 
@@ -161,11 +162,17 @@ class Detector:
         """
         began = perf_counter()
         snapshot = self._opened()
-        return begin_conversation(snapshot, read_frame(image, depth), task, began)
+        frame = read_frame(image, depth, snapshot.views)
+        return begin_conversation(snapshot, frame, task, began)
 
     def tasks(self) -> tuple[str, ...]:
         """Names of the products that the version in force knows, sorted."""
         return tuple(sorted(self._opened().tasks))
+
+    @property
+    def views(self) -> int:
+        """How many pictures of a part make one frame."""
+        return self._opened().views
 
     @property
     def manifest(self) -> Manifest:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from cad_edge.dataset import images_in
 from cad_edge_runtime.conversation import Conversation
 from cad_edge_runtime.detector import Detector
 from cad_edge_runtime.explanation import MOST_TOKENS, require_length
@@ -41,12 +42,15 @@ def explain(
 ) -> None:
     """Ask BUNDLE a question about IMAGE and print the answer as it is made.
 
+    Where BUNDLE looks at several views of a part, IMAGE is the folder that holds them.
+
     The product must be one that answers in words; the package `tokenizers` is needed.
     """
     require_length(max_tokens)
     _tolerate()
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
-        talk = detector.conversation(image, task)
+        several = detector.views > 1 and image.is_dir()
+        talk = detector.conversation(images_in(image) if several else image, task)
         _answer(talk, question, max_tokens)
         if conversation:
             for line in _questions():

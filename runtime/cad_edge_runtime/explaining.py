@@ -58,7 +58,7 @@ class OpenExplainer:
     stop: frozenset[int]
 
     def image_rows(self, values: Values) -> NDArray[np.float32]:
-        """(n, width) float32: what the decoder reads in place of the frame.
+        """(n, width) float32: what the decoder reads in place of the frame, view after view.
 
         Raises
         ------
@@ -67,12 +67,16 @@ class OpenExplainer:
         """
         found = values[self.tokens]
         width = self.embedding.width
-        if found.dtype != np.float32 or found.ndim != 3 or found.shape[::2] != (1, width):
+        if (
+            found.dtype != np.float32
+            or found.ndim != 3
+            or found.shape[::2] != (self.chain.views, width)
+        ):
             raise GraphError(
                 f"the explainer of task {self.task!r} sees {found.dtype} of shape {found.shape} "
                 f"where its embedding is {width} wide; export the bundle again"
             )
-        rows: NDArray[np.float32] = found[0]
+        rows: NDArray[np.float32] = found.reshape(-1, width)
         return rows
 
 
@@ -131,8 +135,8 @@ class Explainers:
         record = self._records[task]
         if record is None:
             raise BundleError(
-                f"task {task!r} does not answer in words: its method does not, or it was exported "
-                "without them"
+                f"task {task!r} does not answer in words; learn it with a method that asks a "
+                "language model, and export it without --no-words"
             )
         owner = f"the explainer of task {task!r}"
         plan = _plan(record, owner)

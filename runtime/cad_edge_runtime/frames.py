@@ -15,6 +15,9 @@ from cad_edge_runtime.session import Array
 Picture: TypeAlias = NDArray[Any] | Path | str
 """An array as ``cad_edge.image.as_rgb`` takes it, or an image file."""
 
+Sample: TypeAlias = Picture | Sequence[Picture]
+"""A picture; or all views of a part, in their order, for a bundle that looks at several."""
+
 Depth: TypeAlias = NDArray[Any] | Path | str
 """(h, w) float32 in the sensor's units with 0 for no measurement, or a 16-bit grey image file."""
 
@@ -24,7 +27,16 @@ class FrameInput:
     """One checked frame."""
 
     rgb: Frame
+    """Of several views the first."""
+
     depth: NDArray[np.float32] | None
+    more: tuple[Frame, ...] = ()
+    """The other views."""
+
+    @property
+    def views(self) -> tuple[Frame, ...]:
+        """All views."""
+        return (self.rgb, *self.more)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -32,11 +44,19 @@ class FrameInput:
         return self.rgb.shape[0], self.rgb.shape[1]
 
 
-def read_frame(image: Picture, depth: Depth | None) -> FrameInput:
-    """Check and decode; ImageError says what is wrong with which input."""
-    rgb = decode_image(Path(image)) if isinstance(image, (str, Path)) else as_rgb(image)
+def read_frame(image: Sample, depth: Depth | None, views: int = 1) -> FrameInput:
+    """Check and decode a frame of ``views`` views.
+
+    Raises
+    ------
+    ImageError
+        There are more or fewer views, or an input cannot be used; it says which.
+    """
+    rgb, *more = _read_views(_pictures(image, views))
     if depth is None:
-        return FrameInput(rgb, None)
+        return FrameInput(rgb, None, tuple(more))
+    if more:
+        raise ImageError("a frame of several views has no depth; leave depth out")
     plane = decode_depth(Path(depth)) if isinstance(depth, (str, Path)) else depth
     if not isinstance(plane, np.ndarray) or plane.ndim != 2 or plane.dtype != np.float32:
         found = (
@@ -55,11 +75,45 @@ def read_frame(image: Picture, depth: Depth | None) -> FrameInput:
     return FrameInput(rgb, plane)
 
 
+def _pictures(image: Sample, views: int) -> Sequence[Picture]:
+    """Return the views one by one; what is no sequence of pictures is taken for a picture."""
+    given: Sequence[Picture] = [image]  # type: ignore[list-item]
+    if isinstance(image, Sequence) and not isinstance(image, str):
+        several = all(isinstance(one, (np.ndarray, str, Path)) for one in image)
+        given = image if several else given
+    if len(given) == views:
+        return given
+    found = "1 picture was" if len(given) == 1 else f"{len(given)} pictures were"
+    if views == 1:
+        raise ImageError(f"{found} given as one frame, and the bundle looks at one; give one")
+    raise ImageError(
+        f"{found} given as one frame, and the bundle looks at {views} views of every part; give a "
+        f"sequence of {views} pictures"
+    )
+
+
+def _read_views(pictures: Sequence[Picture]) -> list[Frame]:
+    found: list[Frame] = []
+    for number, one in enumerate(pictures):
+        try:
+            rgb = decode_image(Path(one)) if isinstance(one, (str, Path)) else as_rgb(one)
+        except ImageError as problem:
+            if len(pictures) == 1:
+                raise
+            raise ImageError(f"view {number}: {problem}") from None
+        found.append(rgb)
+    return found
+
+
 def image_batch(frames: Sequence[FrameInput], recipe: ImageRecipe) -> Array:
-    """(batch, height, width, 3) uint8 at the recipe's size; one fitting frame is not copied."""
-    if len(frames) == 1:
-        return recipe.apply(frames[0].rgb)[None]
-    return np.stack([recipe.apply(frame.rgb) for frame in frames])
+    """(batch * views, height, width, 3) uint8 at the recipe's size, the views of a frame together.
+
+    One fitting frame of one view is not copied.
+    """
+    shown = [view for frame in frames for view in frame.views]
+    if len(shown) == 1:
+        return recipe.apply(shown[0])[None]
+    return np.stack([recipe.apply(view) for view in shown])
 
 
 def depth_batch(frames: Sequence[FrameInput], recipe: ImageRecipe, owner: str) -> Array:

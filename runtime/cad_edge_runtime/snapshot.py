@@ -50,6 +50,11 @@ class Snapshot:
     held: Held
     explainers: Explainers
 
+    @property
+    def views(self) -> int:
+        """Pictures of a frame."""
+        return self.manifest.selector.engine.views
+
 
 def open_snapshot(
     bundle: Bundle, pointer: Pointer, factory: SessionFactory, previous: Snapshot | None
@@ -62,6 +67,7 @@ def open_snapshot(
         Something of this version cannot be used; nothing of ``previous`` has changed.
     """
     manifest = bundle.manifest(pointer.manifest)
+    _check_views(manifest, pointer)
     opening = Opening(bundle, factory, previous.explainers.held if previous else Held())
     selector = _selector_plan(manifest, pointer)
     plans = _task_plans(manifest)
@@ -90,6 +96,18 @@ def open_snapshot(
         held=held,
         explainers=Explainers(bundle, factory, manifest, held, before),
     )
+
+
+def _check_views(manifest: Manifest, pointer: Pointer) -> None:
+    """Raise BundleError where engines look at different numbers of views of one frame."""
+    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
+    words = [entry.explainer for entry in manifest.tasks.values() if entry.explainer is not None]
+    found = {engine.views for engine in (*engines, *(explainer.engine for explainer in words))}
+    if len(found) > 1:
+        raise BundleError(
+            f"engines of version {pointer.version} look at {' and '.join(map(str, sorted(found)))} "
+            "views of a frame, where all must look at as many; export the bundle again"
+        )
 
 
 def _task_plans(manifest: Manifest) -> dict[str, ChainPlan]:

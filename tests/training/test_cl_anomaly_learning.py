@@ -215,6 +215,21 @@ def test_every_way_to_learn_gives_a_model(tmp_path, base, changes):
     assert np.isfinite(scores(model, images)).all()
 
 
+@pytest.mark.parametrize(("private", "factor"), [(True, 0.25), (False, 1.0)])
+def test_the_shared_path_learns_slower_beside_a_private_one(tmp_path, base, private, factor):
+    """The first step of AdamW is the rate itself, whatever the gradient; B starts from zero."""
+    changes = {"epochs": 1, "batch": 22, "warm_up": 0.0, "learning_rate": 1e-3, "shared_rate": 0.25}
+    config = CONFIG.model_copy(update={**changes, "private_path": private})
+    learned = learn(a_request(base, tmp_path), config)
+    moved = {
+        path: max(np.abs(value).max() for name, value in held.items() if name.endswith("lora_B"))
+        for path, held in (("private", learned.tensors), ("shared", learned.generation))
+        if private or path == "shared"
+    }
+    assert moved["shared"] == pytest.approx(1e-3 * factor, rel=1e-2)
+    assert not private or moved["private"] == pytest.approx(1e-3, rel=1e-2)
+
+
 def test_a_learned_projector_is_used_and_the_base_keeps_its_own(tmp_path, base):
     config = CONFIG.model_copy(update={"epochs": 1, "train_projector": True})
     (task,) = learn_all(base, tmp_path, config, ("red",))

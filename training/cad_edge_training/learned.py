@@ -16,6 +16,12 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]
+"""(n, height, width, 3); of samples that have several views (n, views, height, width, 3)."""
+
+
+def views_in(images: Images) -> int:
+    """How many images each sample of ``images`` has."""
+    return images.shape[1] if images.ndim == 5 else 1
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class Request:
 
     task: str
     images: Images
-    """(n, height, width, 3) uint8 RGB at the backbone's recipe, good parts only."""
+    """(n, height, width, 3) uint8 RGB at the backbone's recipe, good parts only; for a method that
+    looks at several views, (n, views, height, width, 3)."""
     backbone: Backbone
     folds: Folds
     seed: int
@@ -32,7 +39,8 @@ class Request:
     rate: float
     """Stated false-reject rate, in (0, 1)."""
     defective: Images
-    """(m, height, width, 3) uint8 RGB, labelled training images with a defect; m is often 0."""
+    """(m, height, width, 3) uint8 RGB, labelled training images with a defect; m is often 0. Of as
+    many views as ``images``."""
     earlier: tuple[LearnedTask, ...]
     """What the method learned before, in stream order; empty for the first task."""
     workspace: Path

@@ -64,7 +64,7 @@ class Recorder:
         self.maps: Maps = {}
         self._detector = detector
 
-    def inspect(self, frame: Frame, product: str, item: LabelledImage) -> Detection:
+    def inspect(self, frame: Frame | list[Frame], product: str, item: LabelledImage) -> Detection:
         """Detect, time and keep one frame."""
         began = time.perf_counter()
         found = self._detector.detect(frame)

@@ -10,13 +10,9 @@ import numpy as np
 
 from cad_edge.calibration import Calibration
 from cad_edge.dataset import LabelledImage
-from cad_edge.image import Frame
 from cad_edge.stream import StreamTask
-from cad_edge_benchmarks.evaluation import Outcome, TaskEvaluation, judge_task, summarise
+from cad_edge_benchmarks.evaluation import Detect, Outcome, TaskEvaluation, judge_task, summarise
 from cad_edge_benchmarks.protocol.compat import Compat, best_f1, flipped
-from cad_edge_runtime.detection import Detection
-
-Detect = Callable[[Frame], Detection]
 
 
 def judge(
@@ -44,7 +40,7 @@ def judge(
     names = {compat.name for compat in compats}
     evaluated = {}
     for task in tasks:
-        items = task.images().test
+        items = task.samples().test
         evaluation = _judge_one(detect(task.name), task.name, items, calibrations, names)
         evaluated[task.name] = evaluation if routed else _without_routing(evaluation)
     return evaluated

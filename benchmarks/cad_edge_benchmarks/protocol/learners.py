@@ -15,10 +15,10 @@ from cad_edge.calibration import Calibration
 from cad_edge.manifest import Manifest
 from cad_edge.schema import Record
 from cad_edge.stream import Stream, StreamTask
-from cad_edge_benchmarks.evaluation import TaskEvaluation
+from cad_edge_benchmarks.evaluation import Detect, TaskEvaluation
 from cad_edge_benchmarks.protocol.compat import Compat
 from cad_edge_benchmarks.protocol.course import Step
-from cad_edge_benchmarks.protocol.judging import Detect, judge
+from cad_edge_benchmarks.protocol.judging import judge
 from cad_edge_benchmarks.workshop import folder_bytes
 from cad_edge_runtime import Detector
 

@@ -72,14 +72,15 @@ def _fingerprint(task: StreamTask, course: Course) -> str:
     if task.name in course.through_links:
         files = sorted(path for path in task.path.rglob("*.png"))
     else:
-        files = _files(task.images())
+        files = _files(task.samples())
     lines = [f"{'/'.join(path.parts[-4:])} {path.stat().st_size}" for path in files]
     return sha256_of("\n".join(lines).encode())
 
 
 def _files(product: ProductImages) -> list[Path]:
-    tests = [path for item in product.test for path in (item.path, item.mask) if path is not None]
-    return [*product.train, *(item.path for item in product.defective), *tests]
+    tests = [path for item in product.test for path in (*item.views, item.mask) if path is not None]
+    learned = [*product.train_views(), *(item.views for item in product.defective)]
+    return [*(path for views in learned for path in views), *tests]
 
 
 def check_folder(folder: Path, plan: Plan) -> None:
@@ -178,7 +179,7 @@ def check_products(course: Course) -> list[str]:
         if task.name in course.through_links:
             defined += 1  # looked at again when its links are there
             continue
-        labels = {item.anomalous for item in task.images().test}
+        labels = {item.anomalous for item in task.samples().test}
         defined += len(labels) == 2
         if not labels:
             remarks.append(f"{task.name} has no test images")

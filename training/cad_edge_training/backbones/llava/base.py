@@ -27,7 +27,8 @@ class LlavaBase(Backbone):
     """The base model of CL-Anomaly; made by `load_llava`.
 
     An image is one square tile of the tower's size. Its rows in the language model are the
-    projected tokens of the tower and the learned newline.
+    projected tokens of the tower and the learned newline; several views of a sample are as many
+    images one after another.
     """
 
     n_patches: int
@@ -138,19 +139,42 @@ class LlavaBase(Backbone):
         """
         return self.vision.tokens(states)
 
-    def image_tokens(self, raw: Tensor) -> Tensor:
-        """Rows of an image in the language model.
+    def look(self, image: Tensor) -> Tensor:
+        """Tokens of the tower for images.
 
         Parameters
         ----------
-        raw
-            (batch, n_patches, vision_width) float32, from `tower_tokens`.
+        image
+            (batch, [views,] height, width, 3) uint8 RGB at the recipe's size; the tower sees the
+            views of a sample as so many images.
 
         Returns
         -------
         Tensor
-            (batch, n_patches + 1, width): projected tokens, then the newline.
+            (batch, [views,] n_patches, vision_width) float32, for `image_tokens`.
         """
+        states = self.run(self.normalise(image.flatten(0, -4)), max(self.token_blocks))
+        raw = self.tower_tokens(states)
+        return raw.reshape(*image.shape[:-3], *raw.shape[1:])
+
+    def image_tokens(self, raw: Tensor) -> Tensor:
+        """Rows of an image, or of several views, in the language model.
+
+        Parameters
+        ----------
+        raw
+            (batch, n_patches, vision_width) float32, from `tower_tokens`; of several views
+            (batch, views, n_patches, vision_width).
+
+        Returns
+        -------
+        Tensor
+            (batch, n_patches + 1, width): projected tokens, then the newline; of several views
+            (batch, views * (n_patches + 1), width), view by view.
+        """
+        if raw.ndim == 4:
+            rows = self.image_tokens(raw.flatten(0, 1))
+            return rows.reshape(len(raw), raw.shape[1] * rows.shape[1], self.width)
         newline = self.image_newline.reshape(1, 1, -1).expand(raw.shape[0], 1, -1)
         return torch.cat((self.projector(raw), newline), dim=1)
 

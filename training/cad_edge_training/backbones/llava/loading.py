@@ -123,5 +123,8 @@ class _TokenizerFile:
         from tokenizers import Tokenizer
         from transformers.utils.hub import cached_file
 
+        if Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file():
+            # transformers would name a hub, where nobody has looked.
+            raise FileNotFoundError("it has no tokenizer.json")
         path = cached_file(source, "tokenizer.json", local_files_only=local_files_only)
         return Tokenizer.from_str(Path(str(path)).read_text("utf-8"))

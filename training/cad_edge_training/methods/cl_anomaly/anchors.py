@@ -3,9 +3,10 @@
     a_t = mean over the images of task t of the mean over their tower tokens
     mu  = softmax(cos(mean of the image's tokens, a_t) / tau)
 
-over the learned tasks only. Eq. 4 has no temperature; cosines of such means lie so close together
-that the paper's own figure needs tau = 0.1, as the code that it builds on has (METHODS 1.3). The
-released code counts images in bfloat16, where adding one stalls at 256; here sums are float64.
+over the learned tasks only; of several views of a sample, all tokens are one image's. Eq. 4 has no
+temperature; cosines of such means lie so close together that the paper's own figure needs
+tau = 0.1, as the code that it builds on has (METHODS 1.3). The released code counts images in
+bfloat16, where adding one stalls at 256; here sums are float64.
 """
 
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ class AnchorSum:
         return AnchorSum(torch.zeros(width, dtype=torch.float64), 0)
 
     def add(self, raw: Tensor) -> "AnchorSum":
-        """Add images by their tower tokens ``raw`` (batch, tokens, width)."""
-        means = raw.detach().cpu().double().mean(dim=1)
+        """Add images by their tower tokens ``raw`` (batch, [views,] tokens, width)."""
+        means = raw.detach().cpu().double().flatten(1, -2).mean(dim=1)
         return AnchorSum(self.total + means.sum(dim=0), self.count + len(means))
 
     def merge(self, other: "AnchorSum") -> "AnchorSum":
@@ -52,7 +53,7 @@ def similarities(raw: Tensor, anchors: Tensor) -> Tensor:
     Parameters
     ----------
     raw
-        (batch, n_tokens, width) float, tower tokens.
+        (batch, [views,] n_tokens, width) float, tower tokens.
     anchors
         (n_tasks, width) float32.
 
@@ -61,7 +62,7 @@ def similarities(raw: Tensor, anchors: Tensor) -> Tensor:
     Tensor
         (batch, n_tasks) float32 cosines.
     """
-    pooled = raw.float().mean(dim=1)
+    pooled = raw.float().flatten(1, -2).mean(dim=1)
     return functional.normalize(pooled, dim=-1) @ functional.normalize(anchors, dim=-1).T
 
 

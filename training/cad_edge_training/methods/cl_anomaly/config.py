@@ -13,6 +13,10 @@ QUESTION = (
     "Please reply with only one word 'Yes' or 'No'."
 )
 
+QUESTION_OF_VIEWS = (
+    "Are there any defects for the object in the multiview images? Answer only 'Yes' or 'No'."
+)
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -74,6 +78,11 @@ class Config(Record):
         default=False, description="as many good as defective images in a batch, by repetition"
     )
     learning_rate: float = Field(default=1e-5, gt=0, description="highest rate of AdamW")
+    shared_rate: float = Field(
+        default=1.0,
+        gt=0,
+        description="times learning_rate, what the shared path learns at beside a private one",
+    )
     warm_up: float = Field(
         default=0.03, ge=0, lt=1, description="share of the steps that the rate rises in"
     )
@@ -146,9 +155,15 @@ def defaults_for(backbone: str) -> dict[str, Any]:
     """
     if backbone == "llava-small":
         return {
-            "epochs": 6,
+            "epochs": 5,
             "learning_rate": 2e-3,
+            "shared_rate": 0.1,
             "balanced": True,
-            "paraphrases": False,
+            "dropout": 0.0,
         }
     return {"precision": "bfloat16", "gradient_checkpointing": True}
+
+
+def defaults_for_views() -> dict[str, Any]:
+    """Values to start from where each sample has several views; methods without it have one."""
+    return {"question": QUESTION_OF_VIEWS}

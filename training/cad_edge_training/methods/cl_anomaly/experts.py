@@ -21,6 +21,7 @@ from cad_edge_training.methods.cl_anomaly.key_experts import KeyScores
 from cad_edge_training.methods.cl_anomaly.sites import Site
 
 DEVIATION = 0.01  # of the start values of A; B starts from zero, so that an expert starts unheard
+FIXED = "fixed/"  # and the name of a site: weights of its shared experts that need no router
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class SiteExperts:
     """A (n_experts, rank, inputs) and B (n_experts, outputs, rank)."""
     router: Tensor | None = None
     """G (n_experts, inputs); None where there is one shared expert, whose weight is 1."""
+    fixed: Tensor | None = None
+    """(n_experts,) float32 weights of the shared experts in place of what the router says."""
 
 
 class GatedLinear(nn.Module):
@@ -101,13 +104,15 @@ class GatedLinear(nn.Module):
             for number, (a, b) in enumerate(experts.private):
                 found.append((mu[:, number, None, None], a, b))
         if experts.shared is not None:
-            shared = (mixture.scale * mixture.shared * self._router_weights(x)).to(x.dtype)
+            shared = (mixture.scale * mixture.shared * self.router_weights(x)).to(x.dtype)
             for number, (a, b) in enumerate(zip(*experts.shared, strict=True)):
                 found.append((shared[..., number, None], a, b))
         return found
 
-    def _router_weights(self, x: Tensor) -> Tensor:
+    def router_weights(self, x: Tensor) -> Tensor:
         """Weights w (batch, tokens, n_experts) float32, whatever the language model runs in."""
+        if self.experts.fixed is not None:
+            return self.experts.fixed.expand(*x.shape[:-1], -1)
         if self.experts.router is None:
             return torch.ones(*x.shape[:-1], 1, device=x.device)
         router = self.experts.router.to(x.dtype)
@@ -181,7 +186,8 @@ def experts_at(
     private
         Per task ``private/<site>.lora_A`` and ``.lora_B``; tasks without are left out.
     generation
-        ``shared/<site>.lora_A``, ``.lora_B`` and ``router/<site>``, as far as they are there.
+        ``shared/<site>.lora_A``, ``.lora_B``, ``router/<site>`` and ``fixed/<site>``, as far as
+        they are there.
     """
     found = {}
     for site in sites:
@@ -197,6 +203,7 @@ def experts_at(
             if f"{shared}.lora_A" in generation
             else None,
             generation.get(f"router/{site.name}"),
+            generation.get(f"{FIXED}{site.name}"),
         )
     return found
 

@@ -8,9 +8,9 @@ import torch
 from cad_edge.calibration import Calibration, images_needed
 from cad_edge.errors import DatasetError
 from cad_edge_training.backbones.llava import LlavaBase
-from cad_edge_training.learned import Images
+from cad_edge_training.learned import Images, views_in
 from cad_edge_training.methods.cl_anomaly.model import CLAnomaly
-from cad_edge_training.methods.cl_anomaly.tower_tokens import BATCH, raw_tokens
+from cad_edge_training.methods.cl_anomaly.tower_tokens import raw_tokens, samples_at_once
 
 SHARE = 0.2  # of the good parts, where the stated rate does not need more
 KEPT = 32  # at most: their tokens stay in the artifact, so that thresholds can be made anew
@@ -64,10 +64,11 @@ def divide(images: int, rate: float, seed: int, task: str) -> Division:
 
 
 def tokens_to_keep(base: LlavaBase, images: Images) -> Tokens:
-    """Tower tokens of held-out images (n, height, width, 3) uint8; far outliers are cut to fit."""
+    """Tower tokens of held-out images; far outliers are cut to fit."""
+    count = samples_at_once(views_in(images))
     parts = [
-        raw_tokens(base, images[start : start + BATCH]).cpu().numpy()
-        for start in range(0, len(images), BATCH)
+        raw_tokens(base, images[start : start + count]).cpu().numpy()
+        for start in range(0, len(images), count)
     ]
     largest = np.finfo(np.float16).max
     return np.concatenate(parts).clip(-largest, largest).astype(np.float16)
@@ -81,12 +82,18 @@ def calibrate(model: CLAnomaly, tokens: Tokens) -> Calibration:
     model
         Of the task they belong to.
     tokens
-        (n, n_tokens, vision_width) float16 tower tokens.
+        (n, [views,] n_tokens, vision_width) float16 tower tokens.
     """
-    scores = []
+    scores = score_each(model, tokens)
+    return Calibration(scheme="split", folds=1, scores=sorted(scores), map_peaks=[])
+
+
+def score_each(model: CLAnomaly, tokens: Tokens) -> list[float]:
+    """Score images by their tower tokens (n, n_tokens, vision_width) float16, in their order."""
+    scores, count = [], samples_at_once(tokens.shape[1] if tokens.ndim == 4 else 1)
     with torch.inference_mode():
-        for start in range(0, len(tokens), BATCH):
-            raw = torch.from_numpy(tokens[start : start + BATCH].astype(np.float32))
+        for start in range(0, len(tokens), count):
+            raw = torch.from_numpy(tokens[start : start + count].astype(np.float32))
             raw = raw.to(model.anchors.device)
             scores += [float(score) for score in model.from_tokens(raw)]
-    return Calibration(scheme="split", folds=1, scores=sorted(scores), map_peaks=[])
+    return scores

@@ -1,10 +1,13 @@
 """Learning one task with CL-Anomaly: its expert, its anchor, and what the tasks share."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from cad_edge.artifact import LearnedTask, Tensors, family_tensors
 from cad_edge.calibration import Calibration
+from cad_edge.errors import OptionError
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.fingerprint import fingerprint
@@ -17,9 +20,11 @@ from cad_edge_training.methods.cl_anomaly.held_out import (
     Division,
     calibrate,
     divide,
+    score_each,
     tokens_to_keep,
 )
 from cad_edge_training.methods.cl_anomaly.key_experts import KeyScores
+from cad_edge_training.methods.cl_anomaly.mean_weights import mean_weights
 from cad_edge_training.methods.cl_anomaly.merging import Keys, coefficients, merge
 from cad_edge_training.methods.cl_anomaly.model import TOKENS, CLAnomaly
 from cad_edge_training.methods.cl_anomaly.pupil import Pupil, pupil_of
@@ -33,6 +38,9 @@ from cad_edge_training.methods.cl_anomaly.start import (
 )
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens
 from cad_edge_training.methods.cl_anomaly.training_loop import Lesson, train_experts
+
+SEVERAL_PROCESSES = True
+"""All processes of a training learn together, and each is given the whole request."""
 
 
 def learn(request: Request, config: Config) -> Learned:
@@ -113,9 +121,51 @@ def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibr
     return _calibration(as_llava(backbone), config, task.model_tensors(), task.tensors)
 
 
+def held_out_scores(backbone: Backbone, config: Config, task: LearnedTask) -> list[float]:
+    """Scores of a task's held-out good parts as in `recalibrate`, but in the order of the parts."""
+    model = _fast_model(as_llava(backbone), config, task.model_tensors())
+    return score_each(model, task.tensors[TOKENS])
+
+
+def without_router(backbone: Backbone, config: Config, task: LearnedTask) -> LearnedTask:
+    """Give a task shared experts whose weights are the same for every token and image.
+
+    What the routers say is replaced by its mean over the task's held-out good parts. This is an
+    approximation (METHODS 1.4).
+
+    Parameters
+    ----------
+    backbone
+        The base model.
+    config
+        Options that the family was learned with.
+    task
+        With its family.
+
+    Raises
+    ------
+    OptionError
+        The backbone has no language model, or the task has no shared experts.
+    """
+    if not config.composition.shared:
+        raise OptionError(
+            f"{task.artifact.task} was learned without shared experts, so that there are none to "
+            "merge; leave --merge-shared out"
+        )
+    model = _fast_model(as_llava(backbone), config, task.model_tensors())
+    last = task.family[-1]
+    newest = replace(last, generation=last.generation | mean_weights(model, task.tensors[TOKENS]))
+    return replace(task, family=(*task.family[:-1], newest))
+
+
 def _calibration(base: LlavaBase, config: Config, tensors: Tensors, own: Tensors) -> Calibration:
+    return calibrate(_fast_model(base, config, tensors), own[TOKENS])
+
+
+def _fast_model(base: LlavaBase, config: Config, tensors: Tensors) -> CLAnomaly:
+    """Return the reference model where it is fastest."""
     device = torch.device("cuda") if torch.cuda.is_available() else None
-    return calibrate(CLAnomaly.of(base, config, tensors, device), own[TOKENS])
+    return CLAnomaly.of(base, config, tensors, device)
 
 
 def _session(request: Request, config: Config, start: Tensors) -> Session:

@@ -5,7 +5,8 @@
     h     = LLM(prompt, projector(F); experts, mu)       Eq. 2 and 5-7, at the last position
     score = log sum exp of Yes - log sum exp of No       a margin in place of the generated word
 
-The prompt forces one word, so that its first token decides as generation would, and the margin
+Several views of a sample are as many images in the prompt, and F is the tokens of all of them. The
+prompt forces one word, so that its first token decides as generation would, and the margin
 orders frames besides (METHODS 1.4). There is no map.
 """
 
@@ -25,7 +26,8 @@ from cad_edge_training.methods.cl_anomaly.sites import sites_of
 from cad_edge_training.methods.cl_anomaly.twin import PREFIX, own_projector, twin
 
 TOKENS = "held_out/tokens"
-"""Name of a task's held-out good parts, (n, n_tokens, vision_width) float16; no part of a model."""
+"""Name of a task's held-out good parts, (n, [views,] n_tokens, vision_width) float16; no part of a
+model."""
 
 
 class CLAnomaly(nn.Module):
@@ -75,7 +77,7 @@ class CLAnomaly(nn.Module):
         Parameters
         ----------
         image
-            (batch, height, width, 3) uint8 RGB at the recipe's size.
+            (batch, [views,] height, width, 3) uint8 RGB at the recipe's size.
 
         Returns
         -------
@@ -85,12 +87,11 @@ class CLAnomaly(nn.Module):
         return self.from_tokens(self.raw(image)), None
 
     def raw(self, image: Tensor) -> Tensor:
-        """Tower tokens (batch, n_tokens, vision_width) float32 of an image."""
-        states = self.base.run(self.base.normalise(image), max(self.base.token_blocks))
-        return self.base.tower_tokens(states)
+        """Tower tokens (batch, [views,] n_tokens, vision_width) float32 of an image."""
+        return self.base.look(image)
 
     def from_tokens(self, raw: Tensor) -> Tensor:
-        """Score (batch,) float32 of tower tokens (batch, n_tokens, vision_width)."""
+        """Score (batch,) float32 of tower tokens (batch, [views,] n_tokens, vision_width)."""
         return self.with_gate(raw)[0]
 
     def with_gate(self, raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,14 +100,30 @@ class CLAnomaly(nn.Module):
         Parameters
         ----------
         raw
-            (batch, n_tokens, vision_width) float32, from `raw`.
+            (batch, [views,] n_tokens, vision_width) float32, from `raw`.
+        """
+        mu = self.choose(raw)
+        hidden = read(self.base, self.question.around(self.base.image_tokens(raw)))
+        return decision(self.base, hidden[:, -1]), mu
+
+    def choose(self, raw: Tensor) -> Tensor:
+        """Let the experts weigh what they should for these images, until others are chosen for.
+
+        Parameters
+        ----------
+        raw
+            (batch, [views,] n_tokens, vision_width) float32, from `raw`.
+
+        Returns
+        -------
+        Tensor
+            mu (batch, n_tasks).
         """
         mu = gate_weights(
             similarities(raw, self.anchors), self.config.routing, self.config.tau, self.index
         )
         self.gate.mu = mu
-        hidden = read(self.base, self.question.around(self.base.image_tokens(raw)))
-        return decision(self.base, hidden[:, -1]), mu
+        return mu
 
 
 def tasks_in(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -16,6 +16,11 @@ PARAPHRASES = (
     "Does the object have any defects? Please reply with only one word 'Yes' or 'No'.",
     "Is anything wrong with what the image shows? Answer only 'Yes' or 'No'.",
 )
+PARAPHRASES_OF_VIEWS = (
+    "Is there a defect in these images? Answer only 'Yes' or 'No'.",
+    "Does the object have any defects? Answer only 'Yes' or 'No'.",
+    "Is anything wrong with what the multiview images show? Answer only 'Yes' or 'No'.",
+)
 YES, NO, END = "Yes", "No", "<|im_end|>"
 
 
@@ -59,9 +64,10 @@ class Lines:
     """(2, n_answer) int64 token ids of No and of Yes, the end of the turn included."""
 
     @staticmethod
-    def of(base: LlavaBase, config: Config) -> "Lines":
-        """Embed the question, and its paraphrases if they are wanted."""
-        texts = (config.question, *(PARAPHRASES if config.paraphrases else ()))
+    def of(base: LlavaBase, config: Config, views: int) -> "Lines":
+        """Embed the question, and its paraphrases for so many images if they are wanted."""
+        others = PARAPHRASES if views == 1 else PARAPHRASES_OF_VIEWS
+        texts = (config.question, *(others if config.paraphrases else ()))
         answers = [
             base.tokenizer.encode(word + END, add_special_tokens=False) for word in (NO, YES)
         ]
@@ -84,7 +90,7 @@ class Lines:
         question
             What is asked.
         image_tokens
-            (batch, n, width) rows of the images.
+            (batch, n, width) rows of the images, of several views one after another.
         labels
             (batch,) int64, 1 for a defect.
 

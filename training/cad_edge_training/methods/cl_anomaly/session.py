@@ -11,6 +11,7 @@ from cad_edge_training.learned import Progress
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum
 from cad_edge_training.methods.cl_anomaly.checkpoints import Checkpoints
 from cad_edge_training.methods.cl_anomaly.key_experts import KeyScores
+from cad_edge_training.processes import new_accelerator, together
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,8 +44,11 @@ class Session:
         """Sum of a tensor over all processes, where it is; with one process the tensor itself."""
         if self.share.of == 1:
             return tensor
-        found: Tensor = self.accelerator.reduce(tensor.to(self.accelerator.device), reduction="sum")
-        return found.to(tensor.device)
+        with together():
+            found: Tensor = self.accelerator.reduce(
+                tensor.to(self.accelerator.device), reduction="sum"
+            )
+            return found.to(tensor.device)
 
     def join_anchors(self, found: AnchorSum) -> AnchorSum:
         """Sum over the images of all processes."""
@@ -71,13 +75,7 @@ def open_accelerator(batch: int) -> "Accelerator":
     OptionError
         accelerate is not installed, or a batch does not go round.
     """
-    try:
-        from accelerate import Accelerator
-    except ImportError:
-        raise OptionError(
-            "cl_anomaly needs accelerate; install it with `pip install accelerate` (extra `train`)"
-        ) from None
-    accelerator = Accelerator()
+    accelerator = new_accelerator()
     if batch < accelerator.num_processes:
         raise OptionError(
             f"a batch of {batch} does not go round {accelerator.num_processes} processes; raise "

@@ -1,6 +1,7 @@
 """What the learning of a task starts from, and whether it can start at all."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from cad_edge.artifact import Tensors
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
-from cad_edge_training.learned import Request
+from cad_edge_training.learned import Request, views_in
 from cad_edge_training.methods.cl_anomaly.adapters import load_adapter
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import new_private, new_shared
@@ -37,7 +38,8 @@ def check(request: Request, config: Config) -> None:
     DatasetError
         There is no labelled image with a defect.
     OptionError
-        Tasks of the family were learned with other options.
+        Tasks of the family were learned with other options, or the question and the views of a
+        sample are more than the language model reads.
     """
     if not len(request.defective):
         raise DatasetError(
@@ -45,6 +47,7 @@ def check(request: Request, config: Config) -> None:
             "from them when to answer Yes; give `labelled` to the task in the stream file, or take "
             "another method"
         )
+    _check_length(as_llava(request.backbone), config.question, views_in(request.images))
     options = config.model_dump(mode="json")
     for task in request.earlier:
         known = task.artifact.hyperparameters
@@ -55,6 +58,19 @@ def check(request: Request, config: Config) -> None:
                     f"{options.get(name)}, and tasks that share experts share their options; give "
                     "the same, or --out another folder"
                 )
+
+
+def _check_length(base: LlavaBase, question: str, views: int) -> None:
+    """Raise OptionError where a prompt is longer than what the language model was made for."""
+    prompt, language = base.prompt(question, views), base.language
+    config: Any = language.config
+    longest = int(config.max_position_embeddings)
+    rows = len(prompt.before) + views * (base.n_patches + 1) + len(prompt.after)
+    if rows > longest:
+        raise OptionError(
+            f"the question with {views} image{'s' if views > 1 else ''} is {rows} tokens long, and "
+            f"{base.identity.id} reads at most {longest}; give fewer views or a shorter question"
+        )
 
 
 def starting_values(request: Request, config: Config, base: LlavaBase) -> Tensors:

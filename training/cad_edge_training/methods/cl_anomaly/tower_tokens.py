@@ -7,19 +7,24 @@ import torch
 from torch import Tensor
 
 from cad_edge_training.backbones.llava import LlavaBase
-from cad_edge_training.learned import Images, Progress
+from cad_edge_training.learned import Images, Progress, views_in
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum
 from cad_edge_training.methods.cl_anomaly.session import Share
 
-BATCH = 8  # images per pass through the tower
+BATCH = 8  # images per pass through the tower, views counted one by one
 CACHE_BYTES = 2 * 2**30  # up to this much is kept
 
 
 @torch.no_grad()
 def raw_tokens(base: LlavaBase, images: Images) -> Tensor:
-    """Tower tokens (n, n_tokens, vision_width) float32 of images (n, height, width, 3) uint8."""
+    """Tower tokens (n, [views,] n_tokens, vision_width) float32 of images, on the base's device."""
     shown = torch.from_numpy(np.ascontiguousarray(images)).to(base.image_newline.device)
-    return base.tower_tokens(base.run(base.normalise(shown), max(base.token_blocks)))
+    return base.look(shown)
+
+
+def samples_at_once(views: int) -> int:
+    """Return how many samples go through the tower in one pass."""
+    return max(1, BATCH // views)
 
 
 class ImageTokens:
@@ -34,6 +39,11 @@ class ImageTokens:
         self._project: Callable[[Tensor], Tensor] = base.image_tokens
         self._changes = projector_changes
         self._kept: Tensor | None = None
+
+    @property
+    def views(self) -> int:
+        """Images of a sample."""
+        return views_in(self.images)
 
     @torch.no_grad()
     def measure(self, share: Share, progress: Progress) -> AnchorSum:
@@ -52,16 +62,17 @@ class ImageTokens:
         return found
 
     def at(self, indices: Tensor) -> Tensor:
-        """Rows (batch, n_tokens + 1, width) of the images ``indices`` (batch,) int64."""
+        """Rows (batch, views * (n_tokens + 1), width) of the samples ``indices`` (batch,) int64."""
         if self._kept is not None:
             rows = self._kept[indices].to(self.base.image_newline.device)
             return self._project(rows) if self._changes else rows
         return self._project(raw_tokens(self.base, self.images[indices.numpy()]))
 
     def _groups(self) -> Iterator[tuple[int, Images]]:
-        for start in range(0, len(self.images), BATCH):
-            yield start, self.images[start : start + BATCH]
+        count = samples_at_once(self.views)
+        for start in range(0, len(self.images), count):
+            yield start, self.images[start : start + count]
 
     def _bytes(self) -> int:
         rows = self.base.n_patches * (self.base.vision_width if self._changes else self.base.width)
-        return len(self.images) * rows * torch.finfo(torch.float32).bits // 8
+        return len(self.images) * self.views * rows * torch.finfo(torch.float32).bits // 8

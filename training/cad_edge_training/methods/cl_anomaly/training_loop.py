@@ -23,6 +23,7 @@ from cad_edge_training.methods.cl_anomaly.twin import PREFIX
 
 GRADIENT_NORM = 1.0  # longest gradient of all that is learned together
 PROJECTOR_RATE = 2.0  # the released code learns the projector at twice the rate
+SHARED_PATH = ("shared/", "router/")
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW remembers of a tensor, by torch's names
 
 
@@ -55,7 +56,7 @@ def train_experts(
         Told the weights of the shared experts in every step.
     """
     optimiser = _optimiser(pupil, config)
-    lines = Lines.of(pupil.base, config)
+    lines = Lines.of(pupil.base, config, lesson.tokens.views)
     steps = lesson.batches.steps
     first = _resume(pupil, optimiser, scores, session)
     pupil.gate.scores = scores
@@ -102,13 +103,19 @@ def _gradient(weight: Tensor) -> Tensor:
 
 
 def _optimiser(pupil: Pupil, config: Config) -> torch.optim.AdamW:
-    factors: dict[float, list[Tensor]] = {1.0: [], PROJECTOR_RATE: []}
-    for name, weight in pupil.learned.items():
-        factors[PROJECTOR_RATE if name.startswith(PREFIX) else 1.0].append(weight)
     groups = [
-        {"params": weights, "factor": factor} for factor, weights in factors.items() if weights
+        {"params": [weight], "factor": _factor(name, config)}
+        for name, weight in pupil.learned.items()
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0)
+
+
+def _factor(name: str, config: Config) -> float:
+    """Return what the rate is times; a shared path that is alone has to learn everything."""
+    if name.startswith(PREFIX):
+        return PROJECTOR_RATE
+    beside = name.startswith(SHARED_PATH) and config.composition.private
+    return config.shared_rate if beside else 1.0
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -112,22 +112,43 @@ def measure(
             )
             for variant in variants
         }
-        first = detectors[variants[0].name]
-        frames = spread_frames(stream, first.manifest.selector.engine.recipe)
-        lines = {name: _Line(detector, frames) for name, detector in detectors.items()}
-        turns = take_turns({name: line.turn for name, line in lines.items()}, rounds)
-        latencies = {name: line.latency(rounds) for name, line in lines.items()}
-        reference = variants[0].name
-        rows = {
-            name: {
-                **_described(detector),
-                "latency": asdict(latencies[name]),
-                "to_first": latencies[name].p50 / latencies[reference].p50,
-                "turns_to_first": asdict(ratio_of(turns[name], turns[reference])),
-                "evaluation": evaluation_result(evaluate_stream(detector, stream)),
-            }
-            for name, detector in detectors.items()
+        return {
+            **_conditions(stream, threads, rounds),
+            **_compared(detectors, stream, rounds),
         }
+
+
+def _compared(detectors: Mapping[str, Detector], stream: Stream, rounds: int) -> dict[str, object]:
+    """Return the number of ``frames`` that were timed, and ``variants`` by name."""
+    first = next(iter(detectors.values()))
+    frames = spread_frames(stream, first.manifest.selector.engine.recipe)
+    rows = _timed(detectors, frames, rounds)
+    for name, detector in detectors.items():
+        rows[name]["evaluation"] = evaluation_result(evaluate_stream(detector, stream))
+    return {"frames": len(frames), "variants": rows}
+
+
+def _timed(
+    detectors: Mapping[str, Detector], frames: Sequence[Frame], rounds: int
+) -> dict[str, dict[str, object]]:
+    """Let detectors take turns; describe each and its time, alone and beside the first one's."""
+    lines = {name: _Line(detector, frames) for name, detector in detectors.items()}
+    turns = take_turns({name: line.turn for name, line in lines.items()}, rounds)
+    latencies = {name: line.latency(rounds) for name, line in lines.items()}
+    reference = next(iter(detectors))
+    return {
+        name: {
+            **_described(detector),
+            "latency": asdict(latencies[name]),
+            "to_first": latencies[name].p50 / latencies[reference].p50,
+            "turns_to_first": asdict(ratio_of(turns[name], turns[reference])),
+        }
+        for name, detector in detectors.items()
+    }
+
+
+def _conditions(stream: Stream, threads: int, rounds: int) -> dict[str, object]:
+    """With what the figures were made."""
     return {
         "stream": stream.name,
         "commit": commit_of(REPOSITORY),
@@ -136,8 +157,6 @@ def measure(
         "threads": threads,
         "rounds": rounds,
         "frames_of_a_turn": FRAMES_OF_A_TURN,
-        "frames": len(frames),
-        "variants": rows,
     }
 
 

@@ -1,6 +1,5 @@
 """Words in a bundle: the objects by which a task answers questions, and their record."""
 
-import dataclasses
 import importlib
 
 from cad_edge.artifact import LearnedTask
@@ -9,15 +8,21 @@ from cad_edge_export.graphs import Graphs
 from cad_edge_export.language.explainer import Explaining
 from cad_edge_export.plan import Plan
 from cad_edge_export.stored_engine import store_engine, store_stage, store_tensors
+from cad_edge_export.words_certificate import certify_words
 from cad_edge_training.backbones import Backbone
 
 
 def explainer_of(
     task: LearnedTask, backbone: Backbone, plan: Plan, graphs: Graphs
 ) -> Explainer | None:
-    """Store what a task answers in words with.
+    """Store what a task answers in words with, once it says what torch says.
 
     None where the method's fusion has no function ``explained``, or the plan leaves words out.
+
+    Raises
+    ------
+    CertificateError
+        It does not.
     """
     fusion = importlib.import_module(f"cad_edge_export.fusions.{task.artifact.method}")
     if not plan.words or not hasattr(fusion, "explained"):
@@ -25,12 +30,14 @@ def explainer_of(
     made: Explaining = fusion.explained(task, backbone, plan.module_precision)
     bundle = graphs.bundle
     exported = [graphs.of(stage) for stage in made.engine.stages]
+    decoder = graphs.of(made.decoder)
+    certificate = certify_words(task, made, exported, decoder, plan.module_precision)
     # Words are written by graphs that all tasks share, whatever the layout of the decision.
-    shared = dataclasses.replace(plan, layout="shared")
+    shared = plan.for_all_tasks()
     return Explainer(
         engine=store_engine(made.engine, exported, task.artifact.recipe, shared, graphs),
         tokens=made.tokens,
-        decoder=store_stage(made.decoder, graphs.of(made.decoder), graphs),
+        decoder=store_stage(made.decoder, decoder, graphs),
         layers=made.layers,
         kv_heads=made.kv_heads,
         head_width=made.head_width,
@@ -38,4 +45,5 @@ def explainer_of(
         embedding=store_tensors(made.embedding, bundle),
         tokenizer=bundle.add_object({"tokenizer.json": made.tokenizer}),
         texts=made.texts,
+        certificate=certificate,
     )

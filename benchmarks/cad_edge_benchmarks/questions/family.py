@@ -1,0 +1,126 @@
+"""A family as it was learned: its artifacts, its generations, and test images that it never met."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact, with_families
+from cad_edge.errors import OptionError
+from cad_edge.image import decode_image
+from cad_edge_benchmarks.questions.course import tasks_of
+from cad_edge_benchmarks.questions.learners import tower_tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cad_edge_training.backbones import Backbone
+    from cad_edge_training.methods.cl_anomaly.model import CLAnomaly
+
+Scores = npt.NDArray[np.float32]
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Test images of one task."""
+
+    paths: tuple[Path, ...]
+    tokens: "Tensor"
+    """(k, n_tokens, vision_width) float32, as the frozen tower sees them."""
+    anomalous: npt.NDArray[np.bool_]
+    """(k,) bool."""
+
+
+@dataclass(frozen=True)
+class LearnedFamily:
+    """Tasks in the order in which they were learned."""
+
+    backbone: "Backbone"
+    folders: tuple[Path, ...]
+    """Of their artifacts."""
+    tests: Mapping[str, Shown]
+    """By task, in that order."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Tasks in order."""
+        return tuple(self.tests)
+
+    def generation(self, count: int) -> list[LearnedTask]:
+        """First ``count`` tasks as if no other had been learned."""
+        return with_families([read_artifact(folder) for folder in self.folders[:count]])
+
+    def models(self, count: int) -> dict[str, "CLAnomaly"]:
+        """Return torch's reference models of the first ``count`` tasks, by task."""
+        from cad_edge_training.methods.cl_anomaly.config import Config
+        from cad_edge_training.methods.cl_anomaly.learn import build_model
+
+        return {
+            task.artifact.task: build_model(
+                self.backbone,
+                Config.model_validate(task.artifact.hyperparameters),
+                task.model_tensors(),
+            )
+            for task in self.generation(count)
+        }
+
+
+def read_family(artifacts: Path, data: Path) -> LearnedFamily:
+    """Read what was learned, and the test images that were dealt to it.
+
+    Raises
+    ------
+    OptionError
+        There are no artifacts, or they were learned from other images or on another base model.
+    """
+    from cad_edge_training.backbones import load_backbone
+
+    folders = tuple(list_artifacts(artifacts))
+    if not folders:
+        raise OptionError(f"{artifacts} holds no artifacts; run `make questions` first")
+    learned = [read_artifact(folder).artifact for folder in folders]
+    backbone = load_backbone(learned[0].backbone.id)
+    if backbone.identity != learned[0].backbone:
+        raise OptionError(
+            f"{artifacts} was learned on other weights of {backbone.identity.id} than those that "
+            "are here; run `make questions` anew, with another --work or without what it has kept"
+        )
+    # The seed of learning is that of the deal.
+    dealt = tasks_of(data, [one.task for one in learned], learned[0].provenance.seed)
+    tests = {}
+    for one in learned:
+        product = dealt[one.task].images()
+        if len(product.train) != one.provenance.images:
+            raise OptionError(
+                f"{one.task} was learned from {one.provenance.images} good parts and "
+                f"{len(product.train)} are dealt to it, so that test images may be among them; "
+                "give artifacts that `make questions` left"
+            )
+        paths = tuple(item.path for item in product.test)
+        images = np.stack([backbone.recipe.apply(decode_image(path)) for path in paths])
+        anomalous = np.array([item.anomalous for item in product.test])
+        tests[one.task] = Shown(paths, tower_tokens(backbone, images), anomalous)
+    return LearnedFamily(backbone, folders, tests)
+
+
+def scores_of(model: "CLAnomaly", tokens: "Tensor") -> Scores:
+    """Scores (k,) float32 of tower tokens (k, n_tokens, vision_width)."""
+    import torch
+
+    with torch.inference_mode():
+        parts = [model.from_tokens(part) for part in torch.split(tokens, _BATCH)]
+    found: Scores = torch.cat(parts).numpy()
+    return found
+
+
+def scores_by(models: Mapping[str, "CLAnomaly"], chosen: Sequence[str], shown: Shown) -> Scores:
+    """Scores (k,) float32 of test images, each by the model of the task that is chosen for it."""
+    found = np.empty(len(chosen), np.float32)
+    for name in set(chosen):
+        rows = [row for row, task in enumerate(chosen) if task == name]
+        found[rows] = scores_of(models[name], shown.tokens[rows])
+    return found

@@ -1,0 +1,62 @@
+"""What later tasks change of older ones: measured at every export, and said in words."""
+
+from typing import Any
+
+import numpy as np
+
+from cad_edge.artifact import LearnedTask
+from cad_edge.calibration import decide
+from cad_edge.manifest import Manifest, TaskEntry
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def drift(task: LearnedTask, scores: Array, threshold: float) -> dict[str, float | int | None]:
+    """Return the certificate's ``drift`` and ``drift_flips``, None where nothing can change.
+
+    Parameters
+    ----------
+    task
+        Its witness holds the scores of when it was learned.
+    scores
+        (n,) float32 by the model as it is now, those of the witness images first.
+    threshold
+        Of now.
+    """
+    if not task.evolves:
+        return {"drift": None, "drift_flips": None}
+    then, now = task.witness["score"], scores[: len(task.witness["score"])]
+    before = decide(task.artifact.calibration, task.artifact.false_reject_rate).threshold
+    flips = (then > before) != (now > threshold)
+    return {"drift": float(np.abs(now - then).max()), "drift_flips": int(flips.sum())}
+
+
+def drift_lines(manifest: Manifest, added: list[str]) -> list[str]:
+    """Say by how much the new tasks have changed the others of their families.
+
+    Parameters
+    ----------
+    manifest
+        After the export.
+    added
+        Tasks that the export added.
+    """
+    grown = {manifest.tasks[name].method for name in added}
+    lines = []
+    for method in sorted(grown):
+        family = {
+            name: entry
+            for name, entry in manifest.tasks.items()
+            if entry.method == method and entry.certificate.drift is not None
+        }
+        ordered = sorted(family, key=lambda name: (family[name].position, name))
+        lines += [_line(name, family[name]) for name in ordered[:-1]]
+    return lines
+
+
+def _line(name: str, entry: TaskEntry) -> str:
+    found = entry.certificate
+    return (
+        f"{name}: scores moved by at most {found.drift:.2g} since it was learned, "
+        f"{found.drift_flips} of {found.witness_images} verdicts changed"
+    )

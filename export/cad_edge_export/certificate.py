@@ -12,6 +12,7 @@ import torch
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.errors import CertificateError
 from cad_edge.manifest import Certificate, Quantisation
+from cad_edge_export.drift import drift
 from cad_edge_export.fused_task import FusedTask, ModulePrecision
 from cad_edge_export.graph_files import Graph, open_graph
 from cad_edge_training.backbones import Backbone
@@ -19,6 +20,9 @@ from cad_edge_training.methods import load_method, saved_config
 
 # Largest difference of score or map, as a fraction of the score's or map's range.
 TOLERANCE: Mapping[ModulePrecision, float] = {"fp32": 1e-4, "fp16": 3e-2}
+
+REFERENCE = f"torch {importlib.metadata.version('torch')}"
+RUNTIME = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,6 +46,13 @@ def adversarial_images(height: int, width: int) -> Array:
     stripes[rows, columns, (columns // 4) % 3] = 255
     black = np.zeros_like(stripes)
     return np.stack([black, black + 255, noise, checker.astype(np.uint8), stripes])
+
+
+def in_views(images: Array, views: int) -> Array:
+    """Make frames of several views, (n, views, height, width, 3), whose views differ."""
+    if views == 1:
+        return images
+    return np.stack([np.roll(images, -place, axis=0) for place in range(views)], axis=1)
 
 
 def certify(
@@ -74,7 +85,7 @@ def certify(
     """
     expected, got = _both(task, model, fused, graphs)
     certificate = compare(expected, got, TOLERANCE[precision], threshold, *_known(task))
-    certificate = certificate.model_copy(update={"drift": drift(task, expected)})
+    certificate = certificate.model_copy(update=drift(task, expected.score, threshold))
     _judge(certificate, TOLERANCE[precision], expected, got, threshold, task.artifact.task)
     return certificate
 
@@ -94,7 +105,9 @@ def measure(
     expected, got = _both(task, model, fused, graphs)
     level = Answers(got.score - np.float32(evidence.score_shift), got.anomaly_map)
     certificate = compare(expected, level, None, threshold, *_known(task))
-    return certificate.model_copy(update={"quantisation": evidence})
+    return certificate.model_copy(
+        update={"quantisation": evidence, **drift(task, expected.score, threshold)}
+    )
 
 
 def reference_model(task: LearnedTask, backbone: Backbone) -> torch.nn.Module:
@@ -111,7 +124,8 @@ def _both(
 ) -> tuple[Answers, Answers]:
     """Answers of torch and of the graphs on witness images, then adversarial ones."""
     witness = task.witness["image"]
-    adversarial = adversarial_images(*witness.shape[1:3])
+    views = witness.shape[1] if witness.ndim == 5 else 1
+    adversarial = in_views(adversarial_images(*witness.shape[-3:-1]), views)
     with torch.inference_mode():
         reference = _answers(model, adversarial)
         known = _answers(model, witness) if task.evolves else _witnessed(task)
@@ -125,14 +139,6 @@ def _both(
 def _witnessed(task: LearnedTask) -> Answers:
     """Return what torch answered for the witness images when the task was learned."""
     return Answers(task.witness["score"], task.witness.get("anomaly_map"))
-
-
-def drift(task: LearnedTask, expected: Answers) -> float | None:
-    """Largest change of a witness score since the task was learned; None where none can change."""
-    if not task.evolves:
-        return None
-    then = task.witness["score"]
-    return float(np.abs(expected.score[: len(then)] - then).max())
 
 
 def _known(task: LearnedTask) -> tuple[Sequence[float], int]:
@@ -149,8 +155,15 @@ def _joined(first: Array | None, second: Array | None) -> Array | None:
 
 
 def run_chain(fused: FusedTask, graphs: Sequence[Graph], images: Array) -> Answers:
-    """Answer with ONNX Runtime on the CPU, stage by stage as the runtime does."""
-    values: dict[str, Array] = {"frame/image": images}
+    """Answer with ONNX Runtime on the CPU."""
+    values = run_stages(fused, graphs, images)
+    last = len(fused.stages) - 1
+    return Answers(values[f"{last}/score"], values.get(f"{last}/anomaly_map"))
+
+
+def run_stages(fused: FusedTask, graphs: Sequence[Graph], images: Array) -> dict[str, Array]:
+    """Run stage by stage as the runtime does; return every value by its source."""
+    values: dict[str, Array] = {"frame/image": images.reshape(-1, *images.shape[-3:])}
     values |= {f"tensor/{name}": tensor for name, tensor in fused.bound().items()}
     for number, (stage, graph) in enumerate(zip(fused.stages, graphs, strict=True)):
         session = open_graph(graph)
@@ -159,8 +172,7 @@ def run_chain(fused: FusedTask, graphs: Sequence[Graph], images: Array) -> Answe
         values |= {
             f"{number}/{name}": value for name, value in zip(stage.outputs, outputs, strict=True)
         }
-    last = len(fused.stages) - 1
-    return Answers(values[f"{last}/score"], values.get(f"{last}/anomaly_map"))
+    return values
 
 
 def compare(
@@ -182,8 +194,8 @@ def compare(
     maps = _map_difference(expected, got, witnesses)
     flips = (expected.score > threshold) != (got.score > threshold)
     return Certificate(
-        reference=f"torch {importlib.metadata.version('torch')}",
-        runtime=f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider",
+        reference=REFERENCE,
+        runtime=RUNTIME,
         witness_images=witnesses,
         adversarial_images=len(expected.score) - witnesses,
         tolerance=tolerance,

@@ -25,12 +25,14 @@ import click
     type=click.Choice(["fp32", "fp16", "int8", "uint8"]),
     default="fp32",
     show_default=True,
-    help="fp16 and int8 are for GPUs (int8 keeps TensorRT's rules), uint8 is eight bits for CPUs.",
+    help="fp16 and int8 are for GPUs (int8 keeps TensorRT's rules), uint8 is eight bits for CPUs; "
+    "a language model has no int8.",
 )
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="Stream file with the folders of good parts that eight-bit ranges are measured on.",
+    help="Stream file with the folders of good parts that eight bits are measured on; for a method "
+    "whose model changes with each task, of all its tasks.",
 )
 @click.option(
     "--selector",
@@ -44,6 +46,12 @@ import click
     show_default=True,
     help="Whether a task that asks a language model can be asked in words, for `cad-edge explain`.",
 )
+@click.option(
+    "--merge-shared",
+    is_flag=True,
+    help="Give shared experts the same weights for every image and merge them, too (cl_anomaly, "
+    "fused); approximate, and the certificate says how much.",
+)
 def export(
     artifacts: Path,
     bundle: Path,
@@ -53,16 +61,29 @@ def export(
     selector: str | None,
     backbone: str | None,
     words: bool,
+    merge_shared: bool,
 ) -> None:
     """Add to BUNDLE the learned tasks of ARTIFACTS that it lacks."""
+    from cad_edge.bundle import Bundle
+    from cad_edge_export.drift import drift_lines
     from cad_edge_export.exporter import export_folder
     from cad_edge_export.plan import Plan
     from cad_edge_training.commands import progress_bars
 
-    plan = Plan(layout, precision, selector, backbone, calibration, words)  # type: ignore[arg-type]
+    plan = Plan(
+        layout,
+        precision,  # type: ignore[arg-type]
+        selector,  # type: ignore[arg-type]
+        backbone,
+        calibration,
+        words,
+        merge_shared,
+    )
     with progress_bars() as progress:
         added = export_folder(artifacts, bundle, plan, progress("export"))
     if not added:
         click.echo(f"{bundle} holds all of {artifacts} already")
         return
     click.echo(f"added {', '.join(added)} to {bundle}")
+    for line in drift_lines(Bundle(bundle).manifest(), added):
+        click.echo(line)

@@ -1,6 +1,6 @@
 """What a bundle holds of a task: engine, calibration, certificate and routing statistics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration, decide
@@ -10,12 +10,15 @@ from cad_edge.routing import from_tensors
 from cad_edge_export.certificate import certify, measure, reference_model
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion
-from cad_edge_export.graph_files import GRAPH, Graph
+from cad_edge_export.graph_files import Graph
 from cad_edge_export.graphs import Graphs, made_from
+from cad_edge_export.merging import merged
 from cad_edge_export.plan import Plan
 from cad_edge_export.quantisation.calibration_images import read_calibration
 from cad_edge_export.quantisation.evidence import require
-from cad_edge_export.quantisation.quantiser import FloatTask, QuantisedTask, quantise
+from cad_edge_export.quantisation.families import quantise_families
+from cad_edge_export.quantisation.quantiser import quantise
+from cad_edge_export.quantisation.tasks import FloatTask, QuantisedTask
 from cad_edge_export.stored_engine import store_engine, store_tensors
 from cad_edge_export.words import explainer_of
 from cad_edge_training.backbones import Backbone
@@ -36,12 +39,14 @@ def exact_entries(
     for number, task in enumerate(tasks):
         artifact = task.artifact
         progress(artifact.task, number, len(tasks) + 1)
-        fused = load_fusion(artifact.method, plan.layout)(task, backbone, plan.module_precision)
+        used, effect = merged(task, backbone) if plan.merge_shared else (task, None)
+        fused = load_fusion(artifact.method, plan.layout)(used, backbone, plan.module_precision)
         exported = [graphs.of(stage) for stage in fused.stages]
-        calibration = calibration_now(task, backbone)
+        calibration = calibration_now(used, backbone)
         threshold = decide(calibration, artifact.false_reject_rate).threshold
-        model = reference_model(task, backbone)
-        certificate = certify(task, model, fused, exported, plan.module_precision, threshold)
+        model = reference_model(used, backbone)
+        certificate = certify(used, model, fused, exported, plan.module_precision, threshold)
+        certificate = certificate.model_copy(update={"merged_shared": effect})
         words = explainer_of(task, backbone, plan, graphs)
         entries[artifact.task] = _entry(
             task, fused, exported, plan, graphs, calibration, certificate, task.routing, words
@@ -72,31 +77,28 @@ def rounded_entries(
     ------
     DatasetError
         Images to measure on are missing, too few or of another product.
+    OptionError
+        There is nothing to round in this style.
     CertificateError
         Eight bits change the verdicts of a task too much.
     """
     if not tasks or plan.style is None or plan.calibration is None:
         return {}
-    for task in tasks:
-        if task.evolves:
-            raise OptionError(
-                f"{task.artifact.method} is not exported in {plan.precision}; give --precision "
-                "fp32 or fp16"
-            )
-    images = read_calibration(plan.calibration, tasks, backbone)
-    floats = []
-    for number, task in enumerate(tasks):
-        progress(task.artifact.task, number, len(tasks) + 1)
-        fused = load_fusion(task.artifact.method, plan.layout)(task, backbone, "fp32")
-        exported = tuple(graphs.float_of(stage)[GRAPH] for stage in fused.stages)
-        keys = tuple(
-            made_from(stage, plan.style) or f"{task.sha256} {place}"
-            for place, stage in enumerate(fused.stages)
+    families = any(task.evolves for task in tasks)
+    if families and plan.style == "int8":
+        raise OptionError(
+            f"{tasks[0].artifact.method} is not exported in int8, since TensorRT takes no products "
+            "of integers that are quantised while they run; give --precision uint8 for a CPU, or "
+            "fp16"
         )
-        floats.append(FloatTask(task, fused, exported, keys, images[task.artifact.task]))
+    floats = _float_tasks(tasks, backbone, plan, graphs, progress)
     progress(plan.precision, len(tasks), len(tasks) + 1)
     held = graphs.rounded([stage for one in floats for stage in one.fused.stages])
-    done = quantise(floats, plan.style, {key: graph[GRAPH] for key, graph in held.items()})
+    done = quantise_families(floats, held) if families else quantise(floats, plan.style, held)
+    for name, one in done.items():
+        require(one.evidence, name, plan.precision)
+    for task in floats:
+        _remember(task, done[task.learned.artifact.task], graphs)
     return {
         one.learned.artifact.task: _rounded_entry(
             one, done[one.learned.artifact.task], backbone, plan, graphs
@@ -105,29 +107,65 @@ def rounded_entries(
     }
 
 
+def _float_tasks(
+    tasks: Sequence[LearnedTask],
+    backbone: Backbone,
+    plan: Plan,
+    graphs: Graphs,
+    progress: Progress,
+) -> list[FloatTask]:
+    assert plan.calibration is not None and plan.style is not None
+    images = read_calibration(plan.calibration, tasks, backbone)
+    floats = []
+    for number, task in enumerate(tasks):
+        name = task.artifact.task
+        progress(name, number, len(tasks) + 1)
+        fused = load_fusion(task.artifact.method, plan.layout)(task, backbone, "fp32")
+        exported = tuple(graphs.float_of(stage) for stage in fused.stages)
+        keys = tuple(
+            made_from(stage, plan.style) or f"{task.sha256} {place}"
+            for place, stage in enumerate(fused.stages)
+        )
+        calibration = calibration_now(task, backbone)
+        floats.append(FloatTask(task, fused, exported, keys, images[name], calibration))
+    return floats
+
+
+def _remember(task: FloatTask, rounded: QuantisedTask, graphs: Graphs) -> None:
+    """Keep rounded graphs; and of a family those left in float, which the next task uses, too."""
+    pairs = zip(task.fused.stages, task.keys, task.graphs, rounded.graphs, strict=True)
+    graphs.keep(
+        {
+            key: new
+            for stage, key, old, new in pairs
+            if stage.shared_key and (task.learned.evolves or new != old)
+        }
+    )
+
+
 def _rounded_entry(
     task: FloatTask, rounded: QuantisedTask, backbone: Backbone, plan: Plan, graphs: Graphs
 ) -> TaskEntry:
-    learned, artifact = task.learned, task.learned.artifact
-    evidence = rounded.evidence
-    require(evidence, artifact.task, plan.precision)
-    pairs = zip(task.fused.stages, task.keys, task.graphs, rounded.graphs, strict=True)
-    graphs.keep(
-        {key: {GRAPH: new} for stage, key, old, new in pairs if stage.shared_key and new is not old}
-    )
-    exported = [{GRAPH: graph} for graph in rounded.graphs]
-    calibration = shifted(artifact.calibration, evidence.score_shift, rounded.peak_shift)
+    learned, evidence = task.learned, rounded.evidence
     certificate = measure(
         learned,
         reference_model(learned, backbone),
         rounded.fused,
-        exported,
-        decide(artifact.calibration, artifact.false_reject_rate).threshold,
+        rounded.graphs,
+        task.threshold,
         evidence,
     )
-    routing = from_tensors(learned.routing).moved(rounded.descriptor_shift).to_tensors()
     return _entry(
-        learned, rounded.fused, exported, plan, graphs, calibration, certificate, routing, None
+        learned,
+        rounded.fused,
+        rounded.graphs,
+        plan,
+        graphs,
+        shifted(task.calibration, evidence.score_shift, rounded.peak_shift),
+        certificate,
+        from_tensors(learned.routing).moved(rounded.descriptor_shift).to_tensors(),
+        # A word that turns changes all that follow it, so that words stay in float altogether.
+        explainer_of(learned, backbone, plan.in_float(), graphs.in_float()),
     )
 
 

@@ -1,6 +1,5 @@
 """Adding learned tasks to a bundle: fuse, certify, store, and switch the pointer last."""
 
-import dataclasses
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +61,7 @@ def export_artifacts(
         if not new and (before is None or before.selector.kind == kind):
             return []
         _check_precision(before, plan)
+        _check_entries(before, new, plan)
         backbone = _backbone(learned, before, plan)
         graphs = Graphs(bundle, before, plan.style)
         entries = dict(before.tasks) if before else {}
@@ -140,6 +140,20 @@ def _check_precision(before: Manifest | None, plan: Plan) -> None:
         )
 
 
+def _check_entries(before: Manifest | None, new: Sequence[LearnedTask], plan: Plan) -> None:
+    """In eight bits families keep their entry in float, others do not, and one bundle has one."""
+    if plan.style is None:
+        return
+    evolves = {task.artifact.method: task.evolves for task in new}
+    for entry in before.tasks.values() if before else ():
+        evolves[entry.method] = entry.certificate.drift is not None
+    if len(set(evolves.values())) > 1:
+        raise BundleError(
+            f"{' and '.join(sorted(evolves))} do not share a bundle in {plan.precision}, where one "
+            "recognises products in float and the other does not; export each to its own"
+        )
+
+
 def _backbone(learned: Sequence[LearnedTask], before: Manifest | None, plan: Plan) -> Backbone:
     wanted = before.backbone if before else learned[0].artifact.backbone
     for task in learned:
@@ -159,6 +173,7 @@ def _backbone(learned: Sequence[LearnedTask], before: Manifest | None, plan: Pla
             f"the tasks were learned at different sizes ({sorted(recipes)}); one bundle routes at "
             "one size, so export them to bundles of their own"
         )
+    _check_views(learned, before)
     backbone = load_backbone(plan.backbone or wanted.id, next(iter(recipes))[0])
     if backbone.identity.sha256 != wanted.sha256:
         raise ArtifactError(
@@ -167,6 +182,18 @@ def _backbone(learned: Sequence[LearnedTask], before: Manifest | None, plan: Pla
             "right ones by --backbone"
         )
     return backbone
+
+
+def _check_views(learned: Sequence[LearnedTask], before: Manifest | None) -> None:
+    """Raise ArtifactError where the frames of one bundle would differ in their number of views."""
+    found = {one.artifact.views for one in learned}
+    if before:
+        found.add(before.selector.engine.views)
+    if len(found) > 1:
+        raise ArtifactError(
+            f"the tasks were learned with different numbers of views ({sorted(found)}); one bundle "
+            "has frames of one number, so export them to bundles of their own"
+        )
 
 
 def _manifest(
@@ -189,9 +216,10 @@ def _manifest(
         key_blocks(backbone, config)[-1],
         fusion.entry_block(backbone, config),
         plan.module_precision,
+        first.engine.views,
     )
     exported = [graphs.of(stage) for stage in fused.stages]
-    shared = dataclasses.replace(plan, layout="shared")
+    shared = plan.for_all_tasks()
     engine = store_engine(fused, exported, backbone.recipe, shared, graphs)
     return Manifest(
         version=before.version + 1 if before else 1,

@@ -28,6 +28,8 @@ class GraphInput:
     """Axes whose size varies from run to run; axis 0 of a frame or stage output is the batch."""
     sizes: Mapping[int, str] = field(default_factory=dict)
     """Further such axes, with a name for the size; sizes of one name are equal."""
+    views: int = 1
+    """Rows of every frame along the batch, where a stage sees all views of a frame together."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class FusedTask:
     """Of this task alone."""
     joint: tuple[Tensors, ...] = ()
     """An object each, which other tasks name too; as ``Engine.joint`` of the manifest."""
+    views: int = 1
+    """Images of a frame, which come to the first stage as so many rows of ``frame/image``."""
 
     def bound(self) -> Tensors:
         """Every tensor as the graphs get it, joint ones concatenated along the first axis."""

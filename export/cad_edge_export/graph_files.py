@@ -7,15 +7,20 @@ page, so that ONNX Runtime maps them into memory instead of reading them twice.
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
+from onnx import helper, numpy_helper
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 Graph = Mapping[str, bytes]
 """Files of an object by name."""
 
 GRAPH, WEIGHTS = "graph.onnx", "weights.bin"
-INLINE_BYTES = 1 << 30  # of weights that stay within the graph
+INLINE_BYTES = 1 << 26  # of weights that stay within the graph
 _PAGE = 4096
 _SMALL = 1024  # bytes; shapes and axes have to stay, and small weights may
 
@@ -44,6 +49,33 @@ def put_beside(model: onnx.ModelProto, limit: int) -> dict[str, bytes]:
         for key, value in entries.items():
             weight.external_data.add(key=key, value=value)
     return {WEIGHTS: bytes(moved)}
+
+
+def value_of(weight: onnx.TensorProto, beside: bytes) -> Array:
+    """Value of a weight, which may lie in ``beside``, the graph's ``weights.bin``; not copied."""
+    if weight.data_location != onnx.TensorProto.EXTERNAL:
+        return numpy_helper.to_array(weight)
+    place = {entry.key: entry.value for entry in weight.external_data}
+    kind = helper.tensor_dtype_to_np_dtype(weight.data_type)
+    start, count = int(place["offset"]), int(place["length"]) // kind.itemsize
+    return np.frombuffer(beside, kind, count, start).reshape(weight.dims)
+
+
+def bring_in(model: onnx.ModelProto, beside: bytes) -> None:
+    """Undo `put_beside`."""
+    for weight in model.graph.initializer:
+        if weight.data_location == onnx.TensorProto.EXTERNAL:
+            weight.CopyFrom(numpy_helper.from_array(value_of(weight, beside), weight.name))
+
+
+def in_one(graph: Graph) -> bytes:
+    """Return a graph with all of its weights in it; it must not exceed what protobuf holds."""
+    if WEIGHTS not in graph:
+        return graph[GRAPH]
+    model = onnx.ModelProto.FromString(graph[GRAPH])
+    bring_in(model, graph[WEIGHTS])
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
 
 
 def open_graph(graph: Graph) -> onnxruntime.InferenceSession:

@@ -1,5 +1,6 @@
 """Graphs of one export: each is made once, however many tasks share it."""
 
+import copy
 from collections.abc import Mapping
 
 from cad_edge import __version__
@@ -24,6 +25,12 @@ class Graphs:
         self._style = style
         self._known: dict[str, Graph] = {}
         self._held = {} if before is None else _held_graphs(before)
+
+    def in_float(self) -> "Graphs":
+        """Return the same graphs for what is exported in floating point within an eight-bit run."""
+        other = copy.copy(self)
+        other._style = None
+        return other
 
     def of(self, stage: StageModule) -> Graph:
         """Return the graph to ship for a stage: in eight bits where there is one, else in float."""

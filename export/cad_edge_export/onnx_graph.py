@@ -68,16 +68,21 @@ def _as_parameters(
 
 def _axes(inputs: Sequence[GraphInput]) -> tuple[dict[int, torch.export.Dim], ...]:
     """Axes of every input whose size varies; equal names of sizes are one and the same."""
-    sizes = {"batch": torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+    sizes = {
+        "batch": torch.export.Dim("batch", min=1, max=MAX_BATCH),
+        "frames": torch.export.Dim("frames", min=1, max=MAX_BATCH),
+    }
 
     def size(name: str) -> torch.export.Dim:
         return sizes.setdefault(name, torch.export.Dim(name, min=1, max=MAX_SIZE))
 
+    def varying(item: GraphInput, axis: int) -> torch.export.Dim:
+        if axis or not _per_frame(item.source):
+            return size(f"{item.name}_{axis}")
+        return size("batch") if item.views == 1 else item.views * size("frames")
+
     return tuple(
-        {
-            axis: size("batch" if axis == 0 and _per_frame(item.source) else f"{item.name}_{axis}")
-            for axis in item.dynamic
-        }
+        {axis: varying(item, axis) for axis in item.dynamic}
         | {axis: size(name) for axis, name in item.sizes.items()}
         for item in inputs
     )

@@ -1,6 +1,6 @@
 """How to export."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ class Plan:
     Raises
     ------
     OptionError
-        Eight bits without images to measure on, or images without eight bits.
+        Eight bits without images to measure on, or images without eight bits; merging of shared
+        experts into a graph that is not one task's alone, or is rounded besides.
     """
 
     layout: str = "shared"
@@ -30,15 +31,17 @@ class Plan:
     backbone: str | None = None
     """Where the weights are, if the artifact's id alone does not find them."""
     calibration: Path | None = None
-    """Stream file with the folders of good parts that eight-bit ranges are measured on."""
+    """Stream file with the folders of good parts that eight bits are measured on."""
 
     words: bool = True
     """Whether tasks of a method that asks a language model can be asked in words, too."""
+    merge_shared: bool = False
+    """Whether shared experts lose their router, so that they merge into the network, too."""
 
     def __post_init__(self) -> None:
         if self.style is not None and self.calibration is None:
             raise OptionError(
-                f"--precision {self.precision} measures ranges on images of good parts; give the "
+                f"--precision {self.precision} is measured on images of good parts; give the "
                 "stream file that the tasks were learned from by --calibration"
             )
         if self.style is None and self.calibration is not None:
@@ -46,6 +49,21 @@ class Plan:
                 f"--calibration does nothing with --precision {self.precision}; leave it out, or "
                 "give --precision int8 or uint8"
             )
+
+        if self.merge_shared and self.layout != "fused":
+            raise OptionError(
+                "--merge-shared writes the experts into the weights of a task's own file; give "
+                "--layout fused, or leave it out"
+            )
+        if self.merge_shared and self.style is not None:
+            raise OptionError(
+                "--merge-shared is an approximation that is measured in floating point alone; give "
+                "--precision fp32 or fp16, or leave it out"
+            )
+
+    def for_all_tasks(self) -> "Plan":
+        """Return the plan of graphs that tasks have in common, whatever the layout of their own."""
+        return replace(self, layout="shared", merge_shared=False)
 
     @property
     def style(self) -> "Style | None":
@@ -56,3 +74,9 @@ class Plan:
     def module_precision(self) -> ModulePrecision:
         """Precision of the modules that torch exports; quantisers are placed afterwards."""
         return "fp16" if self.precision == "fp16" else "fp32"
+
+    def in_float(self) -> "Plan":
+        """Return the plan of what stays in floating point within an eight-bit export."""
+        if self.style is None:
+            return self
+        return replace(self, precision="fp32", calibration=None)

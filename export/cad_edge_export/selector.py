@@ -9,17 +9,33 @@ from torch import Tensor, nn
 
 from cad_edge.routing import RoutingStatistics, fit_discriminant, rejection_radius
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
-from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
+from cad_edge_export.trunk import (
+    enter,
+    entry_stage,
+    folded,
+    image_input,
+    in_precision,
+    views_key,
+)
 from cad_edge_training.backbones import Backbone
 
 Kind = Literal["discriminant", "key_set"]
 
 
 class Discriminant(nn.Module):
-    """Mahalanobis distance of every descriptor to every task (cad_edge.routing.Discriminant)."""
+    """Mahalanobis distance of every descriptor to every task (cad_edge.routing.Discriminant).
+
+    The descriptor of a frame of several views is the mean of theirs.
+    """
+
+    def __init__(self, views: int = 1) -> None:
+        super().__init__()
+        self.views = views
 
     def forward(self, descriptor: Tensor, matrix: Tensor, bias: Tensor, keys: Tensor) -> Tensor:
-        """Give distance (batch, n_tasks) of descriptor (batch, d)."""
+        """Give distance (batch, n_tasks) of descriptor (batch * views, d)."""
+        if self.views > 1:
+            descriptor = descriptor.reshape(-1, self.views, descriptor.shape[1]).mean(1)
         points = descriptor @ matrix + bias
         squares = (points * points).sum(1, keepdim=True) + (keys * keys).sum(1)
         return torch.sqrt((squares - 2 * points @ keys.T).clamp_min(0))
@@ -41,10 +57,19 @@ class KeyPatches(nn.Module):
 
 
 class KeySet(nn.Module):
-    """Mean over patches of the distance to a task's nearest key (UCAD's routing, as a mean)."""
+    """Mean over patches of the distance to a task's nearest key (UCAD's routing, as a mean).
+
+    The patches of a frame of several views are those of all.
+    """
+
+    def __init__(self, views: int = 1) -> None:
+        super().__init__()
+        self.views = views
 
     def forward(self, patches: Tensor, keys: Tensor) -> Tensor:
-        """Give distance (batch, n_tasks) of patches (batch, p, c) to keys (n_tasks, k, c)."""
+        """Give distance (batch, n_tasks) of patches (batch * views, p, c) to keys (tasks, k, c)."""
+        if self.views > 1:
+            patches = patches.reshape(-1, self.views * patches.shape[1], patches.shape[2])
         flat = keys.reshape(-1, keys.shape[2])
         products = (flat * flat).sum(1) - 2 * patches @ flat.T
         squares = products + (patches * patches).sum(2, keepdim=True)
@@ -59,6 +84,7 @@ def fuse_selector(
     key_block: int,
     entry: int,
     precision: ModulePrecision,
+    views: int = 1,
 ) -> tuple[FusedTask, tuple[str, ...], float]:
     """Graphs and tensors of the selector for all ``tasks``.
 
@@ -70,6 +96,8 @@ def fuse_selector(
         Block whose patches the keys are.
     entry
         Last block of the entry that the engines use, so that frame and engine share its graph.
+    views
+        Images of a frame.
 
     Returns
     -------
@@ -77,7 +105,7 @@ def fuse_selector(
         The selector, the task of each column of ``distance``, and the rejection radius.
     """
     if kind == "discriminant":
-        return _discriminant(tasks, backbone, entry, precision)
+        return _discriminant(tasks, backbone, entry, precision, views)
     names = tuple(sorted(tasks))
     keys = _stacked([tasks[name].keys for name in names])
     radius = rejection_radius(np.concatenate([tasks[name].key_distances for name in names]))
@@ -89,17 +117,17 @@ def fuse_selector(
         shared_key=f"keys {backbone.identity.sha256} {backbone.recipe} {key_block} {precision}",
     )
     with torch.inference_mode():
-        example = patches.module(patches.inputs[0].example).clone()
+        example = patches.module(patches.inputs[0].example).repeat(views, 1, 1)
     distance = StageModule(
-        KeySet(),
+        KeySet(views),
         (
-            GraphInput("patches", "0/patches", example, (0,)),
+            GraphInput("patches", "0/patches", example, (0,), views=views),
             GraphInput("keys", "tensor/keys", torch.from_numpy(_at_least_two(keys)), (0,)),
         ),
         ("distance",),
-        shared_key=f"key set {keys.shape[1:]} {example.shape[1:]}",
+        shared_key=f"key set {keys.shape[1:]} {example.shape[1:]}{views_key(views)}",
     )
-    return FusedTask((patches, distance), {"keys": keys}), names, radius
+    return FusedTask((patches, distance), {"keys": keys}, views=views), names, radius
 
 
 def _discriminant(
@@ -107,23 +135,26 @@ def _discriminant(
     backbone: Backbone,
     entry: int,
     precision: ModulePrecision,
+    views: int,
 ) -> tuple[FusedTask, tuple[str, ...], float]:
     fitted = fit_discriminant(tasks)
     tensors = fitted.to_tensors()
     first = entry_stage(backbone, entry, precision)
     width = len(fitted.centre)
     distance = StageModule(
-        Discriminant(),
+        Discriminant(views),
         (
-            GraphInput("descriptor", "0/descriptor", torch.zeros(2, width), (0,)),
+            GraphInput(
+                "descriptor", "0/descriptor", torch.zeros(2 * views, width), (0,), views=views
+            ),
             GraphInput("matrix", "tensor/matrix", torch.from_numpy(tensors["matrix"])),
             GraphInput("bias", "tensor/bias", torch.from_numpy(tensors["bias"])),
             GraphInput("keys", "tensor/keys", torch.zeros(3, width), (0,)),
         ),
         ("distance",),
-        shared_key=f"discriminant {width}",
+        shared_key=f"discriminant {width}{views_key(views)}",
     )
-    return FusedTask((first, distance), tensors), fitted.tasks, fitted.radius
+    return FusedTask((first, distance), tensors, views=views), fitted.tasks, fitted.radius
 
 
 def _stacked(keys: list[np.ndarray]) -> np.ndarray:

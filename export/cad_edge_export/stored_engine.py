@@ -23,6 +23,7 @@ def store_engine(
     return Engine.model_validate(
         {
             "recipe": recipe,
+            "views": fused.views,
             "stages": [store_stage(stage, graph, graphs) for stage, graph in pairs],
             "tensors": store_tensors(fused.tensors, bundle) if fused.tensors else None,
             "joint": [store_tensors(one, bundle) for one in fused.joint],

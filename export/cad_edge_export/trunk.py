@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from cad_edge_export.activations import has_written_out, write_out
 from cad_edge_export.fused_task import GraphInput, ModulePrecision, StageModule
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0, MobileBlock
@@ -28,6 +29,8 @@ def folds_prompt(backbone: Backbone, index: int) -> bool:
 def folded(backbone: Backbone, prompts: Mapping[int, Tensor] | None = None) -> Backbone:
     """Copy with every batch norm folded into its convolution, and prompts where `folds_prompt`.
 
+    Activations are those of `activations`.
+
     A network that has an EfficientNet-Lite0 within it, as tower of a larger model, is treated like
     one; what is not folded shares its weights with the original.
 
@@ -36,9 +39,11 @@ def folded(backbone: Backbone, prompts: Mapping[int, Tensor] | None = None) -> B
     The bias before the block would do for the block, but would also move the features that leave
     there, which the prompt does not touch. Transformers have nothing to fold.
     """
-    if not any(isinstance(part, EfficientNetLite0) for part in backbone.modules()):
+    convolutional = any(isinstance(part, EfficientNetLite0) for part in backbone.modules())
+    if not convolutional and not has_written_out(backbone):
         return backbone
     copied = _twin(backbone)
+    write_out(copied)
     trunks = [part for part in copied.modules() if isinstance(part, EfficientNetLite0)]
     for trunk in trunks:
         _fold_trunk(trunk)
@@ -133,10 +138,19 @@ def entry_stage(backbone: Backbone, last: int, precision: ModulePrecision) -> St
     )
 
 
-def image_input(backbone: Backbone) -> GraphInput:
-    """Return the input ``image``, uint8 (batch, height, width, 3) at the recipe's size."""
-    shape = (2, backbone.recipe.height, backbone.recipe.width, 3)
-    return GraphInput("image", "frame/image", torch.zeros(shape, dtype=torch.uint8), (0,))
+def image_input(backbone: Backbone, views: int = 1) -> GraphInput:
+    """Return the input ``image``, uint8 (batch, height, width, 3) at the recipe's size.
+
+    A graph that sees all views of a frame together gets ``views`` rows of each.
+    """
+    shape = (2 * views, backbone.recipe.height, backbone.recipe.width, 3)
+    example = torch.zeros(shape, dtype=torch.uint8)
+    return GraphInput("image", "frame/image", example, (0,), views=views)
+
+
+def views_key(views: int) -> str:
+    """Return what tells the key of a graph for several views from that for one."""
+    return "" if views == 1 else f" {views} views"
 
 
 def in_precision(backbone: Backbone, precision: ModulePrecision) -> Backbone:

@@ -1,13 +1,19 @@
 """Small tasks, learned once, and bundles of them, exported once for all tests of the exporter."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cad_edge_export.exporter import export_artifacts, export_folder
+from cad_edge_export.fused_task import StageModule
+from cad_edge_export.graph_files import Graph
+from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.plan import Plan
+from cad_edge_training.backbones.llava import LlavaBase, load_llava
 from tests.training.small_products import NAMES, SMALL, TINY, learn, quiet, stream_of, write_stream
+from tests.training.tiny_llava import save_tiny_llava
 from tests.training.tiny_models import save_clip, save_dinov2
 
 
@@ -93,3 +99,36 @@ def shared(shared_pair) -> Path:
 def fused(fused_pair) -> Path:
     """The first two tasks of ``lite0`` in the fused layout."""
     return fused_pair[1]
+
+
+@pytest.fixture(scope="session")
+def siglip_base(tmp_path_factory) -> LlavaBase:
+    """Untrained language model that sees with a SigLIP."""
+    return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny")))
+
+
+@pytest.fixture(scope="session")
+def lite0_base(tmp_path_factory) -> LlavaBase:
+    """The same with the tower of the embedded backbone."""
+    return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny", "lite0")))
+
+
+@pytest.fixture(params=["siglip", "lite0"])
+def either_base(request) -> LlavaBase:
+    """Each of the two in turn."""
+    return request.getfixturevalue(f"{request.param}_base")
+
+
+@pytest.fixture(scope="session")
+def graph_of() -> Callable[[StageModule], Graph]:
+    """Export a stage, or give the graph of an equal one; tracing a decoder takes many seconds."""
+    known: dict[str, Graph] = {}
+
+    def of(stage: StageModule) -> Graph:
+        if stage.shared_key is None:
+            return to_onnx(stage)
+        if stage.shared_key not in known:
+            known[stage.shared_key] = to_onnx(stage)
+        return known[stage.shared_key]
+
+    return of

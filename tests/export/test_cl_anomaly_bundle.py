@@ -1,24 +1,39 @@
 """A family that grows: from labelled images to verdicts and words, older parts left as they are."""
 
+import dataclasses
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import CliRunner
 
-from cad_edge.artifact import read_artifact, with_families
+from cad_edge.artifact import LearnedTask, read_artifact, with_families
 from cad_edge.bundle import Bundle
-from cad_edge.errors import ArtifactError
-from cad_edge.manifest import Engine, Manifest
+from cad_edge.calibration import decide
+from cad_edge.errors import ArtifactError, CertificateError
+from cad_edge.manifest import Engine, Manifest, WordsCertificate
 from cad_edge.stream import read_stream
+from cad_edge_benchmarks.questions.family import LearnedFamily, Shown
+from cad_edge_benchmarks.questions.lasting import history, lasting
+from cad_edge_benchmarks.questions.learners import tower_tokens
+from cad_edge_export import commands, exporter
 from cad_edge_export.certificate import reference_model
+from cad_edge_export.drift import drift, drift_lines
 from cad_edge_export.exporter import export_artifacts
+from cad_edge_export.fusions.cl_anomaly import explained
+from cad_edge_export.graph_files import Graph
+from cad_edge_export.language.explainer import Explaining
 from cad_edge_export.plan import Plan
+from cad_edge_export.words_certificate import certify_words
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
+from cad_edge_training.methods.cl_anomaly.config import Config
+from cad_edge_training.methods.cl_anomaly.learn import recalibrate, without_router
 from cad_edge_training.train import Plan as Lesson
 from cad_edge_training.train import train
 from tests.export import test_graph_rules as rules
@@ -115,6 +130,94 @@ def test_every_member_is_certified_again_with_its_drift(manifests):
     assert manifests[-1].tasks[NAMES[-1]].certificate.drift < 1e-6
 
 
+def test_drift_is_said_in_words(versions, manifests, monkeypatch):
+    assert drift_lines(manifests[0], [NAMES[0]]) == []
+    monkeypatch.setattr(exporter, "export_folder", lambda *given: [NAMES[-1]])
+    done = CliRunner().invoke(commands.export, ["artifacts", "--bundle", str(versions[-1])])
+    said = done.output.splitlines()
+    lines = said[said.index(f"added {NAMES[-1]} to {versions[-1]}") + 1 :]
+    for name, line in zip(NAMES[:-1], lines, strict=True):
+        found = manifests[-1].tasks[name].certificate
+        assert line == (
+            f"{name}: scores moved by at most {found.drift:.2g} since it was learned, "
+            f"{found.drift_flips} of 8 verdicts changed"
+        )
+
+
+def test_verdicts_that_changed_are_counted(artifacts):
+    """Each by the threshold of its time: all witnesses move far above the new one."""
+    task = with_families([read_artifact(artifacts / name) for name in NAMES])[0]
+    then = task.witness["score"]
+    limit = decide(task.artifact.calibration, task.artifact.false_reject_rate).threshold
+    found = drift(task, np.append(then + np.float32(1), 100), float(then.min()))
+    assert found["drift"] == pytest.approx(1) and found["drift_flips"] == (then <= limit).sum()
+    assert drift(task, then, limit) == {"drift": 0, "drift_flips": 0}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What `certify_words` takes, for the second task."""
+
+    task: LearnedTask
+    made: Explaining
+    graphs: list[Graph]
+    decoder: Graph
+    certificate: WordsCertificate
+
+    def certify(self, **changes: object) -> WordsCertificate:
+        made = dataclasses.replace(self.made, **changes)
+        return certify_words(self.task, made, self.graphs, self.decoder, "fp32")
+
+
+@pytest.fixture(scope="module")
+def wording(artifacts, llava, versions, manifests) -> Wording:
+    task = with_families([read_artifact(artifacts / name) for name in NAMES])[1]
+    held, store = manifests[-1].tasks[NAMES[1]].explainer, Bundle(versions[-1])
+    graphs = [store.read_object(stage.graph) for stage in held.engine.stages]
+    made = explained(task, load_backbone(llava), "fp32")
+    decoder = store.read_object(held.decoder.graph)
+    return Wording(task, made, graphs, decoder, held.certificate)
+
+
+def test_words_are_certified(wording):
+    found = wording.certificate
+    assert found == wording.certify()
+    assert (found.witness_images, found.tokens_each, found.other_tokens) == (8, 6, 0)
+    assert 0 < found.logit_max <= found.tolerance == 1e-4 and found.logit_range > 1
+
+
+@pytest.mark.parametrize("what", ["embedding", "question", "experts"])
+def test_words_that_are_not_those_of_torch_are_refused(wording, what):
+    made = wording.made
+    joint = [dict(one) for one in made.engine.joint]
+    joint[1]["private_b_v"] = joint[1]["private_b_v"] * np.float32(1.1)
+    changes = {
+        "embedding": {name: one * np.float32(1.01) for name, one in made.embedding.items()},
+        "texts": made.texts.model_copy(update={"question": "Is it?"}),
+        "engine": dataclasses.replace(made.engine, joint=tuple(joint)),
+    }
+    key = {"question": "texts", "experts": "engine"}.get(what, what)
+    with pytest.raises(CertificateError, match=rf"task {NAMES[1]}: the exported words are not"):
+        wording.certify(**{key: changes[key]})
+
+
+def test_what_lasts_is_measured(artifacts, llava, versions, frames):
+    """Models and objects of every generation hold the same expert and anchor of each task."""
+    backbone = load_backbone(llava)
+    images = np.stack([backbone.recipe.apply(frame) for frame in frames])
+    shown = Shown((), tower_tokens(backbone, images), np.tile([False, True], len(frames) // 2))
+    folders = tuple(artifacts / name for name in NAMES)
+    found = lasting(
+        LearnedFamily(backbone, folders, dict.fromkeys(NAMES, shown)), history(versions[-1])
+    )
+    assert [one.generations for one in found] == [2, 1, 0]
+    for one in found:
+        assert one.models_changed == one.versions_changed == 0
+        assert one.witness_difference < 1e-5
+        assert (one.tests.images, one.held_out.images) == (len(frames), 4)
+    assert found[0].tests.largest > found[0].tests.mean > 0 == found[-1].tests.largest
+
+
 def test_a_member_that_is_missing_stops_the_export(artifacts, llava, versions, tmp_path):
     place = Path(shutil.copytree(versions[0], tmp_path / "bundle"))
     with pytest.raises(ArtifactError, match=NAMES[0]):
@@ -170,6 +273,25 @@ def test_a_fused_engine_answers_as_the_shared_one(artifacts, llava, versions, fr
         said = np.array([found.score for found in theirs])
         np.testing.assert_allclose(said, scores, atol=1e-4 * float(np.ptp(scores)))
         assert [found.verdict for found in ours] == [found.verdict for found in theirs]
+
+
+def test_merged_shared_experts_are_measured_and_calibrated_anew(artifacts, llava, tmp_path):
+    plan = Plan("fused", backbone=llava, words=False, merge_shared=True)
+    export(artifacts, 1, tmp_path / "lean", plan)
+    entry = Bundle(tmp_path / "lean").manifest().tasks[NAMES[0]]
+    (task,) = with_families([read_artifact(artifacts / NAMES[0])])
+    backbone, config = load_backbone(llava), Config.model_validate(entry.hyperparameters)
+    exact, lean = (
+        recalibrate(backbone, config, one).scores
+        for one in (task, without_router(backbone, config, task))
+    )
+    np.testing.assert_allclose(entry.calibration.scores, lean, rtol=1e-6)
+    assert entry.calibration.scores != exact
+    effect = entry.certificate.merged_shared
+    assert effect.held_out_images == len(lean) and effect.witness_images == 8
+    assert effect.score_max >= effect.score_mean > 0 and effect.rank_correlation >= 0.9
+    assert effect.flips_held_out + effect.flips_witness <= 1
+    assert entry.certificate.flips == 0 and entry.certificate.score_max <= 1e-4
 
 
 def test_every_task_can_be_asked(versions, frames):

@@ -10,11 +10,9 @@ from cad_edge.artifact import LearnedTask
 from cad_edge_export.certificate import run_chain
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion
-from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_training.backbones.llava import LlavaBase, load_llava
+from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config
 from tests.export.expert_samples import difference, every_image, family, reference, run_modules
-from tests.training.tiny_llava import save_tiny_llava
 
 ROUTINGS = ("soft", "hard", "selector")
 LAYOUTS = ("shared", "fused")
@@ -28,21 +26,6 @@ OTHERS = {
     "one shared expert": {"shared_experts": 1, "private_weight": 0.3},
     "own projector": {"train_projector": True, "routing": "hard", "scale": 1.5},
 }
-
-
-@pytest.fixture(scope="module")
-def siglip(tmp_path_factory) -> LlavaBase:
-    return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny")))
-
-
-@pytest.fixture(scope="module")
-def lite0(tmp_path_factory) -> LlavaBase:
-    return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny", "lite0")))
-
-
-@pytest.fixture(scope="module", params=["siglip", "lite0"])
-def base(request) -> LlavaBase:
-    return request.getfixturevalue(request.param)
 
 
 @dataclass(frozen=True)
@@ -71,8 +54,8 @@ class Case:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("routing", ROUTINGS)
-def test_fused_forms_are_the_reference_model(base, routing, count):
-    case = Case.of(base, {"routing": routing}, count)
+def test_fused_forms_are_the_reference_model(either_base, routing, count):
+    case = Case.of(either_base, {"routing": routing}, count)
     found = {layout: run_modules(case.fused(layout), case.images) for layout in LAYOUTS}
     for out in found.values():
         case.agrees(out["score"], 1e-5)
@@ -82,24 +65,26 @@ def test_fused_forms_are_the_reference_model(base, routing, count):
 
 
 @pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
-def test_every_composition_is_the_reference_model(base, options):
-    case = Case.of(base, options, 2)
+def test_every_composition_is_the_reference_model(either_base, options):
+    case = Case.of(either_base, options, 2)
     for layout in LAYOUTS:
         case.agrees(run_modules(case.fused(layout), case.images)["score"], 1e-5)
 
 
-@pytest.mark.parametrize(
-    ("routing", "layout"), [("soft", "shared"), ("selector", "shared"), ("hard", "fused")]
-)
-def test_onnx_runtime_answers_as_torch(siglip, routing, layout):
-    """In the shared layout by the graphs of the first task, which serve all that follow."""
-    case, first = (Case.of(siglip, {"routing": routing}, count) for count in (3, 1))
+@pytest.mark.parametrize(("routing", "layout"), [("hard", "shared"), ("selector", "fused")])
+def test_onnx_runtime_answers_as_torch(siglip_base, graph_of, routing, layout):
+    """In the shared layout by the graphs of the first task, which serve all that follow.
+
+    Soft routing is that of the bundles in test_cl_anomaly_bundle.py and, with drawn experts, of
+    test_language_explainer.py, where an expert that the selector has chosen is bound, too.
+    """
+    case, first = (Case.of(siglip_base, {"routing": routing}, count) for count in (3, 1))
     fused = case.fused(layout)
     stages = first.fused(layout).stages if layout == "shared" else fused.stages
     keys = [stage.shared_key for stage in stages]
     assert keys == [stage.shared_key for stage in fused.stages]
     assert (None in keys) == (layout == "fused")
-    graphs = [to_onnx(stage) for stage in stages]
+    graphs = [graph_of(stage) for stage in stages]
     whole = run_chain(fused, graphs, case.images)
     assert whole.anomaly_map is None
     case.agrees(whole.score, 1e-4)
@@ -107,29 +92,30 @@ def test_onnx_runtime_answers_as_torch(siglip, routing, layout):
     assert abs(float(single.score[0] - whole.score[2])) <= 1e-4 * np.ptp(case.expected[:NATURAL])
 
 
-def test_a_known_expert_is_within_the_weights(siglip):
+def test_a_known_expert_is_within_the_weights(siglip_base):
     """And the text before the image is not read again; another task's graph is another."""
-    tasks = family(siglip, Config(routing="selector"), 2)
+    tasks = family(siglip_base, Config(routing="selector"), 2)
     modules = [
-        load_fusion("cl_anomaly", "fused")(task, siglip, "fp32").stages[0].module for task in tasks
+        load_fusion("cl_anomaly", "fused")(task, siglip_base, "fp32").stages[0].module
+        for task in tasks
     ]
     for module in modules:
         assert not any("private" in name for name in module.constants)
         assert module.decision.past is not None
         before = module.decision.past[0][0].shape[2]
-        assert before == len(siglip.prompt(Config().question).before)
+        assert before == len(siglip_base.prompt(Config().question).before)
     one, other = (module.decision.decoder.layers[0].linears["q"].weight for module in modules)
-    original = siglip.language.get_parameter("layers.0.self_attn.q_proj.weight").T
+    original = siglip_base.language.get_parameter("layers.0.self_attn.q_proj.weight").T
     assert not torch.equal(one, original) and not torch.equal(one, other)
 
 
-def test_selector_engine_binds_its_own_expert_alone(siglip):
-    tasks = family(siglip, Config(routing="selector"), 3)
-    found = [load_fusion("cl_anomaly", "shared")(task, siglip, "fp32") for task in tasks]
+def test_selector_engine_binds_its_own_expert_alone(siglip_base):
+    tasks = family(siglip_base, Config(routing="selector"), 3)
+    found = [load_fusion("cl_anomaly", "shared")(task, siglip_base, "fp32") for task in tasks]
     assert all(len(one.joint) == 1 for one in found)
     assert all(value.shape[0] == 1 for value in found[1].tensors.values())
     alone = load_fusion("cl_anomaly", "shared")(
-        family(siglip, Config(routing="selector"), 1)[0], siglip, "fp32"
+        family(siglip_base, Config(routing="selector"), 1)[0], siglip_base, "fp32"
     )
     for name, value in alone.tensors.items():
         np.testing.assert_array_equal(value, found[0].tensors[name])

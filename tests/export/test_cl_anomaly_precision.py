@@ -11,7 +11,6 @@ from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import GRAPH
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.trunk import folded, in_precision
-from cad_edge_training.backbones.llava import LlavaBase, load_llava
 from cad_edge_training.methods.cl_anomaly.config import Config
 from tests.export.expert_samples import (
     difference,
@@ -21,45 +20,31 @@ from tests.export.expert_samples import (
     reference,
     run_modules,
 )
-from tests.training.tiny_llava import save_tiny_llava
 
 NATURAL = 12
 
 
-@pytest.fixture(scope="module")
-def siglip(tmp_path_factory) -> LlavaBase:
-    return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny")))
-
-
-@pytest.fixture(scope="module")
-def lite0(tmp_path_factory) -> LlavaBase:
-    return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny", "lite0")))
-
-
-@pytest.fixture(scope="module", params=["siglip", "lite0"])
-def base(request) -> LlavaBase:
-    return request.getfixturevalue(request.param)
-
-
 @pytest.mark.parametrize("layout", ["shared", "fused"])
 @pytest.mark.parametrize("routing", ["soft", "selector"])
-def test_halves_answer_within_their_tolerance(base, layout, routing):
-    task = family(base, Config(routing=routing), 2)[1]
-    fused = load_fusion("cl_anomaly", layout)(task, base, "fp16")
+def test_halves_answer_within_their_tolerance(either_base, layout, routing):
+    task = family(either_base, Config(routing=routing), 2)[1]
+    fused = load_fusion("cl_anomaly", layout)(task, either_base, "fp16")
     kinds = {name: value.dtype for name, value in fused.bound().items()}
     assert kinds.pop("anchors", np.dtype("float32")) == np.float32
     assert set(kinds.values()) <= {np.dtype("float16")} and bool(kinds) == (layout == "shared")
-    images = every_image(base)
+    images = every_image(either_base)
     out = run_modules(fused, images)
     assert {value.dtype for value in out.values()} == {np.dtype("float32")}
-    assert difference(out["score"], reference(base, task, images), NATURAL) <= TOLERANCE["fp16"]
+    assert (
+        difference(out["score"], reference(either_base, task, images), NATURAL) <= TOLERANCE["fp16"]
+    )
     # The base model itself stays as it was.
-    assert {weight.dtype for weight in base.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in either_base.parameters()} == {torch.float32}
 
 
-def test_graph_computes_in_halves_between_float32_ports(siglip):
-    task = family(siglip, Config(routing="soft"), 2)[1]
-    fused = load_fusion("cl_anomaly", "fused")(task, siglip, "fp16")
+def test_graph_computes_in_halves_between_float32_ports(siglip_base):
+    task = family(siglip_base, Config(routing="soft"), 2)[1]
+    fused = load_fusion("cl_anomaly", "fused")(task, siglip_base, "fp16")
     graph = to_onnx(fused.stages[0])
     model = onnx.load_from_string(graph[GRAPH])
     kinds = {item.name: item.data_type for item in model.graph.initializer}
@@ -72,14 +57,14 @@ def test_graph_computes_in_halves_between_float32_ports(siglip):
     assert weights.count(TensorProto.FLOAT16) >= len(weights) - 1 > 20
     ports = {port.type.tensor_type.elem_type for port in model.graph.output}
     assert ports == {TensorProto.FLOAT}
-    images = every_image(siglip)
+    images = every_image(siglip_base)
     got = run_chain(fused, [graph], images)
-    assert difference(got, reference(siglip, task, images), NATURAL) <= TOLERANCE["fp16"]
+    assert difference(got, reference(siglip_base, task, images), NATURAL) <= TOLERANCE["fp16"]
 
 
-def test_tower_within_a_model_is_folded_and_the_model_is_not(siglip, lite0):
-    assert folded(siglip) is siglip
-    base, copied = lite0, folded(lite0)
+def test_tower_within_a_model_is_folded_and_the_model_is_not(siglip_base, lite0_base):
+    assert folded(siglip_base) is siglip_base
+    base, copied = lite0_base, folded(lite0_base)
     for network, there in ((base, True), (copied, False)):
         found = any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
         assert found == there
@@ -94,8 +79,8 @@ def test_tower_within_a_model_is_folded_and_the_model_is_not(siglip, lite0):
         torch.testing.assert_close(other[block], one[block], atol=1e-5 * scale, rtol=0)
 
 
-def test_halved_copy_leaves_the_original_alone(base):
-    halved = in_precision(base, "fp16")
+def test_halved_copy_leaves_the_original_alone(either_base):
+    halved = in_precision(either_base, "fp16")
     assert {weight.dtype for weight in halved.parameters()} == {torch.float16}
-    assert {weight.dtype for weight in base.parameters()} == {torch.float32}
-    assert in_precision(base, "fp32") is base
+    assert {weight.dtype for weight in either_base.parameters()} == {torch.float32}
+    assert in_precision(either_base, "fp32") is either_base

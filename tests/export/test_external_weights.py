@@ -12,6 +12,7 @@ from cad_edge_export.certificate import run_chain
 from cad_edge_export.fused_task import FusedTask, GraphInput, StageModule
 from cad_edge_export.graph_files import GRAPH, WEIGHTS, open_graph
 from cad_edge_export.onnx_graph import to_onnx
+from cad_edge_runtime import session
 from cad_edge_runtime.graph_check import check_graph
 from cad_edge_runtime.session import SessionFactory
 
@@ -73,8 +74,8 @@ def test_answers_are_those_of_the_graph_in_one_piece(stage, beside, images):
 
 
 def test_an_open_graph_needs_no_file(beside, images):
-    session = open_graph(beside)
-    assert session.run(["score"], {"image": images})[0].shape == (3,)
+    opened = open_graph(beside)
+    assert opened.run(["score"], {"image": images})[0].shape == (3,)
 
 
 def test_runtime_opens_it_out_of_a_bundle(beside, images, tmp_path):
@@ -82,11 +83,36 @@ def test_runtime_opens_it_out_of_a_bundle(beside, images, tmp_path):
     sha = bundle.add_object(beside)
     assert Stage(graph=sha, inputs={}).graph == sha
     check_graph(bundle.object_folder(sha), ["image"], ["score"])
-    session = SessionFactory("cpu", 1, bundle).create(sha, ["image"], ["score"])
-    (got,) = session.run(["score"], {"image": images})
+    opened = SessionFactory("cpu", 1, bundle).create(sha, ["image"], ["score"])
+    (got,) = opened.run(["score"], {"image": images})
     np.testing.assert_array_equal(got, open_graph(beside).run(["score"], {"image": images})[0])
 
 
-def test_a_gibibyte_is_the_limit():
-    assert graph_files.INLINE_BYTES == 2**30 < onnx.checker.MAXIMUM_PROTOBUF
+def test_sessions_of_large_graphs_share_an_arena(stage, beside, images, tmp_path, monkeypatch):
+    """What is asked of ONNX Runtime, and the same answers; a small graph is opened as ever."""
+    asked = []
+    inner = session._options
+
+    def watched(onnxruntime, threads, one_arena):
+        asked.append(inner(onnxruntime, threads, one_arena))
+        return asked[-1]
+
+    monkeypatch.setattr(session, "_options", watched)
+    bundle = Bundle(tmp_path / "bundle")
+    factory = SessionFactory("cpu", 1, bundle)
+    answers = []
+    for graph in (to_onnx(stage), beside):
+        opened = factory.create(bundle.add_object(graph), ["image"], ["score"])
+        answers.append(opened.run(["score"], {"image": images})[0])
+    np.testing.assert_array_equal(*answers)
+    small, large = asked
+    key = "session.use_env_allocators"
+    assert small.enable_mem_pattern and not large.enable_mem_pattern
+    assert large.get_session_config_entry(key) == "1"
+    with pytest.raises(RuntimeError, match=key):
+        small.get_session_config_entry(key)
+
+
+def test_64_mebibytes_are_the_limit():
+    assert graph_files.INLINE_BYTES == 2**26 < onnx.checker.MAXIMUM_PROTOBUF
     assert onnx_graph.to_onnx.__defaults__ == (graph_files.INLINE_BYTES,)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cad_edge.errors import OptionError
-from cad_edge_export.language.decoder import Decoder
+from cad_edge_export.language.decoder import Decoder, runs_of
 
 ROWS, LAYERS = 9, 3
 
@@ -59,13 +59,41 @@ def test_what_was_read_before_need_not_be_read_again(count):
     before = rows()[:1, :count]
     _, past = written_out(decoder, before)
     same = torch.cat([before.expand(2, -1, -1), x[:, count:]], dim=1)
-    every = torch.arange(ROWS)
-    positions = decoder.positions_of(every[count:], every)
+    positions = decoder.positions(ROWS - count, before=count)
     got, pairs = decoder(same[:, count:], [None] * LAYERS, None, positions, past)
     expected, _ = written_out(decoder, same)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(got[0], whole[0], atol=1e-5, rtol=0)
     assert all(one[0].shape == other[0].shape for one, other in zip(pairs, everything, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("count", "before", "bounds"),
+    [(80, 0, [0, 80]), (770, 0, [0, 192, 385, 577, 770]), (765, 5, [0, 191, 382, 573, 765])],
+)
+def test_runs_cover_the_rows_and_see_no_further(count, before, bounds):
+    runs = runs_of(count, before)
+    assert [run.start for run in runs] == bounds[:-1]
+    assert [run.stop for run in runs] == bounds[1:]
+    assert [run.seen for run in runs] == [before + stop for stop in bounds[1:]]
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_attention_in_runs_is_attention_at_once(monkeypatch, before):
+    decoder, x = Decoder(qwen2()), rows()
+    past = written_out(decoder, x[:, :before])[1] if before else None
+    at_once = decoder.positions(ROWS - before, before)
+    assert len(at_once.runs) == 1
+    monkeypatch.setattr("cad_edge_export.language.decoder.RUN", 2)
+    in_runs = decoder.positions(ROWS - before, before)
+    assert len(in_runs.runs) >= 3
+    found = [
+        decoder(x[:, before:], [None] * LAYERS, None, positions, past)
+        for positions in (at_once, in_runs)
+    ]
+    torch.testing.assert_close(found[1][0], found[0][0], atol=1e-5, rtol=0)
+    for one, other in zip(found[1][1], found[0][1], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
 def test_weights_are_the_networks_own_until_something_is_merged():

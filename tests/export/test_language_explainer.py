@@ -11,13 +11,13 @@ from cad_edge.artifact import LearnedTask
 from cad_edge_export.fusions.cl_anomaly import explained
 from cad_edge_export.graph_files import open_graph
 from cad_edge_export.language.explainer import Explaining
-from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_training.backbones.llava import LlavaBase, load_llava
+from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.learn import build_model
 from cad_edge_training.methods.cl_anomaly.model import CLAnomaly
+from cad_edge_training.methods.cl_anomaly.questions import Question, read
+from cad_edge_training.methods.cl_anomaly.speech import greedy
 from tests.export.expert_samples import family, frames
-from tests.training.tiny_llava import save_tiny_llava
 
 STEPS = 12
 
@@ -25,8 +25,8 @@ Step = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> LlavaBase:
-    return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny")))
+def base(siglip_base) -> LlavaBase:
+    return siglip_base
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Speech:
 
 
 @pytest.fixture(scope="module", params=["soft", "selector"])
-def speech(request, base) -> Speech:
+def speech(request, base, graph_of) -> Speech:
     config = Config(routing=request.param)
     task = family(base, config, 3)[1]
     made = explained(task, base, "fp32")
-    session = open_graph(to_onnx(made.decoder))
+    session = open_graph(graph_of(made.decoder))
     model = build_model(base, config, task.model_tensors())
     return Speech(task, model, made, lambda feed: session.run(list(made.decoder.outputs), feed))
 
@@ -100,6 +100,23 @@ def test_words_are_those_of_transformers(speech, base):
         assert got == expected[0].tolist()
         said.update(got)
     assert len(said) > 3
+
+
+@pytest.mark.parametrize("question", [None, "Where is it?"])
+def test_words_of_the_reference_are_those_of_reading_all_anew(speech, base, question):
+    """Without transformers' loop and without a cache."""
+    model = speech.model
+    with torch.inference_mode():
+        raw = model.raw(torch.from_numpy(frames(base, 1)))
+        said = greedy(model, raw, 4, question)
+        model.choose(raw)
+        asked = model.question if question is None else Question.of(base, question)
+        rows = asked.around(base.image_tokens(raw))
+        for step in range(4):
+            logits = base.head(read(model.base, rows)[:, -1])
+            torch.testing.assert_close(said.logits[:, step], logits, atol=1e-5, rtol=1e-5)
+            assert said.tokens[:, step].tolist() == logits.argmax(dim=1).tolist()
+            rows = torch.cat((rows, base.embed(said.tokens[:, step])[:, None]), dim=1)
 
 
 def test_reading_in_pieces_is_reading_at_once(speech, base):

@@ -4,9 +4,13 @@ Exact rewrites (METHODS 1.4): experts stacked, their factors within B; the fixed
 positions as constants; the head cut to Yes and No; the last layer at the last position alone; of
 the tower no more than tokens need. Where the image does not choose experts, the fused layout merges
 the task's own into the linears and reads the text before the image once and for all.
+
+Entry and tower see the views of a frame as so many images, by the graphs of one view; the decision
+puts their rows together (docs/decisions/0019-several-views.md).
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,7 @@ from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, Decision
 from cad_edge_export.language.decoder import Decoder
-from cad_edge_export.language.experts import merged_changes, stacked_experts
+from cad_edge_export.language.experts import merged_changes, merged_shared, stacked_experts
 from cad_edge_export.language.explainer import (
     Explaining,
     embedding_of,
@@ -26,12 +30,21 @@ from cad_edge_export.language.explainer import (
     texts_of,
 )
 from cad_edge_export.language.family import Family, family_of, rounded
-from cad_edge_export.language.gate import ANCHORS, weights
+from cad_edge_export.language.gate import ANCHORS, of_frame, weights
 from cad_edge_export.language.vision import Vision
-from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
+from cad_edge_export.trunk import (
+    enter,
+    entry_stage,
+    folded,
+    image_input,
+    in_precision,
+    views_key,
+)
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config
+from cad_edge_training.methods.cl_anomaly.learn import build_model
+from cad_edge_training.methods.cl_anomaly.speech import Said, greedy
 from cad_edge_training.methods.cl_anomaly.start import as_llava
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -51,38 +64,45 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     decoder = Decoder(base.language)
     if precision == "fp16":
         decoder.to_half()
-    decision = Decision(base, config.question, decoder, precision)
+    views = family.mix.views
+    decision = Decision(base, config.question, decoder, precision, views)
     bound = bound_inputs(family)
     module = BoundDecision(decision, family.mix, tuple(item.name for item in bound))
-    tokens = torch.zeros(2, base.n_patches + 1, base.width)
-    inputs = (GraphInput("tokens", "1/tokens", tokens, (0,)), *bound)
+    tokens = torch.zeros(2 * views, base.n_patches + 1, base.width)
+    inputs = (GraphInput("tokens", "1/tokens", tokens, (0,), views=views), *bound)
     key = f"decision {base.identity.sha256} {base.recipe} {config} {_shapes(bound)} {precision}"
+    key += views_key(views)
     stages = (*seeing(base, config, family, precision), StageModule(module, inputs, OUTPUTS, key))
-    return FusedTask(stages, *bound_objects(family))
+    return FusedTask(stages, *bound_objects(family), views=views)
 
 
 def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
     """One self-contained graph: image -> score, probability."""
     base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
     family = family_of(task, base, config, "fp32")
-    module = SelfContained(base, config, family, precision)
-    return FusedTask((StageModule(module, (image_input(base),), OUTPUTS[:2]),))
+    module, views = SelfContained(base, config, family, precision), family.mix.views
+    stage = StageModule(module, (image_input(base, views),), OUTPUTS[:2])
+    return FusedTask((stage,), views=views)
 
 
 def explained(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> Explaining:
     """Return what the task answers in words with; its stages are those of the shared layout."""
     base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
     family = family_of(task, base, config, precision)
-    # The anchor of an image has one row here, where a decision has a batch.
+    # The anchor is that of one frame here, where a decision has a batch.
+    views = family.mix.views
     bound = tuple(
-        replace(item, example=item.example[:1], dynamic=()) if item.name == ANCHOR else item
+        replace(item, example=item.example[:views], dynamic=()) if item.name == ANCHOR else item
         for item in bound_inputs(family)
     )
     key = f"words {base.identity.sha256} {family.mix} {_shapes(bound)} {precision}"
+    key += views_key(views)
     decoder = speaking(base, precision, family.mix, bound, key)
     heads = decoder.inputs[1].example.shape
     return Explaining(
-        engine=FusedTask(seeing(base, config, family, precision), *bound_objects(family)),
+        engine=FusedTask(
+            seeing(base, config, family, precision), *bound_objects(family), views=views
+        ),
         tokens="1/tokens",
         decoder=decoder,
         layers=heads[0],
@@ -92,7 +112,14 @@ def explained(task: LearnedTask, backbone: Backbone, precision: ModulePrecision)
         embedding=embedding_of(base, precision),
         tokenizer=base.tokenizer.to_str().encode(),
         texts=texts_of(base, config.question),
+        reference=partial(_said, base, config, task),
     )
+
+
+def _said(base: LlavaBase, config: Config, task: LearnedTask, images: Array, count: int) -> Said:
+    model = build_model(base, config, task.model_tensors())
+    with torch.inference_mode():
+        return greedy(model, model.raw(torch.from_numpy(images)), count)
 
 
 def entry_block(backbone: Backbone, config: Config) -> int:
@@ -126,8 +153,9 @@ def bound_inputs(family: Family) -> tuple[GraphInput, ...]:
     """Return the inputs by which experts, and what chooses among them, come to a decoder."""
     inputs = []
     if not family.knows_expert:
-        width = family.own[0][ANCHORS].shape[1]
-        inputs.append(GraphInput(ANCHOR, f"1/{ANCHOR}", torch.zeros(2, width), (0,)))
+        width, views = family.own[0][ANCHORS].shape[1], family.mix.views
+        example = torch.zeros(2 * views, width)
+        inputs.append(GraphInput(ANCHOR, f"1/{ANCHOR}", example, (0,), views=views))
     for name, value in sorted(family.chosen.items()):
         if family.knows_expert:
             inputs.append(_bound(name, value))
@@ -171,24 +199,28 @@ class SelfContained(nn.Module):
         self.precision = precision
         self.projector = [*_constants(rounded(family.projector, precision)).values()]
         decoder, composition = Decoder(base.language), family.mix.composition
-        tensors = family.common | family.members()
+        tensors, common = family.members(), family.common
         if family.knows_expert and composition.private:
             decoder.merge(merged_changes(_constants(family.chosen), composition.layers))
-            tensors, composition = family.common, replace(composition, private=False)
+            tensors, composition = {}, replace(composition, private=False)
+        if family.needs_no_router:
+            decoder.merge(merged_shared(_constants(common), composition.layers))
+            common, composition = {}, replace(composition, shared=0)
+        tensors = common | tensors
         if precision == "fp16":
             decoder.to_half()
         self.constants = _constants(rounded(tensors, precision))
         self.mix = replace(family.mix, composition=composition)
         self.experts = stacked_experts(self.constants, composition)
-        self.decision = Decision(base, config.question, decoder, precision)
+        self.decision = Decision(base, config.question, decoder, precision, self.mix.views)
         if family.knows_expert:
             self.decision.read_ahead(self.experts)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge frames (batch, height, width, 3) uint8."""
+        """Judge frames (batch * views, height, width, 3) uint8."""
         hidden = enter(self.vision.base, image, self.precision)
         tokens, anchor = self.vision(hidden.float(), *self.projector)
-        chosen = anchor if ANCHORS in self.constants else None
+        chosen = of_frame(anchor, self.mix.views) if ANCHORS in self.constants else None
         mu = weights(chosen, self.constants, self.mix.routing, self.mix.tau)
         score, probability, _ = self.decision(tokens, self.experts, mu)
         return score, probability

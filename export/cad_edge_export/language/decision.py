@@ -1,7 +1,7 @@
 """The decision: one pass of the decoder over a fixed prompt around the rows of the image."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from cad_edge_export.fused_task import ModulePrecision
 from cad_edge_export.language.decoder import Decoder, Experts
 from cad_edge_export.language.decoder_layer import Pair
 from cad_edge_export.language.experts import Composition, stacked_experts
-from cad_edge_export.language.gate import Routing, weights
+from cad_edge_export.language.gate import Routing, of_frame, weights
 from cad_edge_training.backbones.llava import LlavaBase
 
 OUTPUTS = ("score", "probability", "logits")
@@ -24,6 +24,8 @@ class Mix:
     composition: Composition
     routing: Routing
     tau: float
+    views: int = field(default=1, repr=False)
+    """Images of a frame; not said in keys of graphs, which name several views themselves."""
 
 
 class Decision(nn.Module):
@@ -39,7 +41,12 @@ class Decision(nn.Module):
     after: Tensor
 
     def __init__(
-        self, base: LlavaBase, question: str, decoder: Decoder, precision: ModulePrecision
+        self,
+        base: LlavaBase,
+        question: str,
+        decoder: Decoder,
+        precision: ModulePrecision,
+        views: int = 1,
     ) -> None:
         """Assemble.
 
@@ -51,9 +58,11 @@ class Decision(nn.Module):
             What is asked of an image.
         decoder
             In ``precision``.
+        views
+            Images of a frame.
         """
         super().__init__()
-        self.decoder = decoder
+        self.decoder, self.views = decoder, views
         self.dtype = torch.float16 if precision == "fp16" else torch.float32
         prompt = base.prompt(question)
         for name, ids in (("before", prompt.before), ("after", prompt.after)):
@@ -66,7 +75,8 @@ class Decision(nn.Module):
         self.register_buffer("bias", None if bias is None else bias.detach()[chosen])
         self.past: list[Pair] | None = None
         """Keys and values of ``before`` by layer, once `read_ahead` has read it."""
-        rows_in_all = self.before.shape[1] + base.n_patches + 1 + self.after.shape[1]
+        image_rows = views * (base.n_patches + 1)
+        rows_in_all = self.before.shape[1] + image_rows + self.after.shape[1]
         self.positions = decoder.positions(rows_in_all)
 
     def read_ahead(self, experts: Experts) -> None:
@@ -74,13 +84,12 @@ class Decision(nn.Module):
 
         Exact only where its experts do not depend on the image.
         """
-        every = torch.arange(len(self.positions.cos))
-        count = self.before.shape[1]
+        rows, count = len(self.positions.cos), self.before.shape[1]
         with torch.inference_mode():
             _, pairs = self.decoder(self.before, experts, None, self.decoder.positions(count), None)
         # A clone is an ordinary tensor, which the exporter can trace.
         self.past = [(keys.clone(), values.clone()) for keys, values in pairs]
-        self.positions = self.decoder.positions_of(every[count:], every)
+        self.positions = self.decoder.positions(rows - count, before=count)
 
     def forward(
         self, tokens: Tensor, experts: Experts, mu: Tensor | None
@@ -90,12 +99,14 @@ class Decision(nn.Module):
         Parameters
         ----------
         tokens
-            (batch, n_patches + 1, width) float32.
+            (batch * views, n_patches + 1, width) float32; those of a frame follow each other.
         experts
             By layer.
         mu
             Weights (batch, tasks) of the private experts; None where all weigh one.
         """
+        if self.views > 1:
+            tokens = tokens.reshape(-1, self.views * tokens.shape[1], tokens.shape[2])
         count = tokens.shape[0]
         rows = [tokens.to(self.dtype), self.after.expand(count, -1, -1)]
         if self.past is None:
@@ -118,7 +129,7 @@ class BoundDecision(nn.Module):
         self.decision, self.mix, self.names = decision, mix, names
 
     def forward(self, tokens: Tensor, *values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Judge images by their rows (batch, n_patches + 1, width)."""
+        """Judge images by their rows (batch * views, n_patches + 1, width)."""
         tensors = dict(zip(self.names, values, strict=True))
         experts, mu = stacked_experts(tensors, self.mix.composition), bound_mu(tensors, self.mix)
         score, probability, logits = self.decision(tokens, experts, mu)
@@ -127,4 +138,6 @@ class BoundDecision(nn.Module):
 
 def bound_mu(tensors: Mapping[str, Tensor], mix: Mix) -> Tensor | None:
     """Weights (batch, tasks) by ``anchor`` among the tensors; None where it is not."""
-    return weights(tensors.get(ANCHOR), tensors, mix.routing, mix.tau)
+    anchor = tensors.get(ANCHOR)
+    chosen = None if anchor is None else of_frame(anchor, mix.views)
+    return weights(chosen, tensors, mix.routing, mix.tau)

@@ -3,7 +3,9 @@
 Of the last layer only the last position is computed, but for its keys and values.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,8 +19,11 @@ from cad_edge_export.language.decoder_layer import (
     Pair,
     Positions,
     Product,
+    Run,
 )
 from cad_edge_export.language.experts import LayerExperts
+
+RUN = 192  # rows whose attention is one product; half of what lies ahead is left out with four
 
 Experts = Sequence[LayerExperts | None]
 """Experts by layer."""
@@ -50,7 +55,7 @@ class Decoder(nn.Module):
         frequencies = language.get_submodule("rotary_emb").get_buffer("inv_freq")
         self.register_buffer("frequencies", frequencies.float(), persistent=False)
 
-    def merge(self, changes: Sequence[Mapping[str, Tensor]]) -> None:
+    def merge(self, changes: Iterable[Mapping[str, Tensor]]) -> None:
         """Add to the linears of every layer, by short name, a change (inputs, outputs)."""
         for layer, parts in zip(self.layers, changes, strict=True):
             for name, change in parts.items():
@@ -63,9 +68,11 @@ class Decoder(nn.Module):
         self.layers.half()
         self.norm.half()
 
-    def positions(self, count: int) -> Positions:
-        """Return positions of ``count`` rows that nothing precedes."""
-        return self.positions_of(torch.arange(count), torch.arange(count))
+    def positions(self, count: int, before: int = 0) -> Positions:
+        """Return positions of ``count`` rows behind ``before`` others."""
+        every = torch.arange(before + count)
+        found = self.positions_of(every[before:], every)
+        return replace(found, runs=runs_of(count, before))
 
     def positions_of(self, rows: Tensor, every: Tensor) -> Positions:
         """Positions of ``rows`` (rows,) int64 that attend to ``every`` (all rows,) int64."""
@@ -96,6 +103,13 @@ class Decoder(nn.Module):
             hidden, pair = layer(hidden, experts[number], mu, positions, before, last)
             pairs.append(pair)
         return self.norm(hidden[:, -1]), pairs
+
+
+def runs_of(count: int, before: int) -> tuple[Run, ...]:
+    """Divide ``count`` rows behind ``before`` others into runs of about `RUN` rows."""
+    parts = max(1, round(count / RUN))
+    bounds = [count * part // parts for part in range(parts + 1)]
+    return tuple(Run(start, stop, before + stop) for start, stop in itertools.pairwise(bounds))
 
 
 def _check(config: Any) -> None:  # noqa: ANN401  (transformers is untyped)

@@ -2,7 +2,7 @@
 
 The same numbers as transformers' layer with less in the graph: matrices as x @ W, queries of a
 group of heads as rows of one product with their common key (no copies of keys), the scale of
-attention in the rotation of the queries.
+attention in the rotation of the queries, and no product with keys that lie ahead of a run of rows.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,15 @@ Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
+class Run:
+    """Rows ``start`` to ``stop`` of a pass, which see no more than the first ``seen`` of all."""
+
+    start: int
+    stop: int
+    seen: int
+
+
+@dataclass(frozen=True)
 class Positions:
     """Where the rows of a pass stand."""
 
@@ -26,6 +35,8 @@ class Positions:
     sin: Tensor
     mask: Tensor
     """(rows, rows before and of the pass) float32, added to attention: 0, or -inf ahead."""
+    runs: tuple[Run, ...] = ()
+    """Parts of the rows that attend one after another; empty where they are not known before."""
 
 
 @dataclass(frozen=True)
@@ -162,11 +173,23 @@ class DecoderLayer(nn.Module):
         if past is not None:
             before = [part.expand(key.shape[0], -1, -1, -1) for part in past]
             key, value = (torch.cat(pair, 2) for pair in zip(before, (key, value), strict=True))
+        runs = positions.runs
         if last:
-            cos, sin, mask = cos[-1:], sin[-1:], mask[-1:]
+            cos, sin, mask, runs = cos[-1:], sin[-1:], mask[-1:], ()
         scale = self.heads.width**-0.5
         query = _rotated(query, cos * scale, sin * scale).transpose(1, 2)
-        return self._mixed(query, key, value, mask), (key, value)
+        if len(runs) < 2:
+            return self._mixed(query, key, value, mask), (key, value)
+        parts = [
+            self._mixed(
+                query[:, :, run.start : run.stop],
+                key[:, :, : run.seen],
+                value[:, :, : run.seen],
+                mask[run.start : run.stop, : run.seen],
+            )
+            for run in runs
+        ]
+        return torch.cat(parts, 1), (key, value)
 
     def _projected(
         self, normed: Tensor, experts: LayerExperts | None, mu: Tensor | None, last: bool

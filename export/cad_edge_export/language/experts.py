@@ -7,16 +7,21 @@ each of its ranks. The factors s lambda and s (1 - lambda) are part of B. Linear
 input (q, k and v; gate and up) share one product with A, and it gives what their routers say, too.
 
 Tensors of a task have it as their first axis, so that those of several tasks concatenate. For a
-frame they are put into the order of layers once, in runs of whole rows, beside the shared ones:
+frame every layer takes its own rows of all of them beside the shared ones, so that there is never a
+second copy of the whole:
 
     private_a_<group>   (tasks, layers, linears, rank, inputs)
     private_b_<linear>  (tasks, layers, rank, outputs)
     shared_a_<group>    (layers, linears, experts, rank, inputs)
     shared_b_<linear>   (layers, experts * rank, outputs)
     router_<group>      (layers, linears * experts, inputs)
+
+Where routers are replaced by what they say on average, their place is taken by
+
+    fixed_<group>       (layers, linears, experts)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -138,42 +143,60 @@ def stacked_experts(
     """
     if composition.empty:
         return [None] * composition.layers
-    down = {group: _stacked_down(values, group) for group in GROUPS}
-    up = {linear: _stacked_up(values, linear) for linear in LINEARS}
     return [
         LayerExperts(
             composition,
-            {group: stack[layer] for group, stack in down.items()},
-            {linear: stack[layer] for linear, stack in up.items()},
+            {group: _stacked_down(values, group, layer) for group in GROUPS},
+            {linear: _stacked_up(values, linear, layer) for linear in LINEARS},
         )
         for layer in range(composition.layers)
     ]
 
 
-def _stacked_down(values: Mapping[str, Tensor], group: str) -> Tensor:
-    """(layers, linears * n * rank + linears * routed, inputs), experts of tasks first."""
+def _stacked_down(values: Mapping[str, Tensor], group: str, layer: int) -> Tensor:
+    """(linears * n * rank + linears * routed, inputs), experts of tasks first."""
     parts = []
     if f"private_a_{group}" in values:
-        parts.append(values[f"private_a_{group}"].permute(1, 2, 0, 3, 4))
+        parts.append(values[f"private_a_{group}"][:, layer].transpose(0, 1))
     if f"shared_a_{group}" in values:
-        parts.append(values[f"shared_a_{group}"])
-    stack = _joined(parts, 2).flatten(1, 3)
+        parts.append(values[f"shared_a_{group}"][layer])
+    stack = _joined(parts, 1).flatten(0, 2)
     router = values.get(f"router_{group}")
-    return stack if router is None else torch.cat((stack, router), dim=1)
+    return stack if router is None else torch.cat((stack, router[layer]))
 
 
-def _stacked_up(values: Mapping[str, Tensor], linear: str) -> Tensor:
-    """(layers, n * rank, outputs), experts of tasks first."""
+def _stacked_up(values: Mapping[str, Tensor], linear: str, layer: int) -> Tensor:
+    """(n * rank, outputs), experts of tasks first."""
     parts = []
     if f"private_b_{linear}" in values:
-        parts.append(values[f"private_b_{linear}"].transpose(0, 1).flatten(1, 2))
+        parts.append(values[f"private_b_{linear}"][:, layer].flatten(0, 1))
     if f"shared_b_{linear}" in values:
-        parts.append(values[f"shared_b_{linear}"])
-    return _joined(parts, 1)
+        parts.append(values[f"shared_b_{linear}"][layer])
+    return _joined(parts, 0)
 
 
 def _joined(parts: Sequence[Tensor], axis: int) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=axis)
+
+
+def merged_shared(values: Mapping[str, Tensor], layers: int) -> Iterator[dict[str, Tensor]]:
+    """Give, layer by layer, the changes sum of w A'^T B'^T (inputs, outputs) by short name.
+
+    Parameters
+    ----------
+    values
+        ``shared_a_<group>``, ``shared_b_<linear>`` and ``fixed_<group>``, the weights w.
+    layers
+        Of the language model.
+    """
+    for layer in range(layers):
+        changes = {}
+        for group, sites in GROUPS.items():
+            weights = values[f"fixed_{group}"][layer, ..., None, None]
+            weighted = values[f"shared_a_{group}"][layer] * weights
+            for down, site in zip(weighted.flatten(1, 2), sites, strict=True):
+                changes[leaf(site)] = down.T @ values[f"shared_b_{leaf(site)}"][layer]
+        yield changes
 
 
 def merged_changes(values: Mapping[str, Tensor], layers: int) -> list[dict[str, Tensor]]:

@@ -1,8 +1,10 @@
 """Words: the decoder with a cache, as the graph of a loop, and what the loop needs besides."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,9 @@ from cad_edge_export.language.decision import Mix, bound_mu
 from cad_edge_export.language.decoder import Decoder
 from cad_edge_export.language.experts import stacked_experts
 from cad_edge_training.backbones.llava import LlavaBase
+from cad_edge_training.methods.cl_anomaly.speech import Said
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 OUTPUTS = ("logits", "keys", "values")
 NEW, BEFORE = "rows", "rows_before"  # sizes that vary
@@ -37,6 +42,9 @@ class Explaining:
     tokenizer: bytes
     """tokenizer.json."""
     texts: Texts
+    reference: Callable[[Array, int], Said]
+    """What torch answers to the task's question about images (n, height, width, 3) uint8 in so many
+    tokens."""
 
 
 class Speaker(nn.Module):

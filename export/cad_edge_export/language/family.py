@@ -35,6 +35,11 @@ class Family:
         return not needs_anchor(self.mix.routing, self.mix.composition.private)
 
     @property
+    def needs_no_router(self) -> bool:
+        """Whether the weights of the shared experts are the same for every token and image."""
+        return any(name.startswith("fixed_") for name in self.common)
+
+    @property
     def chosen(self) -> Tensors:
         """Expert of the task itself; empty without private experts."""
         return self.own[self.index] if self.own else {}
@@ -77,7 +82,7 @@ def family_of(
     common = pack_shared(generation, layers, config.scale * parts.shared) if shared else {}
     names = [member.artifact.task for member in members]
     return Family(
-        Mix(composition, config.routing, config.tau),
+        Mix(composition, config.routing, config.tau, task.artifact.views),
         tuple(rounded(own(member), precision) for member in members) if private else (),
         rounded(common, precision),
         rounded(pack_projector(generation), precision),

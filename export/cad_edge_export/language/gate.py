@@ -22,6 +22,11 @@ def pack_anchor(learned: Tensors) -> Tensors:
     return {ANCHORS: (anchor / length).astype(np.float32)[None]}
 
 
+def of_frame(anchor: Tensor, views: int) -> Tensor:
+    """Mean (batch, width) of anchor (batch * views, width) over the views of each frame."""
+    return anchor if views == 1 else anchor.reshape(-1, views, anchor.shape[1]).mean(1)
+
+
 def needs_anchor(routing: Routing, private: bool) -> bool:
     """Whether weights depend on the image."""
     return private and routing != "selector"

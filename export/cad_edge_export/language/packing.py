@@ -7,6 +7,7 @@ import numpy as np
 
 from cad_edge.artifact import Tensors
 from cad_edge_export.language.experts import GROUPS, leaf
+from cad_edge_training.methods.cl_anomaly.experts import FIXED
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,7 +40,8 @@ def pack_shared(learned: Tensors, layers: int, factor: float) -> Tensors:
     ----------
     learned
         Holds ``shared/<site>.lora_A`` (experts, rank, inputs), ``.lora_B`` (experts, outputs, rank)
-        and ``router/<site>`` (experts, inputs), the latter unless there is one expert.
+        and ``router/<site>`` (experts, inputs), the latter unless there is one expert; or, where
+        they need no router, ``fixed/<site>`` (experts,).
     layers
         Of the language model.
     factor
@@ -53,7 +55,9 @@ def pack_shared(learned: Tensors, layers: int, factor: float) -> Tensors:
             packed[f"shared_b_{leaf(site)}"] = b.reshape(layers, -1, b.shape[3]) * np.float32(
                 factor
             )
-        if f"router/layers.0.{sites[0]}" in learned:
+        if f"{FIXED}layers.0.{sites[0]}" in learned:
+            packed[f"fixed_{group}"] = _gathered(learned, FIXED + "{}", sites, layers)
+        elif f"router/layers.0.{sites[0]}" in learned:
             router = _gathered(learned, "router/{}", sites, layers)
             packed[f"router_{group}"] = router.reshape(layers, -1, router.shape[3])
     return _contiguous(packed)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cad_edge.artifact import LearnedTask
-from cad_edge.errors import DatasetError
+from cad_edge.errors import DatasetError, OptionError
 from cad_edge.image import ImageRecipe, decode_image
 from cad_edge.routing import Discriminant, fit_discriminant, from_tensors
 from cad_edge.stream import StreamTask, read_stream
@@ -47,7 +47,15 @@ def read_calibration(
     ------
     DatasetError
         The stream lacks a task, there are fewer than 10 images, or they show another product.
+    OptionError
+        A task looks at several views of a part.
     """
+    for task in tasks:
+        if task.artifact.views > 1:
+            raise OptionError(
+                f"{task.artifact.task} was learned with views: {task.artifact.views}, and eight "
+                "bits are measured on single images; give --precision fp32 or fp16"
+            )
     folders = {task.name: task for task in read_stream(stream_file).tasks}
     selector = fit_discriminant({task.artifact.task: from_tensors(task.routing) for task in tasks})
     found = {}

@@ -10,56 +10,24 @@ between quantised tensors, with one scale for all channels, which is worse than 
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import onnxruntime
 
-from cad_edge.artifact import LearnedTask
-from cad_edge.calibration import decide
 from cad_edge.errors import OptionError
-from cad_edge.manifest import Quantisation
 from cad_edge_export.fused_task import FusedTask, StageModule
+from cad_edge_export.graph_files import GRAPH, Graph, in_one
 from cad_edge_export.quantisation.biases import correct_biases
-from cad_edge_export.quantisation.calibration_images import CalibrationImages
-from cad_edge_export.quantisation.evidence import Scores, holds, weigh
+from cad_edge_export.quantisation.evidence import holds, weigh
 from cad_edge_export.quantisation.float_graph import FloatGraph
 from cad_edge_export.quantisation.placement import Range, Style, place, quantised_tensors
-from cad_edge_export.quantisation.ranges import Feed, measure_ranges, open_graph
+from cad_edge_export.quantisation.ranges import Feed, measure_ranges
+from cad_edge_export.quantisation.running import BATCH, Runs, feeds_of, run, run_groups
 from cad_edge_export.quantisation.sensitivity import sensitivities
+from cad_edge_export.quantisation.tasks import FloatTask, QuantisedTask
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
-BATCH = 8
 CORRECTED_ON = 48  # images that means are taken over, of all tasks together
 RANKED_ON = 16  # images that layers are ranked on
-
-
-@dataclass(frozen=True)
-class FloatTask:
-    """A task as it would be exported in float32."""
-
-    learned: LearnedTask
-    fused: FusedTask
-    graphs: tuple[bytes, ...]
-    """One per stage."""
-    keys: tuple[str, ...]
-    """One per stage; equal keys mean equal graphs."""
-    images: CalibrationImages
-
-
-@dataclass(frozen=True)
-class QuantisedTask:
-    """The same task in eight bits."""
-
-    fused: FusedTask
-    """With the tensors that belong to the rounded graphs."""
-    graphs: tuple[bytes, ...]
-    evidence: Quantisation
-    peak_shift: float
-    """By how much rounding moves the largest value of anomaly maps of good parts."""
-    descriptor_shift: Array
-    """By how much it moves the mean descriptor, (d,) float64."""
+_OUTPUTS = ("score", "anomaly_map", "descriptor", "hidden")
 
 
 @dataclass(frozen=True)
@@ -73,7 +41,7 @@ class _Measured:
 
 
 def quantise(
-    tasks: Sequence[FloatTask], style: Style, held: Mapping[str, bytes]
+    tasks: Sequence[FloatTask], style: Style, held: Mapping[str, Graph]
 ) -> dict[str, QuantisedTask]:
     """Quantise every graph of ``tasks`` that has convolutions.
 
@@ -100,11 +68,11 @@ def quantise(
             f"{style} quantises convolutions, and this backbone has none to speak of; use fp16"
         )
     kept = dict.fromkeys(measured, 0)
-    exact = [_run_groups(task.fused, task.graphs, task.images) for task in tasks]
+    exact = [run_groups(task.fused, task.graphs, task.images, _OUTPUTS) for task in tasks]
     order = list(range(len(tasks)))
     while True:
         graphs = {
-            key: _build(_float_graph(tasks, key), part, style, kept[key])
+            key: {GRAPH: _build(_float_graph(tasks, key), part, style, kept[key])}
             for key, part in measured.items()
         }
         names = _names(tasks, measured, kept)
@@ -143,7 +111,7 @@ def _names(
 
 def _float_graph(tasks: Sequence[FloatTask], key: str) -> bytes:
     return next(
-        graph
+        in_one(graph)
         for task in tasks
         for name, graph in zip(task.keys, task.graphs, strict=True)
         if name == key
@@ -151,17 +119,17 @@ def _float_graph(tasks: Sequence[FloatTask], key: str) -> bytes:
 
 
 def _measure(
-    tasks: Sequence[FloatTask], style: Style, held: Mapping[str, bytes]
+    tasks: Sequence[FloatTask], style: Style, held: Mapping[str, Graph]
 ) -> dict[str, _Measured]:
     """Ranges, losses and feeds of every graph that is to be quantised, by key."""
     pools: dict[str, tuple[StageModule, bytes, list[Feed]]] = {}
     for task in tasks:
         images = np.concatenate([task.images.normal, task.images.defective])
         for place_in_chain, stage in enumerate(task.fused.stages):
-            key, graph = task.keys[place_in_chain], task.graphs[place_in_chain]
+            key, graph = task.keys[place_in_chain], in_one(task.graphs[place_in_chain])
             if key not in held and len(FloatGraph(graph).convolutions) > 1:
                 pool = pools.setdefault(key, (stage, graph, []))
-                pool[2].extend(_feeds(task, place_in_chain, images))
+                pool[2].extend(feeds_of(task, place_in_chain, images))
     found = {}
     for key, (stage, graph, feeds) in pools.items():
         names = quantised_tensors(FloatGraph(graph), set())
@@ -182,106 +150,39 @@ def _build(graph: bytes, part: _Measured, style: Style, kept: int) -> bytes:
 
 
 def _finish(
-    task: FloatTask, exact: "_Runs", graphs: Mapping[str, bytes], kept: list[str]
+    task: FloatTask, exact: Runs, graphs: Mapping[str, Graph], kept: list[str]
 ) -> QuantisedTask:
     rounded_graphs = tuple(
         graphs.get(key, graph) for key, graph in zip(task.keys, task.graphs, strict=True)
     )
     fused = _recentred(task, exact, rounded_graphs)
-    rounded = _run_groups(fused, rounded_graphs, task.images)
-    artifact = task.learned.artifact
+    rounded = run_groups(fused, rounded_graphs, task.images, _OUTPUTS)
     evidence = weigh(
-        exact.scores(),
-        rounded.scores(),
-        decide(artifact.calibration, artifact.false_reject_rate).threshold,
-        kept,
-        len(task.images.normal),
+        exact.scores(), rounded.scores(), task.threshold, kept, len(task.images.normal)
     )
     after, before = rounded.measured, exact.measured
     peaks = [
-        run["anomaly_map"].max(axis=(1, 2)).mean() if "anomaly_map" in run else 0.0
-        for run in (after, before)
+        one["anomaly_map"].max(axis=(1, 2)).mean() if "anomaly_map" in one else 0.0
+        for one in (after, before)
     ]
     means = [
-        run["descriptor"].mean(axis=0, dtype=np.float64) if "descriptor" in run else np.zeros(())
-        for run in (after, before)
+        one["descriptor"].mean(axis=0, dtype=np.float64) if "descriptor" in one else np.zeros(())
+        for one in (after, before)
     ]
     return QuantisedTask(
         fused, rounded_graphs, evidence, float(peaks[0] - peaks[1]), means[0] - means[1]
     )
 
 
-def _recentred(task: FloatTask, exact: "_Runs", rounded: Sequence[bytes]) -> FusedTask:
+def _recentred(task: FloatTask, exact: Runs, rounded: Sequence[Graph]) -> FusedTask:
     """Let the task's tensors follow what rounding did to the stage before the last."""
     if len(task.graphs) < 2:
         return task.fused
     fusion = importlib.import_module(f"cad_edge_export.fusions.{task.learned.artifact.method}")
-    moved = _run(task.fused, rounded[:-1], task.images.normal)["hidden"]
+    moved = run(task.fused, rounded[:-1], task.images.normal, ("hidden",))["hidden"]
     return replace(
         task.fused, tensors=fusion.recentred(task.fused, exact.measured["hidden"], moved)
     )
-
-
-@dataclass(frozen=True)
-class _Runs:
-    """Outputs of one engine by name, on the groups of `CalibrationImages` that are scored."""
-
-    measured: Mapping[str, Array]
-    normal: Mapping[str, Array]
-    defective: Mapping[str, Array]
-
-    def scores(self) -> Scores:
-        return Scores(self.measured["score"], self.normal["score"], self.defective["score"])
-
-
-def _run_groups(fused: FusedTask, graphs: Sequence[bytes], images: CalibrationImages) -> _Runs:
-    return _Runs(
-        _run(fused, graphs, images.normal),
-        _run(fused, graphs, images.held_normal),
-        _run(fused, graphs, images.held_defective),
-    )
-
-
-def _run(fused: FusedTask, graphs: Sequence[bytes], images: Array) -> dict[str, Array]:
-    """Run the first stages, one per graph, over ``images``; their outputs by name."""
-    collected: dict[str, list[Array]] = {}
-    sessions = [open_graph(graph) for graph in graphs]
-    for start in range(0, len(images), BATCH):
-        values = _sources(fused, images[start : start + BATCH])
-        for number, session in enumerate(sessions):
-            _run_stage(fused, number, session, values)
-        for number in range(len(graphs)):
-            for output in fused.stages[number].outputs:
-                collected.setdefault(output, []).append(values[f"{number}/{output}"])
-    return {output: np.concatenate(parts) for output, parts in collected.items()}
-
-
-def _run_stage(
-    fused: FusedTask, number: int, session: onnxruntime.InferenceSession, values: dict[str, Array]
-) -> None:
-    """Run stage ``number`` on what ``values`` holds and add its outputs."""
-    stage = fused.stages[number]
-    feed = {item.name: values[item.source] for item in stage.inputs}
-    found = session.run(list(stage.outputs), feed)
-    values |= {f"{number}/{name}": value for name, value in zip(stage.outputs, found, strict=True)}
-
-
-def _feeds(task: FloatTask, number: int, images: Array) -> list[Feed]:
-    """Collect inputs of stage ``number`` over ``images``, from the float stages before it."""
-    before = [open_graph(graph) for graph in task.graphs[:number]]
-    feeds: list[Feed] = []
-    for start in range(0, len(images), BATCH):
-        values = _sources(task.fused, images[start : start + BATCH])
-        for earlier, session in enumerate(before):
-            _run_stage(task.fused, earlier, session, values)
-        inputs = task.fused.stages[number].inputs
-        feeds.append({item.name: values[item.source] for item in inputs})
-    return feeds
-
-
-def _sources(fused: FusedTask, images: Array) -> dict[str, Array]:
-    tensors = {f"tensor/{name}": tensor for name, tensor in fused.bound().items()}
-    return {"frame/image": images, **tensors}
 
 
 def _spread(feeds: Sequence[Feed], count: int) -> list[Feed]:

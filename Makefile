@@ -8,7 +8,7 @@ OPENVINO := .venv-openvino
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers questions clean help
+.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers questions questions-exported sizes clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
 	@$(VENV)/bin/cad-edge demo --out demo
@@ -56,12 +56,18 @@ peers: $(VENV)/.installed $(PEERS)/.installed  ## anomalib on the same frames in
 questions: $(VENV)/.installed  ## learners that are asked about defects, in three orders: docs/results
 	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.questions --work out/questions
 
+questions-exported: $(VENV)/.installed  ## what `questions` learned, exported, beside torch: docs/results
+	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.questions.exported
+
+sizes: $(VENV)/.installed  ## CL-Anomaly at 0.5B dimensions beside transformers: docs/results
+	@$(VENV)/bin/python -m cad_edge_benchmarks.sizes --work out/sizes
+
 clean:  ## remove the environments, the demo and every cache
 	@rm -rf $(VENV) $(RUNTIME) $(PEERS) $(OPENVINO) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is written last, so that an interrupted installation is taken up again.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -2,7 +2,8 @@
 
 An engine is a chain of stages, and a stage is a graph with every input bound to a source:
 
-    frame/image    uint8 (batch, height, width, 3), the frame after the engine's image recipe
+    frame/image    uint8 (batch, height, width, 3), the frame after the engine's image recipe;
+                   (batch * views, ...) where a frame has several views, those of one together
     frame/depth    float32 (batch, height, width)
     tensor/<name>  a tensor of the engine's tensor objects
     <k>/<output>   an output of stage k of the same chain
@@ -22,7 +23,7 @@ from pydantic import Field
 from cad_edge.artifact import BackboneIdentity, Provenance
 from cad_edge.calibration import Calibration, Decision
 from cad_edge.image import ImageRecipe
-from cad_edge.schema import Record, Sha256, TaskName
+from cad_edge.schema import Record, Sha256, TaskName, Viewed
 
 FORMAT: Literal[1] = 1
 
@@ -40,8 +41,8 @@ class Stage(Record):
     )
 
 
-class Engine(Record):
-    """A chain of stages with the tensors bound to it."""
+class Engine(Viewed):
+    """A chain of stages with the tensors bound to it; ``views`` is how many images a frame has."""
 
     recipe: ImageRecipe
     stages: list[Stage] = Field(min_length=1)
@@ -70,15 +71,39 @@ class Selector(Record):
 class Quantisation(Record):
     """Evidence that an eight-bit engine judges as the float engine does."""
 
-    calibration_images: int = Field(description="good parts that ranges were measured on")
+    calibration_images: int = Field(
+        description="good parts that ranges, and how scores shift, were measured on"
+    )
     evidence_normal: int = Field(description="further good parts, for the evidence alone")
     evidence_defective: int = Field(description="the latter with synthetic defects")
-    kept_in_float: list[str] = Field(description="convolutions that lost too much in eight bits")
+    kept_in_float: list[str] = Field(
+        description="convolutions or products, as <stage>/<name>, that lost too much in eight bits"
+    )
     score_shift: float = Field(description="by how much rounding moves scores of good parts")
     rank_correlation: float = Field(description="Spearman's, of scores over the evidence")
     smallest_rank_correlation: float
     flips_normal: int = Field(description="good parts whose verdict changes")
     flips_defective: int = Field(description="synthetic defects whose verdict changes")
+    largest_flip_rate: float
+
+
+class MergedShared(Record):
+    """What it does to scores that shared experts have lost their router: an approximation.
+
+    Each of the two verdicts on an image is by a threshold of its own, from the same held-out parts.
+    Of defects there are only synthetic ones, in the witness, since an artifact keeps no others.
+    """
+
+    held_out_images: int = Field(description="good parts that nothing was learned from")
+    witness_images: int = Field(description="of training, plain and with synthetic defects")
+    score_mean: float = Field(description="mean difference of a held-out score, in its own units")
+    score_max: float = Field(description="largest one")
+    rank_correlation: float | None = Field(
+        description="Spearman's, of scores over all images; None where all are equal"
+    )
+    smallest_rank_correlation: float
+    flips_held_out: int = Field(description="held-out good parts whose verdict changes")
+    flips_witness: int = Field(description="witness images whose verdict changes")
     largest_flip_rate: float
 
 
@@ -103,7 +128,17 @@ class Certificate(Record):
         description="largest change of a witness score since the task was learned, in units of the "
         "score; None where later tasks change nothing",
     )
+    drift_flips: int | None = Field(
+        default=None,
+        description="witness images whose verdict has changed since then, each by the threshold of "
+        "its time; None as `drift`",
+    )
     quantisation: Quantisation | None = Field(default=None, description="of eight-bit engines only")
+    merged_shared: MergedShared | None = Field(
+        default=None,
+        description="of engines without a router only; the other figures compare with torch "
+        "without it",
+    )
 
 
 class Texts(Record):
@@ -115,6 +150,19 @@ class Texts(Record):
     between_turns: str = Field(description="closes an answer and opens the next question")
     question: str = Field(min_length=1, description="asked where the user asks nothing else")
     stop: list[int] = Field(min_length=1, description="tokens that end an answer, not part of it")
+
+
+class WordsCertificate(Record):
+    """Proof that words are those of torch: greedy answers to the task's question."""
+
+    reference: str = Field(description="as in a `Certificate`")
+    runtime: str
+    witness_images: int
+    tokens_each: int = Field(description="of every answer; one that ends it is as any other")
+    tolerance: float = Field(description="largest difference of a logit allowed")
+    logit_range: float
+    logit_max: float = Field(description="largest difference, as a fraction of `logit_range`")
+    other_tokens: int = Field(description="tokens that torch would not say; 0 in float32")
 
 
 class Explainer(Record):
@@ -134,7 +182,7 @@ class Explainer(Record):
     engine: Engine
     tokens: str = Field(
         description="source in `engine`, <k>/<output>, of what the frame looks like to the "
-        "decoder: float32 (1, n, width)"
+        "decoder: float32 (views, n, width), read view after view"
     )
     decoder: Stage
     layers: int = Field(ge=1)
@@ -147,6 +195,7 @@ class Explainer(Record):
     )
     tokenizer: Sha256 = Field(description="object that holds tokenizer.json")
     texts: Texts
+    certificate: WordsCertificate
 
     def objects(self) -> set[str]:
         """Every object that it names."""

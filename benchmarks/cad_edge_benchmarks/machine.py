@@ -13,6 +13,7 @@ PACKAGES = (
     "onnxruntime-gpu",
     "onnxruntime-openvino",
     "torch",
+    "transformers",
     "onnx",
     "scipy",
 )

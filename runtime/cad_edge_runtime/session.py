@@ -8,8 +8,13 @@ running take the cores from the one that is: two chained convolution graphs of 1
 cores take 11.6 ms with ONNX Runtime's default, 8.6 ms with one global pool (which spins as well,
 and whose size the first caller in the process fixes for everyone) and 3.2 ms without any spinning.
 Between the operators of one graph, on the other hand, sleeping and waking costs a fifth of a frame.
+
+Graphs with weights in a file of their own are large, and so is what they need while they run. Those
+of a chain run one after another, so they take it from one arena, which grows by no more than they
+ask for; docs/decisions/0020-memory-of-large-graphs.md has the measurements.
 """
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -138,13 +143,15 @@ class SessionFactory:
             The bytes, the graph or the device are not what they should be.
         """
         folder = self._bundle.verify_object(graph)
-        check_graph(folder, inputs, outputs)
+        large = bool(check_graph(folder, inputs, outputs).external)
         plan_folder = self._plans.folder(graph, {}) if self._plans else None
         providers = providers_for(self.device, self._threads, plan_folder)
         try:
             session = self._onnxruntime.InferenceSession(
                 str(folder / _GRAPH),
-                sess_options=_options(self._onnxruntime, self._threads),
+                sess_options=_options(
+                    self._onnxruntime, self._threads, large and self.device.name == "cpu"
+                ),
                 providers=providers.names,
                 provider_options=providers.options,
             )
@@ -168,14 +175,32 @@ class SessionFactory:
         return value
 
 
-def _options(onnxruntime: ModuleType, threads: int) -> object:
+def _options(onnxruntime: ModuleType, threads: int, one_arena: bool) -> object:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     for key, value in _SPINNING.items():
         options.add_session_config_entry(key, value)
+    if one_arena:
+        # The pattern of a run would be one more block, as large as all that is alive at once.
+        options.enable_mem_pattern = False
+        if _has_arena(onnxruntime):
+            options.add_session_config_entry("session.use_env_allocators", "1")
     return options
+
+
+@functools.cache
+def _has_arena(onnxruntime: ModuleType) -> bool:
+    """Make the arena of large graphs, one in a process; say whether there is one."""
+    kinds, memory = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType.DEFAULT
+    place = onnxruntime.OrtMemoryInfo("Cpu", kinds.ORT_ARENA_ALLOCATOR, 0, memory)
+    exactly = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1})
+    try:
+        onnxruntime.create_and_register_allocator(place, exactly)
+    except Exception:  # the program around this one may have made another already
+        return False
+    return True
 
 
 def _first_line(problem: Exception) -> str:

@@ -27,7 +27,7 @@ def load_tokenizers() -> ModuleType:
         import tokenizers
     except ImportError:
         raise DeviceError(
-            "tokenizers is not installed, and words need it; run `pip install cad-edge[explain]`"
+            'tokenizers is not installed, and words need it; run `pip install "cad-edge[explain]"`'
         ) from None
     return tokenizers
 

@@ -25,6 +25,7 @@ from cad_edge.manifest import (
     Stage,
     TaskEntry,
     Texts,
+    WordsCertificate,
 )
 from cad_edge.schema import canonical_json, sha256_of
 
@@ -112,6 +113,16 @@ EXPLAINER = Explainer(
         between_turns="<|im_end|>\n<|im_start|>user\n",
         question="What is wrong with the object?",
         stop=[151645],
+    ),
+    certificate=WordsCertificate(
+        reference="torch 2.13.0",
+        runtime="onnxruntime 1.31.1 CPU",
+        witness_images=4,
+        tokens_each=6,
+        tolerance=0.0001,
+        logit_range=32.5,
+        logit_max=1e-06,
+        other_tokens=0,
     ),
 )
 MANIFEST = Manifest(

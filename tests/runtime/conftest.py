@@ -1,7 +1,7 @@
 """A copy of the golden bundle, and ways to give it new versions without onnx."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from safetensors.numpy import load_file, save
 
 from cad_edge.bundle import Bundle
 from cad_edge.manifest import Engine, Manifest, Stage, TaskEntry
+from cad_edge_runtime import Detector
 from cad_edge_runtime.session import SessionFactory
+from tests.runtime.golden_words import Dialogue, features, give_words
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -135,3 +137,23 @@ def created(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(SessionFactory, "create", counted)
     return graphs
+
+
+@pytest.fixture
+def red(bundle, workshop) -> Iterator[Detector]:
+    """A detector of a bundle whose task `red` answers in words."""
+    give_words(workshop, "red")
+    with Detector.open(bundle, threads=1, watch=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def image(frames) -> np.ndarray:
+    """A defective part of `red`, (32, 32, 3) uint8."""
+    return frames["red.bad"][0]
+
+
+@pytest.fixture
+def dialogue(workshop, image) -> Dialogue:
+    """What `red` must say about ``image``."""
+    return Dialogue(features(workshop, image))

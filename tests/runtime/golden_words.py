@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from safetensors.numpy import load_file, save
 
-from cad_edge.manifest import Engine, Explainer, Stage, Texts
+from cad_edge.manifest import Engine, Explainer, Stage, Texts, WordsCertificate
 
 WORDS = Path(__file__).resolve().parents[1] / "golden" / "words"
 LAYERS, HEADS, HEAD_WIDTH, POSITIONS = 2, 2, 4, 96
@@ -74,6 +74,16 @@ def explainer(workshop, name: str) -> Explainer:
         embedding=tensors(embedding=numbers["embedding"]),
         tokenizer=store.add_object({"tokenizer.json": (WORDS / "tokenizer.json").read_bytes()}),
         texts=TEXTS,
+        certificate=WordsCertificate(
+            reference="Dialogue",
+            runtime="onnxruntime",
+            witness_images=1,
+            tokens_each=1,
+            tolerance=1e-4,
+            logit_range=1.0,
+            logit_max=0.0,
+            other_tokens=0,
+        ),
     )
 
 

@@ -20,24 +20,6 @@ pytestmark = [pytest.mark.torchless, needs_tokenizers]
 SECOND = "Where is it, and how large?"
 
 
-@pytest.fixture
-def red(bundle, workshop):
-    """A detector of a bundle whose task `red` answers in words."""
-    give_words(workshop, "red")
-    with Detector.open(bundle, threads=1, watch=False) as opened:
-        yield opened
-
-
-@pytest.fixture
-def image(frames):
-    return frames["red.bad"][0]
-
-
-@pytest.fixture
-def dialogue(workshop, image) -> Dialogue:
-    return Dialogue(features(workshop, image))
-
-
 def test_an_answer_is_that_of_the_whole_dialogue_computed_anew(red, image, dialogue):
     found = red.explain(image, max_tokens=40)
     assert list(found.tokens) == dialogue.answer(TEXTS.question, 40)

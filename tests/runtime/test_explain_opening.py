@@ -12,31 +12,11 @@ from cad_edge_runtime.session import GraphSession, SessionFactory
 from tests.runtime.golden_words import (
     TEXTS,
     WORDS,
-    Dialogue,
-    features,
     give_words,
     needs_tokenizers,
 )
 
 pytestmark = [pytest.mark.torchless, needs_tokenizers]
-
-
-@pytest.fixture
-def red(bundle, workshop):
-    """A detector of a bundle whose task `red` answers in words."""
-    give_words(workshop, "red")
-    with Detector.open(bundle, threads=1, watch=False) as opened:
-        yield opened
-
-
-@pytest.fixture
-def image(frames):
-    return frames["red.bad"][0]
-
-
-@pytest.fixture
-def dialogue(workshop, image) -> Dialogue:
-    return Dialogue(features(workshop, image))
 
 
 def test_detect_opens_nothing_of_it(red, image, created):

@@ -25,11 +25,6 @@ pytestmark = pytest.mark.torchless
 
 
 @pytest.fixture
-def image(frames):
-    return frames["red.bad"][0]
-
-
-@pytest.fixture
 def refused(bundle, workshop, image):
     """Give `red` a changed explainer; opening and detecting go well, explaining is refused."""
 
@@ -69,12 +64,6 @@ def test_missing_tokenizers_say_what_to_install(refused, monkeypatch):
 
 @needs_tokenizers
 class TestAsking:
-    @pytest.fixture
-    def red(self, bundle, workshop):
-        give_words(workshop, "red")
-        with Detector.open(bundle, threads=1, watch=False) as opened:
-            yield opened
-
     def test_a_task_without_words(self, red, frames):
         for task in ("green", None):
             with pytest.raises(BundleError, match="task 'green' does not answer in words"):

@@ -65,13 +65,18 @@ def train(
     # Before torch loads its threads: those that spin while they wait slow learning tenfold and more
     # as soon as another program needs a core, and gain nothing that was measured when none does.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from cad_edge_training.processes import started_processes
     from cad_edge_training.train import Plan
     from cad_edge_training.train import train as run
 
     stream = read_stream(stream_file)
     plan = Plan(method, backbone, size, read_settings(settings), seed)
-    with progress_bars() as progress:
+    processes = started_processes()
+    with progress_bars(processes.leads) as progress:
         learned = run(stream, out, plan, progress)
+    processes.end()
+    if not processes.leads:
+        return
     kept = len(stream.tasks) - len(learned)
     click.echo(
         f"learned {len(learned)} task{'' if len(learned) == 1 else 's'} into {out}"
@@ -97,8 +102,8 @@ def _split(setting: str) -> tuple[str, str]:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str], Progress]]:
-    """Show one bar on stderr that says which task is at what; silent without a terminal."""
+def progress_bars(shown: bool = True) -> Iterator[Callable[[str], Progress]]:
+    """Show one bar on stderr that says which task is at what; without a terminal names alone."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
@@ -110,13 +115,13 @@ def progress_bars() -> Iterator[Callable[[str], Progress]]:
         TimeElapsedColumn(),
     )
     console = Console(stderr=True)
-    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Bars(*columns, console=console, disable=not (shown and console.is_terminal)) as bars:
         line = bars.add_task("starting", total=None)
         started: list[str] = []
 
         def of_task(name: str) -> Progress:
             started.append(name)
-            if not console.is_terminal:
+            if shown and not console.is_terminal:
                 click.echo(f"{name} ({len(started)})", err=True)
 
             def show(doing: str, done: int, total: int) -> None:

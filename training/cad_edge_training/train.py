@@ -32,15 +32,18 @@ from cad_edge.schema import Record
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.backbones.backbone import channel_statistics
+from cad_edge_training.backbones.descriptor import compact
 from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.folds import Folds, draw_folds
-from cad_edge_training.learned import Images, Progress, Request
+from cad_edge_training.learned import Images, Progress, Request, views_in
 from cad_edge_training.methods import load_method
+from cad_edge_training.processes import started_processes
 from cad_edge_training.routing_keys import held_out_keys
 from cad_edge_training.synthetic import synthetic_defects
+from cad_edge_training.views import DEFAULTS, views_of
 
 WITNESSES = 4  # images of good parts in the witness, and as many with synthetic defects
-BATCH = 16
+BATCH = 16  # images at a time through the trunk
 
 
 @dataclass(frozen=True)
@@ -79,31 +82,30 @@ def train(
     CadEdgeError
         Bad data, option or artifact; tasks learned before it are kept.
     """
+    processes = started_processes()
+    views = views_of(stream, plan.method)
     backbone = load_backbone(plan.backbone, plan.size)
-    config = read_config(plan)
+    config = read_config(plan, views)
     held = _held(out, stream)
-    for record in held.values():
-        if record.backbone != backbone.identity:
-            raise ArtifactError(
-                f"{out / record.task} was learned on {record.backbone.id} "
-                f"({record.backbone.sha256[:12]}), not on {backbone.identity.id} "
-                f"({backbone.identity.sha256[:12]}); give --out another folder"
-            )
-        if record.recipe != backbone.recipe:
-            raise ArtifactError(
-                f"{out / record.task} was learned at {record.recipe.width}x{record.recipe.height} "
-                f"px, not at {backbone.recipe.width}x{backbone.recipe.height} px, and one bundle "
-                f"has one size; give --size {record.recipe.width}, or --out another folder"
-            )
+    _check_held(held, out, backbone, views)
     position = 1 + max((record.position for record in held.values()), default=-1)
-    learned = []
+    learned, rate = [], stream.false_reject_rate
     for task in stream.tasks:
         if task.name in held:
             continue
-        learn_task(task, stream.false_reject_rate, position, out, backbone, config, plan, progress)
+        # What is there has been read by all before one writes, and written before all read on.
+        processes.wait()
+        if processes.leads or learns_in_several(plan.method):
+            learn_task(task, rate, position, out, backbone, config, plan, progress)
         learned.append(task.name)
         position += 1
+    processes.wait()
     return learned
+
+
+def learns_in_several(method: str) -> bool:
+    """Whether all processes of a training learn a task together, and not the first one alone."""
+    return bool(getattr(load_method(method, "learn"), "SEVERAL_PROCESSES", False))
 
 
 def _held(out: Path, stream: Stream) -> dict[str, Artifact]:
@@ -129,8 +131,37 @@ def _held(out: Path, stream: Stream) -> dict[str, Artifact]:
     return held
 
 
-def read_config(plan: Plan) -> Record:
+def _check_held(held: Mapping[str, Artifact], out: Path, backbone: Backbone, views: int) -> None:
+    """Raise ArtifactError where ``out`` holds what does not fit into one bundle with new tasks."""
+    for record in held.values():
+        if record.backbone != backbone.identity:
+            raise ArtifactError(
+                f"{out / record.task} was learned on {record.backbone.id} "
+                f"({record.backbone.sha256[:12]}), not on {backbone.identity.id} "
+                f"({backbone.identity.sha256[:12]}); give --out another folder"
+            )
+        if record.recipe != backbone.recipe:
+            raise ArtifactError(
+                f"{out / record.task} was learned at {record.recipe.width}x{record.recipe.height} "
+                f"px, not at {backbone.recipe.width}x{backbone.recipe.height} px, and one bundle "
+                f"has one size; give --size {record.recipe.width}, or --out another folder"
+            )
+        if record.views != views:
+            raise ArtifactError(
+                f"{out / record.task} was learned with views: {record.views}, not {views}, and one "
+                "bundle has one number of views; give --out another folder"
+            )
+
+
+def read_config(plan: Plan, views: int = 1) -> Record:
     """Return the method's `Config`: its defaults for the backbone, then the user's options.
+
+    Parameters
+    ----------
+    plan
+        Method, backbone and options.
+    views
+        Images of each sample; there are defaults of their own for several.
 
     Raises
     ------
@@ -144,7 +175,10 @@ def read_config(plan: Plan) -> Record:
             raise OptionError(
                 f"--set {name}: {plan.method} has no such option; it has {', '.join(sorted(known))}"
             )
-    values = module.defaults_for(plan.backbone) | {
+    defaults = module.defaults_for(plan.backbone)
+    if views > 1:
+        defaults |= getattr(module, DEFAULTS)()
+    values = defaults | {
         name: _parsed(text, known[name].annotation) for name, text in plan.options.items()
     }
     try:
@@ -178,17 +212,20 @@ def learn_task(
     plan: Plan,
     progress: Callable[[str], Progress],
 ) -> Path:
-    """Learn one task and write its artifact; return the artifact's folder."""
+    """Learn one task and, in the process that leads, write its artifact; return its folder."""
     start = time.monotonic()
     request = _request(task, rate, out, backbone, plan, progress(task.name))
     images = request.images
     method = load_method(plan.method, "learn")
     learned = method.learn(request, config)
+    if not started_processes().leads:
+        return out / task.name
     routing = routing_statistics(backbone, images, request.folds, config, plan.seed)
     artifact = Artifact(
         method=plan.method,
         task=task.name,
         position=position,
+        views=task.views,
         backbone=backbone.identity,
         recipe=backbone.recipe,
         hyperparameters=config.model_dump(mode="json"),
@@ -221,8 +258,8 @@ def _request(
     task: StreamTask, rate: float, out: Path, backbone: Backbone, plan: Plan, progress: Progress
 ) -> Request:
     """Read what a task is learned from; raise ImageError without images of good parts."""
-    product = task.images()
-    images = read_images(product.train, backbone.recipe, progress)
+    product, recipe = task.samples(), backbone.recipe
+    images = read_samples(product.train_views(), task.views, recipe, progress)
     if not len(images):
         raise ImageError(f"{task.path} holds no images of good parts")
     return Request(
@@ -233,7 +270,9 @@ def _request(
         seed=plan.seed,
         progress=progress,
         rate=rate,
-        defective=read_images([item.path for item in product.defective], backbone.recipe, progress),
+        defective=read_samples(
+            [item.views for item in product.defective], task.views, recipe, progress
+        ),
         earlier=_earlier(out, plan.method),
         workspace=out / f".learning-{task.name}",
     )
@@ -254,18 +293,32 @@ def read_images(paths: Sequence[Path], recipe: ImageRecipe, progress: Progress) 
     return images
 
 
+def read_samples(
+    samples: Sequence[Sequence[Path]], views: int, recipe: ImageRecipe, progress: Progress
+) -> Images:
+    """Decode samples of ``views`` images each; for one view as `read_images` gives them."""
+    images = read_images([path for sample in samples for path in sample], recipe, progress)
+    return images if views == 1 else images.reshape(len(samples), views, *images.shape[1:])
+
+
 def routing_statistics(
     backbone: Backbone, images: Images, folds: Folds, config: Record, seed: int
 ) -> RoutingStatistics:
-    """Describe images (n, height, width, 3) by the frozen, un-prompted trunk."""
-    descriptors, patches = [], []
+    """Describe images (n, [views,] height, width, 3) by the frozen, un-prompted trunk.
+
+    The descriptor of a sample is the mean of those of its views; its patches are those of all.
+    """
+    descriptors, patches, views = [], [], views_in(images)
+    count = max(1, BATCH // views)
     blocks = key_blocks(backbone, config)
     with torch.inference_mode():
-        for start in range(0, len(images), BATCH):
-            batch = torch.from_numpy(images[start : start + BATCH])
+        for start in range(0, len(images), count):
+            batch = torch.from_numpy(images[start : start + count]).flatten(0, -4)
             states = backbone.run(backbone.normalise(batch), max(*backbone.routing_blocks, *blocks))
-            descriptors.append(describe(backbone, states))
-            patches.append(backbone.feature_map(states[blocks[-1]]).flatten(2).transpose(1, 2))
+            each = describe(backbone, states)
+            descriptors.append(each.reshape(-1, views, each.shape[1]).mean(dim=1))
+            found = backbone.feature_map(states[blocks[-1]]).flatten(2).transpose(1, 2)
+            patches.append(found.reshape(-1, views * found.shape[1], found.shape[2]))
     keys, distances = held_out_keys(torch.cat(patches), folds, getattr(config, "keys", 196), seed)
     return summarise(torch.cat(descriptors).double().numpy(), keys, distances)
 
@@ -277,11 +330,14 @@ def key_blocks(backbone: Backbone, config: Record) -> tuple[int, ...]:
 
 
 def describe(backbone: Backbone, states: Mapping[int, torch.Tensor]) -> torch.Tensor:
-    """Descriptor (batch, d) of hidden states: channel statistics of the routing blocks."""
+    """Descriptor (batch, d) of hidden states: channel statistics of the routing blocks.
+
+    Of a wide network it is their sketch.
+    """
     parts = [
         channel_statistics(backbone.feature_map(states[block])) for block in backbone.routing_blocks
     ]
-    return torch.cat(parts, dim=1)
+    return compact(torch.cat(parts, dim=1))
 
 
 def describe_images(backbone: Backbone, images: Images) -> NDArray[np.float64]:
@@ -298,8 +354,9 @@ def describe_images(backbone: Backbone, images: Images) -> NDArray[np.float64]:
 def _witness(model: torch.nn.Module, images: Images, seed: int) -> Tensors:
     """Answers of the reference model on some training images, plain and with synthetic defects."""
     chosen = images[np.linspace(0, len(images) - 1, WITNESSES).astype(np.int64)]
-    defective, _ = synthetic_defects(chosen, seed)
-    shown = np.concatenate([chosen, defective])
+    every_view = chosen.reshape(-1, *chosen.shape[-3:])
+    defective, _ = synthetic_defects(every_view, seed)
+    shown = np.concatenate([chosen, defective.reshape(chosen.shape)])
     with torch.inference_mode():
         score, anomaly_map = model(torch.from_numpy(shown))
     said = {"image": shown, "score": score.numpy()}

@@ -24,7 +24,7 @@ class Answer(NamedTuple):
     verdict: str
     """``normal``, ``anomalous`` or ``unknown_product``."""
     anomaly_map: npt.NDArray[np.float32] | None
-    """(height, width) float32; None for a refused frame."""
+    """(height, width) float32; None for a refused frame, or where nothing is located."""
 
 
 Inspect = Callable[[Frame, str | None], Answer]

@@ -27,7 +27,7 @@ class Row:
     following: Latency
     """Of a frame that follows at once."""
     verdicts: Mapping[str, int]
-    map: tuple[int, int]
+    map: tuple[int, int] | None
     memory: Memory
     """Of its process at the end, with the frames and the interpreter."""
 

@@ -18,6 +18,8 @@ from cad_edge_benchmarks.stopwatch import WARM_UP_ROUNDS, Nanoseconds
 
 REST_SECONDS = 0.005
 FRAMES_OF_A_TURN = 2
+REFUSED = "unknown_product"
+"""Verdict of a frame that is not inspected, and hence cheaper than one that is."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,16 @@ class Times:
     following: Nanoseconds
     """(rounds,) int64: the frame right after it."""
     verdicts: Mapping[str, int]
-    """Of all frames that count; a refused frame would be cheaper than an inspected one."""
-    map: tuple[int, int]
-    """Size of its anomaly maps, (height, width)."""
+    """Of all frames that count."""
+    map: tuple[int, int] | None
+    """Size of its anomaly maps, (height, width); None where it locates nothing."""
 
 
 def take_turns_between(
-    subjects: Mapping[str, Subject], rounds: int, rest: float = REST_SECONDS
+    subjects: Mapping[str, Subject],
+    rounds: int,
+    rest: float = REST_SECONDS,
+    warm_up: int = WARM_UP_ROUNDS,
 ) -> dict[str, Times]:
     """Run one turn of every subject per round, in order: A B C A B C ...
 
@@ -60,21 +65,23 @@ def take_turns_between(
     subjects
         Who takes part, by name; several may share a worker.
     rounds
-        Rounds that count; 10 come before them and do not.
+        Rounds that count.
     rest
         Seconds in which everybody waits before each turn.
+    warm_up
+        Rounds that come before them and do not count.
 
     Raises
     ------
     CadEdgeError
-        A worker failed, or gave no map of any frame.
+        A worker failed, refused every frame, or gave maps of several sizes.
     """
     answers: dict[str, list[list[Inspected]]] = {name: [] for name in subjects}
-    for number in range(WARM_UP_ROUNDS + rounds):
+    for number in range(warm_up + rounds):
         for name, subject in subjects.items():
             time.sleep(rest)
             found = subject.worker.ask(subject.turn(number))
-            if number >= WARM_UP_ROUNDS:
+            if number >= warm_up:
                 answers[name].append(found)
     return {name: _times(name, found) for name, found in answers.items()}
 
@@ -82,7 +89,7 @@ def take_turns_between(
 def _times(name: str, answers: list[list[Inspected]]) -> Times:
     nanoseconds = np.array([[one.ns for one in turn] for turn in answers], dtype=np.int64)
     frames = [one for turn in answers for one in turn]
-    sizes = {one.map for one in frames if one.map is not None}
+    sizes = {one.map for one in frames if one.verdict != REFUSED}
     if len(sizes) != 1:
         raise CadEdgeError(f"{name} gave maps of {len(sizes)} sizes; look at its frames")
     verdicts = [one.verdict for one in frames]

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.memory import Memory, memory_of
+from cad_edge_benchmarks.memory import Memory, memory_of, peak_rss
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Inspected:
     """From the array to verdict and map, by the worker's own clock."""
     verdict: str
     map: tuple[int, int] | None
-    """Size of the anomaly map, (height, width); None for a refused frame."""
+    """Size of the anomaly map, (height, width); None for a refused frame or without a map."""
 
 
 class Worker:
@@ -91,6 +91,10 @@ class Worker:
     def memory(self) -> Memory:
         """Memory of the process now."""
         return memory_of(str(self._process.pid))
+
+    def peak(self) -> int:
+        """Return the largest resident size that the process has had so far, in bytes."""
+        return peak_rss(str(self._process.pid))
 
     def close(self) -> None:
         """Let the worker end and wait for it."""

@@ -1,6 +1,6 @@
 """What a bundle holds of a task: engine, calibration, certificate and routing statistics."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration, decide

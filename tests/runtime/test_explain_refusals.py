@@ -59,7 +59,7 @@ def bound(changes: dict[str, str | None]):
 
 def test_missing_tokenizers_say_what_to_install(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    refused(lambda found: found, DeviceError, r"run `pip install cad-edge\[explain\]`")
+    refused(lambda found: found, DeviceError, r'run `pip install "cad-edge\[explain\]"`')
 
 
 @needs_tokenizers

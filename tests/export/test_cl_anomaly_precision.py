@@ -6,6 +6,7 @@ import pytest
 import torch
 from onnx import TensorProto
 
+from cad_edge_export.activations import has_written_out
 from cad_edge_export.certificate import TOLERANCE, run_chain
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import GRAPH
@@ -63,7 +64,6 @@ def test_graph_computes_in_halves_between_float32_ports(siglip_base):
 
 
 def test_tower_within_a_model_is_folded_and_the_model_is_not(siglip_base, lite0_base):
-    assert folded(siglip_base) is siglip_base
     base, copied = lite0_base, folded(lite0_base)
     for network, there in ((base, True), (copied, False)):
         found = any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
@@ -77,6 +77,13 @@ def test_tower_within_a_model_is_folded_and_the_model_is_not(siglip_base, lite0_
     for block in base.token_blocks:
         scale = float(one[block].abs().max())
         torch.testing.assert_close(other[block], one[block], atol=1e-5 * scale, rtol=0)
+
+
+def test_activations_of_a_tower_are_written_out_in_a_copy_that_shares_all_weights(siglip_base):
+    copied = folded(siglip_base)
+    assert has_written_out(siglip_base) and not has_written_out(copied)
+    weights = dict(siglip_base.named_parameters())
+    assert all(weight is weights[name] for name, weight in copied.named_parameters())
 
 
 def test_halved_copy_leaves_the_original_alone(either_base):

@@ -76,7 +76,10 @@ def _entries(file: Path) -> list[object]:
 def _image(entry: object, file: Path, number: int, views: int) -> LabelledImage:
     where = f"{file} entry {number}"
     match entry:
-        case {"image": image, "conversations": [{"value": str()}, {"value": str(said)}, *_]}:
+        case {
+            "image": str() | list() as image,
+            "conversations": [{"value": str()}, {"value": str(said)}, *_],
+        } if all(isinstance(name, str) for name in image):
             names = _names(image, where, views)
         case _:
             raise DatasetError(
@@ -92,12 +95,9 @@ def _image(entry: object, file: Path, number: int, views: int) -> LabelledImage:
     return LabelledImage(paths[0], defect=_ANSWERS[answer], more=paths[1:])
 
 
-def _names(image: object, where: str, views: int) -> list[str]:
-    """Names of the images of an entry: a text, or a list of texts for several views."""
-    given = image if isinstance(image, list) else [image]
-    names = [name for name in given if isinstance(name, str)]
-    if len(names) < len(given):
-        raise DatasetError(f"{where} lacks an image, a question or its answer; see docs/data.md")
+def _names(image: str | list[str], where: str, views: int) -> list[str]:
+    """Names of the images of an entry, a list of them for several views."""
+    names = image if isinstance(image, list) else [image]
     if views == 1 and isinstance(image, list):
         raise DatasetError(
             f"{where} has several images; give one image for each entry, or the task `views`"

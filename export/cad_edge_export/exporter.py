@@ -20,7 +20,7 @@ from cad_edge_export.stored_engine import store_engine
 from cad_edge_export.undo import objects_undone
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.methods import saved_config
-from cad_edge_training.train import key_blocks
+from cad_edge_training.routing_statistics import key_blocks
 
 
 def export_artifacts(

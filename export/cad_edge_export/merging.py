@@ -11,7 +11,11 @@ from cad_edge.calibration import conformal_threshold
 from cad_edge.errors import CertificateError, OptionError
 from cad_edge.manifest import MergedShared
 from cad_edge_export.certificate import reference_model
-from cad_edge_export.quantisation.evidence import LARGEST_FLIP_RATE, SMALLEST_RANK_CORRELATION
+from cad_edge_export.quantisation.evidence import (
+    LARGEST_FLIP_RATE,
+    SMALLEST_RANK_CORRELATION,
+    flips_allowed,
+)
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import load_method, saved_config
 
@@ -96,7 +100,7 @@ def require(effect: MergedShared, task: str) -> None:
     flips = effect.flips_held_out + effect.flips_witness
     correlation = effect.rank_correlation
     ordered = correlation is None or correlation >= effect.smallest_rank_correlation
-    if ordered and flips <= max(1, int(effect.largest_flip_rate * images)):
+    if ordered and flips <= flips_allowed(images, effect.largest_flip_rate):
         return
     said = "no" if correlation is None else f"{correlation:.3f}"
     raise CertificateError(

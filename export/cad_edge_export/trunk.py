@@ -11,7 +11,7 @@ from cad_edge_export.activations import has_written_out, write_out
 from cad_edge_export.fused_task import GraphInput, ModulePrecision, StageModule
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0, MobileBlock
-from cad_edge_training.train import describe
+from cad_edge_training.routing_statistics import describe
 
 
 def folds_prompt(backbone: Backbone, index: int) -> bool:

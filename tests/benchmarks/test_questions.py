@@ -14,6 +14,7 @@ from cad_edge.labelled import LabelledSplit
 from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.questions.course import hold_back, joint_task, orders, tasks_of
 from cad_edge_benchmarks.questions.figures import Run, answers, figures_of
+from cad_edge_benchmarks.questions.learners import Learner, Setting, run_learner
 from cad_edge_benchmarks.questions.report import comparison_table, question_targets, summary
 
 TRUTH = {"a": np.array([True, True, False, False]), "b": np.array([True, False])}
@@ -127,6 +128,22 @@ def test_what_is_held_back_is_dealt_from_training_images_alone(products, tmp_pat
         back = {item.path for item in held[name]}
         assert not rest & back and len(back) == 2
         assert rest | back == {*whole.train, *(item.path for item in whole.defective)}
+
+
+def test_what_was_learned_with_other_options_is_not_taken_for_this(products, tmp_path):
+    learner = Learner("plain", {"variant": "moe"}, {"learning_rate": "5e-4"})
+    folder = tmp_path / "work" / "plain" / "nut-lid"
+    folder.mkdir(parents=True)
+    kept = {"seconds": 1.0, "options": {"learning_rate": "5e-4", "variant": "moe"}}
+    (folder / "said.json").write_text(json.dumps({**kept, "stages": [{"nut": [0.5]}]}))
+
+    def run(**options):
+        setting = Setting(tmp_path / "work", None, "small", options, products, {}, 0)
+        return run_learner(learner, ("nut", "lid"), setting, {})
+
+    assert run().stages[0]["nut"] == pytest.approx([0.5])
+    with pytest.raises(OptionError, match="learned with learning_rate=5e-4 variant=moe, not"):
+        run(learning_rate="1e-3")
 
 
 def test_an_unknown_category_is_named(tmp_path):

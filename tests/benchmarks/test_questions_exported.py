@@ -17,8 +17,9 @@ from cad_edge_benchmarks.questions.agreement import (
     with_torch,
 )
 from cad_edge_benchmarks.questions.exported_report import exported_targets, lasting_table
-from cad_edge_benchmarks.questions.family import LearnedFamily, Shown, read_family
+from cad_edge_benchmarks.questions.family import LearnedFamily, read_family
 from cad_edge_benchmarks.questions.lasting import moved, own_object, owned_digest
+from cad_edge_benchmarks.questions.shown import Shown
 from cad_edge_benchmarks.questions.wording import (
     MOST,
     OPEN_QUESTION,

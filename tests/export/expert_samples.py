@@ -75,8 +75,7 @@ def _drawn(like: Tensors, rng: np.random.Generator) -> Tensors:
 
 def _mean_tokens(base: LlavaBase, images: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        states = base.run(base.normalise(torch.from_numpy(images)), max(base.token_blocks))
-        return base.tower_tokens(states).mean(dim=(0, 1)).numpy()
+        return base.look(torch.from_numpy(images)).mean(dim=(0, 1)).numpy()
 
 
 def reference(base: LlavaBase, task: LearnedTask, images: np.ndarray) -> np.ndarray:

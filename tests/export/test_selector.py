@@ -11,7 +11,7 @@ from cad_edge_export.graph_files import open_graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.selector import fuse_selector
 from cad_edge_training.backbones import load_backbone
-from cad_edge_training.train import describe
+from cad_edge_training.routing_statistics import describe
 from tests.training.small_products import NAMES, spoil, texture
 
 

@@ -28,8 +28,9 @@ from cad_edge_training.backbones.llava import LlavaBase, load_llava
 from cad_edge_training.methods.cl_anomaly.config import QUESTION_OF_VIEWS, Config
 from cad_edge_training.methods.cl_anomaly.learn import build_model
 from cad_edge_training.methods.cl_anomaly.speech import greedy
+from cad_edge_training.routing_statistics import describe_images
 from cad_edge_training.train import Plan as Lesson
-from cad_edge_training.train import describe_images, train
+from cad_edge_training.train import train
 from tests.export.expert_samples import difference, family, frames, reference, run_modules
 from tests.training.several_views import OPTIONS, VIEWS, line_of, part, write_parts
 from tests.training.small_products import quiet

@@ -14,13 +14,15 @@ from cad_edge.routing import from_tensors
 from cad_edge_export.certificate import in_views
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.llava import load_llava
+from cad_edge_training.images import read_samples
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum, similarities
 from cad_edge_training.methods.cl_anomaly.config import QUESTION, QUESTION_OF_VIEWS, Config
 from cad_edge_training.methods.cl_anomaly.learn import build_model, learn
 from cad_edge_training.methods.cl_anomaly.questions import PARAPHRASES_OF_VIEWS, Lines, Question
 from cad_edge_training.methods.cl_anomaly.session import Share
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens, raw_tokens
-from cad_edge_training.train import Plan, describe_images, read_config, read_samples, train
+from cad_edge_training.routing_statistics import describe_images
+from cad_edge_training.train import Plan, read_config, train
 from tests.export.expert_samples import family, frames
 from tests.training.cl_anomaly_samples import QUICK, a_request, as_task, pictures, quiet
 from tests.training.several_views import OPTIONS, VIEWS, line_of, write_parts

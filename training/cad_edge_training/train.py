@@ -4,13 +4,12 @@ import importlib.metadata
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cad_edge.artifact import (
@@ -26,24 +25,20 @@ from cad_edge.artifact import (
     write_artifact,
 )
 from cad_edge.errors import ArtifactError, ImageError, OptionError
-from cad_edge.image import ImageRecipe, decode_image
-from cad_edge.routing import RoutingStatistics, summarise
 from cad_edge.schema import Record
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_training.backbones import Backbone, load_backbone
-from cad_edge_training.backbones.backbone import channel_statistics
-from cad_edge_training.backbones.descriptor import compact
 from cad_edge_training.fingerprint import fingerprint
-from cad_edge_training.folds import Folds, draw_folds
-from cad_edge_training.learned import Images, Progress, Request, views_in
+from cad_edge_training.folds import draw_folds
+from cad_edge_training.images import read_samples
+from cad_edge_training.learned import Images, Progress, Request
 from cad_edge_training.methods import load_method
 from cad_edge_training.processes import started_processes
-from cad_edge_training.routing_keys import held_out_keys
+from cad_edge_training.routing_statistics import routing_statistics
 from cad_edge_training.synthetic import synthetic_defects
 from cad_edge_training.views import DEFAULTS, views_of
 
 WITNESSES = 4  # images of good parts in the witness, and as many with synthetic defects
-BATCH = 16  # images at a time through the trunk
 
 
 @dataclass(frozen=True)
@@ -282,73 +277,6 @@ def _earlier(out: Path, method: str) -> tuple[LearnedTask, ...]:
     """Return the artifacts of tasks that share a generation with the one to be learned."""
     found = [path for path in list_artifacts(out) if evolves(path)] if out.exists() else []
     return tuple(read_artifact(path) for path in found if read_record(path).method == method)
-
-
-def read_images(paths: Sequence[Path], recipe: ImageRecipe, progress: Progress) -> Images:
-    """Decode images, (n, height, width, 3) uint8; n may be 0."""
-    images = np.empty((len(paths), recipe.height, recipe.width, 3), dtype=np.uint8)
-    for number, path in enumerate(paths):
-        images[number] = recipe.apply(decode_image(path))
-        progress("images", number + 1, len(paths))
-    return images
-
-
-def read_samples(
-    samples: Sequence[Sequence[Path]], views: int, recipe: ImageRecipe, progress: Progress
-) -> Images:
-    """Decode samples of ``views`` images each; for one view as `read_images` gives them."""
-    images = read_images([path for sample in samples for path in sample], recipe, progress)
-    return images if views == 1 else images.reshape(len(samples), views, *images.shape[1:])
-
-
-def routing_statistics(
-    backbone: Backbone, images: Images, folds: Folds, config: Record, seed: int
-) -> RoutingStatistics:
-    """Describe images (n, [views,] height, width, 3) by the frozen, un-prompted trunk.
-
-    The descriptor of a sample is the mean of those of its views; its patches are those of all.
-    """
-    descriptors, patches, views = [], [], views_in(images)
-    count = max(1, BATCH // views)
-    blocks = key_blocks(backbone, config)
-    with torch.inference_mode():
-        for start in range(0, len(images), count):
-            batch = torch.from_numpy(images[start : start + count]).flatten(0, -4)
-            states = backbone.run(backbone.normalise(batch), max(*backbone.routing_blocks, *blocks))
-            each = describe(backbone, states)
-            descriptors.append(each.reshape(-1, views, each.shape[1]).mean(dim=1))
-            found = backbone.feature_map(states[blocks[-1]]).flatten(2).transpose(1, 2)
-            patches.append(found.reshape(-1, views * found.shape[1], found.shape[2]))
-    keys, distances = held_out_keys(torch.cat(patches), folds, getattr(config, "keys", 196), seed)
-    return summarise(torch.cat(descriptors).double().numpy(), keys, distances)
-
-
-def key_blocks(backbone: Backbone, config: Record) -> tuple[int, ...]:
-    """Blocks whose un-prompted features form the published key set."""
-    blocks: tuple[int, ...] = getattr(config, "blocks", backbone.routing_blocks)
-    return blocks
-
-
-def describe(backbone: Backbone, states: Mapping[int, torch.Tensor]) -> torch.Tensor:
-    """Descriptor (batch, d) of hidden states: channel statistics of the routing blocks.
-
-    Of a wide network it is their sketch.
-    """
-    parts = [
-        channel_statistics(backbone.feature_map(states[block])) for block in backbone.routing_blocks
-    ]
-    return compact(torch.cat(parts, dim=1))
-
-
-def describe_images(backbone: Backbone, images: Images) -> NDArray[np.float64]:
-    """Descriptors (n, d) of images (n, height, width, 3) uint8 by the frozen, un-prompted trunk."""
-    found = []
-    with torch.inference_mode():
-        for start in range(0, len(images), BATCH):
-            batch = torch.from_numpy(images[start : start + BATCH])
-            states = backbone.run(backbone.normalise(batch), max(backbone.routing_blocks))
-            found.append(describe(backbone, states))
-    return torch.cat(found).double().numpy()
 
 
 def _witness(model: torch.nn.Module, images: Images, seed: int) -> Tensors:

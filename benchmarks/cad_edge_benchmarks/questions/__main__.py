@@ -25,7 +25,6 @@ from cad_edge_benchmarks.questions.learners import (
     LEARNERS,
     Learner,
     Setting,
-    read_tests,
     run_learner,
 )
 from cad_edge_benchmarks.questions.report import (
@@ -34,6 +33,7 @@ from cad_edge_benchmarks.questions.report import (
     question_targets,
     summary,
 )
+from cad_edge_benchmarks.questions.shown import show
 from cad_edge_benchmarks.tables import write_result
 from cad_edge_benchmarks.targets import Target, targets_table
 
@@ -126,11 +126,13 @@ def _run(
     learners: list[Learner], courses: list[tuple[str, ...]], setting: Setting
 ) -> tuple[dict[str, list[tuple[Run, dict[str, float | None]]]], dict[str, dict[str, int]]]:
     """Return every learner's runs with their figures, and how many images each task has."""
-    tests = read_tests(setting)
+    tests = {name: show(setting.backbone, items) for name, items in setting.asked.items()}
     truth = {name: test.anomalous for name, test in tests.items()}
     runs: dict[str, list[tuple[Run, dict[str, float | None]]]] = {}
     for order in courses:
         for learner in learners:
+            if learner.at_once and learner.name in runs:
+                continue  # it knows no order, and one run is one
             click.echo(f"{learner.name}: {', '.join(order)}", err=True)
             run = run_learner(learner, order, setting, tests)
             runs.setdefault(learner.name, []).append((run, figures_of(run, truth)))

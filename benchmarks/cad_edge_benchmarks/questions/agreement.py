@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cad_edge_benchmarks.questions.family import LearnedFamily, Scores, scores_by
+from cad_edge_benchmarks.questions.family import LearnedFamily, scores_by
+from cad_edge_benchmarks.questions.shown import Scores
 from cad_edge_runtime import Detection, Detector
 
 if TYPE_CHECKING:

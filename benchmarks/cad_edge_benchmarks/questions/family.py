@@ -6,33 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact, with_families
 from cad_edge.errors import OptionError
-from cad_edge.image import decode_image
 from cad_edge_benchmarks.questions.course import tasks_of
-from cad_edge_benchmarks.questions.learners import tower_tokens
+from cad_edge_benchmarks.questions.shown import Scores, Shown, scores_of, show
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cad_edge_training.backbones import Backbone
     from cad_edge_training.methods.cl_anomaly.model import CLAnomaly
-
-Scores = npt.NDArray[np.float32]
-_BATCH = 32
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Test images of one task."""
-
-    paths: tuple[Path, ...]
-    tokens: "Tensor"
-    """(k, n_tokens, vision_width) float32, as the frozen tower sees them."""
-    anomalous: npt.NDArray[np.bool_]
-    """(k,) bool."""
 
 
 @dataclass(frozen=True)
@@ -100,21 +82,8 @@ def read_family(artifacts: Path, data: Path) -> LearnedFamily:
                 f"{len(product.train)} are dealt to it, so that test images may be among them; "
                 "give artifacts that `make questions` left"
             )
-        paths = tuple(item.path for item in product.test)
-        images = np.stack([backbone.recipe.apply(decode_image(path)) for path in paths])
-        anomalous = np.array([item.anomalous for item in product.test])
-        tests[one.task] = Shown(paths, tower_tokens(backbone, images), anomalous)
+        tests[one.task] = show(backbone, product.test)
     return LearnedFamily(backbone, folders, tests)
-
-
-def scores_of(model: "CLAnomaly", tokens: "Tensor") -> Scores:
-    """Scores (k,) float32 of tower tokens (k, n_tokens, vision_width)."""
-    import torch
-
-    with torch.inference_mode():
-        parts = [model.from_tokens(part) for part in torch.split(tokens, _BATCH)]
-    found: Scores = torch.cat(parts).numpy()
-    return found
 
 
 def scores_by(models: Mapping[str, "CLAnomaly"], chosen: Sequence[str], shown: Shown) -> Scores:

@@ -4,7 +4,7 @@ Avg, Last and BWT are those of METHODS 0.2 (cad_edge_benchmarks.continual), over
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ class Run:
     stages: tuple[Mapping[str, Scores], ...]
     """Per stage and task (k,) float32: logit of Yes less that of No for its test images."""
     seconds: float
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Of the method, where they are not its defaults."""
 
 
 def answers(scores: Scores, anomalous: npt.NDArray[np.bool_]) -> dict[str, float | None]:

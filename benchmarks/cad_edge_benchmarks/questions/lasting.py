@@ -16,7 +16,8 @@ import numpy.typing as npt
 from cad_edge.artifact import LearnedTask
 from cad_edge.bundle import Bundle
 from cad_edge.manifest import Manifest
-from cad_edge_benchmarks.questions.family import LearnedFamily, Scores, scores_of
+from cad_edge_benchmarks.questions.family import LearnedFamily
+from cad_edge_benchmarks.questions.shown import Scores, scores_of
 
 if TYPE_CHECKING:
     from cad_edge_training.methods.cl_anomaly.model import CLAnomaly

@@ -32,7 +32,12 @@ def summary(runs: Mapping[str, Sequence[tuple[Run, Figures]]]) -> Summary:
                 key: _deviation([figures[key] for _, figures in pairs]) for key in COLUMNS
             },
             "runs": [
-                {"order": list(run.order), "seconds": run.seconds, **figures}
+                {
+                    "order": list(run.order),
+                    "options": dict(run.options),
+                    "seconds": run.seconds,
+                    **figures,
+                }
                 for run, figures in pairs
             ],
         }

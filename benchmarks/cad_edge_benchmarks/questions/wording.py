@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cad_edge.image import Frame, decode_image
-from cad_edge_benchmarks.questions.family import LearnedFamily, Shown
+from cad_edge_benchmarks.questions.family import LearnedFamily
+from cad_edge_benchmarks.questions.shown import Shown
 from cad_edge_benchmarks.stopwatch import Latency, Ratio, latency_of, ratio_of, take_turns
 from cad_edge_runtime import Detector
 

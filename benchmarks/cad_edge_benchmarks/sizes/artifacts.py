@@ -120,7 +120,7 @@ def _of_tower(base: "LlavaBase", images: Frames) -> Tensors:
 def _routing(base: "LlavaBase", config: "Config", seen: Frames, place: int) -> RoutingStatistics:
     """Return statistics of as many images as a task keeps descriptors of."""
     from cad_edge_training.folds import draw_folds
-    from cad_edge_training.train import routing_statistics
+    from cad_edge_training.routing_statistics import routing_statistics
 
     folds = draw_folds(len(seen), RATE, 0)
     real = routing_statistics(base, seen, folds, config, 0)

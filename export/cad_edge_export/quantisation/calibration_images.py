@@ -13,8 +13,8 @@ from cad_edge.image import ImageRecipe, decode_image
 from cad_edge.routing import Discriminant, fit_discriminant, from_tensors
 from cad_edge.stream import StreamTask, read_stream
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.routing_statistics import describe_images
 from cad_edge_training.synthetic import synthetic_defects
-from cad_edge_training.train import describe_images
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

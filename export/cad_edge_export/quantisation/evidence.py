@@ -60,9 +60,14 @@ def weigh(
 def holds(evidence: Quantisation) -> bool:
     """Whether the evidence is within its limits; one image may flip where there are few."""
     images = evidence.evidence_normal + evidence.evidence_defective
-    allowed = max(1, int(evidence.largest_flip_rate * images))
     flips = evidence.flips_normal + evidence.flips_defective
-    return evidence.rank_correlation >= evidence.smallest_rank_correlation and flips <= allowed
+    ordered = evidence.rank_correlation >= evidence.smallest_rank_correlation
+    return ordered and flips <= flips_allowed(images, evidence.largest_flip_rate)
+
+
+def flips_allowed(images: int, rate: float) -> int:
+    """Return how many of so many verdicts may change."""
+    return max(1, int(rate * images))
 
 
 def require(evidence: Quantisation, task: str, precision: str) -> None:

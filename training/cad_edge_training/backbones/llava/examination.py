@@ -57,26 +57,20 @@ def descriptions(base: LlavaBase, images: NDArray[np.uint8]) -> list[str]:
             eos_token_id=list(base.stop_ids),
             pad_token_id=base.stop_ids[0],
         )
-        said += [_until_stop(base, ids) for ids in answers.tolist()]
+        # What comes after the end of an answer is padding, special tokens as the end itself.
+        said += base.tokenizer.decode_batch(answers.tolist())
     return said
 
 
 def _asked(base: LlavaBase, images: NDArray[np.uint8], question: str) -> Tensor:
     """Rows (n, n_rows, width) of a question about each image."""
     prompt = base.prompt(question)
-    states = base.run(base.normalise(torch.from_numpy(images)), max(base.token_blocks))
-    rows = base.image_tokens(base.tower_tokens(states))
+    rows = base.image_tokens(base.look(torch.from_numpy(images)))
     before, after = (
         base.embed(torch.tensor(ids)).expand(len(rows), -1, -1)
         for ids in (prompt.before, prompt.after)
     )
     return torch.cat((before, rows, after), dim=1)
-
-
-def _until_stop(base: LlavaBase, ids: list[int]) -> str:
-    end = next((place for place, one in enumerate(ids) if one in base.stop_ids), len(ids))
-    text: str = base.tokenizer.decode(ids[:end])
-    return text
 
 
 def examine(base: LlavaBase, seed: int, pairs: int) -> Result:

@@ -20,7 +20,6 @@ from cad_edge.manifest import Engine, Manifest, WordsCertificate
 from cad_edge.stream import read_stream
 from cad_edge_benchmarks.questions.family import LearnedFamily, Shown
 from cad_edge_benchmarks.questions.lasting import history, lasting
-from cad_edge_benchmarks.questions.learners import tower_tokens
 from cad_edge_export import commands, exporter
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.drift import drift, drift_lines
@@ -33,6 +32,7 @@ from cad_edge_export.words_certificate import certify_words
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
+from cad_edge_training.methods.cl_anomaly.start import as_llava
 from cad_edge_training.methods.cl_anomaly.learn import recalibrate, without_router
 from cad_edge_training.train import Plan as Lesson
 from cad_edge_training.train import train
@@ -205,7 +205,8 @@ def test_what_lasts_is_measured(artifacts, llava, versions, frames):
     """Models and objects of every generation hold the same expert and anchor of each task."""
     backbone = load_backbone(llava)
     images = np.stack([backbone.recipe.apply(frame) for frame in frames])
-    shown = Shown((), tower_tokens(backbone, images), np.tile([False, True], len(frames) // 2))
+    tokens = as_llava(backbone).look(torch.from_numpy(images))
+    shown = Shown((), tokens, np.tile([False, True], len(frames) // 2))
     folders = tuple(artifacts / name for name in NAMES)
     found = lasting(
         LearnedFamily(backbone, folders, dict.fromkeys(NAMES, shown)), history(versions[-1])

@@ -3,9 +3,11 @@
     <artifacts>/<task>/artifact.json         the Artifact record below
                        tensors.safetensors   what the method learned, by the method's own names
                        routing.safetensors   see cad_edge.routing.RoutingStatistics
-                       witness.safetensors   image (n, height, width, 3) uint8, for several views
-                                             (n, views, height, width, 3), [depth], score (n,)
-                                             float32, anomaly_map (n, h, w) float32: what torch said
+                       witness.safetensors   what torch said: score (n,) float32 and, where the
+                                             method localises, anomaly_map (n, h, w) float32, of
+                                             image (n, height, width, 3) uint8, for several views
+                                             (n, views, height, width, 3), and where depth is
+                                             looked at depth (n, height, width) float32
                       [generation.safetensors]
                                              what the method shares between its tasks, as it is
                                              after this one; docs/decisions/0015-generations.md
@@ -20,7 +22,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -29,6 +31,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from cad_edge.calibration import Calibration
+from cad_edge.depth import DepthRange
 from cad_edge.errors import ArtifactError
 from cad_edge.image import ImageRecipe
 from cad_edge.schema import (
@@ -65,6 +68,8 @@ class Provenance(Record):
 class Artifact(Viewed):
     """``artifact.json``."""
 
+    RARE: ClassVar[frozenset[str]] = frozenset({"views", "depth"})
+
     format: Literal[1] = FORMAT
     method: str
     task: TaskName
@@ -75,6 +80,9 @@ class Artifact(Viewed):
     calibration: Calibration
     false_reject_rate: float = Field(gt=0, lt=1, description="stated by the user in the stream")
     provenance: Provenance
+    depth: DepthRange | None = Field(
+        default=None, description="where measurements of good parts lie; None: learned without"
+    )
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,15 @@ such stages is the same computation wherever it appears, so the runtime runs it 
 that is how routing shares the trunk with detection.
 """
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
 from cad_edge.artifact import BackboneIdentity, Provenance
 from cad_edge.calibration import Calibration, Decision
+from cad_edge.depth import DepthRange
 from cad_edge.image import ImageRecipe
-from cad_edge.schema import Record, Sha256, TaskName, Viewed
+from cad_edge.schema import Record, Sha256, Sparing, TaskName, Viewed
 
 FORMAT: Literal[1] = 1
 
@@ -203,8 +204,10 @@ class Explainer(Record):
         return graphs | {*self.engine.tensor_objects(), self.embedding, self.tokenizer}
 
 
-class TaskEntry(Record):
+class TaskEntry(Sparing):
     """One product in one version of the bundle."""
+
+    RARE: ClassVar[frozenset[str]] = frozenset({"depth", "without_depth"})
 
     method: str
     position: int
@@ -218,6 +221,13 @@ class TaskEntry(Record):
     hyperparameters: dict[str, object]
     provenance: Provenance
     explainer: Explainer | None = Field(default=None, description="None without words")
+    depth: DepthRange | None = Field(
+        default=None,
+        description="where measurements lie; None: depth is not looked at",
+    )
+    without_depth: "TaskEntry | None" = Field(
+        default=None, description="what answers frames that have no depth; None: they are refused"
+    )
 
 
 class Manifest(Record):
@@ -232,12 +242,13 @@ class Manifest(Record):
 
     def objects(self) -> set[str]:
         """Every object that this version names."""
-        engines = [self.selector.engine, *(task.engine for task in self.tasks.values())]
+        entries = [one for task in self.tasks.values() for one in (task, task.without_depth) if one]
+        engines = [self.selector.engine, *(entry.engine for entry in entries)]
         graphs = {stage.graph for engine in engines for stage in engine.stages}
         tensors = {sha for engine in engines for sha in engine.tensor_objects()}
-        explainers = [task.explainer for task in self.tasks.values() if task.explainer is not None]
+        explainers = [entry.explainer for entry in entries if entry.explainer is not None]
         words = {sha for explainer in explainers for sha in explainer.objects()}
-        return graphs | tensors | words | {task.routing for task in self.tasks.values()}
+        return graphs | tensors | words | {entry.routing for entry in entries}
 
 
 class Pointer(Record):

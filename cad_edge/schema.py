@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -29,20 +29,30 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-class Viewed(Record):
-    """A record about samples that consist of several views, or of one, which is not written down.
+class Sparing(Record):
+    """A record that leaves out what is rare: fields of ``RARE`` are not written at their default.
 
-    What is said of single images therefore has the same bytes as where no views are known.
+    What is written without them therefore has the same bytes as where they are not known.
     """
 
-    views: int = Field(default=1, ge=1, le=64, description="images of every sample")
+    RARE: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")
-    def _without_one(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_rare(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        if self.views == 1:
-            written.pop("views", None)
+        fields = type(self).model_fields
+        for name in self.RARE:
+            if getattr(self, name) == fields[name].default:
+                written.pop(name, None)
         return written
+
+
+class Viewed(Sparing):
+    """A record about samples that consist of several views, or of one."""
+
+    RARE: ClassVar[frozenset[str]] = frozenset({"views"})
+
+    views: int = Field(default=1, ge=1, le=64, description="images of every sample")
 
 
 R = TypeVar("R", bound=Record)

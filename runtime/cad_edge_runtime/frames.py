@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from cad_edge.depth import to_size
 from cad_edge.errors import ImageError
 from cad_edge.image import Frame, ImageRecipe, as_rgb, decode_depth, decode_image
 from cad_edge_runtime.session import Array
@@ -117,20 +118,8 @@ def image_batch(frames: Sequence[FrameInput], recipe: ImageRecipe) -> Array:
 
 
 def depth_batch(frames: Sequence[FrameInput], recipe: ImageRecipe, owner: str) -> Array:
-    """(batch, height, width) float32 at the recipe's size, by the nearest measurement.
-
-    Neighbours are not averaged: 0 means that nothing was measured, not a distance.
-    """
+    """(batch, height, width) float32 at the recipe's size; ImageError where a frame has none."""
     planes = [frame.depth for frame in frames]
     if any(plane is None for plane in planes):
         raise ImageError(f"{owner} inspects depth as well; give depth= with the image")
-    return np.stack([_nearest(plane, recipe) for plane in planes if plane is not None])
-
-
-def _nearest(plane: NDArray[np.float32], recipe: ImageRecipe) -> NDArray[np.float32]:
-    if plane.shape == (recipe.height, recipe.width):
-        return plane
-    rows = (np.arange(recipe.height) * 2 + 1) * plane.shape[0] // (2 * recipe.height)
-    columns = (np.arange(recipe.width) * 2 + 1) * plane.shape[1] // (2 * recipe.width)
-    picked: NDArray[np.float32] = plane[rows[:, None], columns[None, :]]
-    return picked
+    return np.stack([to_size(plane, recipe) for plane in planes if plane is not None])

@@ -32,8 +32,8 @@ from cad_edge_export.words_certificate import certify_words
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
-from cad_edge_training.methods.cl_anomaly.start import as_llava
 from cad_edge_training.methods.cl_anomaly.learn import recalibrate, without_router
+from cad_edge_training.methods.cl_anomaly.start import as_llava
 from cad_edge_training.train import Plan as Lesson
 from cad_edge_training.train import train
 from tests.export import test_graph_rules as rules

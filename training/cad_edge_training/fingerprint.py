@@ -2,10 +2,11 @@
 
 import hashlib
 
-from cad_edge_training.learned import Images
+from cad_edge_training.learned import Images, Planes
 
 
-def fingerprint(images: Images) -> str:
-    """sha256 over the sorted sha256 of every image (n, height, width, 3) uint8."""
-    digests = sorted(hashlib.sha256(image.tobytes()).digest() for image in images)
+def fingerprint(images: Images, *depths: Planes) -> str:
+    """sha256 over the sorted sha256 of every image (n, height, width, 3) uint8, and of planes."""
+    shown = [image for group in (images, *depths) for image in group]
+    digests = sorted(hashlib.sha256(image.tobytes()).digest() for image in shown)
     return hashlib.sha256(b"".join(digests)).hexdigest()

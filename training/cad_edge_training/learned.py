@@ -19,6 +19,10 @@ Images = np.ndarray[Any, np.dtype[np.uint8]]
 """(n, height, width, 3); of samples that have several views (n, views, height, width, 3)."""
 
 
+Planes = np.ndarray[Any, np.dtype[np.float32]]
+"""(n, height, width), depth in the sensor's units, 0 for no measurement."""
+
+
 def views_in(images: Images) -> int:
     """How many images each sample of ``images`` has."""
     return images.shape[1] if images.ndim == 5 else 1
@@ -45,6 +49,9 @@ class Request:
     """What the method learned before, in stream order; empty for the first task."""
     workspace: Path
     """Folder for what an interrupted call may go on from; gone once the artifact is written."""
+    depth: Planes | None = None
+    """(n, height, width) float32 of ``images``, in the sensor's units with 0 for no measurement;
+    for a method that looks at depth."""
 
 
 @dataclass(frozen=True)

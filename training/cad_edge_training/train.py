@@ -1,44 +1,21 @@
 """Learning the tasks of a stream, one after another, into a folder of artifacts."""
 
-import importlib.metadata
-import platform
-import shutil
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from pydantic import ValidationError
 
-from cad_edge.artifact import (
-    Artifact,
-    LearnedTask,
-    Provenance,
-    Tensors,
-    evolves,
-    list_artifacts,
-    read_artifact,
-    read_record,
-    with_families,
-    write_artifact,
-)
-from cad_edge.errors import ArtifactError, ImageError, OptionError
+from cad_edge.artifact import Artifact, list_artifacts, read_record
+from cad_edge.errors import ArtifactError, OptionError
 from cad_edge.schema import Record
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_training.backbones import Backbone, load_backbone
-from cad_edge_training.fingerprint import fingerprint
-from cad_edge_training.folds import draw_folds
-from cad_edge_training.images import read_samples
-from cad_edge_training.learned import Images, Progress, Request
+from cad_edge_training.learned import Progress
+from cad_edge_training.learning import Learning, discard_unfinished, learns_steps
 from cad_edge_training.methods import load_method
 from cad_edge_training.processes import started_processes
-from cad_edge_training.routing_statistics import routing_statistics
-from cad_edge_training.synthetic import synthetic_defects
 from cad_edge_training.views import DEFAULTS, views_of
-
-WITNESSES = 4  # images of good parts in the witness, and as many with synthetic defects
 
 
 @dataclass(frozen=True)
@@ -81,21 +58,35 @@ def train(
     views = views_of(stream, plan.method)
     backbone = load_backbone(plan.backbone, plan.size)
     config = read_config(plan, views)
+    if processes.leads:
+        discard_unfinished(out, plan.method)
+    processes.wait()
     held = _held(out, stream)
     _check_held(held, out, backbone, views)
     position = 1 + max((record.position for record in held.values()), default=-1)
-    learned, rate = [], stream.false_reject_rate
-    for task in stream.tasks:
-        if task.name in held:
-            continue
+    learned: list[str] = []
+    learning = Learning(out, plan.method, plan.seed, backbone, config, stream.false_reject_rate)
+    for tasks in _pending(stream, held, plan.method):
         # What is there has been read by all before one writes, and written before all read on.
         processes.wait()
         if processes.leads or learns_in_several(plan.method):
-            learn_task(task, rate, position, out, backbone, config, plan, progress)
-        learned.append(task.name)
-        position += 1
+            learning.learn(tasks, position, progress)
+        learned += [task.name for task in tasks]
+        position += len(tasks)
     processes.wait()
     return learned
+
+
+def _pending(
+    stream: Stream, held: Mapping[str, Artifact], method: str
+) -> Iterator[list[StreamTask]]:
+    """Tasks to learn together: those of a step, for a method that does, else each on its own."""
+    for step in stream.grouped():
+        tasks = [task for task in step if task.name not in held]
+        if learns_steps(method):
+            yield from [tasks] if tasks else []
+        else:
+            yield from ([task] for task in tasks)
 
 
 def learns_in_several(method: str) -> bool:
@@ -195,109 +186,3 @@ def _parsed(text: str, annotation: object) -> object:
     if "tuple" in str(annotation):
         return tuple(part for part in text.split(",") if part)
     return text
-
-
-def learn_task(
-    task: StreamTask,
-    rate: float,
-    position: int,
-    out: Path,
-    backbone: Backbone,
-    config: Record,
-    plan: Plan,
-    progress: Callable[[str], Progress],
-) -> Path:
-    """Learn one task and, in the process that leads, write its artifact; return its folder."""
-    start = time.monotonic()
-    request = _request(task, rate, out, backbone, plan, progress(task.name))
-    images = request.images
-    method = load_method(plan.method, "learn")
-    learned = method.learn(request, config)
-    if not started_processes().leads:
-        return out / task.name
-    routing = routing_statistics(backbone, images, request.folds, config, plan.seed)
-    artifact = Artifact(
-        method=plan.method,
-        task=task.name,
-        position=position,
-        views=task.views,
-        backbone=backbone.identity,
-        recipe=backbone.recipe,
-        hyperparameters=config.model_dump(mode="json"),
-        calibration=learned.calibration,
-        false_reject_rate=rate,
-        provenance=Provenance(
-            seed=plan.seed,
-            versions=versions(),
-            data_sha256=fingerprint(np.concatenate([images, request.defective])),
-            images=len(images),
-            seconds=round(time.monotonic() - start, 3),
-        ),
-    )
-    own = LearnedTask(artifact, learned.tensors, {}, {}, learned.generation, sha256="")
-    (*_, whole) = with_families([*request.earlier, own])
-    model = method.build_model(backbone, config, whole.model_tensors())
-    path = write_artifact(
-        out,
-        artifact,
-        learned.tensors,
-        routing.to_tensors(),
-        _witness(model, images, plan.seed),
-        learned.generation,
-    )
-    shutil.rmtree(request.workspace, ignore_errors=True)
-    return path
-
-
-def _request(
-    task: StreamTask, rate: float, out: Path, backbone: Backbone, plan: Plan, progress: Progress
-) -> Request:
-    """Read what a task is learned from; raise ImageError without images of good parts."""
-    product, recipe = task.samples(), backbone.recipe
-    images = read_samples(product.train_views(), task.views, recipe, progress)
-    if not len(images):
-        raise ImageError(f"{task.path} holds no images of good parts")
-    return Request(
-        task=task.name,
-        images=images,
-        backbone=backbone,
-        folds=draw_folds(len(images), rate, plan.seed),
-        seed=plan.seed,
-        progress=progress,
-        rate=rate,
-        defective=read_samples(
-            [item.views for item in product.defective], task.views, recipe, progress
-        ),
-        earlier=_earlier(out, plan.method),
-        workspace=out / f".learning-{task.name}",
-    )
-
-
-def _earlier(out: Path, method: str) -> tuple[LearnedTask, ...]:
-    """Return the artifacts of tasks that share a generation with the one to be learned."""
-    found = [path for path in list_artifacts(out) if evolves(path)] if out.exists() else []
-    return tuple(read_artifact(path) for path in found if read_record(path).method == method)
-
-
-def _witness(model: torch.nn.Module, images: Images, seed: int) -> Tensors:
-    """Answers of the reference model on some training images, plain and with synthetic defects."""
-    chosen = images[np.linspace(0, len(images) - 1, WITNESSES).astype(np.int64)]
-    every_view = chosen.reshape(-1, *chosen.shape[-3:])
-    defective, _ = synthetic_defects(every_view, seed)
-    shown = np.concatenate([chosen, defective.reshape(chosen.shape)])
-    with torch.inference_mode():
-        score, anomaly_map = model(torch.from_numpy(shown))
-    said = {"image": shown, "score": score.numpy()}
-    return said if anomaly_map is None else {**said, "anomaly_map": anomaly_map.numpy()}
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result may depend on."""
-    names = ("cad-edge", "torch", "numpy", "pillow", "scikit-learn", "transformers")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -1,66 +1,15 @@
-"""Which good parts are held out, and the thresholds' scores that they give."""
-
-from dataclasses import dataclass
+"""Good parts that are held out, as the tower sees them, and the scores that they give."""
 
 import numpy as np
 import torch
 
-from cad_edge.calibration import Calibration, images_needed
-from cad_edge.errors import DatasetError
+from cad_edge.calibration import Calibration
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.learned import Images, views_in
 from cad_edge_training.methods.cl_anomaly.model import CLAnomaly
 from cad_edge_training.methods.cl_anomaly.tower_tokens import raw_tokens, samples_at_once
 
-SHARE = 0.2  # of the good parts, where the stated rate does not need more
-KEPT = 32  # at most: their tokens stay in the artifact, so that thresholds can be made anew
-MINIMUM = 4
-
-Index = np.ndarray[tuple[int], np.dtype[np.int64]]
 Tokens = np.ndarray[tuple[int, ...], np.dtype[np.float16]]
-
-
-@dataclass(frozen=True)
-class Division:
-    """Good parts by what they are for."""
-
-    learned: Index
-    held_out: Index
-
-
-def divide(images: int, rate: float, seed: int, task: str) -> Division:
-    """Draw the good parts that calibrate and take no part in learning.
-
-    A fifth of them; as many as the stated rate needs, if at least half stay to learn from; never
-    more than 32.
-
-    Parameters
-    ----------
-    images
-        Number of good parts.
-    rate
-        Stated false-reject rate.
-    seed
-        Of the draw.
-    task
-        Whose they are.
-
-    Raises
-    ------
-    DatasetError
-        There are too few.
-    """
-    if images < MINIMUM:
-        raise DatasetError(
-            f"{task} has {images} images of good parts, too few to learn and calibrate from; give "
-            f"at least {MINIMUM}, better 30"
-        )
-    count = max(1, round(images * SHARE))
-    if (needed := images_needed(rate)) <= images // 2:
-        count = max(count, needed)
-    order = np.random.default_rng(seed).permutation(images)
-    count = min(count, KEPT)
-    return Division(np.sort(order[count:]), np.sort(order[:count]))
 
 
 def tokens_to_keep(base: LlavaBase, images: Images) -> Tokens:

@@ -10,6 +10,7 @@ from cad_edge.calibration import Calibration
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
+from cad_edge_training.division import Division, divide
 from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.learned import Learned, Request
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum
@@ -17,9 +18,7 @@ from cad_edge_training.methods.cl_anomaly.batches import Batches
 from cad_edge_training.methods.cl_anomaly.checkpoints import Checkpoints, fingerprint_of
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.held_out import (
-    Division,
     calibrate,
-    divide,
     score_each,
     tokens_to_keep,
 )

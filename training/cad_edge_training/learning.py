@@ -1,0 +1,244 @@
+"""Learning tasks together and writing their artifacts: what every method has in common."""
+
+import importlib.metadata
+import platform
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cad_edge.artifact import (
+    Artifact,
+    LearnedTask,
+    Provenance,
+    Tensors,
+    evolves,
+    list_artifacts,
+    read_artifact,
+    read_record,
+    with_families,
+    write_artifact,
+)
+from cad_edge.depth import range_of
+from cad_edge.errors import DatasetError, ImageError
+from cad_edge.schema import Record
+from cad_edge.stream import StreamTask
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.fingerprint import fingerprint
+from cad_edge_training.folds import draw_folds
+from cad_edge_training.images import read_planes, read_samples
+from cad_edge_training.learned import Images, Learned, Planes, Progress, Request
+from cad_edge_training.methods import load_method
+from cad_edge_training.processes import started_processes
+from cad_edge_training.routing_statistics import routing_statistics
+from cad_edge_training.synthetic import synthetic_defects
+
+WITNESSES = 4  # images of good parts in the witness, and as many with synthetic defects
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What tasks are learned with, and into which folder."""
+
+    out: Path
+    method: str
+    seed: int
+    backbone: Backbone
+    config: Record
+    rate: float
+    """Stated false-reject rate, in (0, 1)."""
+
+    def learn(
+        self,
+        tasks: Sequence[StreamTask],
+        position: int,
+        progress: Callable[[str], Progress],
+    ) -> list[Path]:
+        """Learn tasks together and, in the process that leads, write their artifacts.
+
+        Parameters
+        ----------
+        tasks
+            Of one step; one alone for a method that learns each on its own.
+        position
+            Place of the first one in the stream.
+        progress
+            Gives, for the name of a task, the callback that shows its progress.
+
+        Returns
+        -------
+        list
+            Folders of the artifacts, in the order of ``tasks``.
+
+        Raises
+        ------
+        CadEdgeError
+            Bad data, option or artifact.
+        """
+        start = time.monotonic()
+        earlier = self._earlier()
+        requests = [self._request(task, earlier, progress(task.name)) for task in tasks]
+        method = load_method(self.method, "learn")
+        if learns_steps(self.method):
+            learned = method.learn_step(requests, self.config)
+        else:
+            learned = [method.learn(request, self.config) for request in requests]
+        folders = [self.out / task.name for task in tasks]
+        if not started_processes().leads:
+            return folders
+        seconds = round((time.monotonic() - start) / len(tasks), 3)
+        records = [
+            self._record(task, request, one, position + place, seconds)
+            for place, (task, request, one) in enumerate(zip(tasks, requests, learned, strict=True))
+        ]
+        new = [
+            LearnedTask(record, one.tensors, {}, {}, one.generation, sha256="")
+            for record, one in zip(records, learned, strict=True)
+        ]
+        whole = with_families([*earlier, *new])[len(earlier) :]
+        for task, request in zip(whole, requests, strict=True):
+            self._write(task, request)
+        for request in requests:
+            shutil.rmtree(request.workspace, ignore_errors=True)
+        return folders
+
+    def _record(
+        self, task: StreamTask, request: Request, learned: Learned, position: int, seconds: float
+    ) -> Artifact:
+        shown = np.concatenate([request.images, request.defective])
+        return Artifact(
+            method=self.method,
+            task=task.name,
+            position=position,
+            views=task.views,
+            backbone=self.backbone.identity,
+            recipe=self.backbone.recipe,
+            hyperparameters=self.config.model_dump(mode="json"),
+            calibration=learned.calibration,
+            false_reject_rate=self.rate,
+            provenance=Provenance(
+                seed=self.seed,
+                versions=versions(),
+                data_sha256=fingerprint(shown, *([] if request.depth is None else [request.depth])),
+                images=len(request.images),
+                seconds=seconds,
+            ),
+            depth=None if request.depth is None else range_of(request.depth),
+        )
+
+    def _write(self, task: LearnedTask, request: Request) -> None:
+        """Write an artifact with what its model, that of the whole step, says of some images."""
+        routing = routing_statistics(
+            self.backbone, request.images, request.folds, self.config, self.seed
+        )
+        method = load_method(self.method, "learn")
+        model = method.build_model(self.backbone, self.config, task.model_tensors())
+        write_artifact(
+            self.out,
+            task.artifact,
+            task.tensors,
+            routing.to_tensors(),
+            _witness(model, request, self.seed),
+            task.generation,
+        )
+
+    def _request(
+        self, task: StreamTask, earlier: tuple[LearnedTask, ...], progress: Progress
+    ) -> Request:
+        """Read what a task is learned from; raise ImageError without images of good parts."""
+        product, recipe = task.samples(), self.backbone.recipe
+        images = read_samples(product.train_views(), task.views, recipe, progress)
+        if not len(images):
+            raise ImageError(f"{task.path} holds no images of good parts")
+        depth: Planes | None = None
+        if uses_depth(self.method, self.config):
+            if not product.train_depth:
+                raise DatasetError(
+                    f"{self.method} looks at depth, and task {task.name} has none; give it a "
+                    "layout with depth, or --set modality=rgb"
+                )
+            depth = read_planes(product.train_depth, product.train, recipe, progress)
+        return Request(
+            task=task.name,
+            images=images,
+            backbone=self.backbone,
+            folds=draw_folds(len(images), self.rate, self.seed),
+            seed=self.seed,
+            progress=progress,
+            rate=self.rate,
+            defective=read_samples(
+                [item.views for item in product.defective], task.views, recipe, progress
+            ),
+            earlier=earlier,
+            workspace=self.out / f".learning-{task.name}",
+            depth=depth,
+        )
+
+    def _earlier(self) -> tuple[LearnedTask, ...]:
+        """Return the artifacts of tasks that share a generation with those to be learned."""
+        return tuple(read_artifact(path) for path in family_in(self.out, self.method))
+
+
+def family_in(out: Path, method: str) -> list[Path]:
+    """Artifacts of a method's family, in stream order."""
+    found = [path for path in list_artifacts(out) if evolves(path)] if out.exists() else []
+    return [path for path in found if read_record(path).method == method]
+
+
+def learns_steps(method: str) -> bool:
+    """Whether a method learns the tasks of a step together."""
+    return hasattr(load_method(method, "learn"), "learn_step")
+
+
+def uses_depth(method: str, config: Record) -> bool:
+    """Whether a method, with these options, looks at depth."""
+    asked = getattr(load_method(method, "config"), "uses_depth", None)
+    return asked is not None and bool(asked(config))
+
+
+def discard_unfinished(out: Path, method: str) -> None:
+    """Remove what an interrupted call has written of a step without its last artifact.
+
+    That one alone holds what the step's tasks share; the generation before it is in force again.
+    """
+    if not learns_steps(method):
+        return
+    is_whole = load_method(method, "learn").is_whole
+    for path in reversed(family_in(out, method)):
+        if is_whole(read_artifact(path).generation):
+            return
+        shutil.rmtree(path)
+
+
+def _witness(model: torch.nn.Module, request: Request, seed: int) -> Tensors:
+    """Answers of the reference model on some training images, plain and with synthetic defects."""
+    index = np.linspace(0, len(request.images) - 1, WITNESSES).astype(np.int64)
+    chosen = request.images[index]
+    every_view = chosen.reshape(-1, *chosen.shape[-3:])
+    defective, _ = synthetic_defects(every_view, seed)
+    shown: Images = np.concatenate([chosen, defective.reshape(chosen.shape)])
+    said: Tensors = {"image": shown}
+    inputs = [torch.from_numpy(shown)]
+    if request.depth is not None:
+        said["depth"] = np.concatenate([request.depth[index], request.depth[index]])
+        inputs.append(torch.from_numpy(said["depth"]))
+    with torch.inference_mode():
+        score, anomaly_map = model(*inputs)
+    said["score"] = score.numpy()
+    return said if anomaly_map is None else {**said, "anomaly_map": anomaly_map.numpy()}
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    names = ("cad-edge", "torch", "numpy", "pillow", "scikit-learn", "transformers")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""IB-IUMAD: incremental unified multimodal anomaly detection with Mamba and a bottleneck."""

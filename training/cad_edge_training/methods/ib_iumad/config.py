@@ -1,0 +1,105 @@
+"""Options of IB-IUMAD; what the embedded backbone starts from is in `defaults_for`."""
+
+from typing import Any, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from cad_edge.schema import Record
+from cad_edge_training.methods.ib_iumad.fusion import FusionKind
+
+Modality: TypeAlias = Literal["rgbd", "rgb", "depth"]
+
+
+class Config(Record):
+    """Every option; unknown names are refused. Defaults are the paper's, or it is said."""
+
+    modality: Modality = Field(
+        default="rgbd", description="what is looked at: image and depth, or one of them alone"
+    )
+    target: Literal["both", "rgb"] = Field(
+        default="both",
+        description="features that are reconstructed where both are looked at: those of both, or "
+        "as in the paper of the image alone",
+    )
+    width: int = Field(default=256, ge=8, description="of tokens in the reconstruction networks")
+    layers: int = Field(
+        default=4, ge=2, description="encoder layers, as many decoder layers and Mamba decoders"
+    )
+    heads: int = Field(default=8, ge=1, description="of every attention")
+    inner: int = Field(default=1024, ge=8, description="width within feed-forward parts")
+    states: int = Field(default=16, ge=1, description="of the selective scan, for every channel")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="everywhere")
+    mamba: bool = Field(default=True, description="condition the encoders by a label branch")
+    fusion: FusionKind = Field(default="cross_attention", description="how modalities are fused")
+    bottleneck: bool = Field(default=True, description="few channels behind the fusion")
+    detach_conditions: bool = Field(
+        default=True, description="let the class loss alone shape the label branch"
+    )
+    standardise: bool = Field(
+        default=True,
+        description="scale every channel of the frozen features by its deviation over the first "
+        "step's training images; the paper does not",
+    )
+    jitter: float = Field(default=20.0, ge=0, description="scale of the noise on tokens, learning")
+
+    epochs: int = Field(default=1000, ge=1, description="passes over the images of the first step")
+    step_epochs: int = Field(default=800, ge=1, description="passes of every further step")
+    batch: int = Field(default=24, ge=1, description="images per update")
+    learning_rate: float = Field(default=1e-4, gt=0, description="of AdamW, first step")
+    weight_decay: float = Field(default=1e-4, ge=0, description="of AdamW")
+    clip: float = Field(default=0.1, gt=0, description="largest norm of a gradient")
+    drop_after: float = Field(
+        default=0.8, gt=0, le=1, description="share of the first step after which the rate falls"
+    )
+
+    regulariser: bool = Field(
+        default=True, description="IUF's three: compression, damped updates, pull to what was"
+    )
+    compression: float = Field(default=10.0, ge=0, description="weight of semantic compression")
+    pull: float = Field(
+        default=0.05, ge=0, lt=1, description="share of the old weights after every update"
+    )
+    step_rate: float = Field(
+        default=0.1, gt=0, description="rate of damped updates; IUF's code has 1.0"
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Config":
+        if self.width % self.heads:
+            raise ValueError(f"heads {self.heads} do not divide width {self.width}")
+        return self
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of what is looked at, image first."""
+        return ("rgb", "depth") if self.modality == "rgbd" else (self.modality,)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Modalities whose features are reconstructed."""
+        return self.modalities[:1] if self.target == "rgb" else self.modalities
+
+
+def uses_depth(config: Config) -> bool:
+    """Whether tasks are learned with depth."""
+    return "depth" in config.modalities
+
+
+def defaults_for(backbone: str) -> dict[str, Any]:
+    """Options to start from for a backbone; fewer channels and passes for the embedded one.
+
+    Paper: width 256, 1000 and 800 epochs at batch 24 on a graphics card. Here: what two cores learn
+    in minutes.
+    """
+    if backbone != "efficientnet-lite0":
+        return {}
+    return {
+        "width": 128,
+        "heads": 4,
+        "inner": 512,
+        "states": 8,
+        "epochs": 40,
+        "step_epochs": 30,
+        "batch": 8,
+        "learning_rate": 1e-3,
+    }

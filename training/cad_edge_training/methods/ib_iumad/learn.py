@@ -1,0 +1,263 @@
+"""Learning with IB-IUMAD: a step's products together, into one network that all products share."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from cad_edge.artifact import LearnedTask, Tensors, family_tensors
+from cad_edge.calibration import Calibration
+from cad_edge.depth import range_of
+from cad_edge.errors import ArtifactError, OptionError
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.division import divide
+from cad_edge_training.learned import Learned, Request
+from cad_edge_training.methods.ib_iumad.config import Config
+from cad_edge_training.methods.ib_iumad.frozen import Seen, look
+from cad_edge_training.methods.ib_iumad.held_out import calibrate, kept, to_keep
+from cad_edge_training.methods.ib_iumad.model import (
+    DEPTH_RANGE,
+    DEVIATION,
+    IBIUMAD,
+    MEAN,
+    NETWORK,
+    network_of,
+    new_network,
+    standardised,
+)
+from cad_edge_training.methods.ib_iumad.network import Network
+from cad_edge_training.methods.ib_iumad.regulariser import DampedUpdates, collect_bases
+from cad_edge_training.methods.ib_iumad.training_loop import Lesson, train_first, train_further
+
+BASES, STEP = "basis/", "step"
+"""Names in a generation besides those of the model: directions of old outputs, number of steps."""
+
+_BATCH = 16  # images at a time through the backbone
+
+
+def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
+    """Learn products together; the last one's generation holds the network for all so far.
+
+    Good parts are divided here and not by ``folds``: some are held out, however many there are.
+
+    Parameters
+    ----------
+    requests
+        One for each product, with the same tasks before.
+    config
+        Options of the method.
+
+    Raises
+    ------
+    OptionError
+        The backbone is no EfficientNet, or an option differs from that of the tasks before.
+    DatasetError
+        There are too few good parts of a product.
+    ImageError
+        The depth of a product's good parts says nothing.
+    ArtifactError
+        What was learned before lacks its network.
+    """
+    first = requests[0]
+    before = first.earlier[-1] if first.earlier else None
+    if before is not None:
+        _check(before, config)
+    learned_from, held_out, own = [], [], []
+    for request in requests:
+        division = divide(len(request.images), request.rate, request.seed, request.task)
+        ranges = _depth_range(request, config)
+        learned_from.append(_seen(request, config, ranges, division.learned))
+        held_out.append(_seen(request, config, ranges, division.held_out))
+        own.append(ranges | to_keep(held_out[-1]))
+    scaling = _scaling(before, learned_from, config)
+    places = range(len(first.earlier), len(first.earlier) + len(requests))
+    labels = [
+        torch.full((_count(seen),), place) for place, seen in zip(places, learned_from, strict=True)
+    ]
+    lesson = Lesson(
+        _joined([_scaled(seen, scaling) for seen in learned_from]),
+        torch.cat(labels),
+        (first.seed, len(first.earlier)),
+        first.progress,
+    )
+    network, bases = _train(first, config, before, lesson, places.stop)
+    bases = collect_bases(network, lesson.seen, bases, config.batch)
+    step = 1 if before is None else 1 + int(before.generation[STEP])
+    generation = _generation(network, scaling, bases, step)
+    return [
+        Learned(
+            tensors,
+            _calibration(first.backbone, config, [*_members(first), *own], generation, place),
+            # The others name the step that they belong to, and nothing of its network.
+            generation if place == places[-1] else {STEP: generation[STEP]},
+        )
+        for place, tensors in zip(places, own, strict=True)
+    ]
+
+
+def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> IBIUMAD:
+    """Return the reference model of a learned task.
+
+    Parameters
+    ----------
+    backbone
+        That the family was learned on.
+    config
+        Options that it was learned with.
+    tensors
+        `LearnedTask.model_tensors`.
+
+    Raises
+    ------
+    ArtifactError
+        The newest member was learned together with others that are not there.
+    """
+    require_network(tensors)
+    return IBIUMAD.of(backbone, config, tensors)
+
+
+def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibration:
+    """Score a task's held-out good parts by the family's newest generation.
+
+    Parameters and errors are those of `build_model`; ``task`` comes with its family.
+    """
+    model = build_model(backbone, config, task.model_tensors())
+    return calibrate(model, kept(task.tensors))
+
+
+def is_whole(generation: Mapping[str, object]) -> bool:
+    """Whether a generation holds a network, and not only the step that a task belongs to."""
+    return any(name.startswith(NETWORK) for name in generation)
+
+
+def require_network(tensors: Mapping[str, object]) -> None:
+    """Raise ArtifactError where a generation holds no network."""
+    if not is_whole(tensors):
+        raise ArtifactError(
+            "the product learned last was learned together with others of which one is missing; "
+            "put the artifacts of all products of its step into one folder"
+        )
+
+
+def _check(before: LearnedTask, config: Config) -> None:
+    require_network(before.generation)
+    found = config.model_dump(mode="json")
+    for name, value in before.artifact.hyperparameters.items():
+        if found[name] != value:
+            raise OptionError(
+                f"--set {name}={found[name]}: the tasks before were learned with {value}, and all "
+                "share one network; give that, or --out another folder"
+            )
+
+
+def _depth_range(request: Request, config: Config) -> Tensors:
+    if "depth" not in config.modalities:
+        return {}
+    assert request.depth is not None
+    found = range_of(request.depth)
+    return {DEPTH_RANGE: np.array([found.low, found.high], np.float32)}
+
+
+def _seen(request: Request, config: Config, ranges: Tensors, index: np.ndarray) -> Seen:
+    """See some of a product's good parts."""
+    depth_range = torch.from_numpy(ranges[DEPTH_RANGE]) if ranges else None
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(index), _BATCH):
+            rows = index[start : start + _BATCH]
+            depth = None if request.depth is None else torch.from_numpy(request.depth[rows])
+            image = torch.from_numpy(request.images[rows])
+            found.append(look(request.backbone, config.modalities, image, depth, depth_range))
+    # Copies, since what inference made cannot be learned from.
+    return _joined(found)
+
+
+def _joined(parts: Sequence[Seen]) -> Seen:
+    tokens = {
+        name: torch.cat([part.tokens[name] for part in parts]).clone() for name in parts[0].tokens
+    }
+    measured = [part.measured for part in parts if part.measured is not None]
+    return Seen(tokens, torch.cat(measured).clone() if measured else None)
+
+
+def _count(seen: Seen) -> int:
+    return len(next(iter(seen.tokens.values())))
+
+
+def _scaling(before: LearnedTask | None, seen: Sequence[Seen], config: Config) -> Tensors:
+    """Return what tokens are standardised with: of the first step, for good."""
+    if before is not None:
+        return {
+            name: value
+            for name, value in before.generation.items()
+            if name.startswith((MEAN, DEVIATION))
+        }
+    found: Tensors = {}
+    for name in config.modalities:
+        tokens = torch.cat([one.tokens[name].flatten(0, 1) for one in seen]).double()
+        mean, deviation = tokens.mean(dim=0), tokens.std(dim=0).clamp_min(1e-6)
+        if not config.standardise:
+            mean, deviation = torch.zeros_like(mean), torch.ones_like(deviation)
+        found[MEAN + name] = mean.float().numpy()
+        found[DEVIATION + name] = deviation.float().numpy()
+    return found
+
+
+def _scaled(seen: Seen, scaling: Tensors) -> Seen:
+    pairs = {
+        name: (
+            torch.from_numpy(scaling[MEAN + name]),
+            torch.from_numpy(scaling[DEVIATION + name]),
+        )
+        for name in seen.tokens
+    }
+    return standardised(seen, pairs)
+
+
+def _train(
+    request: Request, config: Config, before: LearnedTask | None, lesson: Lesson, classes: int
+) -> tuple[Network, Tensors]:
+    """Return the network after the step, and the directions of old outputs before it."""
+    if before is None:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(request.seed)
+            network = new_network(request.backbone, config, classes)
+        train_first(network, lesson, config)
+        return network, {}
+    network = network_of(request.backbone, config, before.generation)
+    bases = {
+        name.removeprefix(BASES): value
+        for name, value in before.generation.items()
+        if name.startswith(BASES)
+    }
+    damped = DampedUpdates(network, bases, config.pull) if config.regulariser else None
+    with torch.random.fork_rng([]):
+        torch.manual_seed(request.seed)
+        network.grow(classes)
+    train_further(network, lesson, config, damped)
+    return network, bases
+
+
+def _generation(network: Network, scaling: Tensors, bases: Tensors, step: int) -> Tensors:
+    """Return what all products share after the step."""
+    weights = {
+        NETWORK + name: value.detach().numpy().copy()
+        for name, value in network.state_dict().items()
+    }
+    kept_bases = {BASES + name: value for name, value in bases.items()}
+    return weights | scaling | kept_bases | {STEP: np.array(step, dtype=np.int64)}
+
+
+def _members(request: Request) -> list[Tensors]:
+    return [task.tensors for task in request.earlier]
+
+
+def _calibration(
+    backbone: Backbone,
+    config: Config,
+    members: Sequence[Tensors],
+    generation: Tensors,
+    place: int,
+) -> Calibration:
+    model = build_model(backbone, config, family_tensors(members, generation, place))
+    return calibrate(model, kept(members[place]))

@@ -1,0 +1,130 @@
+"""Learning a step: all of its products at once, from what the frozen backbone sees of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cad_edge_training.learned import Progress
+from cad_edge_training.methods.ib_iumad.config import Config
+from cad_edge_training.methods.ib_iumad.frozen import Seen
+from cad_edge_training.methods.ib_iumad.losses import class_loss
+from cad_edge_training.methods.ib_iumad.network import Network
+from cad_edge_training.methods.ib_iumad.regulariser import Compression, DampedUpdates
+
+DROP = 0.1  # what the rate is times in the last part of the first step
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a step is learned from."""
+
+    seen: Seen
+    """Standardised tokens of all images."""
+    labels: Tensor
+    """(images,) int64, the product's place in the family."""
+    seeds: tuple[int, int]
+    """Of the run, and number of products before."""
+    progress: Progress
+
+
+def train_first(network: Network, lesson: Lesson, config: Config) -> None:
+    """Learn the first step: AdamW, and semantic compression with the regulariser."""
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    compression = Compression() if config.regulariser and config.compression else None
+    drop = round(config.drop_after * config.epochs)
+    for epoch, batches in _epochs(network, lesson, config, config.epochs):
+        rate = config.learning_rate * (DROP if epoch >= drop else 1.0)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        for index in batches:
+            _gradients(network, lesson, index, config, compression)
+            optimiser.step()
+
+
+def train_further(
+    network: Network, lesson: Lesson, config: Config, damped: DampedUpdates | None
+) -> None:
+    """Learn a further step.
+
+    Parameters
+    ----------
+    network
+        As after the step before, its heads grown.
+    lesson
+        Of the new products.
+    config
+        Options.
+    damped
+        The regulariser; None learns on as in the first step, at its last rate, and forgets.
+    """
+    optimiser: torch.optim.Optimizer = (
+        torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        if damped is None
+        else torch.optim.SGD(network.parameters(), lr=config.step_rate)
+    )
+    for _, batches in _epochs(network, lesson, config, config.step_epochs):
+        for index in batches:
+            _gradients(network, lesson, index, config, None)
+            if damped is not None:
+                damped.damp()
+            optimiser.step()
+            if damped is not None:
+                damped.pull_back()
+
+
+def _gradients(
+    network: Network,
+    lesson: Lesson,
+    index: Tensor,
+    config: Config,
+    compression: Compression | None,
+) -> None:
+    tokens = lesson.seen.rows(index).tokens
+    disturbed = {name: jittered(one, config.jitter) for name, one in tokens.items()}
+    found = network(tokens, disturbed)
+    target = torch.cat([tokens[name] for name in config.targets], dim=-1)
+    loss = functional.mse_loss(found.features, target)
+    logits = network.logits(found)
+    if logits:
+        loss = loss + class_loss(logits, lesson.labels[index])
+    if compression is not None:
+        loss = loss + config.compression * compression.loss(found.layers)
+    network.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+
+
+def jittered(tokens: Tensor, scale: float) -> Tensor:
+    """Tokens (batch, n, channels) plus N(0, 1) * ||f|| / channels * scale (UniAD)."""
+    norms = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True) / tokens.shape[-1]
+    return tokens + torch.randn_like(tokens) * norms * scale
+
+
+def _epochs(
+    network: Network, lesson: Lesson, config: Config, epochs: int
+) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+    """Batches of every pass, with a network that learns and random numbers of the lesson's own."""
+    network.train()
+    with _seeded(lesson.seeds):
+        for epoch in range(epochs):
+            order = torch.randperm(len(lesson.labels))
+            yield epoch, order.split(config.batch)
+            lesson.progress("network", epoch + 1, epochs)
+    network.eval()
+
+
+@contextmanager
+def _seeded(seeds: tuple[int, int]) -> Iterator[None]:
+    """Make all that is drawn a function of ``seeds``, and leave torch's own generator alone."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(int(np.random.default_rng(seeds).integers(2**62)))
+        yield

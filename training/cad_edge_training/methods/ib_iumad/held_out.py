@@ -50,7 +50,7 @@ def calibrate(model: IBIUMAD, seen: Seen) -> Calibration:
     scores, peaks = [], []
     count = len(next(iter(seen.tokens.values())))
     with torch.inference_mode():
-        for index in torch.arange(count).split(_BATCH):
+        for index in torch.split(torch.arange(count), _BATCH):
             score, anomaly_map = model.judge(seen.rows(index))
             scores += score.tolist()
             peaks += anomaly_map.amax(dim=(1, 2)).tolist()

@@ -103,9 +103,9 @@ class ES2D(nn.Module):
         Tensor
             Of the same shape.
         """
-        sizes = (self.rank, self.states, self.states)
+        sizes = [self.rank, self.states, self.states]
         chosen = torch.einsum("kbld,kdr->kblr", sequences, self.selection)
-        low, enter, leave = chosen.split(sizes, dim=-1)
+        low, enter, leave = torch.split(chosen, sizes, dim=-1)
         step = functional.softplus(
             torch.einsum("kblr,krd->kbld", low, self.step_weight) + self.step_bias[:, None, None]
         )

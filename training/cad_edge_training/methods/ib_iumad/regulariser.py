@@ -36,7 +36,8 @@ def small_singular_values(pooled: Tensor) -> Tensor:
     """
     values = torch.linalg.svdvals(pooled)
     normalised = values / values.sum()
-    return normalised[normalised < SMALL / pooled.shape[1]].sum()
+    small: Tensor = normalised[normalised < SMALL / pooled.shape[1]].sum()
+    return small
 
 
 class Compression:
@@ -110,7 +111,7 @@ def collect_bases(
     network.eval()
     try:
         with torch.inference_mode():
-            for index in torch.arange(len(next(iter(seen.tokens.values())))).split(batch):
+            for index in torch.split(torch.arange(len(next(iter(seen.tokens.values())))), batch):
                 tokens = seen.rows(index).tokens
                 network(tokens, tokens)
     finally:
@@ -167,4 +168,5 @@ def _projector(rows: Array) -> Tensor:
     vectors = torch.from_numpy(rows.astype(np.float64))
     vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     weights = damping_weights(len(vectors)).double()
-    return ((vectors.T * weights) @ vectors).float()
+    projector: Tensor = (vectors.T * weights) @ vectors
+    return projector.float()

@@ -39,7 +39,7 @@ class _Scan(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor]:
         a, states = ctx.saved_tensors  # type: ignore[attr-defined]
         adjoint = torch.empty_like(grad)

@@ -106,7 +106,8 @@ def _gradients(
 def jittered(tokens: Tensor, scale: float) -> Tensor:
     """Tokens (batch, n, channels) plus N(0, 1) * ||f|| / channels * scale (UniAD)."""
     norms = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True) / tokens.shape[-1]
-    return tokens + torch.randn_like(tokens) * norms * scale
+    noisy: Tensor = tokens + torch.randn_like(tokens) * norms * scale
+    return noisy
 
 
 def _epochs(
@@ -117,7 +118,7 @@ def _epochs(
     with _seeded(lesson.seeds):
         for epoch in range(epochs):
             order = torch.randperm(len(lesson.labels))
-            yield epoch, order.split(config.batch)
+            yield epoch, torch.split(order, config.batch)
             lesson.progress("network", epoch + 1, epochs)
     network.eval()
 

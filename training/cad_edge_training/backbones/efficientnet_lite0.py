@@ -95,6 +95,8 @@ class EfficientNetLite0(Backbone):
 
     n_blocks = sum(repeats for _, _, repeats, _, _ in STAGES)
     routing_blocks = (2, 4)
+    stage_ends = (0, 2, 4, 10)
+    """Last block of each of the stages with strides 2, 4, 8 and 16."""
 
     def __init__(self, size: int = DEFAULT_SIZE) -> None:
         super().__init__()

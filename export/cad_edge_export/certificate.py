@@ -10,6 +10,7 @@ import onnxruntime
 import torch
 
 from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge.depth import DepthRange
 from cad_edge.errors import CertificateError
 from cad_edge.manifest import Certificate, Quantisation
 from cad_edge_export.drift import drift
@@ -46,6 +47,20 @@ def adversarial_images(height: int, width: int) -> Array:
     stripes[rows, columns, (columns // 4) % 3] = 255
     black = np.zeros_like(stripes)
     return np.stack([black, black + 255, noise, checker.astype(np.uint8), stripes])
+
+
+def adversarial_depth(depth: DepthRange, height: int, width: int) -> Array:
+    """Near, far, noise, a checkerboard and stripes with gaps, (5, height, width) float32.
+
+    In the sensor's units; half of the stripes was not measured.
+    """
+    rows, columns = np.indices((height, width))
+    low, high = np.float32(depth.low), np.float32(depth.high)
+    noise = np.random.default_rng(0).uniform(low, high, (height, width)).astype(np.float32)
+    checker = np.where((rows // 8 + columns // 8) % 2, low, high)
+    stripes = np.where((columns // 4) % 2, noise, np.float32(0))
+    near = np.full((height, width), low)
+    return np.stack([near, near + (high - low), noise, checker, stripes]).astype(np.float32)
 
 
 def in_views(images: Array, views: int) -> Array:
@@ -126,14 +141,18 @@ def _both(
     witness = task.witness["image"]
     views = witness.shape[1] if witness.ndim == 5 else 1
     adversarial = in_views(adversarial_images(*witness.shape[-3:-1]), views)
+    depth, planes = task.witness.get("depth"), None
+    if depth is not None and task.artifact.depth is not None:
+        planes = adversarial_depth(task.artifact.depth, *witness.shape[1:3])
     with torch.inference_mode():
-        reference = _answers(model, adversarial)
-        known = _answers(model, witness) if task.evolves else _witnessed(task)
+        reference = _answers(model, adversarial, planes)
+        known = _answers(model, witness, depth) if task.evolves else _witnessed(task)
     expected = Answers(
         np.concatenate([known.score, reference.score]),
         _joined(known.anomaly_map, reference.anomaly_map),
     )
-    return expected, run_chain(fused, graphs, np.concatenate([witness, adversarial]))
+    shown = np.concatenate([witness, adversarial])
+    return expected, run_chain(fused, graphs, shown, _joined(depth, planes))
 
 
 def _witnessed(task: LearnedTask) -> Answers:
@@ -145,8 +164,9 @@ def _known(task: LearnedTask) -> tuple[Sequence[float], int]:
     return task.artifact.calibration.scores, len(task.witness["image"])
 
 
-def _answers(model: torch.nn.Module, images: Array) -> Answers:
-    score, anomaly_map = model(torch.from_numpy(images))
+def _answers(model: torch.nn.Module, images: Array, depth: Array | None) -> Answers:
+    inputs = [torch.from_numpy(one) for one in (images, depth) if one is not None]
+    score, anomaly_map = model(*inputs)
     return Answers(score.numpy(), None if anomaly_map is None else anomaly_map.numpy())
 
 
@@ -154,16 +174,22 @@ def _joined(first: Array | None, second: Array | None) -> Array | None:
     return None if first is None or second is None else np.concatenate([first, second])
 
 
-def run_chain(fused: FusedTask, graphs: Sequence[Graph], images: Array) -> Answers:
+def run_chain(
+    fused: FusedTask, graphs: Sequence[Graph], images: Array, depth: Array | None = None
+) -> Answers:
     """Answer with ONNX Runtime on the CPU."""
-    values = run_stages(fused, graphs, images)
+    values = run_stages(fused, graphs, images, depth)
     last = len(fused.stages) - 1
     return Answers(values[f"{last}/score"], values.get(f"{last}/anomaly_map"))
 
 
-def run_stages(fused: FusedTask, graphs: Sequence[Graph], images: Array) -> dict[str, Array]:
+def run_stages(
+    fused: FusedTask, graphs: Sequence[Graph], images: Array, depth: Array | None = None
+) -> dict[str, Array]:
     """Run stage by stage as the runtime does; return every value by its source."""
     values: dict[str, Array] = {"frame/image": images.reshape(-1, *images.shape[-3:])}
+    if depth is not None:
+        values["frame/depth"] = depth
     values |= {f"tensor/{name}": tensor for name, tensor in fused.bound().items()}
     for number, (stage, graph) in enumerate(zip(fused.stages, graphs, strict=True)):
         session = open_graph(graph)

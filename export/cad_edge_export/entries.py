@@ -204,4 +204,5 @@ def _entry(
         hyperparameters=artifact.hyperparameters,
         provenance=artifact.provenance,
         explainer=words,
+        depth=artifact.depth,
     )

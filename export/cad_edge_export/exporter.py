@@ -214,7 +214,7 @@ def _manifest(
         statistics,
         backbone,
         key_blocks(backbone, config)[-1],
-        fusion.entry_block(backbone, config),
+        fusion.entry(backbone, config, plan.module_precision),
         plan.module_precision,
         first.engine.views,
     )

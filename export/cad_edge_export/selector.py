@@ -11,7 +11,6 @@ from cad_edge.routing import RoutingStatistics, fit_discriminant, rejection_radi
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.trunk import (
     enter,
-    entry_stage,
     folded,
     image_input,
     in_precision,
@@ -82,7 +81,7 @@ def fuse_selector(
     tasks: Mapping[str, RoutingStatistics],
     backbone: Backbone,
     key_block: int,
-    entry: int,
+    entry: StageModule,
     precision: ModulePrecision,
     views: int = 1,
 ) -> tuple[FusedTask, tuple[str, ...], float]:
@@ -95,7 +94,7 @@ def fuse_selector(
     key_block
         Block whose patches the keys are.
     entry
-        Last block of the entry that the engines use, so that frame and engine share its graph.
+        First stage of the engines, which gives ``descriptor``, so that its graph is shared.
     views
         Images of a frame.
 
@@ -105,7 +104,7 @@ def fuse_selector(
         The selector, the task of each column of ``distance``, and the rejection radius.
     """
     if kind == "discriminant":
-        return _discriminant(tasks, backbone, entry, precision, views)
+        return _discriminant(tasks, entry, views)
     names = tuple(sorted(tasks))
     keys = _stacked([tasks[name].keys for name in names])
     radius = rejection_radius(np.concatenate([tasks[name].key_distances for name in names]))
@@ -131,15 +130,10 @@ def fuse_selector(
 
 
 def _discriminant(
-    tasks: Mapping[str, RoutingStatistics],
-    backbone: Backbone,
-    entry: int,
-    precision: ModulePrecision,
-    views: int,
+    tasks: Mapping[str, RoutingStatistics], entry: StageModule, views: int
 ) -> tuple[FusedTask, tuple[str, ...], float]:
     fitted = fit_discriminant(tasks)
     tensors = fitted.to_tensors()
-    first = entry_stage(backbone, entry, precision)
     width = len(fitted.centre)
     distance = StageModule(
         Discriminant(views),
@@ -154,7 +148,7 @@ def _discriminant(
         ("distance",),
         shared_key=f"discriminant {width}{views_key(views)}",
     )
-    return FusedTask((first, distance), tensors, views=views), fitted.tasks, fitted.radius
+    return FusedTask((entry, distance), tensors, views=views), fitted.tasks, fitted.radius
 
 
 def _stacked(keys: list[np.ndarray]) -> np.ndarray:

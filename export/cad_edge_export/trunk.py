@@ -9,6 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cad_edge_export.activations import has_written_out, write_out
 from cad_edge_export.fused_task import GraphInput, ModulePrecision, StageModule
+from cad_edge_export.resizing import joined
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0, MobileBlock
 from cad_edge_training.routing_statistics import describe
@@ -89,13 +90,24 @@ def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
 
 
 class Entry(nn.Module):
-    """image -> descriptor (batch, d) and the hidden state after block ``last`` (-1: the stem)."""
+    """image -> descriptor (batch, d) and the hidden state after block ``last`` (-1: the stem).
 
-    def __init__(self, backbone: Backbone, last: int, precision: ModulePrecision) -> None:
+    Where there are ``taps``, also the features of those blocks on a grid of ``cells`` a side.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        last: int,
+        precision: ModulePrecision,
+        taps: tuple[int, ...] = (),
+        cells: int = 0,
+    ) -> None:
         super().__init__()
         self.backbone, self.last, self.precision = backbone, last, precision
+        self.taps, self.cells = taps, cells
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run the un-prompted blocks up to the deeper of ``last`` and the routing blocks."""
         backbone = self.backbone
         hidden = enter(backbone, image, self.precision)
@@ -103,7 +115,10 @@ class Entry(nn.Module):
         for index in range(max(self.last, *backbone.routing_blocks) + 1):
             hidden = states[index] = backbone.block(index, hidden)
         early = {block: states[block].float() for block in backbone.routing_blocks}
-        return describe(backbone, early), states[self.last].float()
+        found = describe(backbone, early), states[self.last].float()
+        if not self.taps:
+            return found
+        return *found, joined([states[block].float() for block in self.taps], self.cells)
 
 
 class BareTrunk(nn.Module):
@@ -127,14 +142,21 @@ def enter(backbone: Backbone, image: Tensor, precision: ModulePrecision) -> Tens
     return backbone.stem(pixels.half() if precision == "fp16" else pixels)
 
 
-def entry_stage(backbone: Backbone, last: int, precision: ModulePrecision) -> StageModule:
-    """Return stage 0 of every shared engine and of the selector."""
+def entry_stage(
+    backbone: Backbone,
+    last: int,
+    precision: ModulePrecision,
+    taps: tuple[int, ...] = (),
+    cells: int = 0,
+) -> StageModule:
+    """Return stage 0 of every shared engine and of the selector; ``taps`` as those of `Entry`."""
     network = in_precision(folded(backbone), precision)
+    tapped = f" {taps} {cells}" if taps else ""
     return StageModule(
-        Entry(network, last, precision),
+        Entry(network, last, precision, taps, cells),
         (image_input(backbone),),
-        ("descriptor", "hidden"),
-        shared_key=f"entry {backbone.identity.sha256} {backbone.recipe} {last} {precision}",
+        ("descriptor", "hidden", "early") if taps else ("descriptor", "hidden"),
+        shared_key=f"entry {backbone.identity.sha256} {backbone.recipe} {last} {precision}{tapped}",
     )
 
 

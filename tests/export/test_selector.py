@@ -10,9 +10,14 @@ from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import open_graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.selector import fuse_selector
+from cad_edge_export.trunk import entry_stage
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.routing_statistics import describe
 from tests.training.small_products import NAMES, spoil, texture
+
+
+def first_stage(backbone):
+    return entry_stage(backbone, 1, "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,9 @@ def images(backbone):
 @pytest.fixture(scope="module", params=["discriminant", "key_set"])
 def selector(request, statistics, backbone):
     """Kind, what `fuse_selector` gave, and its graphs."""
-    fused, names, radius = fuse_selector(request.param, statistics, backbone, 2, 1, "fp32")
+    fused, names, radius = fuse_selector(
+        request.param, statistics, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
+    )
     return request.param, fused, names, radius, [to_onnx(stage) for stage in fused.stages]
 
 
@@ -92,7 +99,9 @@ def test_a_graph_serves_any_number_of_tasks(selector, statistics, backbone, imag
     kind, _, names, _, graphs = selector
     for count in (1, 2):
         some = {name: statistics[name] for name in names[:count]}
-        fewer, _, _ = fuse_selector(kind, some, backbone, 2, 1, "fp32")
+        fewer, _, _ = fuse_selector(
+            kind, some, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
+        )
         got = distances(fewer, graphs, images)
         expected = by_hand(kind, some, backbone, images)
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3 * expected.mean())
@@ -100,9 +109,13 @@ def test_a_graph_serves_any_number_of_tasks(selector, statistics, backbone, imag
 
 def test_order_of_learning_changes_no_byte(statistics, backbone):
     for kind in ("discriminant", "key_set"):
-        first, names, radius = fuse_selector(kind, statistics, backbone, 2, 1, "fp32")
+        first, names, radius = fuse_selector(
+            kind, statistics, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
+        )
         turned = dict(reversed(statistics.items()))
-        again, other, same = fuse_selector(kind, turned, backbone, 2, 1, "fp32")
+        again, other, same = fuse_selector(
+            kind, turned, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
+        )
         assert (names, radius) == (other, same)
         for name, tensor in first.tensors.items():
             assert tensor.tobytes() == again.tensors[name].tobytes()
@@ -111,7 +124,9 @@ def test_order_of_learning_changes_no_byte(statistics, backbone):
 def test_frame_and_engine_share_their_first_stage(tiny, backbone, statistics):
     task = read_artifact(tiny / NAMES[0])
     engine = load_fusion("cmpmb", "shared")(task, backbone, "fp32")
-    selector, _, _ = fuse_selector("discriminant", statistics, backbone, 2, 1, "fp32")
+    selector, _, _ = fuse_selector(
+        "discriminant", statistics, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
+    )
     assert engine.stages[0].shared_key == selector.stages[0].shared_key is not None
 
 
@@ -122,7 +137,7 @@ def test_short_key_sets_are_padded_without_effect(statistics, backbone, images, 
     short = {name: statistics[name] for name in names}
     last = short[names[-1]]
     short[names[-1]] = type(last)(**{**vars(last), "keys": last.keys[:3]})
-    padded, _, _ = fuse_selector(kind, short, backbone, 2, 1, "fp32")
+    padded, _, _ = fuse_selector(kind, short, backbone, 2, first_stage(backbone), "fp32")
     assert padded.tensors["keys"].shape == fused.tensors["keys"].shape
     expected = by_hand(kind, short, backbone, images)
     got = distances(padded, graphs, images)

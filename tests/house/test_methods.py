@@ -67,7 +67,11 @@ class TestMethod:
                 "backbone",
                 "precision",
             ]
-        assert list(inspect.signature(fusion.entry_block).parameters) == ["backbone", "config"]
+        assert list(inspect.signature(fusion.entry).parameters) == [
+            "backbone",
+            "config",
+            "precision",
+        ]
 
     def test_its_readme_names_the_paper_and_a_command(self, name):
         text = (FOLDER / name / "README.md").read_text(encoding="utf-8")

@@ -11,6 +11,8 @@ from PIL import Image
 from cad_edge.artifact import Artifact, Provenance, Tensors, write_artifact
 from cad_edge.calibration import Calibration
 from cad_edge.routing import SAMPLES, RoutingStatistics, summarise
+from cad_edge_benchmarks.rgbd_line.parts import PARTS
+from cad_edge_benchmarks.rgbd_line.scenes import render
 from cad_edge_benchmarks.sizes.dimensions import Dimensions
 
 if TYPE_CHECKING:
@@ -21,19 +23,18 @@ Frames = npt.NDArray[np.uint8]
 
 RATE = 0.2
 _SEEN = 5  # images whose descriptors are computed; those of the rest are drawn around them
-_GOOD = 12  # images in a folder of good parts
+_GOOD = 10  # images in a folder of good parts
 _SPREAD = 2.0  # deviations of what is drawn, in those of the images seen
 _DEVIATION = 0.01  # of drawn weights
-_TURN = 0.618  # of the circle of colours from task to task, so that no two lie close
 
 
 def pictures(task: int, side: int, count: int, seed: int) -> Frames:
-    """Images (count, side, side, 3) uint8 of a product: a colour of its own, and grain."""
-    rng = np.random.default_rng([seed, task])
-    angles = 2 * np.pi * (_TURN * task + np.arange(3) / 3)
-    colour = 128 + 90 * np.cos(angles)
-    grain = rng.normal(0, 12, (count, side, side, 3))
-    return np.clip(colour + grain, 0, 255).astype(np.uint8)
+    """Images (count, side, side, 3) uint8 of a product: parts of the procedural line.
+
+    They vary as parts do, so that scores differ by more than what eight bits round away.
+    """
+    name = list(PARTS)[task % len(PARTS)]
+    return np.stack([render(name, (seed, task, number), None, side).rgb for number in range(count)])
 
 
 def write_stream(path: Path, dimensions: Dimensions) -> None:
@@ -55,7 +56,7 @@ def write_tasks(folder: Path, base: "LlavaBase", config: "Config", names: tuple[
             continue
         seen = pictures(place, base.recipe.height, _SEEN, seed=0)
         tensors, generation = _drawn_experts(base, config, place)
-        tensors |= _of_tower(base, seen[:1])
+        tensors |= _of_tower(base, seen)
         routing = _routing(base, config, seen, place).to_tensors()
         witness = _witness(base.recipe.height, place)
         record = _record(base, config, place, name)

@@ -24,7 +24,7 @@ class Dimensions:
     kv_heads: int = 2
     inner: int = 4864
     vocabulary: int = 152_064
-    tasks: int = 3
+    tasks: int = 2
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -122,6 +122,11 @@ def _said(base: LlavaBase, config: Config, task: LearnedTask, images: Array, cou
         return greedy(model, model.raw(torch.from_numpy(images)), count)
 
 
+def entry(backbone: Backbone, config: Config, precision: ModulePrecision) -> StageModule:
+    """First stage of every engine and of the selector."""
+    return entry_stage(backbone, entry_block(backbone, config), precision)
+
+
 def entry_block(backbone: Backbone, config: Config) -> int:
     """Last block of the entry: as far as routing goes, but not past one that tokens are made of."""
     return min(max(backbone.routing_blocks), *as_llava(backbone).token_blocks)
@@ -131,12 +136,11 @@ def seeing(
     base: LlavaBase, config: Config, family: Family, precision: ModulePrecision
 ) -> tuple[StageModule, StageModule]:
     """Entry and rest of the tower: image -> descriptor, hidden -> tokens, anchor."""
-    last = entry_block(base, config)
-    entry = entry_stage(base, last, precision)
-    network: object = entry.module.backbone
+    first, last = entry(base, config, precision), entry_block(base, config)
+    network: object = first.module.backbone
     assert isinstance(network, LlavaBase)
     with torch.inference_mode():
-        hidden = entry.module(entry.inputs[0].example)[1].clone()
+        hidden = first.module(first.inputs[0].example)[1].clone()
     names = tuple(family.projector)
     bound = tuple(_bound(name, family.projector[name]) for name in names)
     key = f"vision {base.identity.sha256} {base.recipe} {last} {names} {precision}"
@@ -146,7 +150,7 @@ def seeing(
         ("tokens", ANCHOR),
         key,
     )
-    return entry, vision
+    return first, vision
 
 
 def bound_inputs(family: Family) -> tuple[GraphInput, ...]:

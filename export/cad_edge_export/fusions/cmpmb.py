@@ -46,10 +46,9 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     """Entry and head of the method, with everything of the task as tensors."""
     config = Config.model_validate(task.artifact.hyperparameters)
     tensors = fold_tensors(task.tensors, config, grids_of(backbone, config))
-    last = entry_block(backbone, config)
-    entry = entry_stage(backbone, last, precision)
+    first, last = entry(backbone, config, precision), entry_block(backbone, config)
     with torch.inference_mode():
-        hidden = entry.module(entry.inputs[0].example)[1]
+        hidden = first.module(first.inputs[0].example)[1]
     head = Head(in_precision(folded(backbone), precision), config, last, precision, tuple(tensors))
     inputs = (
         GraphInput("hidden", "0/hidden", hidden.clone(), (0,)),
@@ -60,7 +59,7 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     )
     shapes = {name: value.shape for name, value in tensors.items()}
     key = f"head {backbone.identity.sha256} {backbone.recipe} {config} {shapes} {precision}"
-    return FusedTask((entry, StageModule(head, inputs, ("score", "anomaly_map"), key)), tensors)
+    return FusedTask((first, StageModule(head, inputs, ("score", "anomaly_map"), key)), tensors)
 
 
 def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
@@ -100,6 +99,11 @@ def recentred(fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
             tensors[f"whitening_bias_{group}"] - moved @ tensors[f"whitening_{group}"]
         )
     return tensors
+
+
+def entry(backbone: Backbone, config: Config, precision: ModulePrecision) -> StageModule:
+    """First stage of every engine and of the selector."""
+    return entry_stage(backbone, entry_block(backbone, config), precision)
 
 
 def entry_block(backbone: Backbone, config: Config) -> int:

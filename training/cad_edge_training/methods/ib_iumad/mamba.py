@@ -5,12 +5,13 @@ interleaved quarter grids, each once in one direction. "Att" is squeeze-and-exci
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cad_edge_training.methods.ib_iumad.scan import doubling_scan, sequential_scan
+from cad_edge_training.methods.ib_iumad.scan import sequential_scan
 
 EXPANSION = 2  # d_inner / width
 REDUCTION = 4  # of squeeze-and-excite
@@ -53,13 +54,11 @@ def merge_quarters(sequences: Tensor, height: int, width: int) -> Tensor:
 class ES2D(nn.Module):
     """Efficient 2D scan with a gate; of odd grids a row or column of zeros is added and dropped."""
 
-    loop_free = False
-    """Whether to scan by doubling, as a graph has to; walking is faster to learn with."""
-
     def __init__(self, width: int, states: int) -> None:
         super().__init__()
         inner = EXPANSION * width
         self.inner, self.states = inner, states
+        self.scan_by: Callable[[Tensor, Tensor], Tensor] = sequential_scan
         self.rank = math.ceil(width / 16)
         self.project_in = nn.Linear(width, 2 * inner)
         self.depthwise = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
@@ -104,35 +103,16 @@ class ES2D(nn.Module):
             Of the same shape.
         """
         sizes = [self.rank, self.states, self.states]
-        chosen = torch.einsum("kbld,kdr->kblr", sequences, self.selection)
+        chosen = sequences @ self.selection[:, None]
         low, enter, leave = torch.split(chosen, sizes, dim=-1)
-        step = functional.softplus(
-            torch.einsum("kblr,krd->kbld", low, self.step_weight) + self.step_bias[:, None, None]
-        )
+        step = functional.softplus(low @ self.step_weight[:, None] + self.step_bias[:, None, None])
         decay = -torch.exp(self.log_decay)
-        form = self._doubled if self.loop_free else self._walked
-        read = form(sequences, step, enter, leave, decay)
-        return read + sequences * self.skip[:, None, None]
-
-    def _walked(
-        self, sequences: Tensor, step: Tensor, enter: Tensor, leave: Tensor, decay: Tensor
-    ) -> Tensor:
-        time_first = [one.permute(2, 0, 1, 3) for one in (sequences, step, enter, leave)]
-        content, step, enter, leave = time_first
+        time_first = [one.permute(2, 0, 1, 3) for one in (step, step * sequences, enter, leave)]
+        step, content, enter, leave = time_first
         a = torch.exp(step[..., None] * decay[:, None])
-        b = (step * content)[..., None] * enter[..., None, :]
-        read = (sequential_scan(a, b) * leave[..., None, :]).sum(dim=-1)
-        return read.permute(1, 2, 0, 3)
-
-    def _doubled(
-        self, sequences: Tensor, step: Tensor, enter: Tensor, leave: Tensor, decay: Tensor
-    ) -> Tensor:
-        time_last = [one.transpose(2, 3) for one in (sequences, step, enter, leave)]
-        content, step, enter, leave = time_last
-        a = torch.exp(step[:, :, :, None] * decay[:, None, :, :, None])
-        b = (step * content)[:, :, :, None] * enter[:, :, None]
-        read = (doubling_scan(a, b) * leave[:, :, None]).sum(dim=3)
-        return read.transpose(2, 3)
+        b = content[..., None] * enter[..., None, :]
+        read = (self.scan_by(a, b) * leave[..., None, :]).sum(dim=-1)
+        return read.permute(1, 2, 0, 3) + sequences * self.skip[:, None, None]
 
 
 class SqueezeExcite(nn.Module):

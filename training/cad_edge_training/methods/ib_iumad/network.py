@@ -38,7 +38,7 @@ class Network(nn.Module):
     def __init__(self, config: Config, channels: int, tokens: int, classes: int) -> None:
         """Draw a network for ``classes`` products and ``tokens`` tokens of ``channels`` values."""
         super().__init__()
-        self.config = config
+        self.config, self.middle = config, config.layers // 2 - 1
         parts = (config.width, config.layers, config.heads, config.inner, config.dropout)
         self.branches = nn.ModuleDict(
             {
@@ -83,9 +83,9 @@ class Network(nn.Module):
                 detach = self.config.detach_conditions
                 conditions = [one.detach() for one in found] if detach else found
             layers[name] = network(disturbed[name], conditions)
-        half = self.config.layers // 2 - 1
         fused = self.fusion(
-            [found[half] for found in layers.values()], [found[-1] for found in layers.values()]
+            [found[self.middle] for found in layers.values()],
+            [found[-1] for found in layers.values()],
         )
         return Restored(self.restore(fused), fused, layers, labels)
 

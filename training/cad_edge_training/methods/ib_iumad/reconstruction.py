@@ -119,6 +119,13 @@ class ReconstructionNetwork(nn.Module):
             DecoderLayer(tokens, width, heads, inner, dropout) for _ in range(layers)
         )
 
+    def layers(self) -> tuple[list[EncoderLayer], list[DecoderLayer]]:
+        """Return encoder and decoder, layer by layer."""
+        return (
+            [layer for layer in self.encoder if isinstance(layer, EncoderLayer)],
+            [layer for layer in self.decoder if isinstance(layer, DecoderLayer)],
+        )
+
     def forward(self, tokens: Tensor, conditions: Sequence[Tensor]) -> list[Tensor]:
         """Reconstruct, and return the outputs of all decoder layers.
 

@@ -24,7 +24,11 @@ from cad_edge_training.methods.ib_iumad.reconstruction import (
     EncoderLayer,
     ReconstructionNetwork,
 )
-from cad_edge_training.methods.ib_iumad.scan import doubling_scan, sequential_scan
+from cad_edge_training.methods.ib_iumad.scan import (
+    blocked_scan,
+    doubling_scan,
+    sequential_scan,
+)
 from cad_edge_training.methods.ib_iumad.training_loop import jittered
 
 SMALL = Config(width=16, layers=2, heads=2, inner=24, states=4, dropout=0.1)
@@ -46,16 +50,16 @@ def test_scan_by_hand():
     b = torch.tensor([1.0, 3.0, -1.0, 4.0])
     # 1; 0.5 * 1 + 3; 2 * 3.5 - 1; 0 * 6 + 4. What a is at the beginning does not matter.
     expected = torch.tensor([1.0, 3.5, 6.0, 4.0])
-    torch.testing.assert_close(sequential_scan(a, b), expected)
-    torch.testing.assert_close(doubling_scan(a, b), expected)
+    for scan in (sequential_scan, doubling_scan, blocked_scan):
+        torch.testing.assert_close(scan(a, b), expected)
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 49, 64, 196])
-def test_doubling_is_the_sequential_scan(length, seeded):
-    a = torch.rand(3, 5, length, dtype=torch.float64)
-    b = torch.randn(3, 5, length, dtype=torch.float64)
-    walked = sequential_scan(a.movedim(-1, 0).contiguous(), b.movedim(-1, 0).contiguous())
-    torch.testing.assert_close(doubling_scan(a, b), walked.movedim(0, -1), rtol=0, atol=1e-13)
+@pytest.mark.parametrize("scan", [doubling_scan, blocked_scan])
+def test_forms_without_a_loop_are_the_sequential_scan(scan, length, seeded):
+    a = torch.rand(length, 3, 5, dtype=torch.float64)
+    b = torch.randn(length, 3, 5, dtype=torch.float64)
+    torch.testing.assert_close(scan(a, b), sequential_scan(a, b), rtol=0, atol=1e-13)
 
 
 def test_gradient_of_the_scan(seeded):
@@ -108,7 +112,7 @@ def test_selective_scan_against_a_loop_over_everything(seeded):
             state = torch.exp(step * decay) * state + step * enter * x[d]
             expected[k, batch, t, d] = state @ leave + module.skip[k, d] * x[d]
     torch.testing.assert_close(module.scan(sequences), expected)
-    module.loop_free = True
+    module.scan_by = blocked_scan
     torch.testing.assert_close(module.scan(sequences), expected)
 
 

@@ -1,7 +1,8 @@
 """Ground floor of cad-edge: image recipe, data readers, formats and the bundle store.
 
-Imports only the standard library, numpy, pydantic, click, Pillow and safetensors, so that it is
-the same code on the workstation that learns and on the device that inspects.
+Imports only the standard library, numpy, pydantic, click, Pillow, safetensors and PyYAML, and
+tifffile where a point cloud is read, so that it is the same code on the workstation that learns and
+on the device that inspects.
 """
 
 from cad_edge.errors import CadEdgeError

@@ -4,15 +4,16 @@ Only names are read here; a file is decoded when someone needs its pixels. Every
 so that a seed gives the same result on every file system.
 """
 
-import csv
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from cad_edge.errors import DatasetError
 
-Layout: TypeAlias = Literal["mvtec", "visa", "folder", "rgbd", "instruction"]
+Layout: TypeAlias = Literal[
+    "mvtec", "visa", "folder", "rgbd", "mvtec3d", "eyecandies", "instruction"
+]
 
 GOOD = "good"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -29,7 +30,7 @@ class LabelledImage:
     mask: Path | None = None
     """Where the defect is, if anyone drew it."""
     depth: Path | None = None
-    """16-bit depth of the same view (layout rgbd)."""
+    """Depth of the same view, a file as `cad_edge.depth_files` reads it."""
     more: tuple[Path, ...] = ()
     """Further views of the same part, in their order."""
 
@@ -56,7 +57,7 @@ class ProductImages:
     train: tuple[Path, ...]
     """Images of good parts to learn from, at least one; of several views the first."""
     train_depth: tuple[Path, ...] = ()
-    """One per training image and in the same order (layout rgbd), otherwise empty."""
+    """One per training image and in the same order; empty for layouts without depth."""
     test: tuple[LabelledImage, ...] = ()
     """Good ones first, then by kind of defect; empty for layout folder."""
     defective: tuple[LabelledImage, ...] = ()
@@ -78,7 +79,7 @@ def read_product(path: Path, layout: str = "mvtec", views: int = 1) -> ProductIm
     path
         The product's folder; for ``visa`` one beside the folder ``split_csv``.
     layout
-        ``mvtec``, ``visa``, ``folder``, ``rgbd`` or ``instruction``; docs/data.md draws them.
+        One of `Layout`; docs/data.md draws them.
     views
         How many images show each part; where there are several, a folder of them stands in the
         place of an image. For ``mvtec``, ``folder`` and ``instruction``.
@@ -90,36 +91,42 @@ def read_product(path: Path, layout: str = "mvtec", views: int = 1) -> ProductIm
         part with another number of views.
     """
     if layout not in get_args(Layout):
-        raise DatasetError(f"layout {layout!r} is not known; use one of {_said(get_args(Layout))}")
+        known = ", ".join(get_args(Layout))
+        raise DatasetError(f"layout {layout!r} is not known; use one of {known}")
     path = path.absolute()
     if not path.is_dir():
         raise DatasetError(f"{path} is not a folder; give the folder of the product's images")
-    readers = {
-        "mvtec": _mvtec,
-        "visa": _visa,
-        "folder": _folder,
-        "rgbd": _rgbd,
-        "instruction": _instruction,
-    }
     if views > 1:
         from cad_edge.views import read_views
 
         return read_views(path, layout, views)
-    return readers[layout](path)
+    return _readers()[layout](path)
 
 
-def _instruction(path: Path) -> ProductImages:
+def _readers() -> dict[str, Callable[[Path], ProductImages]]:
+    # Imported late, since these modules need what this one defines.
+    from cad_edge.eyecandies import read_eyecandies
     from cad_edge.instruction import read_instructions
+    from cad_edge.rgbd_folders import read_mvtec3d, read_rgbd
+    from cad_edge.visa import read_visa
 
-    return read_instructions(path, 1)
+    return {
+        "mvtec": _mvtec,
+        "visa": read_visa,
+        "folder": _folder,
+        "rgbd": read_rgbd,
+        "mvtec3d": read_mvtec3d,
+        "eyecandies": read_eyecandies,
+        "instruction": lambda folder: read_instructions(folder, 1),
+    }
 
 
 def _folder(path: Path) -> ProductImages:
-    return ProductImages(train=_good_parts(path))
+    return ProductImages(train=good_parts(path))
 
 
 def _mvtec(path: Path) -> ProductImages:
-    train = _good_parts(path / "train" / GOOD)
+    train = good_parts(path / "train" / GOOD)
     masks = path / "ground_truth"
     kinds = kinds_in(path / "test")
     for folder in folders_in(masks):
@@ -128,109 +135,26 @@ def _mvtec(path: Path) -> ProductImages:
     test: list[LabelledImage] = []
     for kind in kinds:
         images = images_in(path / "test" / kind)
-        drawn = _masks(masks / kind, images, kind)
-        test += [_labelled(image, kind, drawn.get(image.stem)) for image in images]
+        drawn = masks_of(masks / kind, images, kind)
+        test += [labelled_image(image, kind, drawn.get(image.stem)) for image in images]
     return ProductImages(train=train, test=tuple(test))
 
 
-def _rgbd(path: Path) -> ProductImages:
-    train_folder = path / "train" / GOOD
-    train = _good_parts(train_folder / "rgb")
-    train_depth = _depths(train_folder / "depth", train)
-    test: list[LabelledImage] = []
-    for kind in kinds_in(path / "test"):
-        folder = path / "test" / kind
-        images = images_in(folder / "rgb")
-        depths = _depths(folder / "depth", images)
-        drawn = _masks(folder / "gt", images, kind)
-        test += [
-            _labelled(image, kind, drawn.get(image.stem), depth)
-            for image, depth in zip(images, depths, strict=True)
-        ]
-    return ProductImages(train=train, train_depth=train_depth, test=tuple(test))
-
-
-def _visa(path: Path) -> ProductImages:
-    table = path.parent / "split_csv" / "1cls.csv"
-    train: list[Path] = []
-    test: list[LabelledImage] = []
-    for number, row in _rows(table):
-        if row["object"] != path.name:
-            continue
-        where = f"{table} line {number}"
-        image = _listed(path.parent, row["image"], where)
-        mask = _listed(path.parent, row["mask"], where) if row["mask"] else None
-        match row["split"], row["label"]:
-            case "train", "normal":
-                train.append(image)
-            case "test", "normal":
-                test.append(LabelledImage(image))
-            case "test", "anomaly":
-                test.append(LabelledImage(image, defect="anomaly", mask=mask))
-            case split, label:
-                raise DatasetError(
-                    f"{where} has split {split!r} with label {label!r}; "
-                    "use train with normal, or test with normal or anomaly"
-                )
-    _once([*train, *(item.path for item in test)], table)
-    if not train:
-        raise DatasetError(f"{table} lists no training images for {path.name}; check the name")
-    return ProductImages(
-        train=tuple(sorted(train)),
-        test=tuple(sorted(test, key=lambda item: (item.anomalous, item.path))),
-    )
-
-
-def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a VisA split file with their line numbers."""
-    columns = ("object", "split", "label", "image", "mask")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            rows = [
-                (reader.line_num, {name: (row.get(name) or "").strip() for name in columns})
-                for row in reader
-            ]
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{table} does not exist; layout visa needs split_csv/1cls.csv beside the product"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise DatasetError(f"{table} cannot be read as CSV ({problem}); save it again") from None
-    if missing:
-        raise DatasetError(f"{table} lacks the column {_said(missing)}; use {_said(columns)}")
-    return rows
-
-
-def _listed(root: Path, name: str, where: str) -> Path:
-    path = root / name
-    if not name or not path.is_file():
-        raise DatasetError(f"{where} names {name or 'no image'}, which does not exist; correct it")
-    return path
-
-
-def _once(paths: Iterable[Path], table: Path) -> None:
-    seen: set[Path] = set()
-    for path in paths:
-        if path in seen:
-            raise DatasetError(f"{table} lists {path} twice; keep one line for each image")
-        seen.add(path)
-
-
-def _good_parts(folder: Path) -> tuple[Path, ...]:
+def good_parts(folder: Path) -> tuple[Path, ...]:
+    """Images of a folder of good parts; DatasetError where there are none."""
     images = images_in(folder)
     if not images:
         state = "holds no images" if folder.is_dir() else "does not exist"
         raise DatasetError(
-            f"{folder} {state}; put the images of good parts there ({_said(sorted(SUFFIXES))})"
+            f"{folder} {state}; put the images of good parts there ({', '.join(sorted(SUFFIXES))})"
         )
     return images
 
 
-def _labelled(
+def labelled_image(
     image: Path, kind: str, mask: Path | None, depth: Path | None = None
 ) -> LabelledImage:
+    """Make a test image of what lies in the folder ``kind``."""
     return LabelledImage(image, None if kind == GOOD else kind, mask, depth)
 
 
@@ -242,7 +166,7 @@ def kinds_in(test: Path) -> list[str]:
     return sorted(names, key=lambda name: (name != GOOD, name))
 
 
-def _masks(folder: Path, images: tuple[Path, ...], kind: str) -> dict[str, Path]:
+def masks_of(folder: Path, images: tuple[Path, ...], kind: str) -> dict[str, Path]:
     """Masks of one kind of defect by the stem of their image; good parts have none."""
     if kind == GOOD:
         return {}
@@ -259,19 +183,6 @@ def _match_masks(masks: tuple[Path, ...], images: dict[str, Path], folder: Path)
             raise DatasetError(f"{mask} and {matched[stem].name} mask one image; keep one of them")
         matched[stem] = mask
     return matched
-
-
-def _depths(folder: Path, images: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Depth of each image, by stem; both sides must be complete."""
-    depths = {depth.stem: depth for depth in images_in(folder)}
-    for image in images:
-        if image.stem not in depths:
-            raise DatasetError(
-                f"{image} has no depth image in {folder}; add it or remove the image"
-            )
-    if extra := sorted(set(depths) - {image.stem for image in images}):
-        raise DatasetError(f"{depths[extra[0]]} has no rgb image; add it or remove the depth image")
-    return tuple(depths[image.stem] for image in images)
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:
@@ -298,7 +209,3 @@ def _entries(folder: Path) -> list[Path]:
     except OSError as problem:
         raise DatasetError(f"{folder} cannot be read: {problem.strerror}") from None
     return sorted(found, key=lambda path: path.name)
-
-
-def _said(words: Iterable[str]) -> str:
-    return ", ".join(words)

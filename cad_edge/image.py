@@ -100,7 +100,7 @@ def as_rgb(array: NDArray[Any]) -> Frame:
             f"the image array has shape {shape}; give (height, width) or (height, width, channels) "
             "with 1, 3 or 4 channels"
         )
-    _check_size(shape[1], shape[0], "the image array")
+    check_size(shape[1], shape[0], "the image array")
     levels = array if array.dtype == _UINT8 else _levels(array)
     if len(shape) == 2 or shape[2] == 1:
         return np.repeat(levels.reshape(shape[0], shape[1], 1), 3, axis=2)
@@ -146,7 +146,7 @@ def decode_image(path: Path) -> Frame:
         The file is not there, not a PNG, JPEG, BMP, TIFF or WebP, truncated or broken, smaller than
         8 px or larger than 89 megapixels, or of a pixel type without a rule.
     """
-    pixels = _pixels(path)
+    pixels = decode_pixels(path)
     try:
         return as_rgb(pixels)
     except ImageError as problem:
@@ -172,7 +172,7 @@ def decode_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
     ImageError
         As `decode_image`, or the mask has another size than its image.
     """
-    pixels = _pixels(path)
+    pixels = decode_pixels(path)
     if pixels.shape[:2] != size:
         raise ImageError(
             f"the mask {path} is {pixels.shape[1]}x{pixels.shape[0]} px but its image is "
@@ -183,25 +183,14 @@ def decode_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
     return defect
 
 
-def decode_depth(path: Path) -> NDArray[np.float32]:
-    """Read a 16-bit grey depth image as (h, w) float32 in the file's units; 0 is no measurement.
+def decode_pixels(path: Path) -> NDArray[Any]:
+    """Decode to (h, w) uint8, uint16 or float32, or to (h, w, 3 or 4) uint8, upright.
 
     Raises
     ------
     ImageError
-        As `decode_image`, or the file is not 16-bit grey (an 8-bit one is a picture of a depth).
+        As `decode_image`.
     """
-    pixels = _pixels(path)
-    if pixels.dtype != np.uint16:
-        raise ImageError(
-            f"{path} is not a 16-bit grey image; save the depth as 16-bit PNG with 0 for no "
-            "measurement"
-        )
-    return pixels.astype(np.float32)
-
-
-def _pixels(path: Path) -> NDArray[Any]:
-    """Decode to (h, w) uint8, uint16 or float32, or to (h, w, 3 or 4) uint8."""
     image = _decoded(path)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         return np.array(image).astype(np.uint16)  # also brings big-endian files to native order
@@ -221,7 +210,7 @@ def _decoded(path: Path) -> Image.Image:
     try:
         # Given a name, Pillow maps uncompressed TIFFs into memory and then turns them wrongly.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-            _check_size(*image.size, str(path))
+            check_size(*image.size, str(path))
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return image
@@ -238,7 +227,8 @@ def _decoded(path: Path) -> Image.Image:
         ) from None
 
 
-def _check_size(width: int, height: int, source: str) -> None:
+def check_size(width: int, height: int, source: str) -> None:
+    """Raise ImageError where a side is under 8 px, or there are more than 89 megapixels."""
     if min(width, height) < MINIMUM_SIDE:
         raise ImageError(
             f"{source} is {width}x{height} px; give an image of at least {MINIMUM_SIDE} px a side"

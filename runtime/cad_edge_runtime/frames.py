@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cad_edge.depth import to_size
+from cad_edge.depth_files import decode_depth
 from cad_edge.errors import ImageError
-from cad_edge.image import Frame, ImageRecipe, as_rgb, decode_depth, decode_image
+from cad_edge.image import Frame, ImageRecipe, as_rgb, decode_image
 from cad_edge_runtime.session import Array
 
 Picture: TypeAlias = NDArray[Any] | Path | str
@@ -20,7 +21,8 @@ Sample: TypeAlias = Picture | Sequence[Picture]
 """A picture; or all views of a part, in their order, for a bundle that looks at several."""
 
 Depth: TypeAlias = NDArray[Any] | Path | str
-"""(h, w) float32 in the sensor's units with 0 for no measurement, or a 16-bit grey image file."""
+"""(h, w) float32 in the sensor's units with 0 for no measurement, or a file as
+``cad_edge.depth_files`` reads it."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """The folder layouts: what is listed, in which order, and what contradicts itself."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.dataset import read_product
+from cad_edge.dataset import Layout, read_product
+from cad_edge.depth_files import decode_depth
 from cad_edge.errors import DatasetError
-from cad_edge.image import decode_depth, decode_image, decode_mask
+from cad_edge.image import decode_image, decode_mask
 
 
 def touch(root: Path, *names: str) -> None:
@@ -233,7 +235,7 @@ def test_unknown_layout(tmp_path):
         read_product(tmp_path, "coco")
 
 
-@pytest.mark.parametrize("layout", ["mvtec", "visa", "folder", "rgbd"])
+@pytest.mark.parametrize("layout", get_args(Layout))
 def test_missing_product(tmp_path, layout):
     with pytest.raises(DatasetError, match="gone is not a folder"):
         read_product(tmp_path / "gone", layout)

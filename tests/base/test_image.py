@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cad_edge.errors import ImageError
-from cad_edge.image import ImageRecipe, as_rgb, decode_depth, decode_image, decode_mask
+from cad_edge.image import ImageRecipe, as_rgb, decode_image, decode_mask
 
 SIDE = 12
 
@@ -340,18 +340,3 @@ class TestMasks:
         path = save(tmp_path, "m.png", Image.new("L", (10, 20)))
         with pytest.raises(ImageError, match=r"m\.png is 10x20 px but its image is 20x10 px"):
             decode_mask(path, (10, 20))
-
-
-class TestDepth:
-    def test_keeps_its_units_and_zero(self, tmp_path, rng):
-        values = rng.integers(0, 65536, (SIDE, SIDE), dtype=np.uint16)
-        values[0, :3] = 0, 1, 65535
-        depth = decode_depth(save(tmp_path, "d.png", Image.fromarray(values)))
-        assert depth.dtype == np.float32
-        np.testing.assert_array_equal(depth, values)
-
-    @pytest.mark.parametrize("mode", ["L", "RGB"])
-    def test_a_picture_of_a_depth_is_refused(self, tmp_path, mode):
-        path = save(tmp_path, "d.png", Image.new(mode, (SIDE, SIDE)))
-        with pytest.raises(ImageError, match=r"d\.png is not a 16-bit grey image"):
-            decode_depth(path)

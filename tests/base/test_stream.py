@@ -74,7 +74,7 @@ def test_order_is_kept(folder):
         (
             "layout: visa",
             "layout: coco",
-            r"tasks\.1\.layout: .*'mvtec', 'visa', 'folder', 'rgbd' or 'instruction'",
+            r"tasks\.1\.layout: .*'rgbd', 'mvtec3d', 'eyecandies' or 'instruction'",
         ),
         ("name: line 4", "name: ''", "name: "),
         ("name: line 4\n", "", "name: Field required"),

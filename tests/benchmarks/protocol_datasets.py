@@ -12,6 +12,10 @@ MVTEC = (
 )
 VISA = "candle capsules cashew chewinggum fryum macaroni1 macaroni2 pcb1 pcb2 pcb3 pcb4 pipe_fryum"
 MVTEC3D = "bagel cable_gland carrot cookie dowel foam peach potato rope tire"
+EYECANDIES = (
+    "CandyCane ChocolateCookie ChocolatePraline Confetto GummyBear HazelnutTruffle "
+    "LicoriceSandwich Lollipop Marshmallow PeppermintCandy"
+)
 """Class lists written out again, so that a slip in the sources is seen."""
 
 
@@ -55,15 +59,40 @@ def write_visa(root: Path, names: Sequence[str], train: int = 5) -> Path:
 
 
 def write_mvtec3d(root: Path, names: Sequence[str]) -> Path:
-    """Write classes as MVTec 3D-AD is published; the point clouds are no images."""
+    """Write classes as MVTec 3D-AD is published: four training parts and one for validation."""
     for number, name in enumerate(names):
-        for image in range(5):
-            write_image(root / name / f"train/good/rgb/{image:03d}.png", number)
-            cloud = root / name / f"train/good/xyz/{image:03d}.tiff"
-            cloud.parent.mkdir(parents=True, exist_ok=True)
-            cloud.write_bytes(b"a point cloud")
-        write_image(root / name / "validation/good/rgb/000.png", number)
-        for kind in ("good", "hole"):
-            write_image(root / name / f"test/{kind}/rgb/000.png", number)
-            write_image(root / name / f"test/{kind}/gt/000.png", 255 * (kind == "hole"))
+        train = [f"train/good/{{}}/{image:03d}" for image in range(4)]
+        test = [f"test/{kind}/{{}}/000" for kind in ("good", "hole")]
+        for place in (*train, "validation/good/{}/000", *test):
+            write_image(root / name / f"{place.format('rgb')}.png", number)
+            write_cloud(root / name / f"{place.format('xyz')}.tiff")
+        for place in test:
+            write_image(root / name / f"{place.format('gt')}.png", 255 * ("hole" in place))
+    return root
+
+
+def write_cloud(path: Path) -> None:
+    """Write a 16 x 16 point cloud, half a metre away."""
+    import tifffile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, np.full((16, 16, 3), 0.5, np.float32), photometric="rgb")
+
+
+def write_eyecandies(root: Path, names: Sequence[str]) -> Path:
+    """Write classes as Eyecandies is published: four training parts and one for validation."""
+    for number, name in enumerate(names):
+        train = [f"train/data/{image:03d}" for image in range(4)]
+        test = [f"test_public/data/{image:02d}" for image in range(2)]
+        for place in (*train, "val/data/00", *test):
+            part = root / name / place
+            write_image(part.with_name(f"{part.name}_image_4.png"), number)
+            depth = np.full((16, 16), 9, np.uint16)
+            Image.fromarray(depth).save(part.with_name(f"{part.name}_depth.png"))
+            info = part.with_name(f"{part.name}_info_depth.yaml")
+            info.write_text("normalization: {min: 0.5, max: 0.7}\n")
+        for image, part in enumerate(root / name / place for place in test):
+            write_image(part.with_name(f"{part.name}_mask.png"), 255 * image)
+            labels = part.with_name(f"{part.name}_metadata.yaml")
+            labels.write_text(f"anomalous: {image}\nanomalous_dents: {image}\n")
     return root

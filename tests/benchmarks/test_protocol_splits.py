@@ -10,15 +10,22 @@ from cad_edge_benchmarks.protocol.course import draw_orders, ordered, read_cours
 from cad_edge_benchmarks.protocol.plan import with_views
 from cad_edge_benchmarks.protocol.splits import SPLITS, cut, named_split
 from tests.benchmarks.protocol_datasets import (
+    EYECANDIES,
     MVTEC,
     MVTEC3D,
     VISA,
+    write_eyecandies,
     write_mvtec,
     write_mvtec3d,
     write_visa,
 )
 
-LISTS = {"mvtec": MVTEC.split(), "visa": VISA.split(), "mvtec3d": MVTEC3D.split()}
+LISTS = {
+    "mvtec": MVTEC.split(),
+    "visa": VISA.split(),
+    "mvtec3d": MVTEC3D.split(),
+    "eyecandies": EYECANDIES.split(),
+}
 
 
 def names(steps):
@@ -32,6 +39,7 @@ def roots(tmp_path_factory):
         "mvtec": write_mvtec(folder / "mvtec", LISTS["mvtec"]),
         "visa": write_visa(folder / "visa", LISTS["visa"]),
         "mvtec3d": write_mvtec3d(folder / "mvtec3d", LISTS["mvtec3d"]),
+        "eyecandies": write_eyecandies(folder / "eyecandies", LISTS["eyecandies"]),
     }
 
 
@@ -51,6 +59,10 @@ def roots(tmp_path_factory):
         ("mvtec3d/9-1", [9, 1], "bagel", ["tire"]),
         ("mvtec3d/6-4", [6, 4], "bagel", ["peach", "potato", "rope", "tire"]),
         ("mvtec3d/6-1x4", [6, 1, 1, 1, 1], "bagel", ["tire"]),
+        ("eyecandies/10-0", [10], "CandyCane", LISTS["eyecandies"]),
+        ("eyecandies/9-1", [9, 1], "CandyCane", ["PeppermintCandy"]),
+        ("eyecandies/6-4", [6, 4], "CandyCane", LISTS["eyecandies"][6:]),
+        ("eyecandies/6-1x4", [6, 1, 1, 1, 1], "CandyCane", ["PeppermintCandy"]),
     ],
 )
 def test_a_split_takes_the_classes_in_alphabetical_order(name, sizes, first, last):
@@ -81,6 +93,8 @@ def test_every_class_is_found_and_can_be_read(name, roots, tmp_path):
         assert len(product.train) == 5
         assert [item.anomalous for item in product.test] == [False, True]
         assert product.test[1].mask is not None
+        depths = [*product.train_depth, *(item.depth for item in product.test if item.depth)]
+        assert len(depths) == (7 if name.startswith(("mvtec3d/", "eyecandies/")) else 0)
 
 
 @pytest.mark.parametrize("swapped", [False, True])

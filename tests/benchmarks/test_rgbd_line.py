@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from cad_edge.dataset import read_product
-from cad_edge.image import decode_depth, decode_image, decode_mask
+from cad_edge.depth_files import decode_depth
+from cad_edge.image import decode_image, decode_mask
 from cad_edge.stream import read_stream
 from cad_edge_benchmarks.rgbd_line.defects import DEFECTS
 from cad_edge_benchmarks.rgbd_line.fields import Plane

@@ -102,7 +102,7 @@ def test_folder_of_a_backbone_that_is_missing(place):
         ({"name": "a", "path": "red", "layuot": "mvtec"}, "tasks.0.layuot: there is no such key"),
         (
             {"name": "a", "path": "red", "layout": "mvtek"},
-            "'mvtec', 'visa', 'folder', 'rgbd' or 'instruction'",
+            "'rgbd', 'mvtec3d', 'eyecandies' or 'instruction'",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from cad_edge.errors import DatasetError
 from cad_edge.schema import TaskName
 from cad_edge.stream import Stream, StreamTask, read_stream
 from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE
-from cad_edge_benchmarks.product_folders import find_products, layout_of
+from cad_edge_benchmarks.product_folders import find_products, is_product, layout_of
 from cad_edge_benchmarks.protocol.course import STREAM_SUFFIXES
 
 _VISA = Path("split_csv") / "1cls.csv"
@@ -41,8 +41,8 @@ def _stream_of(data: Path) -> Stream:
     found = _find(data)
     if not found:
         raise DatasetError(
-            f"--data {data} holds no product: neither train/{GOOD} nor folders with train/{GOOD} "
-            "nor images; docs/data.md draws the layouts"
+            f"--data {data} holds no product: neither train/{GOOD} nor train/data nor folders with "
+            "one of them nor images; docs/data.md draws the layouts"
         )
     for name, (path, _) in found.items():
         _check_name(name, path)
@@ -53,7 +53,7 @@ def _stream_of(data: Path) -> Stream:
 
 
 def _find(data: Path) -> dict[str, tuple[Path, Layout]]:
-    if (data / "train" / GOOD).is_dir():
+    if is_product(data):
         return {data.name: (data, layout_of(data))}
     if (data.parent / _VISA).is_file():
         return {data.name: (data, "visa")}

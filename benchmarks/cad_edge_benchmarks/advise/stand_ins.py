@@ -4,6 +4,7 @@ The product is then learned from a folder of links that lacks the images held ou
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,15 +59,24 @@ def write_stand_in(
     held = set(_held_out(task, len(product.train), seed))
     shutil.rmtree(place, ignore_errors=True)
     parts: list[Part] = []
-    for number, image in enumerate(product.train):
+    for number, (image, name) in enumerate(_named(product.train)):
         if number not in held:
-            link_image(image, place / "train" / GOOD / image.name)
+            link_image(image, place / "train" / GOOD / name)
             continue
-        copy = place / "test" / GOOD / image.name
+        copy = place / "test" / GOOD / name
         link_image(image, copy)
-        parts.append(Part(LabelledImage(copy), image.name))
-        parts += [Part(one, image.name) for one in _spoiled(image, place, seed + number)]
+        parts.append(Part(LabelledImage(copy), name))
+        parts += [Part(one, name) for one in _spoiled(copy, place, seed + number)]
     return StreamTask(name=task.name, path=place.absolute()), parts
+
+
+def _named(images: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Give each image a name of its own; those of two folders may have one."""
+    known = Counter(image.name for image in images)
+    return [
+        (image, image.name if known[image.name] == 1 else f"{number:05d}-{image.name}")
+        for number, image in enumerate(images)
+    ]
 
 
 def _held_out(task: StreamTask, images: int, seed: int) -> Sequence[int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cad_edge.errors import OptionError
 from cad_edge.stream import StreamTask, read_stream
-from cad_edge_benchmarks.protocol.dataset_root import FoundClass, find_classes, layout_of
+from cad_edge_benchmarks.protocol.dataset_root import FoundClass, find_classes
 from cad_edge_benchmarks.protocol.splits import named_split
 
 Step = tuple[StreamTask, ...]
@@ -30,8 +30,6 @@ class Course:
     false_reject_rate: float
     whole_steps_move: bool
     """Whether another order moves steps; otherwise tasks move and the sizes of steps stay."""
-    through_links: frozenset[str] = frozenset()
-    """Tasks that are seen through a folder of links, see `dataset_root.link_point_cloud`."""
 
     @property
     def tasks(self) -> list[StreamTask]:
@@ -73,12 +71,11 @@ def read_course(stream: str, roots: Sequence[Path], rate: float | None, default:
         tuple(tuple(_task(found[name]) for name in step) for step in split.steps),
         default if rate is None else rate,
         split.whole_steps_move,
-        frozenset(name for name, one in found.items() if one.kind == "point_cloud"),
     )
 
 
 def _task(found: FoundClass) -> StreamTask:
-    return StreamTask(name=found.name, path=found.path, layout=layout_of(found.kind))
+    return StreamTask(name=found.name, path=found.path, layout=found.layout)
 
 
 def _from_file(path: Path) -> Course:

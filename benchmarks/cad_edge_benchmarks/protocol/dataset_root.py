@@ -1,21 +1,18 @@
 """Finding the classes of a protocol in the folder of a downloaded dataset.
 
-A class is used where it lies. Two kinds are seen through a folder of links in the MVTec AD layout:
-MVTec 3D-AD as published, with its point clouds left aside (what cad-edge calls ``rgbd`` has depth
-images), and classes of which only some training images are to be used.
+A class is used where it lies. One of which only some training images are to be used is seen through
+a folder of links in the MVTec AD layout.
 """
 
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from cad_edge.dataset import GOOD, Layout, read_product
 from cad_edge.errors import DatasetError
+from cad_edge_benchmarks.product_folders import layout_of
 from cad_edge_benchmarks.protocol.splits import CLASSES, TITLES, Dataset, Split
-
-Kind = Literal["mvtec", "visa", "rgbd", "point_cloud"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class FoundClass:
 
     name: str
     path: Path
-    kind: Kind
+    layout: Layout
 
 
 def find_classes(split: Split, roots: Sequence[Path]) -> dict[str, FoundClass]:
@@ -75,39 +72,11 @@ def _find_all(
             f"{root} lacks {', '.join(missing)} of the {TITLES[dataset]} classes that {protocol} "
             "names; give --data the folder that holds all of them"
         )
-    return {name: FoundClass(name, root / name, _kind(dataset, root / name)) for name in names}
+    return {name: FoundClass(name, root / name, _layout(dataset, root / name)) for name in names}
 
 
-def _kind(dataset: Dataset, path: Path) -> Kind:
-    if dataset == "visa":
-        return "visa"
-    good = path / "train" / GOOD
-    if not (good / "rgb").is_dir():
-        return "mvtec"
-    return "rgbd" if (good / "depth").is_dir() else "point_cloud"
-
-
-def layout_of(kind: Kind) -> Layout:
-    """Layout in which a class is read, through links for ``point_cloud``."""
-    return "mvtec" if kind == "point_cloud" else kind
-
-
-def link_point_cloud(path: Path, target: Path) -> Path:
-    """Make ``target`` a class in the MVTec AD layout with the colour images of one of MVTec 3D-AD.
-
-    Validation images and point clouds are left aside. Returns ``target``.
-    """
-    shutil.rmtree(target, ignore_errors=True)
-    places = [(path / "train" / GOOD / "rgb", target / "train" / GOOD)]
-    for kind in sorted(one for one in (path / "test").glob("*") if one.is_dir()):
-        places.append((kind / "rgb", target / "test" / kind.name))
-        if kind.name != GOOD:
-            places.append((kind / "gt", target / "ground_truth" / kind.name))
-    for source, place in places:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            place.symlink_to(source.resolve(), target_is_directory=True)
-    return target
+def _layout(dataset: Dataset, path: Path) -> Layout:
+    return "visa" if dataset == "visa" else layout_of(path)
 
 
 def link_first(path: Path, layout: Layout, count: int, target: Path) -> Path:
@@ -128,9 +97,18 @@ def link_first(path: Path, layout: Layout, count: int, target: Path) -> Path:
 
 
 def link_image(source: Path, place: Path) -> None:
-    """Link ``source`` as ``place``; copy it where the file system has no links."""
+    """Link ``source`` as ``place``; copy it where the file system has no links.
+
+    Raises
+    ------
+    FileExistsError
+        There is something at ``place``; it may be a link to another image, through which a copy
+        would be written.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
         place.symlink_to(source.resolve())
+    except FileExistsError:
+        raise
     except (OSError, NotImplementedError):
         shutil.copyfile(source, place)

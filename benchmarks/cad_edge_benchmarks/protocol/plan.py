@@ -16,14 +16,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cad_edge.dataset import ProductImages, read_product
+from cad_edge.dataset import ProductImages
 from cad_edge.disk import replace_file
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge.schema import Record, Sha256, TaskName, canonical_json, parse_json, sha256_of
 from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.protocol.compat import VISA_TRAIN_CAP, Compat
 from cad_edge_benchmarks.protocol.course import Course
-from cad_edge_benchmarks.protocol.dataset_root import link_first, link_point_cloud
+from cad_edge_benchmarks.protocol.dataset_root import link_first
 
 CAP = "visa_train_cap"
 
@@ -58,7 +58,7 @@ def plan_of(
         steps=[[task.name for task in step] for step in course.steps],
         paths={task.name: str(task.path) for task in course.tasks},
         layouts={task.name: task.layout for task in course.tasks},
-        images={task.name: _fingerprint(task, course) for task in course.tasks},
+        images={task.name: _fingerprint(task) for task in course.tasks},
         false_reject_rate=course.false_reject_rate,
         method=method,
         backbone=backbone,
@@ -67,20 +67,22 @@ def plan_of(
     )
 
 
-def _fingerprint(task: StreamTask, course: Course) -> str:
+def _fingerprint(task: StreamTask) -> str:
     """sha256 over names and sizes, which every change of a folder that matters would move."""
-    if task.name in course.through_links:
-        files = sorted(path for path in task.path.rglob("*.png"))
-    else:
-        files = _files(task.samples())
+    files = _files(task.samples())
     lines = [f"{'/'.join(path.parts[-4:])} {path.stat().st_size}" for path in files]
     return sha256_of("\n".join(lines).encode())
 
 
 def _files(product: ProductImages) -> list[Path]:
-    tests = [path for item in product.test for path in (*item.views, item.mask) if path is not None]
+    tests = [
+        path
+        for item in product.test
+        for path in (*item.views, item.mask, item.depth)
+        if path is not None
+    ]
     learned = [*product.train_views(), *(item.views for item in product.defective)]
-    return [*(path for views in learned for path in views), *tests]
+    return [*(path for views in learned for path in views), *product.train_depth, *tests]
 
 
 def check_folder(folder: Path, plan: Plan) -> None:
@@ -149,20 +151,15 @@ def with_views(course: Course, folder: Path, compats: Sequence[Compat]) -> Cours
     """
     capped = _capped(compats)
     steps = tuple(
-        tuple(_viewed(task, course, folder / "views", capped) for task in step)
-        for step in course.steps
+        tuple(_viewed(task, folder / "views", capped) for task in step) for step in course.steps
     )
     return Course(course.name, steps, course.false_reject_rate, course.whole_steps_move)
 
 
-def _viewed(task: StreamTask, course: Course, views: Path, capped: bool) -> StreamTask:
-    if task.name in course.through_links:
-        path = link_point_cloud(task.path, views / task.name)
-        read_product(path)
-    elif capped and task.layout == "visa":
-        path = link_first(task.path, task.layout, VISA_TRAIN_CAP, views / f"{task.name}+{CAP}")
-    else:
+def _viewed(task: StreamTask, views: Path, capped: bool) -> StreamTask:
+    if not capped or task.layout != "visa":
         return task
+    path = link_first(task.path, task.layout, VISA_TRAIN_CAP, views / f"{task.name}+{CAP}")
     return StreamTask(name=task.name, path=path, layout="mvtec")
 
 
@@ -176,9 +173,6 @@ def check_products(course: Course) -> list[str]:
     """
     remarks, defined = [], 0
     for task in course.tasks:
-        if task.name in course.through_links:
-            defined += 1  # looked at again when its links are there
-            continue
         labels = {item.anomalous for item in task.samples().test}
         defined += len(labels) == 2
         if not labels:

@@ -1,7 +1,8 @@
 """The published continual protocols: which classes each step adds.
 
-Class lists are those of MVTec AD (Bergmann et al., CVPR 2019), VisA (Zou et al., ECCV 2022) and
-MVTec 3D-AD (Bergmann et al., VISAPP 2022), in alphabetical order, which all protocols but one use.
+Class lists are those of MVTec AD (Bergmann et al., CVPR 2019), VisA (Zou et al., ECCV 2022),
+MVTec 3D-AD (Bergmann et al., VISAPP 2022) and Eyecandies (Bonfiglioli et al., ACCV 2022), in
+alphabetical order, which all protocols but one use.
 The splits are those of UCAD (AAAI 2024), IUF (ECCV 2024), CDAD (CVPR 2025), IB-IUMAD and
 CL-Anomaly. What IUF calls "3-3 with 4 steps" and CDAD "5 steps" is ``3x5`` here: five steps of
 three classes.
@@ -12,7 +13,7 @@ from typing import Literal
 
 from cad_edge.errors import OptionError
 
-Dataset = Literal["mvtec", "visa", "mvtec3d"]
+Dataset = Literal["mvtec", "visa", "mvtec3d", "eyecandies"]
 
 CLASSES: dict[Dataset, tuple[str, ...]] = {
     "mvtec": (
@@ -58,9 +59,26 @@ CLASSES: dict[Dataset, tuple[str, ...]] = {
         "rope",
         "tire",
     ),
+    "eyecandies": (
+        "CandyCane",
+        "ChocolateCookie",
+        "ChocolatePraline",
+        "Confetto",
+        "GummyBear",
+        "HazelnutTruffle",
+        "LicoriceSandwich",
+        "Lollipop",
+        "Marshmallow",
+        "PeppermintCandy",
+    ),
 }
 
-TITLES: dict[Dataset, str] = {"mvtec": "MVTec AD", "visa": "VisA", "mvtec3d": "MVTec 3D-AD"}
+TITLES: dict[Dataset, str] = {
+    "mvtec": "MVTec AD",
+    "visa": "VisA",
+    "mvtec3d": "MVTec 3D-AD",
+    "eyecandies": "Eyecandies",
+}
 
 SINGLE_CLASS = (
     "zipper",
@@ -141,6 +159,10 @@ _ALL = (
     _split("mvtec3d", "9-1", 9, 1),
     _split("mvtec3d", "6-4", 6, 4),
     _split("mvtec3d", "6-1x4", 6, 1, 1, 1, 1),
+    _split("eyecandies", "10-0", 10),
+    _split("eyecandies", "9-1", 9, 1),
+    _split("eyecandies", "6-4", 6, 4),
+    _split("eyecandies", "6-1x4", 6, 1, 1, 1, 1),
     Split(
         "cross-dataset",
         ("mvtec", "visa"),

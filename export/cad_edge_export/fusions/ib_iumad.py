@@ -253,6 +253,7 @@ def _judged(
     judge: Judge, modalities: tuple[str, ...], tokens: Tensor, measured: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Take one batch of all modalities, one after another, apart."""
-    parts = tokens.chunk(len(modalities))
+    # The number of frames follows from the batch; chunk would have torch fix it.
+    parts = tokens.reshape(len(modalities), -1, *tokens.shape[1:]).unbind(0)
     found: tuple[Tensor, Tensor] = judge(dict(zip(modalities, parts, strict=True)), measured)
     return found

@@ -94,12 +94,12 @@ def defaults_for(backbone: str) -> dict[str, Any]:
     if backbone != "efficientnet-lite0":
         return {}
     return {
-        "width": 128,
+        "width": 64,
         "heads": 4,
-        "inner": 512,
-        "states": 8,
-        "epochs": 40,
+        "inner": 256,
+        "states": 4,
+        "epochs": 30,
         "step_epochs": 30,
         "batch": 8,
-        "learning_rate": 1e-3,
+        "learning_rate": 2e-3,
     }

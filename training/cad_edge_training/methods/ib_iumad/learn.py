@@ -75,14 +75,14 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
         torch.full((_count(seen),), place) for place, seen in zip(places, learned_from, strict=True)
     ]
     lesson = Lesson(
-        _joined([_scaled(seen, scaling) for seen in learned_from]),
+        joined([_scaled(seen, scaling) for seen in learned_from]),
         torch.cat(labels),
         (first.seed, len(first.earlier)),
         first.progress,
     )
     network, bases = _train(first, config, before, lesson, places.stop)
     bases = collect_bases(network, lesson.seen, bases, config.batch)
-    step = 1 if before is None else 1 + int(before.generation[STEP])
+    step = 1 if before is None else 1 + int(before.generation[STEP].item())
     generation = _generation(network, scaling, bases, step)
     return [
         Learned(
@@ -169,10 +169,11 @@ def _seen(request: Request, config: Config, ranges: Tensors, index: np.ndarray) 
             image = torch.from_numpy(request.images[rows])
             found.append(look(request.backbone, config.modalities, image, depth, depth_range))
     # Copies, since what inference made cannot be learned from.
-    return _joined(found)
+    return joined(found)
 
 
-def _joined(parts: Sequence[Seen]) -> Seen:
+def joined(parts: Sequence[Seen]) -> Seen:
+    """Put batches together."""
     tokens = {
         name: torch.cat([part.tokens[name] for part in parts]).clone() for name in parts[0].tokens
     }

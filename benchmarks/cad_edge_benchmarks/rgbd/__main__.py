@@ -1,0 +1,97 @@
+"""IB-IUMAD against its baselines on the procedural line with depth.
+
+    python -m cad_edge_benchmarks.rgbd [--work DIR] [--runs N] [--set NAME=VALUE]
+
+Runs that ``--work`` holds are not learned again, so that the command can be interrupted and
+called again; what is not there yet is missing in the table.
+"""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cad_edge.disk import replace_file
+from cad_edge.errors import CadEdgeError
+from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
+from cad_edge_benchmarks.open_data import REPOSITORY
+from cad_edge_benchmarks.rgbd.course import Run, all_runs, stream_of
+from cad_edge_benchmarks.rgbd.judging import TestParts, judge_run
+from cad_edge_benchmarks.rgbd.report import false_reject_line, rows, table, targets
+from cad_edge_benchmarks.tables import write_result
+from cad_edge_benchmarks.targets import targets_table
+
+RESULT = REPOSITORY / "docs" / "results" / "ib-iumad-line.json"
+
+
+@click.command("rgbd")
+@click.option("--work", type=click.Path(path_type=Path), default=Path("out/rgbd"))
+@click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
+@click.option("--runs", type=click.IntRange(min=0), help="Learn at most so many that are missing.")
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+def main(work: Path, out: Path, runs: int | None, threads: int) -> None:
+    """Learn, judge and compare."""
+    import torch
+
+    torch.set_num_threads(threads)
+    missing = [run for run in all_runs() if not _record(work, run).exists()]
+    try:
+        for run in missing[:runs]:
+            click.echo(f"{run.name}: {_learn_and_judge(work, run):.0f} s")
+    except CadEdgeError as problem:
+        raise click.ClickException(str(problem)) from None
+    results = {
+        run.name: json.loads(_record(work, run).read_text("utf-8"))
+        for run in all_runs()
+        if _record(work, run).exists()
+    }
+    summaries, reached = rows(results), targets(results)
+    write_result(
+        out,
+        {
+            "machine": describe_machine(),
+            "versions": versions(),
+            "commit": commit_of(REPOSITORY),
+            "threads": threads,
+            "rows": summaries,
+            "must_reach": [target.record() for target in reached],
+            "false_rejects": false_reject_line(results),
+            "runs": results,
+        },
+    )
+    click.echo(f"{table(summaries)}\n\n{targets_table(reached)}\n{false_reject_line(results)}")
+
+
+def _record(work: Path, run: Run) -> Path:
+    return work / run.name / "judged.json"
+
+
+def _learn_and_judge(work: Path, run: Run) -> float:
+    """Return the seconds that learning took."""
+    from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
+    from cad_edge_training.train import Plan, train
+
+    stream = stream_of(work / "line", run.steps())
+    artifacts = work / run.name / "artifacts"
+    start = time.monotonic()
+    plan = Plan("ib_iumad", DEFAULT_BACKBONE, None, run.options, run.seed)
+    train(stream, artifacts, plan, lambda _: _quiet)
+    seconds = time.monotonic() - start
+    backbone = load_backbone(DEFAULT_BACKBONE)
+    judged: dict[str, Any] = judge_run(
+        artifacts, run.steps(), TestParts(stream, backbone), backbone
+    )
+    record = judged | {"seconds": seconds, "run": asdict(run)}
+    replace_file(_record(work, run), json.dumps(record, indent=1).encode())
+    return seconds
+
+
+def _quiet(doing: str, done: int, total: int) -> None:
+    """Show nothing; one line per run is enough."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Small parts with depth from the procedural line, and options that learn them in seconds."""
+
+from pathlib import Path
+
+from cad_edge.stream import Stream, read_stream
+from cad_edge_benchmarks.rgbd_line.writing import write_line
+from cad_edge_training.train import Plan
+
+SIDE = 64
+STEPS = (("gear", "bolt"), ("loaf",), ("cap",))
+NAMES = tuple(name for step in STEPS for name in step)
+QUICK = {
+    "width": "16",
+    "layers": "2",
+    "heads": "2",
+    "inner": "16",
+    "states": "2",
+    "epochs": "2",
+    "step_epochs": "2",
+    "batch": "4",
+    "learning_rate": "0.003",
+}
+
+
+def rgbd_stream(folder: Path, steps=STEPS, train: int = 8, good: int = 2, each: int = 1) -> Stream:
+    """Write parts of 64 px and read their stream."""
+    return read_stream(write_line(folder, steps, train, good, each, 0, 0.3, SIDE))
+
+
+def quick_plan(options: dict[str, str] | None = None, seed: int = 0) -> Plan:
+    """How to learn them."""
+    return Plan("ib_iumad", "efficientnet-lite0", SIDE, QUICK | (options or {}), seed)

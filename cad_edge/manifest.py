@@ -240,9 +240,13 @@ class Manifest(Record):
     selector: Selector
     tasks: dict[TaskName, TaskEntry]
 
+    def entries(self) -> list["TaskEntry"]:
+        """Every task, and what answers its frames without depth."""
+        return [one for task in self.tasks.values() for one in (task, task.without_depth) if one]
+
     def objects(self) -> set[str]:
         """Every object that this version names."""
-        entries = [one for task in self.tasks.values() for one in (task, task.without_depth) if one]
+        entries = self.entries()
         engines = [self.selector.engine, *(entry.engine for entry in entries)]
         graphs = {stage.graph for engine in engines for stage in engine.stages}
         tensors = {sha for engine in engines for sha in engine.tensor_objects()}

@@ -92,7 +92,10 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
     ) as tasks:
         for task in tasks:
             evaluated[task.name] = evaluate_task(
-                detector.detect, task.name, tests[task.name], calibrations
+                lambda frame, depth: detector.detect(frame, depth=depth),
+                task.name,
+                tests[task.name],
+                calibrations,
             )
     return evaluated
 

@@ -15,6 +15,7 @@ Maps are compared at the mask's own resolution. Masks and labels are read here a
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -29,8 +30,9 @@ from cad_edge_runtime.detection import Detection
 
 UNKNOWN = "unknown_product"
 
-Detect: TypeAlias = Callable[[Frame | list[Frame]], Detection]
-"""From a frame, or all views of a part where there are several, to what is said of it."""
+Detect: TypeAlias = Callable[[Frame | list[Frame], Path | None], Detection]
+"""From a frame, or all views of a part where there are several, and a file with its depth, if there
+is one, to what is said of it."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def judge_task(
     for item in tests:
         views = [decode_image(path) for path in item.views]
         size = (views[0].shape[0], views[0].shape[1])
-        found = detect(views if item.more else views[0])
+        found = detect(views if item.more else views[0], item.depth)
         outcomes.append(outcome_of(found, name, item.anomalous))
         if not localised or (item.anomalous and item.mask is None):
             continue

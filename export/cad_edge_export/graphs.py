@@ -82,7 +82,7 @@ def made_from(stage: StageModule, style: str | None = None) -> str | None:
 
 def _held_graphs(manifest: Manifest) -> dict[str, str]:
     words = [task.explainer for task in manifest.tasks.values() if task.explainer is not None]
-    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
+    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.entries())]
     engines += [explainer.engine for explainer in words]
     stages = [stage for engine in engines for stage in engine.stages]
     stages += [explainer.decoder for explainer in words]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -25,6 +25,7 @@ class ImageFile:
     """A file; of several views their folder."""
     name: Path
     views: tuple[Path, ...]
+    depth: Path | None = None
 
 
 @click.command()
@@ -33,6 +34,11 @@ class ImageFile:
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
 )
 @click.option("--task", help="The product, where it is known; skips its recognition.")
+@click.option(
+    "--depth",
+    type=click.Path(path_type=Path),
+    help="Depth of the images: a file for one image, or a folder whose files have their names.",
+)
 @click.option(
     "--heatmaps",
     type=click.Path(path_type=Path, file_okay=False),
@@ -52,6 +58,7 @@ def detect(
     bundle: Path,
     paths: tuple[Path, ...],
     task: str | None,
+    depth: Path | None,
     heatmaps: Path | None,
     device: str,
     threads: int | None,
@@ -67,12 +74,12 @@ def detect(
     failed = False
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
         listed = _listed(paths) if detector.views == 1 else _listed_parts(paths, detector.views)
-        for item in listed:
+        for item in listed if depth is None else with_depth(list(listed), depth):
             try:
                 if isinstance(item, ImageError):
                     raise item
                 shown = [decode_image(view) for view in item.views]
-                found = detector.detect(shown, task)
+                found = detector.detect(shown, task, item.depth)
                 record = found.to_dict(item.path)
                 if heatmaps is not None:
                     record["heatmap"] = _draw(heatmaps, item, shown[0], found, detector)
@@ -83,6 +90,33 @@ def detect(
                 click.echo(json.dumps(record, allow_nan=False))
     if failed:
         ctx.exit(1)
+
+
+def with_depth(items: list[ImageFile | ImageError], depth: Path) -> list[ImageFile | ImageError]:
+    """Give images their depth by the names of the files, suffixes aside.
+
+    An image without one goes on without it.
+
+    Raises
+    ------
+    ImageError
+        There is one file for several images, or a file of the folder belongs to none.
+    """
+    files = [item for item in items if isinstance(item, ImageFile)]
+    if not depth.is_dir():
+        if len(files) != 1:
+            raise ImageError(
+                f"{depth} is one depth file for {len(files)} images; give a folder whose files "
+                "have the images' names"
+            )
+        return [item if item not in files else replace(item, depth=depth) for item in items]
+    planes = {path.stem: path for path in images_in(depth)}
+    if extra := sorted(planes.keys() - {item.path.stem for item in files}):
+        raise ImageError(f"{planes[extra[0]]} has no image; give the image, or remove the depth")
+    return [
+        replace(item, depth=planes.get(item.path.stem)) if isinstance(item, ImageFile) else item
+        for item in items
+    ]
 
 
 def _listed(paths: tuple[Path, ...]) -> Iterator[ImageFile | ImageError]:
@@ -145,7 +179,10 @@ def _draw(
     """Write a heat map and return its path; None where there is no map to draw."""
     if found.anomaly_map is None or found.task is None:
         return None
-    low, high = map_scale(detector.manifest.tasks[found.task])
+    entry = detector.manifest.tasks[found.task]
+    if entry.without_depth is not None and not found.depth_used:
+        entry = entry.without_depth
+    low, high = map_scale(entry)
     target = folder / item.name
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

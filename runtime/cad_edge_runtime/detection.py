@@ -70,6 +70,9 @@ class Detection:
     false_reject_supported: bool | None
     """Whether the held-out normals were enough for the false-reject rate that was stated."""
 
+    depth_used: bool | None
+    """Whether what answered looks at depth; None where nothing was run."""
+
     anomaly_map: NDArray[np.float32] | None
     """(h, w) float32 at the graph's resolution; it covers the whole frame."""
 
@@ -107,6 +110,7 @@ class Detection:
             "nearest": self.nearest,
             "runner_up": runner_up and {"task": runner_up.task, "similarity": runner_up.similarity},
             "false_reject_supported": self.false_reject_supported,
+            "depth_used": self.depth_used,
             "version": self.version,
         }
 

@@ -85,12 +85,15 @@ class Detector:
         task
             The product, where it is known; skips the selection.
         depth
-            (h, w) float32 or the path of a 16-bit grey image, for tasks that inspect depth.
+            (h, w) float32 in the units of training with 0 for no measurement, or the path of a file
+            that `cad_edge.depth_files` reads, for tasks that inspect depth. Without it the bundle
+            answers by the image alone where it can.
 
         Raises
         ------
         ImageError
-            The image or the depth cannot be used, or there are more or fewer views.
+            The image or the depth cannot be used, depth is missing and the bundle cannot do
+            without, it lies elsewhere than that of training, or there are more or fewer views.
         UnknownTask
             The bundle does not hold ``task``, or holds no task at all.
         """
@@ -126,7 +129,7 @@ class Detector:
                     frames.append(read_frame(images[number], planes[number], snapshot.views))
                 except ImageError as problem:
                     raise ImageError(f"image {number}: {problem}") from None
-            found.extend(inspect_frames(snapshot, frames, task, began))
+            found.extend(inspect_frames(snapshot, frames, task, began, first))
         return found
 
     def explain(

@@ -70,6 +70,8 @@ def read_frame(image: Sample, depth: Depth | None, views: int = 1) -> FrameInput
         raise ImageError(
             "the depth holds NaN or infinite values; give 0 where nothing was measured"
         )
+    if (plane < 0).any():
+        raise ImageError("the depth holds negative values; give 0 where nothing was measured")
     if plane.shape != rgb.shape[:2]:
         raise ImageError(
             f"the depth is {plane.shape[1]}x{plane.shape[0]} px but the image is "

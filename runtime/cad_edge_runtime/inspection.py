@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from cad_edge.errors import UnknownTask
+from cad_edge.errors import ImageError, UnknownTask
 from cad_edge_runtime.chain import Chain, Values
 from cad_edge_runtime.defects import find_defects
 from cad_edge_runtime.detection import Detection, Timings
@@ -38,6 +38,8 @@ class _Routed:
     """Seconds per frame."""
 
     select: float
+    first: int | None
+    """Number of the first frame among those that were given; None where it was given alone."""
 
 
 def require_task(snapshot: Snapshot, task: str | None) -> None:
@@ -63,7 +65,11 @@ def unknown_task(task: str, known: Iterable[str]) -> UnknownTask:
 
 
 def inspect_frames(
-    snapshot: Snapshot, frames: Sequence[FrameInput], task: str | None, began: float
+    snapshot: Snapshot,
+    frames: Sequence[FrameInput],
+    task: str | None,
+    began: float,
+    first: int | None = None,
 ) -> list[Detection]:
     """Recognise (unless ``task`` is given) and inspect frames that go through as one batch.
 
@@ -77,23 +83,56 @@ def inspect_frames(
         Skips the selection.
     began
         ``perf_counter()`` before the frames were read, for the timings.
+    first
+        Number of the first frame, for messages; None for a frame that is alone.
 
     Raises
     ------
     UnknownTask
         ``task`` is not in the bundle, or the bundle holds none.
     ImageError
-        A task inspects depth and a frame has none.
+        A task inspects depth, and a frame has none or one of another range.
     """
     require_task(snapshot, task)
-    routed = _route(snapshot, frames, task, began)
+    routed = _route(snapshot, frames, task, began, first)
+    answering = [_opened_for(routed, row) for row in range(len(frames))]
     if len(frames) == 1:
-        return _inspect_task(routed, routed.tasks[0], [0])
+        return _inspect_task(routed, answering[0], [0])
     found: dict[int, Detection] = {}
-    for name in dict.fromkeys(routed.tasks):
-        rows = [row for row, other in enumerate(routed.tasks) if other == name]
-        found.update(zip(rows, _inspect_task(routed, name, rows), strict=True))
+    for opened in {id(one): one for one in answering}.values():
+        rows = [row for row, other in enumerate(answering) if other is opened]
+        found.update(zip(rows, _inspect_task(routed, opened, rows), strict=True))
     return [found[row] for row in range(len(frames))]
+
+
+def _opened_for(routed: _Routed, row: int) -> OpenTask | None:
+    """Choose what answers a frame, None where it shows no known product.
+
+    Raises
+    ------
+    ImageError
+        Its depth is missing where it is needed, or was not measured as that of training.
+    """
+    task = routed.tasks[row]
+    if task is None:
+        return None
+    depth = routed.frames[row].depth
+    opened = routed.snapshot.tasks[task].for_frame(depth is not None)
+    try:
+        if opened.chain.depth is None:
+            return opened
+        if depth is None:
+            raise ImageError(
+                f"task {task!r} inspects depth as well; give depth= with the image, or export what "
+                "answers without it (--without-depth)"
+            )
+        if opened.entry.depth is not None:
+            opened.entry.depth.require(depth, f"task {task!r}")
+    except ImageError as problem:
+        if routed.first is None:
+            raise
+        raise ImageError(f"image {routed.first + row}: {problem}") from None
+    return opened
 
 
 def recognise(snapshot: Snapshot, frames: Sequence[FrameInput], values: Values) -> list[Choice]:
@@ -107,13 +146,17 @@ def recognise(snapshot: Snapshot, frames: Sequence[FrameInput], values: Values) 
 
 
 def _route(
-    snapshot: Snapshot, frames: Sequence[FrameInput], task: str | None, began: float
+    snapshot: Snapshot,
+    frames: Sequence[FrameInput],
+    task: str | None,
+    began: float,
+    first: int | None,
 ) -> _Routed:
     count = len(frames)
     chain = snapshot.tasks[task].chain if task is not None else snapshot.selector
     values: Values = {}
     if chain is not None:
-        prepare(values, chain, frames, f"task {task!r}" if task else "the selector")
+        values[chain.image] = image_batch(frames, chain.recipe)
     prepared = perf_counter()
     choices: list[Choice | None] = [None] * count
     tasks: list[str | None] = [task] * count
@@ -123,7 +166,7 @@ def _route(
         tasks = [choice.task if choice.known else None for choice in found]
     selected = perf_counter()
     times = (prepared - began) / count, (selected - prepared) / count
-    return _Routed(snapshot, frames, tasks, choices, values, *times)
+    return _Routed(snapshot, frames, tasks, choices, values, *times, first)
 
 
 def prepare(values: Values, chain: Chain, frames: Sequence[FrameInput], owner: str) -> None:
@@ -134,16 +177,16 @@ def prepare(values: Values, chain: Chain, frames: Sequence[FrameInput], owner: s
         values[chain.depth] = depth_batch(frames, chain.recipe, owner)
 
 
-def _inspect_task(routed: _Routed, task: str | None, rows: list[int]) -> list[Detection]:
-    """Run the engine of ``task`` on the frames ``rows``; nothing runs for an unknown product."""
-    if task is None:
+def _inspect_task(routed: _Routed, opened: OpenTask | None, rows: list[int]) -> list[Detection]:
+    """Run an engine on the frames ``rows``; nothing runs for an unknown product."""
+    if opened is None:
         return [_unknown(routed, row) for row in rows]
-    opened = routed.snapshot.tasks[task]
     began = perf_counter()
     values = routed.values
     if len(rows) < len(routed.frames):
         values = opened.chain.rows(values, rows)
-    prepare(values, opened.chain, [routed.frames[row] for row in rows], f"task {task!r}")
+    frames = [routed.frames[row] for row in rows]
+    prepare(values, opened.chain, frames, f"task {opened.name!r}")
     opened.chain.run(values)
     scores = values[opened.chain.results[SCORE]]
     map_name = opened.chain.results.get(ANOMALY_MAP)
@@ -196,6 +239,7 @@ def _judge(
         p_value=p_value,
         threshold=judge.threshold,
         false_reject_supported=judge.supported,
+        depth_used=opened.chain.depth is not None,
         anomaly_map=anomaly_map,
         defects=defects,
         size=size,
@@ -218,6 +262,7 @@ def _unknown(routed: _Routed, row: int) -> Detection:
         p_value=None,
         threshold=None,
         false_reject_supported=None,
+        depth_used=None,
         anomaly_map=None,
         defects=(),
         size=routed.frames[row].size,

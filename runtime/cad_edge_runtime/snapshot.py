@@ -6,7 +6,7 @@ opened when it is first asked (``explaining.py``); its bytes are verified with a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError
@@ -31,6 +31,13 @@ class OpenTask:
     chain: Chain
     judge: Judge
     entry: TaskEntry
+    without_depth: "OpenTask | None" = None
+    """What answers frames that have no depth, where ``chain`` needs it."""
+
+    def for_frame(self, depth: bool) -> "OpenTask":
+        """Return what answers a frame, which may have depth or not."""
+        missing = self.chain.depth is not None and not depth
+        return self.without_depth if missing and self.without_depth is not None else self
 
 
 @dataclass(frozen=True)
@@ -70,16 +77,21 @@ def open_snapshot(
     _check_views(manifest, pointer)
     opening = Opening(bundle, factory, previous.explainers.held if previous else Held())
     selector = _selector_plan(manifest, pointer)
-    plans = _task_plans(manifest)
+    tasks = manifest.tasks
+    plans = _task_plans(tasks)
+    rest = {name: entry.without_depth for name, entry in tasks.items() if entry.without_depth}
+    spare = _task_plans(rest)
     # The selector is run first, so it fetches what the engine of any task will want of its stages.
-    wanted = united([plan.wanted() for plan in (*plans.values(), *filter(None, [selector]))])
-    tasks = {
-        name: OpenTask(
-            name,
-            opening.chain(plan, plan.wanted(), wanted, f"task {name!r}"),
-            judge_of(manifest.tasks[name]),
-            manifest.tasks[name],
-        )
+    known = (*plans.values(), *spare.values(), *filter(None, [selector]))
+    wanted = united([plan.wanted() for plan in known])
+
+    def opened_task(name: str, entry: TaskEntry, plan: ChainPlan) -> OpenTask:
+        chain = opening.chain(plan, plan.wanted(), wanted, f"task {name!r}")
+        return OpenTask(name, chain, judge_of(entry), entry)
+
+    stand_ins = {name: opened_task(name, rest[name], plan) for name, plan in spare.items()}
+    open_tasks = {
+        name: replace(opened_task(name, tasks[name], plan), without_depth=stand_ins.get(name))
         for name, plan in plans.items()
     }
     opened = opening.chain(selector, wanted, wanted, "the selector") if selector else None
@@ -89,7 +101,7 @@ def open_snapshot(
     return Snapshot(
         pointer=pointer,
         manifest=manifest,
-        tasks=tasks,
+        tasks=open_tasks,
         selector=opened,
         columns=tuple(manifest.selector.tasks),
         radii=tuple(manifest.tasks[name].radius for name in manifest.selector.tasks),
@@ -100,7 +112,7 @@ def open_snapshot(
 
 def _check_views(manifest: Manifest, pointer: Pointer) -> None:
     """Raise BundleError where engines look at different numbers of views of one frame."""
-    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
+    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.entries())]
     words = [entry.explainer for entry in manifest.tasks.values() if entry.explainer is not None]
     found = {engine.views for engine in (*engines, *(explainer.engine for explainer in words))}
     if len(found) > 1:
@@ -110,10 +122,10 @@ def _check_views(manifest: Manifest, pointer: Pointer) -> None:
         )
 
 
-def _task_plans(manifest: Manifest) -> dict[str, ChainPlan]:
+def _task_plans(entries: Mapping[str, TaskEntry]) -> dict[str, ChainPlan]:
     return {
         name: plan_chain(entry.engine, (SCORE,), f"task {name!r}")
-        for name, entry in manifest.tasks.items()
+        for name, entry in entries.items()
     }
 
 

@@ -83,6 +83,7 @@ def threshold(bundle: Path, task: str, rate: float, minimum_area: int | None) ->
     """State another false-reject rate for a product of BUNDLE.
 
     The threshold follows from the held-out scores that the bundle keeps; nothing is exported again.
+    The rate holds for frames without depth, too, where the bundle answers them.
     Detectors that have the bundle open pick the new version up.
     """
     if not 0 < rate < 1:
@@ -111,10 +112,15 @@ def _restate(
         raise unknown_task(task, manifest.tasks)
     area = entry.decision.minimum_area if minimum_area is None else minimum_area
     decision = decide(entry.calibration, rate, area)
+    changed: dict[str, object] = {"decision": decision}
+    stand_in = entry.without_depth
+    if stand_in is not None:
+        again = decide(stand_in.calibration, rate, area)
+        changed["without_depth"] = stand_in.model_copy(update={"decision": again})
     update = {
         "version": pointer.version + 1,
         "previous": pointer.manifest,
-        "tasks": {**manifest.tasks, task: entry.model_copy(update={"decision": decision})},
+        "tasks": {**manifest.tasks, task: entry.model_copy(update=changed)},
     }
     return entry.decision, decision, store.commit(manifest.model_copy(update=update)).version
 
@@ -150,7 +156,7 @@ def verify(bundle: Path) -> None:
 
 
 def _graph_problems(store: Bundle, manifest: Manifest) -> list[str]:
-    entries = manifest.tasks.values()
+    entries = manifest.entries()
     explainers = [entry.explainer for entry in entries if entry.explainer is not None]
     engines = [manifest.selector.engine, *(entry.engine for entry in entries)]
     engines += [explainer.engine for explainer in explainers]

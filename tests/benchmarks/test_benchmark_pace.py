@@ -31,6 +31,7 @@ def answer(verdict, timings, similarity=0.9):
         p_value=None,
         threshold=None,
         false_reject_supported=None,
+        depth_used=False,
         anomaly_map=None,
         defects=(),
         size=(8, 8),

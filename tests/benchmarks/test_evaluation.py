@@ -31,6 +31,7 @@ def found(task, verdict, calibrated_score=None, anomaly_map=None):
         p_value=0.5,
         threshold=1.0,
         false_reject_supported=True,
+        depth_used=False,
         anomaly_map=anomaly_map,
         defects=(),
         size=(16, 16),
@@ -56,7 +57,7 @@ def judged(folder, answers, *defects, masks=True):
         path = folder / f"{n}.png"
         Image.fromarray(np.full((16, 16), n, np.uint8)).save(path)
         items.append(LabelledImage(path, defect, folder / "mask.png" if defect and masks else None))
-    return evaluate_task(lambda frame: answers[frame[0, 0, 0]], "nut", items, CALIBRATIONS)
+    return evaluate_task(lambda frame, _: answers[frame[0, 0, 0]], "nut", items, CALIBRATIONS)
 
 
 def flat(value):

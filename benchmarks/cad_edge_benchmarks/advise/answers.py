@@ -81,7 +81,9 @@ def _judge(detector: Detector, name: str, halves: ProductHalves) -> TaskAnswers:
 def _answers(detector: Detector, name: str, parts: tuple[Part, ...]) -> HalfAnswers:
     calibrations = calibrations_of(detector.manifest)
     items = [part.image for part in parts]
-    outcomes, pixels, _ = judge_task(detector.detect, name, items, calibrations)
+    outcomes, pixels, _ = judge_task(
+        lambda frame, depth: detector.detect(frame, depth=depth), name, items, calibrations
+    )
     return HalfAnswers(
         scores=[None if math.isinf(one.score) else one.score for one in outcomes],
         anomalous=[one.anomalous for one in outcomes],

@@ -82,7 +82,7 @@ class Recorder:
             waiting = iter(items)
             return evaluate_task(
                 # `evaluate_task` hands over one frame per item and in their order.
-                lambda frame: self.inspect(frame, product, next(waiting)),
+                lambda frame, _: self.inspect(frame, product, next(waiting)),
                 product,
                 shown,
                 calibrations,

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -106,7 +105,8 @@ class CadEdge:
             manifest = detector.manifest
 
             def detect(name: str) -> Detect:
-                return partial(detector.detect, task=name) if given else detector.detect
+                task = name if given else None
+                return lambda frame, depth: detector.detect(frame, task, depth)
 
             evaluations = judge(
                 detect, self._tasks, calibrations_of(manifest), self._recipe.compats, not given

@@ -35,6 +35,11 @@ BASES, STEP = "basis/", "step"
 _BATCH = 16  # images at a time through the backbone
 
 
+def learn(request: Request, config: Config) -> Learned:
+    """Learn a product on its own, as a step that has no other; errors are those of `learn_step`."""
+    return learn_step([request], config)[0]
+
+
 def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
     """Learn products together; the last one's generation holds the network for all so far.
 

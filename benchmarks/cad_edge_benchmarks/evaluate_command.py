@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from cad_edge.calibration import Calibration
 from cad_edge.errors import DatasetError, OptionError
+from cad_edge.manifest import Manifest
 from cad_edge.stream import Stream, StreamTask, read_stream
 from cad_edge_benchmarks.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.tables import figure, text_table, write_result
@@ -71,8 +73,8 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
     DatasetError
         The bundle lacks a task of the stream, or a task has no test images.
     """
-    calibrations = {name: entry.calibration for name, entry in detector.manifest.tasks.items()}
-    missing = [task.name for task in stream.tasks if task.name not in calibrations]
+    manifest = detector.manifest
+    missing = [task.name for task in stream.tasks if task.name not in manifest.tasks]
     if missing:
         raise DatasetError(
             f"the bundle does not hold {', '.join(missing)} of the stream {stream.name}; "
@@ -91,13 +93,23 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
         file=sys.stderr,
     ) as tasks:
         for task in tasks:
+            items = tests[task.name]
             evaluated[task.name] = evaluate_task(
                 lambda frame, depth: detector.detect(frame, depth=depth),
                 task.name,
-                tests[task.name],
-                calibrations,
+                items,
+                answering(manifest, all(item.depth is not None for item in items)),
             )
     return evaluated
+
+
+def answering(manifest: Manifest, depth: bool) -> dict[str, Calibration]:
+    """Calibration of what answers frames of each task, those with ``depth`` or those without."""
+    entries = {
+        name: entry if depth else entry.without_depth or entry
+        for name, entry in manifest.tasks.items()
+    }
+    return {name: entry.calibration for name, entry in entries.items()}
 
 
 def _name_of(task: StreamTask | None) -> str | None:

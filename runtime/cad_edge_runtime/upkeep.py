@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import click
 
@@ -11,6 +12,8 @@ from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.manifest import Manifest, TaskEntry
 from cad_edge_runtime.graph_check import check_graph
 from cad_edge_runtime.inspection import unknown_task
+
+Frames: TypeAlias = Literal["all", "with-depth", "without-depth"]
 
 _BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 
@@ -22,19 +25,29 @@ def tasks(bundle: Path, as_json: bool) -> None:
     """List the products that BUNDLE knows, in the order in which they were learned."""
     manifest = Bundle(bundle).manifest()
     found = sorted(manifest.tasks.items(), key=lambda item: (item[1].position, item[0]))
-    rows = [_row(name, entry) for name, entry in found]
+    rows = [row for name, entry in found for row in _rows(name, entry)]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    click.echo(f"{bundle}: version {manifest.version}, {len(rows)} tasks")
+    click.echo(f"{bundle}: version {manifest.version}, {len(found)} tasks")
     if rows:
         click.echo(_table(rows))
 
 
-def _row(name: str, entry: TaskEntry) -> dict[str, object]:
+def _rows(name: str, entry: TaskEntry) -> list[dict[str, object]]:
+    """One row for what answers a product's frames; two where frames without depth are answered."""
+    if entry.depth is None:
+        return [_row(name, entry, "all")]
+    with_depth = _row(name, entry, "with-depth")
+    other = entry.without_depth
+    return [with_depth] if other is None else [with_depth, _row(name, other, "without-depth")]
+
+
+def _row(name: str, entry: TaskEntry, frames: str) -> dict[str, object]:
     decision = entry.decision
     return {
         "task": name,
+        "frames": frames,
         "method": entry.method,
         "layout": entry.engine.layout,
         "precision": entry.engine.precision,
@@ -79,11 +92,20 @@ def _cell(value: object) -> str:
     help="Share of good parts that may be called anomalous, between 0 and 1.",
 )
 @click.option("--minimum-area", type=int, help="Smallest defect that is listed, in square pixels.")
-def threshold(bundle: Path, task: str, rate: float, minimum_area: int | None) -> None:
+@click.option(
+    "--frames",
+    type=click.Choice(["all", "with-depth", "without-depth"]),
+    default="all",
+    show_default=True,
+    help="Of a product that is inspected by depth, too: the frames that it is stated for.",
+)
+def threshold(
+    bundle: Path, task: str, rate: float, minimum_area: int | None, frames: Frames
+) -> None:
     """State another false-reject rate for a product of BUNDLE.
 
     The threshold follows from the held-out scores that the bundle keeps; nothing is exported again.
-    The rate holds for frames without depth, too, where the bundle answers them.
+    Frames with depth and frames without have thresholds of their own, which both follow the rate.
     Detectors that have the bundle open pick the new version up.
     """
     if not 0 < rate < 1:
@@ -95,34 +117,71 @@ def threshold(bundle: Path, task: str, rate: float, minimum_area: int | None) ->
     store = Bundle(bundle)
     store.pointer()  # a path that is no bundle is said before the lock makes a folder of it
     with store.lock():
-        before, decision, version = _restate(store, task, rate, minimum_area)
-    click.echo(
-        f"{task}: threshold {before.threshold:.6g} -> {decision.threshold:.6g}, version {version}"
-    )
-    click.echo(support_sentence(decision))
+        pointer, manifest = store.pointer(), store.manifest()
+        before = manifest.tasks.get(task)
+        if before is None:
+            raise unknown_task(task, manifest.tasks)
+        after = _restated(before, task, rate, minimum_area, frames)
+        update = {
+            "version": pointer.version + 1,
+            "previous": pointer.manifest,
+            "tasks": {**manifest.tasks, task: after},
+        }
+        version = store.commit(manifest.model_copy(update=update)).version
+    for line in _restatements(task, before, after, version):
+        click.echo(line)
 
 
-def _restate(
-    store: Bundle, task: str, rate: float, minimum_area: int | None
-) -> tuple[Decision, Decision, int]:
-    """Commit a version in which ``task`` is decided anew; return old, new and its number."""
-    pointer, manifest = store.pointer(), store.manifest()
-    entry = manifest.tasks.get(task)
-    if entry is None:
-        raise unknown_task(task, manifest.tasks)
+def _restated(
+    entry: TaskEntry, task: str, rate: float, minimum_area: int | None, frames: Frames
+) -> TaskEntry:
+    """Decide anew about frames with depth, frames without, or both.
+
+    Raises
+    ------
+    OptionError
+        There is nothing that answers the frames that were named.
+    """
+    other = entry.without_depth
+    if frames == "with-depth" and entry.depth is None:
+        raise OptionError(
+            f"--frames with-depth: {task} is not inspected by its depth, so that one threshold is "
+            "for all frames; leave --frames out"
+        )
+    if frames == "without-depth" and other is None:
+        raise OptionError(
+            f"--frames without-depth: nothing in the bundle answers frames of {task} without depth "
+            "by a threshold of its own; leave --frames out"
+        )
+    changed: dict[str, object] = {}
+    if frames != "without-depth":
+        changed["decision"] = _decided(entry, rate, minimum_area)
+    if other is not None and frames != "with-depth":
+        again = {"decision": _decided(other, rate, minimum_area)}
+        changed["without_depth"] = other.model_copy(update=again)
+    return entry.model_copy(update=changed)
+
+
+def _decided(entry: TaskEntry, rate: float, minimum_area: int | None) -> Decision:
     area = entry.decision.minimum_area if minimum_area is None else minimum_area
-    decision = decide(entry.calibration, rate, area)
-    changed: dict[str, object] = {"decision": decision}
-    stand_in = entry.without_depth
-    if stand_in is not None:
-        again = decide(stand_in.calibration, rate, area)
-        changed["without_depth"] = stand_in.model_copy(update={"decision": again})
-    update = {
-        "version": pointer.version + 1,
-        "previous": pointer.manifest,
-        "tasks": {**manifest.tasks, task: entry.model_copy(update=changed)},
-    }
-    return entry.decision, decision, store.commit(manifest.model_copy(update=update)).version
+    return decide(entry.calibration, rate, area)
+
+
+def _restatements(task: str, before: TaskEntry, after: TaskEntry, version: int) -> list[str]:
+    """Say what has changed, and whether the rates are supported."""
+    pairs = [("", before.decision, after.decision)]
+    if before.without_depth is not None and after.without_depth is not None:
+        old, new = before.without_depth.decision, after.without_depth.decision
+        pairs = [(" with depth", *pairs[0][1:]), (" without depth", old, new)]
+    lines = []
+    for how, old, new in pairs:
+        if old is not new:
+            lines.append(
+                f"{task}{how}: threshold {old.threshold:.6g} -> {new.threshold:.6g}, "
+                f"version {version}"
+            )
+            lines.append(support_sentence(new))
+    return lines
 
 
 def support_sentence(decision: Decision) -> str:

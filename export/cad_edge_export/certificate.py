@@ -11,7 +11,7 @@ import torch
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.depth import DepthRange
-from cad_edge.errors import CertificateError
+from cad_edge.errors import ArtifactError, CertificateError
 from cad_edge.manifest import Certificate, Quantisation
 from cad_edge_export.drift import drift
 from cad_edge_export.fused_task import FusedTask, ModulePrecision
@@ -141,7 +141,7 @@ def _both(
     witness = task.witness["image"]
     views = witness.shape[1] if witness.ndim == 5 else 1
     adversarial = in_views(adversarial_images(*witness.shape[-3:-1]), views)
-    depth, planes = task.witness.get("depth"), None
+    depth, planes = _witness_depth(task), None
     if depth is not None and task.artifact.depth is not None:
         planes = adversarial_depth(task.artifact.depth, *witness.shape[1:3])
     with torch.inference_mode():
@@ -153,6 +153,24 @@ def _both(
     )
     shown = np.concatenate([witness, adversarial])
     return expected, run_chain(fused, graphs, shown, _joined(depth, planes))
+
+
+def _witness_depth(task: LearnedTask) -> Array | None:
+    """Depth of the witness images, None where the task does not look at depth.
+
+    Raises
+    ------
+    ArtifactError
+        It does, and the witness holds none.
+    """
+    if task.artifact.depth is None:
+        return None
+    if "depth" not in task.witness:
+        raise ArtifactError(
+            f"the task {task.artifact.task} looks at depth, and its witness holds none; learn it "
+            "again"
+        )
+    return task.witness["depth"]
 
 
 def _witnessed(task: LearnedTask) -> Answers:

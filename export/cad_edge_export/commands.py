@@ -52,6 +52,13 @@ import click
     help="Give shared experts the same weights for every image and merge them, too (cl_anomaly, "
     "fused); approximate, and the certificate says how much.",
 )
+@click.option(
+    "--without-depth",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Artifacts of the same products, learned from images alone: they answer frames that have "
+    "no depth.",
+)
 def export(
     artifacts: Path,
     bundle: Path,
@@ -62,11 +69,13 @@ def export(
     backbone: str | None,
     words: bool,
     merge_shared: bool,
+    without_depth: Path | None,
 ) -> None:
     """Add to BUNDLE the learned tasks of ARTIFACTS that it lacks."""
     from cad_edge.bundle import Bundle
-    from cad_edge_export.drift import drift_lines
+    from cad_edge_export.drift import drift_lines, stand_in_drift_lines
     from cad_edge_export.exporter import export_folder
+    from cad_edge_export.pending import stand_in_line
     from cad_edge_export.plan import Plan
     from cad_edge_training.commands import progress_bars
 
@@ -79,11 +88,15 @@ def export(
         words,
         merge_shared,
     )
+    store = Bundle(bundle)
+    before = store.manifest() if store.exists() else None
     with progress_bars() as progress:
-        added = export_folder(artifacts, bundle, plan, progress("export"))
-    if not added:
+        added = export_folder(artifacts, bundle, plan, progress("export"), without_depth)
+    if added:
+        click.echo(f"added {', '.join(added)} to {bundle}")
+    else:
         click.echo(f"{bundle} holds all of {artifacts} already")
-        return
-    click.echo(f"added {', '.join(added)} to {bundle}")
-    for line in drift_lines(Bundle(bundle).manifest(), added):
+    after = store.manifest()
+    lines = [*drift_lines(after, added), *stand_in_drift_lines(before, after)]
+    for line in lines if without_depth is None else [*lines, stand_in_line(after)]:
         click.echo(line)

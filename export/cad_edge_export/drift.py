@@ -1,5 +1,6 @@
 """What later tasks change of older ones: measured at every export, and said in words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from cad_edge.artifact import LearnedTask
 from cad_edge.calibration import decide
 from cad_edge.manifest import Manifest, TaskEntry
+from cad_edge_export.pending import Held, stand_ins_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -31,7 +33,7 @@ def drift(task: LearnedTask, scores: Array, threshold: float) -> dict[str, float
     return {"drift": float(np.abs(now - then).max()), "drift_flips": int(flips.sum())}
 
 
-def drift_lines(manifest: Manifest, added: list[str]) -> list[str]:
+def drift_lines(manifest: Manifest, added: Sequence[str]) -> list[str]:
     """Say by how much the new tasks have changed the others of their families.
 
     Parameters
@@ -41,16 +43,28 @@ def drift_lines(manifest: Manifest, added: list[str]) -> list[str]:
     added
         Tasks that the export added.
     """
-    grown = {manifest.tasks[name].method for name in added}
+    return _lines(manifest.tasks, added, "")
+
+
+def stand_in_drift_lines(before: Manifest | None, after: Manifest) -> list[str]:
+    """Say it of what answers frames without depth; ``before`` is the version before, if any."""
+    held = stand_ins_of(before.tasks) if before else {}
+    now = stand_ins_of(after.tasks)
+    return _lines(now, [name for name in now if name not in held], " without depth")
+
+
+def _lines(entries: Held, added: Sequence[str], how: str) -> list[str]:
+    """Lines of tasks, or of their stand-ins; ``how`` follows the name."""
+    grown = {entries[name].method for name in added}
     lines = []
     for method in sorted(grown):
         family = {
             name: entry
-            for name, entry in manifest.tasks.items()
+            for name, entry in entries.items()
             if entry.method == method and entry.certificate.drift is not None
         }
         ordered = sorted(family, key=lambda name: (family[name].position, name))
-        lines += [_line(name, family[name]) for name in ordered[:-1]]
+        lines += [_line(name + how, family[name]) for name in ordered[:-1]]
     return lines
 
 

@@ -1,6 +1,9 @@
 """What a bundle holds of a task: engine, calibration, certificate and routing statistics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from safetensors.numpy import load as load_tensors
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration, decide
@@ -13,6 +16,7 @@ from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.graphs import Graphs, made_from
 from cad_edge_export.merging import merged
+from cad_edge_export.pending import stand_ins_of
 from cad_edge_export.plan import Plan
 from cad_edge_export.quantisation.calibration_images import read_calibration
 from cad_edge_export.quantisation.evidence import require
@@ -52,6 +56,49 @@ def exact_entries(
             task, fused, exported, plan, graphs, calibration, certificate, task.routing, words
         )
     return entries
+
+
+def with_stand_ins(
+    entries: Mapping[str, TaskEntry],
+    held: Mapping[str, TaskEntry],
+    others: Sequence[LearnedTask],
+    backbone: Backbone,
+    plan: Plan,
+    graphs: Graphs,
+    progress: Progress,
+) -> dict[str, TaskEntry]:
+    """Give tasks what answers their frames without depth.
+
+    Parameters
+    ----------
+    entries
+        Every task of the bundle, as it will be.
+    held
+        Those of before, whose stand-ins stay where there is no other.
+    others
+        Learned without depth, to be exported now, for tasks among ``entries``.
+
+    Raises
+    ------
+    CertificateError
+        A stand-in does not answer as torch did.
+    """
+    spare = stand_ins_of(held)
+    # A stand-in is asked about frames whose product is known, by the statistics of the task itself,
+    # and is not asked for words.
+    known = [
+        replace(task, routing=_routing(entries[task.artifact.task], graphs)) for task in others
+    ]
+    spare |= exact_entries(known, backbone, replace(plan, words=False), graphs, progress)
+    return {
+        name: entry.model_copy(update={"without_depth": spare.get(name)})
+        for name, entry in entries.items()
+    }
+
+
+def _routing(entry: TaskEntry, graphs: Graphs) -> Tensors:
+    tensors: Tensors = load_tensors(graphs.bundle.read_object(entry.routing)["tensors.safetensors"])
+    return tensors
 
 
 def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:

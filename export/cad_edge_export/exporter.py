@@ -6,14 +6,21 @@ from pathlib import Path
 
 from safetensors.numpy import load as load_tensors
 
-from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact, with_families
+from cad_edge.artifact import LearnedTask, list_artifacts
 from cad_edge.bundle import Bundle
-from cad_edge.errors import ArtifactError, BundleError
+from cad_edge.errors import ArtifactError, BundleError, OptionError
 from cad_edge.manifest import Manifest, Selector, TaskEntry
 from cad_edge.routing import RoutingStatistics, from_tensors
 from cad_edge.wheels import refuse_several_wheels
-from cad_edge_export.entries import Progress, exact_entries, rounded_entries
+from cad_edge_export.entries import Progress, exact_entries, rounded_entries, with_stand_ins
 from cad_edge_export.graphs import Graphs
+from cad_edge_export.pending import (
+    lacking,
+    read_all,
+    require_one_trunk,
+    stand_ins,
+    with_relatives,
+)
 from cad_edge_export.plan import Plan
 from cad_edge_export.selector import Kind, fuse_selector
 from cad_edge_export.stored_engine import store_engine
@@ -24,7 +31,11 @@ from cad_edge_training.routing_statistics import key_blocks
 
 
 def export_artifacts(
-    artifacts: Sequence[Path], bundle_path: Path, plan: Plan, progress: Progress
+    artifacts: Sequence[Path],
+    bundle_path: Path,
+    plan: Plan,
+    progress: Progress,
+    without_depth: Sequence[Path] = (),
 ) -> list[str]:
     """Add the artifacts that the bundle lacks; return the names of the tasks added.
 
@@ -40,94 +51,50 @@ def export_artifacts(
         Layout, precision and selector.
     progress
         Told what is being done.
+    without_depth
+        Artifact folders of the same tasks, learned without depth, for frames that have none. Those
+        that the bundle has for other tasks stay.
 
     Raises
     ------
     ArtifactError
-        An artifact is broken or was learned on another backbone than the bundle's.
+        An artifact is broken or was learned on another backbone than the bundle's, or one of
+        ``without_depth`` stands for no task of the bundle or looks at depth.
     BundleError
         The name is taken by another artifact, or the bundle cannot be written.
     CertificateError
         An engine does not answer as torch did.
+    OptionError
+        A task looks at depth and the plan is of eight bits.
     """
     refuse_several_wheels()
     bundle = Bundle(bundle_path)
-    learned = _read_all(artifacts)  # before the lock makes a folder: a bad one leaves no trace
+    learned = read_all(artifacts)  # before the lock makes a folder: a bad one leaves no trace
+    spare = read_all(without_depth)
     with bundle.lock():
         before = bundle.manifest() if bundle.exists() else None
-        new = _lacking(learned, before)
-        changed = _with_relatives(new, learned, before)
+        held = dict(before.tasks) if before else {}
+        new = lacking(learned, held)
+        changed = with_relatives(new, learned, held)
+        others = stand_ins(spare, learned, before)
         kind = plan.selector or (before.selector.kind if before else "discriminant")
-        if not new and (before is None or before.selector.kind == kind):
+        if not new and not others and (before is None or before.selector.kind == kind):
             return []
         _check_precision(before, plan)
         _check_entries(before, new, plan)
+        _check_depth(new, plan)
         backbone = _backbone(learned, before, plan)
+        require_one_trunk(others, backbone)
         graphs = Graphs(bundle, before, plan.style)
-        entries = dict(before.tasks) if before else {}
         with objects_undone(bundle_path):
             make = exact_entries if plan.style is None else rounded_entries
-            entries |= make(changed, backbone, plan, graphs, progress)
+            made = make(changed, backbone, plan, graphs, progress)
+            entries = with_stand_ins(held | made, held, others, backbone, plan, graphs, progress)
             progress("selector", len(changed), len(changed) + 1)
             manifest = _manifest(bundle, before, entries, backbone, kind, plan, graphs)
         bundle.commit(manifest)
         progress("done", len(changed) + 1, len(changed) + 1)
     return [task.artifact.task for task in new]
-
-
-def _read_all(artifacts: Sequence[Path]) -> list[LearnedTask]:
-    found: dict[str, Path] = {}
-    learned = []
-    for path in artifacts:
-        task = read_artifact(path)
-        first = found.setdefault(task.artifact.task, path)
-        if first != path:
-            raise ArtifactError(
-                f"{first} and {path} both hold the task {task.artifact.task}; keep one of them, or "
-                "learn one under another name"
-            )
-        learned.append(task)
-    return with_families(learned)
-
-
-def _with_relatives(
-    new: Sequence[LearnedTask], learned: Sequence[LearnedTask], before: Manifest | None
-) -> list[LearnedTask]:
-    """Add the older members of a family that grows: their answers change with it.
-
-    Raises
-    ------
-    ArtifactError
-        One of them is in the bundle, but its artifact is not among ``learned``.
-    """
-    growing = {task.artifact.method for task in new if task.evolves}
-    names = {task.artifact.task for task in learned}
-    for name, entry in (before.tasks if before else {}).items():
-        if entry.method in growing and name not in names:
-            raise ArtifactError(
-                f"the bundle's task {name} changes with every task that {entry.method} learns, and "
-                "its artifact is not here; put it beside the new ones"
-            )
-    fresh = {task.artifact.task for task in new}
-    return [task for task in learned if task.artifact.task in fresh or _grows(task, growing)]
-
-
-def _grows(task: LearnedTask, growing: set[str]) -> bool:
-    return task.evolves and task.artifact.method in growing
-
-
-def _lacking(learned: Sequence[LearnedTask], before: Manifest | None) -> list[LearnedTask]:
-    new = []
-    for task in sorted(learned, key=lambda one: (one.artifact.position, one.artifact.task)):
-        held = before.tasks.get(task.artifact.task) if before else None
-        if held is None:
-            new.append(task)
-        elif held.artifact != task.sha256:
-            raise BundleError(
-                f"the bundle holds another task {task.artifact.task} already; learn this one under "
-                "another name, or export to a new bundle"
-            )
-    return new
 
 
 def _check_precision(before: Manifest | None, plan: Plan) -> None:
@@ -152,6 +119,16 @@ def _check_entries(before: Manifest | None, new: Sequence[LearnedTask], plan: Pl
             f"{' and '.join(sorted(evolves))} do not share a bundle in {plan.precision}, where one "
             "recognises products in float and the other does not; export each to its own"
         )
+
+
+def _check_depth(new: Sequence[LearnedTask], plan: Plan) -> None:
+    """Eight bits are measured on images alone, so that what looks at depth has no evidence."""
+    for task in new:
+        if plan.style is not None and task.artifact.depth is not None:
+            raise OptionError(
+                f"the task {task.artifact.task} looks at depth, and {plan.precision} is measured "
+                "on images alone; give --precision fp32 or fp16"
+            )
 
 
 def _backbone(learned: Sequence[LearnedTask], before: Manifest | None, plan: Plan) -> Backbone:
@@ -226,19 +203,34 @@ def _manifest(
         previous=bundle.pointer().manifest if before else None,
         backbone=backbone.identity,
         selector=Selector(kind=kind, engine=engine, tasks=list(names)),
-        tasks={
-            name: entry.model_copy(update={"radius": radius})
-            for name, entry in sorted(entries.items())
-        },
+        tasks={name: _within(radius, entry) for name, entry in sorted(entries.items())},
     )
+
+
+def _within(radius: float, entry: TaskEntry) -> TaskEntry:
+    """Give a task its radius; what answers without depth has the same, being of one product."""
+    other = entry.without_depth
+    spare = None if other is None else other.model_copy(update={"radius": radius})
+    return entry.model_copy(update={"radius": radius, "without_depth": spare})
 
 
 def _routing(bundle: Bundle, entry: TaskEntry) -> RoutingStatistics:
     return from_tensors(load_tensors(bundle.read_object(entry.routing)["tensors.safetensors"]))
 
 
-def export_folder(folder: Path, bundle: Path, plan: Plan, progress: Progress) -> list[str]:
-    """Export every artifact under ``folder``; raise ArtifactError if there is none."""
+def export_folder(
+    folder: Path, bundle: Path, plan: Plan, progress: Progress, without_depth: Path | None = None
+) -> list[str]:
+    """Export every artifact under ``folder``, those under ``without_depth`` as their stand-ins.
+
+    Parameters, result and errors are those of `export_artifacts`; ArtifactError where a folder
+    holds no artifact.
+    """
+    spare = [] if without_depth is None else _listed(without_depth)
+    return export_artifacts(_listed(folder), bundle, plan, progress, spare)
+
+
+def _listed(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder of artifacts; learn tasks into it first")
     found = list_artifacts(folder)
@@ -246,4 +238,4 @@ def export_folder(folder: Path, bundle: Path, plan: Plan, progress: Progress) ->
         raise ArtifactError(
             f"{folder} holds no artifact; run `cad-edge train --out {folder}` first"
         )
-    return export_artifacts(found, bundle, plan, progress)
+    return found

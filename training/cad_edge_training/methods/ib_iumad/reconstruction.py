@@ -27,9 +27,7 @@ class Attention(nn.Module):
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend with what has been projected already."""
         q, k, v = (self._by_head(one) for one in (query, key, value))
-        # Said as products, since it becomes a graph for devices that fuse them in their own way.
-        scores = (q * (q.shape[-1] ** -0.5)) @ k.transpose(-2, -1)
-        mixed = torch.softmax(scores, dim=-1) @ v
+        mixed = functional.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 

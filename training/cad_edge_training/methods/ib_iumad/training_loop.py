@@ -95,7 +95,7 @@ def _gradients(
     loss = functional.mse_loss(found.features, target)
     logits = network.logits(found)
     if logits:
-        loss = loss + class_loss(logits, lesson.labels[index])
+        loss = loss + config.class_weight * class_loss(logits, lesson.labels[index])
     if compression is not None:
         loss = loss + config.compression * compression.loss(found.layers)
     network.zero_grad()

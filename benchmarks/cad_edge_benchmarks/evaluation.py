@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from cad_edge.calibration import Calibration, standardise
 from cad_edge.dataset import LabelledImage
+from cad_edge.errors import ImageError
 from cad_edge.image import Frame, decode_image, decode_mask
 from cad_edge_benchmarks.metrics import image_ap, image_auroc, mean_defined
 from cad_edge_benchmarks.pixels import PixelScores
@@ -99,7 +100,8 @@ def evaluate_task(
     Raises
     ------
     ImageError
-        An image cannot be read, or a mask has another size than its image.
+        An image cannot be read, its depth is missing or cannot be used, or a mask has another size
+        than its image.
     """
     return summarise(*judge_task(detect, name, items, calibrations))
 
@@ -117,7 +119,7 @@ def judge_task(
     for item in tests:
         views = [decode_image(path) for path in item.views]
         size = (views[0].shape[0], views[0].shape[1])
-        found = detect(views if item.more else views[0], item.depth)
+        found = _detected(detect, item, views)
         outcomes.append(outcome_of(found, name, item.anomalous))
         if not localised or (item.anomalous and item.mask is None):
             continue
@@ -127,6 +129,14 @@ def judge_task(
         if scaled is not None:
             pixels.add(scaled, mask)
     return outcomes, pixels, masked
+
+
+def _detected(detect: Detect, item: LabelledImage, views: list[Frame]) -> Detection:
+    """Judge one test image; what is wrong with its depth is said with the image's name."""
+    try:
+        return detect(views if item.more else views[0], item.depth)
+    except ImageError as problem:
+        raise ImageError(f"{item.path}: {problem}") from None
 
 
 def outcome_of(found: Detection, name: str, anomalous: bool) -> Outcome:

@@ -4,7 +4,7 @@ An engine is a chain of stages, and a stage is a graph with every input bound to
 
     frame/image    uint8 (batch, height, width, 3), the frame after the engine's image recipe;
                    (batch * views, ...) where a frame has several views, those of one together
-    frame/depth    float32 (batch, height, width)
+    frame/depth    float32 (batch, height, width) in the sensor's units, 0 for no measurement
     tensor/<name>  a tensor of the engine's tensor objects
     <k>/<output>   an output of stage k of the same chain
 

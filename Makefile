@@ -8,7 +8,7 @@ OPENVINO := .venv-openvino
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers questions questions-exported sizes clean help
+.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers questions questions-exported sizes line-with-depth clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
 	@$(VENV)/bin/cad-edge demo --out demo
@@ -61,6 +61,9 @@ questions-exported: $(VENV)/.installed  ## what `questions` learned, exported, b
 
 sizes: $(VENV)/.installed  ## CL-Anomaly at 0.5B dimensions beside transformers: docs/results
 	@$(VENV)/bin/python -m cad_edge_benchmarks.sizes --work out/sizes
+
+line-with-depth: $(VENV)/.installed  ## IB-IUMAD and its baselines on the procedural line: docs/results
+	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.rgbd --work out/rgbd
 
 clean:  ## remove the environments, the demo and every cache
 	@rm -rf $(VENV) $(RUNTIME) $(PEERS) $(OPENVINO) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,6 @@
 """A device's process: open a bundle, give one verdict, say what that took.
 
-    python -m cad_edge_benchmarks.probe BUNDLE IMAGE THREADS [DEVICE]
+    python -m cad_edge_benchmarks.probe BUNDLE IMAGE THREADS [DEVICE [DEPTH]]
 
 prints ``verdict`` as soon as there is one and then one JSON object. It imports what a device
 imports and nothing else.
@@ -12,9 +12,15 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.memory import Memory, memory_of, peak_rss
+
+if TYPE_CHECKING:
+    from cad_edge.depth import Plane
+    from cad_edge.image import Frame
+    from cad_edge_runtime import Detector
 
 _MODULE = "cad_edge_benchmarks.probe"
 
@@ -38,15 +44,18 @@ class Probe:
     """Of `seconds`: decoding the image and the first verdict."""
 
 
-def probe(bundle: Path, image: Path, threads: int, device: str = "cpu") -> Probe:
-    """Start a device process on ``bundle`` and ``image`` and wait for it.
+def probe(
+    bundle: Path, image: Path, threads: int, device: str = "cpu", depth: Path | None = None
+) -> Probe:
+    """Start a device process on ``bundle``, ``image`` and its ``depth`` and wait for it.
 
     Raises
     ------
     CadEdgeError
         The process failed.
     """
-    command = [sys.executable, "-m", _MODULE, str(bundle), str(image), str(threads), device]
+    words = [str(bundle), str(image), str(threads), device]
+    command = [sys.executable, "-m", _MODULE, *words, *([] if depth is None else [str(depth)])]
     started = time.perf_counter()
     with subprocess.Popen(  # noqa: S603 - this interpreter with our own arguments
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -65,17 +74,24 @@ def probe(bundle: Path, image: Path, threads: int, device: str = "cpu") -> Probe
 
 
 def probe_often(
-    bundle: Path, image: Path, threads: int, count: int, device: str = "cpu"
+    bundle: Path,
+    image: Path,
+    threads: int,
+    count: int,
+    device: str = "cpu",
+    depth: Path | None = None,
 ) -> list[Probe]:
     """Start ``count`` device processes, one after another.
 
     One more goes before them and does not count: the first after a change of the sources compiles
     them, which takes memory and time that no device spends.
     """
-    return [probe(bundle, image, threads, device) for _ in range(count + 1)][1:]
+    return [probe(bundle, image, threads, device, depth) for _ in range(count + 1)][1:]
 
 
-def main(bundle: str, image: str, threads: str, device: str = "cpu") -> None:
+def main(
+    bundle: str, image: str, threads: str, device: str = "cpu", depth: str | None = None
+) -> None:
     """Be the device process."""
     from cad_edge.image import decode_image
     from cad_edge_runtime import Detector
@@ -84,12 +100,12 @@ def main(bundle: str, image: str, threads: str, device: str = "cpu") -> None:
     detector = Detector.open(Path(bundle), device=device, threads=int(threads))
     opened = time.perf_counter()
     frame = decode_image(Path(image))
-    sys.stdout.write(f"{detector.detect(frame).verdict}\n")
+    sys.stdout.write(f"{detector.detect(frame, depth=depth).verdict}\n")
     sys.stdout.flush()
     judged = time.perf_counter()
     names = list(detector.tasks())
     for name in names:
-        detector.detect(frame, task=name)
+        detector.detect(frame, name, _depth(detector, name, frame, depth))
     said = {
         "memory": asdict(memory_of()),
         "tasks": len(names),
@@ -99,6 +115,18 @@ def main(bundle: str, image: str, threads: str, device: str = "cpu") -> None:
         "first_frame_seconds": judged - opened,
     }
     sys.stdout.write(json.dumps(said) + "\n")
+
+
+def _depth(
+    detector: "Detector", name: str, frame: "Frame", depth: str | None
+) -> "Plane | str | None":
+    """Depth that a task accepts: that of the frame may be of another product, or missing."""
+    import numpy as np
+
+    found = detector.manifest.tasks[name].depth
+    if found is None:
+        return depth
+    return np.full(frame.shape[:2], (found.low + found.high) / 2, dtype=np.float32)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import numpy as np
 
 from cad_edge.disk import replace_file
 from cad_edge.errors import CadEdgeError, OptionError
-from cad_edge.image import Frame
 from cad_edge_benchmarks.benchmark.made_up import VersionMaker
 from cad_edge_benchmarks.benchmark.pace import Pace, Series, measurement
+from cad_edge_benchmarks.benchmark.pictures import Picture
 from cad_edge_benchmarks.benchmark.rig import Rig
 from cad_edge_benchmarks.benchmark.schema import P99_SAMPLES, Figure, ScenarioResult
 from cad_edge_benchmarks.pick_up import GIVEN_UP, Versions
@@ -37,20 +37,20 @@ Span = tuple[int, int]
 class _Line(threading.Thread):
     """Inspects the same frames over and over; keeps when, and what was said without its map."""
 
-    def __init__(self, detector: Detector, frames: Sequence[Frame]) -> None:
+    def __init__(self, detector: Detector, shown: Sequence[Picture]) -> None:
         super().__init__(name="line", daemon=True)
         self.judged: list[tuple[Span, Detection]] = []
         self.lost = 0
         self.stop = threading.Event()
-        self._detector, self._frames = detector, frames
+        self._detector, self._shown = detector, shown
 
     def run(self) -> None:
         """Inspect until stopped; a frame without an answer is lost."""
         while not self.stop.is_set():
-            frame = self._frames[len(self.judged) % len(self._frames)]
+            picture = self._shown[len(self.judged) % len(self._shown)]
             began = time.perf_counter_ns()
             try:
-                found = self._detector.detect(frame)
+                found = picture.inspected(self._detector)
             except CadEdgeError:
                 self.lost += 1
                 continue
@@ -69,7 +69,7 @@ def hot_load(rig: Rig) -> ScenarioResult:
     maker = VersionMaker(rig.bundle, rig.place / "hot-load", rig.seed, not rig.pictures.are_real)
     if len(maker.learned) < 2:
         raise OptionError("the scenario hot-load needs two tasks, one to arrive and a neighbour")
-    newcomer, frames = _newcomer(rig, maker)
+    newcomer, shown = _newcomer(rig, maker)
     pointer = maker.path / "bundle.json"
     maker.commit([name for name in maker.learned if name != newcomer])
     older = pointer.read_bytes()
@@ -77,7 +77,7 @@ def hot_load(rig: Rig) -> ScenarioResult:
     versions = Versions(maker.path, older, pointer.read_bytes())
     replace_file(pointer, older)
     with Detector.open(maker.path, rig.device, rig.threads) as detector:
-        line = _Line(detector, frames)
+        line = _Line(detector, shown)
         line.start()
         try:
             arrivals, departures = _arrivals(detector, versions, rig.pace, line)
@@ -87,19 +87,19 @@ def hot_load(rig: Rig) -> ScenarioResult:
     return _result(newcomer, line, arrivals, departures)
 
 
-def _newcomer(rig: Rig, maker: VersionMaker) -> tuple[str, list[Frame]]:
+def _newcomer(rig: Rig, maker: VersionMaker) -> tuple[str, list[Picture]]:
     """Choose the task that fewest frames show, the last learned of equals; frames of the others."""
     with rig.open() as detector:
-        shown = [(detector.detect(one.rgb).task, one.rgb) for one in rig.pictures.shown]
+        shown = [(one.inspected(detector).task, one) for one in rig.pictures.shown]
     count = Counter(task for task, _ in shown)
     newcomer = min(reversed(maker.learned), key=lambda name: count[name])
-    frames = [rgb for task, rgb in shown if task not in (newcomer, None)]
-    if not frames:
+    others = [one for task, one in shown if task not in (newcomer, None)]
+    if not others:
         raise OptionError(
             "the scenario hot-load needs frames of a known product other than the one that "
             "arrives; give --images that show one"
         )
-    return newcomer, frames
+    return newcomer, others
 
 
 def _arrivals(

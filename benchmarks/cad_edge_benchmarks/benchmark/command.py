@@ -52,6 +52,12 @@ def _counts(ctx: click.Context, option: click.Parameter, text: str) -> list[int]
     metavar="DIR",
     help="Real frames of any size; without them seeded synthetic ones are shown.",
 )
+@click.option(
+    "--depth",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Depth of --images: files with their names.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Of each graph; all cores without it.")
 @click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
 @click.option(
@@ -104,6 +110,7 @@ def benchmark(
     bundle: Path,
     scenarios: list[ScenarioName],
     images: Path | None,
+    depth: Path | None,
     threads: int | None,
     device: str,
     seconds: float,
@@ -120,6 +127,8 @@ def benchmark(
     """
     if out is not None:
         check_place(out)
+    if depth is not None and images is None:
+        raise OptionError("--depth is the depth of real frames; give --images, or leave it out")
     settings = Settings(
         scenarios=scenarios,
         seconds=seconds,
@@ -134,6 +143,7 @@ def benchmark(
         bundle=bundle,
         settings=settings,
         images=images,
+        depth=depth,
         threads_asked=threads is not None,
         skip=len(scenarios) > 1,
         budget_ms=budget_ms,

@@ -28,9 +28,9 @@ def lenient_version(bundle: Path, place: Path) -> Path:
 
 
 def lenient(entry: TaskEntry) -> TaskEntry:
-    """Return ``entry`` with a radius and thresholds that no frame exceeds."""
+    """Return ``entry`` with a radius and thresholds that no frame exceeds, for any depth."""
     localises = entry.decision.map_threshold is not None
     decision = entry.decision.model_copy(
         update={"threshold": _BEYOND, "map_threshold": _BEYOND if localises else None}
     )
-    return entry.model_copy(update={"radius": _BEYOND, "decision": decision})
+    return entry.model_copy(update={"radius": _BEYOND, "decision": decision, "depth": None})

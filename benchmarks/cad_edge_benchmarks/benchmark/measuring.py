@@ -1,12 +1,12 @@
 """From an order to a report."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from cad_edge.errors import BundleError
+from cad_edge.errors import BundleError, ImageError
 from cad_edge_benchmarks.benchmark.budgets import judge_budgets
 from cad_edge_benchmarks.benchmark.comparison import compare
 from cad_edge_benchmarks.benchmark.conditions import Settings
@@ -16,6 +16,7 @@ from cad_edge_benchmarks.benchmark.lenient import lenient_version
 from cad_edge_benchmarks.benchmark.meters import find_meter, load_nvml
 from cad_edge_benchmarks.benchmark.pace import Pace
 from cad_edge_benchmarks.benchmark.pictures import (
+    Picture,
     Pictures,
     read_pictures,
     synthetic_pictures,
@@ -34,6 +35,8 @@ class Order:
     bundle: Path
     settings: Settings
     images: Path | None
+    depth: Path | None
+    """Folder with the depth of ``images``."""
     threads_asked: bool
     skip: bool
     """Whether scenarios that do not fit the bundle are left out."""
@@ -95,14 +98,27 @@ def _rig(order: Order, pictures: Pictures, place: Path) -> Rig:
 def _open(order: Order) -> tuple[str, Pictures]:
     """Open the bundle once, before anything is measured: what it runs on, and its frames."""
     settings = order.settings
-    pictures = None if order.images is None else read_pictures(order.images)
+    pictures = None if order.images is None else read_pictures(order.images, order.depth)
     with Detector.open(order.bundle, settings.device, settings.threads, watch=False) as detector:
         if not detector.tasks():
             raise BundleError(f"{order.bundle} holds no task to measure; train and export one")
-        recipe = detector.manifest.selector.engine.recipe
-        pictures = pictures or synthetic_pictures(recipe, settings.seed)
-        detector.detect(pictures[0].rgb)
+        manifest = detector.manifest
+        looks = any(entry.depth is not None for entry in manifest.tasks.values())
+        recipe = manifest.selector.engine.recipe
+        pictures = pictures or synthetic_pictures(recipe, settings.seed, looks)
+        # Synthetic depth is in no range but that of a lenient version.
+        if pictures.are_real or not looks:
+            _show(pictures.shown if looks else pictures.shown[:1], detector)
         return detector.device, pictures
+
+
+def _show(pictures: Sequence[Picture], detector: Detector) -> None:
+    """Show pictures once; raise ImageError with the name of one whose depth is not accepted."""
+    for picture in pictures:
+        try:
+            picture.inspected(detector)
+        except ImageError as problem:
+            raise ImageError(f"{picture.path}: {problem}") from None
 
 
 def _gpu_index(asked: str, device: str) -> int | None:

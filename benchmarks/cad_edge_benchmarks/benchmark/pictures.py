@@ -5,16 +5,20 @@ decoded or resized, and they show no product, so they are shown to a lenient ver
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from cad_edge.dataset import SUFFIXES
+from cad_edge.depth import Plane
+from cad_edge.depth_files import decode_depth
 from cad_edge.errors import DatasetError
 from cad_edge.image import Frame, ImageRecipe, decode_image
 from cad_edge_benchmarks.benchmark.conditions import FrameFacts
+from cad_edge_runtime import Detection, Detector
+from cad_edge_runtime.listing import ImageFile, with_depth
 
 SYNTHETIC_FRAMES = 32
 MOST_IMAGES = 64
@@ -25,6 +29,7 @@ SYNTHETIC_NOTE = (
     "tensors of the bundle but radii and thresholds that let everything pass. Frames have the size "
     "of the input, so decoding and resizing are not in these figures; --images shows real ones."
 )
+DEPTH_NOTE = " Their depth is synthetic, too, and in no unit: the version measured asks for none."
 _CELLS = 8  # of the coarse pattern along a side of a synthetic frame
 
 
@@ -35,6 +40,13 @@ class Picture:
     rgb: Frame
     path: Path | None
     """None for a synthetic frame."""
+    depth: Plane | None = None
+    """(h, w) float32, where depth is shown."""
+    depth_path: Path | None = None
+
+    def inspected(self, detector: Detector, task: str | None = None) -> Detection:
+        """Show it to a detector."""
+        return detector.detect(self.rgb, task, self.depth)
 
 
 @dataclass(frozen=True)
@@ -54,30 +66,45 @@ class Pictures:
         return self.facts.source == "images"
 
 
-def read_pictures(folder: Path) -> Pictures:
+def read_pictures(folder: Path, depth: Path | None = None) -> Pictures:
     """Decode images of ``folder`` and its subfolders, evenly chosen over their sorted paths.
+
+    Parameters
+    ----------
+    folder
+        Holds images.
+    depth
+        Folder of depth files with the images' names, if depth is shown.
 
     Raises
     ------
     DatasetError
         The folder is not there or holds no image.
     ImageError
-        An image cannot be used.
+        An image or a depth file cannot be used, or they do not belong together.
     """
-    found = _image_paths(folder)
+    found = _files(folder, depth)
     chosen = [
         found[place * len(found) // min(MOST_IMAGES, len(found))]
         for place in range(min(MOST_IMAGES, len(found)))
     ]
     shown: list[Picture] = []
     room = MOST_BYTES
-    for path in chosen:
-        rgb = decode_image(path)
-        room -= rgb.nbytes
+    for file in chosen:
+        rgb = decode_image(file.path)
+        plane = None if file.depth is None else decode_depth(file.depth)
+        room -= rgb.nbytes + (0 if plane is None else plane.nbytes)
         if shown and room < 0:
             break
-        shown.append(Picture(rgb, path))
+        shown.append(Picture(rgb, file.path, plane, file.depth))
     return Pictures(tuple(shown), _facts("images", shown, len(found)))
+
+
+def _files(folder: Path, depth: Path | None) -> list[ImageFile]:
+    files = [ImageFile(path, path, (path,)) for path in _image_paths(folder)]
+    if depth is None:
+        return files
+    return [item for item in with_depth(files, depth) if isinstance(item, ImageFile)]
 
 
 def _image_paths(folder: Path) -> list[Path]:
@@ -92,11 +119,19 @@ def _image_paths(folder: Path) -> list[Path]:
     return found
 
 
-def synthetic_pictures(recipe: ImageRecipe, seed: int) -> Pictures:
-    """Make frames of ``recipe``'s size: a smooth coarse pattern under fine grain, seeded."""
+def synthetic_pictures(recipe: ImageRecipe, seed: int, depth: bool = False) -> Pictures:
+    """Make frames of ``recipe``'s size: a smooth coarse pattern under fine grain, seeded.
+
+    Where ``depth`` is shown, the pattern is that of a surface as well.
+    """
     rng = np.random.default_rng(seed)
     shown = [Picture(_surface(recipe, rng), None) for _ in range(SYNTHETIC_FRAMES)]
-    return Pictures(tuple(shown), _facts("synthetic", shown, 0))
+    if depth:
+        shown = [replace(one, depth=one.rgb[..., 0].astype(np.float32) + 1) for one in shown]
+    facts = _facts("synthetic", shown, 0)
+    if depth:
+        facts = facts.model_copy(update={"note": facts.note + DEPTH_NOTE})
+    return Pictures(tuple(shown), facts)
 
 
 def _surface(recipe: ImageRecipe, rng: np.random.Generator) -> Frame:

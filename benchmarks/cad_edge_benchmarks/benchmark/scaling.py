@@ -15,12 +15,12 @@ import numpy as np
 
 from cad_edge.bundle import Bundle
 from cad_edge.errors import OptionError
-from cad_edge.image import Frame
 from cad_edge.manifest import Pointer
 from cad_edge_benchmarks.benchmark.choosing import Choosing
 from cad_edge_benchmarks.benchmark.environment import version_bytes
 from cad_edge_benchmarks.benchmark.made_up import VersionMaker
 from cad_edge_benchmarks.benchmark.pace import Pace, distribution, in_turns, measurement
+from cad_edge_benchmarks.benchmark.pictures import Picture
 from cad_edge_benchmarks.benchmark.rig import Rig
 from cad_edge_benchmarks.benchmark.schema import (
     Distribution,
@@ -94,7 +94,7 @@ def _name(count: int) -> str:
     return f"routed, {count} task{'s' if count > 1 else ''}"
 
 
-def _most_shown(rig: Rig) -> tuple[str, list[Frame]]:
+def _most_shown(rig: Rig) -> tuple[str, list[Picture]]:
     """Product that most frames show, with these frames: every version knows it.
 
     Raises
@@ -103,7 +103,7 @@ def _most_shown(rig: Rig) -> tuple[str, list[Frame]]:
         No frame shows a known product.
     """
     with rig.open() as detector:
-        shown = [(detector.detect(one.rgb).task, one.rgb) for one in rig.pictures.shown]
+        shown = [(one.inspected(detector).task, one) for one in rig.pictures.shown]
     known = Counter(task for task, _ in shown if task is not None)
     if not known:
         raise OptionError(
@@ -111,13 +111,14 @@ def _most_shown(rig: Rig) -> tuple[str, list[Frame]]:
             "--images that show one"
         )
     product, _ = known.most_common(1)[0]
-    return product, [rgb for task, rgb in shown if task == product]
+    return product, [one for task, one in shown if task == product]
 
 
-def _inspect(snapshot: Snapshot, frames: list[Frame], number: int) -> list[Detection]:
+def _inspect(snapshot: Snapshot, shown: list[Picture], number: int) -> list[Detection]:
     """Do what `Detector.detect` does, by one of several versions."""
     began = time.perf_counter()
-    frame = read_frame(frames[number % len(frames)], None)
+    picture = shown[number % len(shown)]
+    frame = read_frame(picture.rgb, picture.depth)
     return inspect_frames(snapshot, [frame], None, began)
 
 

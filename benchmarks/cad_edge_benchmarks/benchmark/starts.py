@@ -40,23 +40,29 @@ def start_processes(rig: Rig, count: int) -> list[Probe]:
     CadEdgeError
         A process failed, or the system does not tell its memory.
     """
-    return probe_often(rig.bundle, _first_frame(rig), rig.threads, count, rig.device)
+    image, depth = _first_frame(rig)
+    return probe_often(rig.bundle, image, rig.threads, count, rig.device, depth)
 
 
 def start_one(rig: Rig, bundle: Path) -> Probe:
     """Start one device process on another bundle with the same tasks and more."""
-    return probe(bundle, _first_frame(rig), rig.threads, rig.device)
+    image, depth = _first_frame(rig)
+    return probe(bundle, image, rig.threads, rig.device, depth)
 
 
-def _first_frame(rig: Rig) -> Path:
-    """File of the first frame, written now if it is synthetic."""
+def _first_frame(rig: Rig) -> tuple[Path, Path | None]:
+    """File of the first frame and of its depth, written now if they are synthetic."""
     first = rig.pictures[0]
     if first.path is not None:
-        return first.path
-    path = rig.place / "first-frame.png"
+        return first.path, first.depth_path
+    path, depth = rig.place / "first-frame.png", rig.place / "first-frame.tiff"
     if not path.exists():
         Image.fromarray(first.rgb).save(path)
-    return path
+    if first.depth is None:
+        return path, None
+    if not depth.exists():
+        Image.fromarray(first.depth).save(depth)
+    return path, depth
 
 
 def cold_start(rig: Rig, probes: Sequence[Probe]) -> ScenarioResult:

@@ -3,10 +3,10 @@
 from collections import defaultdict
 
 from cad_edge.errors import OptionError
-from cad_edge.image import Frame, decode_image
+from cad_edge.image import decode_image
 from cad_edge_benchmarks.benchmark.choosing import Choosing
 from cad_edge_benchmarks.benchmark.pace import Pace, Series, Subject, in_turns, measurement
-from cad_edge_benchmarks.benchmark.pictures import Pictures
+from cad_edge_benchmarks.benchmark.pictures import Picture, Pictures
 from cad_edge_benchmarks.benchmark.rig import Rig
 from cad_edge_benchmarks.benchmark.schema import Figure, Measurement, ScenarioResult
 from cad_edge_benchmarks.stopwatch import ratio_of
@@ -49,9 +49,9 @@ def single_stream(rig: Rig) -> ScenarioResult:
 def _single_stream_subjects(detector: Detector, pictures: Pictures) -> dict[str, Subject]:
     products = _products(detector, pictures)
     subjects: dict[str, Subject] = {
-        ROUTED: lambda number: detector.detect(pictures[number].rgb),
-        GIVEN: lambda number: detector.detect(
-            pictures[number].rgb, task=products[number % len(products)]
+        ROUTED: lambda number: pictures[number].inspected(detector),
+        GIVEN: lambda number: pictures[number].inspected(
+            detector, products[number % len(products)]
         ),
     }
     if not pictures.are_real:
@@ -65,7 +65,7 @@ def _products(detector: Detector, pictures: Pictures) -> list[str]:
     if not pictures.are_real:
         names = detector.tasks()
         return [names[number % len(names)] for number in range(len(pictures.shown))]
-    found = [detector.detect(picture.rgb) for picture in pictures.shown]
+    found = [picture.inspected(detector) for picture in pictures.shown]
     return [one.nearest or detector.tasks()[0] for one in found]
 
 
@@ -89,9 +89,9 @@ def switch(rig: Rig) -> ScenarioResult:
     """Let the products alternate: every frame after another product, against after its own."""
     with rig.open() as detector:
         products = _products(detector, rig.pictures)
-        by_product: dict[str, list[Frame]] = defaultdict(list)
+        by_product: dict[str, list[Picture]] = defaultdict(list)
         for product, picture in zip(products, rig.pictures.shown, strict=True):
-            by_product[product].append(picture.rgb)
+            by_product[product].append(picture)
         if len(by_product) < 2:
             raise OptionError(
                 "the scenario switch needs frames of two products or more, and these show only "
@@ -116,15 +116,15 @@ def switch(rig: Rig) -> ScenarioResult:
 
 
 def _switch_subjects(
-    detector: Detector, by_product: dict[str, list[Frame]], routed: bool
+    detector: Detector, by_product: dict[str, list[Picture]], routed: bool
 ) -> dict[str, Subject]:
     """Two frames of one product per round, another product in the next round."""
     names = sorted(by_product)
 
     def run(number: int, offset: int) -> object:
         name = names[number % len(names)]
-        frames = by_product[name]
-        frame = frames[(number // len(names) + offset) % len(frames)]
-        return detector.detect(frame, task=None if routed else name)
+        shown = by_product[name]
+        picture = shown[(number // len(names) + offset) % len(shown)]
+        return picture.inspected(detector, None if routed else name)
 
     return {SWITCHED: lambda number: run(number, 0), STAYED: lambda number: run(number, 1)}

@@ -41,7 +41,8 @@ def offline(rig: Rig) -> ScenarioResult:
 
 def _batch(detector: Detector, pictures: Pictures, size: int, number: int) -> list[Detection]:
     """Inspect the next ``size`` frames together."""
-    return detector.detect_batch([pictures[number * size + at].rgb for at in range(size)])
+    shown = [pictures[number * size + at] for at in range(size)]
+    return detector.detect_batch([one.rgb for one in shown], depths=[one.depth for one in shown])
 
 
 def multi_stream(rig: Rig) -> ScenarioResult:
@@ -49,7 +50,7 @@ def multi_stream(rig: Rig) -> ScenarioResult:
     threads = rig.threads if rig.threads_asked else max(1, available_cores() // rig.streams)
     with rig.open(threads=threads) as detector:
         for picture in rig.pictures.shown:
-            detector.detect(picture.rgb)
+            picture.inspected(detector)
         callers = [_Caller(detector, rig.pictures, place, rig.pace) for place in range(rig.streams)]
         began = time.perf_counter()
         for caller in callers:
@@ -78,7 +79,7 @@ class _Caller(threading.Thread):
                 or time.perf_counter() - began < self._pace.seconds
             ):
                 before = time.perf_counter_ns()
-                found = self._detector.detect(self._pictures[number].rgb)
+                found = self._pictures[number].inspected(self._detector)
                 self.series.add(time.perf_counter_ns() - before, found)
                 number += 1
         except Exception as problem:  # raised again where the streams are joined

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from cad_edge.dataset import read_product
 from cad_edge.depth_files import decode_depth
+from cad_edge.errors import DatasetError, OptionError
 from cad_edge.image import decode_image, decode_mask
 from cad_edge.stream import read_stream
+from cad_edge_benchmarks.rgbd_line.__main__ import main
 from cad_edge_benchmarks.rgbd_line.defects import DEFECTS
 from cad_edge_benchmarks.rgbd_line.fields import Plane
 from cad_edge_benchmarks.rgbd_line.grid import draw_grid
@@ -16,21 +19,23 @@ from cad_edge_benchmarks.rgbd_line.scenes import (
     DEPTH_NOISE,
     DISTANCE,
     IMAGE_NOISE,
+    SIDE,
+    Ideal,
     _ideal,
+    _sensed,
     _surface,
+    difference,
     render,
 )
 from cad_edge_benchmarks.rgbd_line.writing import write_line
 
 
-def changes(name: str, defect: str, seed: int) -> tuple[float, float]:
-    """Largest change of a level and of a depth, without noise."""
-    surface = _surface(PARTS[name], np.random.default_rng([seed, 0]), 224)
+def ideals(name: str, defect: str, seed: int) -> tuple[Ideal, Ideal]:
+    """One part without noise, good and with a defect."""
+    surface = _surface(PARTS[name], np.random.default_rng([seed, 0]), SIDE)
     before = _ideal(surface)
     DEFECTS[defect].change(surface, np.random.default_rng([seed, 1]))
-    after = _ideal(surface)
-    levels = np.abs(after.levels - before.levels)
-    return float(np.percentile(levels, 99.9)), float(np.abs(after.depth - before.depth).max())
+    return before, _ideal(surface)
 
 
 def test_there_are_ten_parts_and_defects_of_each_sort():
@@ -40,15 +45,41 @@ def test_there_are_ten_parts_and_defects_of_each_sort():
 
 @pytest.mark.parametrize("defect", sorted(DEFECTS))
 def test_defects_show_where_they_say(defect):
+    """The image changes by far more than the camera's noise, or about as much as it."""
     shows = DEFECTS[defect].shows
-    for number, name in enumerate(("biscuit", "cap", "tile")):
-        levels, depth = changes(name, defect, number)
-        if shows == "rgb":
-            assert depth == 0 and levels > 8 * IMAGE_NOISE
-        elif shows == "depth":
-            assert levels < 4 * IMAGE_NOISE and depth > 8 * DEPTH_NOISE
-        else:
-            assert levels > 8 * IMAGE_NOISE and depth > 8 * DEPTH_NOISE
+    for number, name in enumerate(PARTS):
+        before, after = ideals(name, defect, number)
+        mask = difference(after, before)
+        levels = np.abs(after.levels - before.levels).max(axis=-1)[mask].mean()
+        depth = np.abs(after.depth - before.depth).max()
+        assert (levels > 6 * IMAGE_NOISE) if shows != "depth" else (levels < 2.5 * IMAGE_NOISE)
+        assert (depth > 8 * DEPTH_NOISE) if shows != "rgb" else (depth == 0)
+        assert 0.0005 < mask.mean() < 0.02, "of moderate size"
+
+
+def test_parts_go_missing_on_every_side():
+    sides = set()
+    for number in range(24):
+        rows, columns = np.nonzero(render("tile", (number,), "missing").mask)
+        down, right = rows.mean() - SIDE / 2, columns.mean() - SIDE / 2
+        sides.add((abs(down) > abs(right), (down if abs(down) > abs(right) else right) > 0))
+    assert len(sides) == 4
+
+
+def test_depth_is_what_a_sensor_measures():
+    """Noise of 0.08 mm in steps of 0.01; a part in 500 of a plane is not measured, edges rarely."""
+    flat = Ideal(np.zeros((200, 200, 3)), np.full((200, 200), 500.0))
+    _, depth = _sensed(flat, np.random.default_rng(0))
+    measured = depth[depth > 0].astype(np.float64)
+    assert measured.mean() == pytest.approx(500, abs=0.002)
+    assert measured.std() == pytest.approx(0.08, rel=0.03)
+    np.testing.assert_allclose(measured * 100, np.rint(measured * 100), atol=0.01)
+    assert np.mean(depth == 0) == pytest.approx(0.002, abs=0.001)
+    edge = flat.depth.copy()
+    edge[:, 100:] -= 5
+    _, depth = _sensed(Ideal(flat.levels, edge), np.random.default_rng(0))
+    assert np.mean(depth[:, 99:101] == 0) == pytest.approx(0.6, abs=0.1)
+    assert np.mean(depth[:, :98] == 0) < 0.01
 
 
 @pytest.mark.parametrize("name", sorted(PARTS))
@@ -111,8 +142,56 @@ def test_a_product_does_not_depend_on_the_others(tmp_path):
     assert len(first) == 2 + 2 + 3 * len(DEFECTS)
 
 
+def test_another_seed_is_another_part():
+    one, other = (render("bolt", (seed,), side=64) for seed in (0, 1))
+    assert np.mean(one.rgb != other.rgb) > 0.5 and np.mean(one.depth != other.depth) > 0.5
+
+
+def test_what_is_there_is_kept_if_it_is_the_same_line(tmp_path):
+    write_line(tmp_path, [["bolt"]], 2, 1, 1, 0, 0.1, 64)
+    image = tmp_path / "bolt" / "train" / "good" / "rgb" / "001.png"
+    written = image.stat().st_mtime_ns
+    write_line(tmp_path, [["bolt"], ["gear"]], 2, 1, 1, 0, 0.1, 64)
+    assert image.stat().st_mtime_ns == written
+    for train, seed, side in ((3, 0, 64), (2, 1, 64), (2, 0, 48)):
+        with pytest.raises(DatasetError, match=r"bolt holds other images .*; delete it"):
+            write_line(tmp_path, [["bolt"]], train, 1, 1, seed, 0.1, side)
+
+
+def test_what_an_interruption_left_is_drawn_anew(tmp_path):
+    left = tmp_path / ".bolt" / "train" / "good" / "rgb" / "099.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"")
+    write_line(tmp_path, [["bolt"]], 1, 1, 1, 0, 0.1, 64)
+    assert [path.name for path in (tmp_path / "bolt" / "train").rglob("*.png")] == ["000.png"] * 2
+    assert not (tmp_path / ".bolt").exists()
+
+
+def test_names_are_checked_before_anything_is_drawn(tmp_path):
+    with pytest.raises(OptionError, match="no part 'spoon'; take some of bearing, "):
+        write_line(tmp_path, [["bolt"], ["spoon"]], 1, 1, 1, 0, 0.1, 64)
+    with pytest.raises(OptionError, match="'bolt' is there twice"):
+        write_line(tmp_path, [["bolt"], ["bolt"]], 1, 1, 1, 0, 0.1, 64)
+    assert not list(tmp_path.iterdir())
+
+
+def test_command(tmp_path, monkeypatch):
+    few = {"bolt": PARTS["bolt"]}
+    monkeypatch.setattr("cad_edge_benchmarks.rgbd_line.__main__.PARTS", few)
+    monkeypatch.setattr("cad_edge_benchmarks.rgbd_line.grid.PARTS", few)
+    grid = tmp_path / "grid.png"
+    options = ["--train", "2", "--good", "1", "--each", "1", "--grid", str(grid)]
+    answer = CliRunner().invoke(main, [str(tmp_path / "line"), *options])
+    assert answer.exit_code == 0, answer.output
+    assert [task.name for task in read_stream(tmp_path / "line" / "stream.yaml").tasks] == ["bolt"]
+    assert len(read_product(tmp_path / "line" / "bolt", "rgbd").train) == 2
+    assert grid.is_file()
+    answer = CliRunner().invoke(main, [str(tmp_path / "line"), "--train", "3"])
+    assert answer.exit_code == 1 and answer.output.startswith("Error: ")
+
+
 def test_grid_shows_every_part_with_every_defect(tmp_path, monkeypatch):
     monkeypatch.setattr("cad_edge_benchmarks.rgbd_line.grid.PARTS", {"bolt": PARTS["bolt"]})
     draw_grid(tmp_path / "grid.png", 0)
     shown = decode_image(tmp_path / "grid.png")
-    assert shown.shape == (16 + 112, 62 + 224 * (1 + len(DEFECTS)), 3)
+    assert shown.shape == (16 + 80, 62 + 160 * (1 + len(DEFECTS)), 3)

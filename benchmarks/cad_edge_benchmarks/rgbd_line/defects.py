@@ -120,7 +120,8 @@ def _scratch(surface: Surface, rng: np.random.Generator) -> None:
 
 def _missing(surface: Surface, rng: np.random.Generator) -> None:
     edge = surface.cover > 0.5
-    border = edge & ~(np.roll(edge, 3, 0) & np.roll(edge, -3, 0) & np.roll(edge, 3, 1))
+    moved = [np.roll(edge, step, axis) for step in (3, -3) for axis in (0, 1)]
+    border = edge & ~np.all(moved, axis=0)
     rows, columns = np.nonzero(border)
     chosen = int(rng.integers(len(rows)))
     around = np.hypot(*(np.indices(edge.shape) - [[[rows[chosen]]], [[columns[chosen]]]]))

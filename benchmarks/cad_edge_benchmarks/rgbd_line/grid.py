@@ -10,10 +10,11 @@ from cad_edge_benchmarks.rgbd_line.defects import DEFECTS
 from cad_edge_benchmarks.rgbd_line.parts import PARTS
 from cad_edge_benchmarks.rgbd_line.scenes import DISTANCE, Scene, render
 
-_SHOWN = 112  # pixels of a picture
+_SHOWN = 80  # pixels of a picture
 _HEAD, _SIDE = 16, 62  # pixels of titles
 _HIGHEST = 14.0  # mm, drawn white
 _OUTLINE = (255, 60, 60)
+_COLOURS = 128  # enough to judge it by, and half the file
 
 
 def draw_grid(path: Path, seed: int) -> None:
@@ -33,7 +34,7 @@ def draw_grid(path: Path, seed: int) -> None:
             pair = np.concatenate([_outlined(scene), _shaded(scene)], axis=1)
             picture = Image.fromarray(pair).resize((2 * _SHOWN, _SHOWN))
             sheet.paste(picture, (_SIDE + 2 * _SHOWN * column, _HEAD + _SHOWN * row))
-    sheet.quantize(192).save(path)
+    sheet.quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _outlined(scene: Scene) -> Frame:

@@ -41,6 +41,8 @@ class Scene:
     """(side, side) float32 mm, 0 for no measurement."""
     mask: NDArray[np.bool_]
     """(side, side), where the defect is; all False for a good part."""
+    defect: str | None
+    """One of `DEFECTS`, which says what it shows in; None for a good part."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def render(name: str, seeds: tuple[int, ...], defect: str | None = None, side: i
     defect
         One of `DEFECTS`, or None.
     side
-        Pixels of a square image.
+        Pixels of a square image. Parts fill the same share of it at any size; defects are as
+        many pixels large, and so are made for `SIDE`.
     """
     surface = _surface(PARTS[name], np.random.default_rng([*seeds, 0]), side)
     good = _ideal(surface)
@@ -74,7 +77,7 @@ def render(name: str, seeds: tuple[int, ...], defect: str | None = None, side: i
         DEFECTS[defect].change(surface, np.random.default_rng([*seeds, 1]))
         shown = _ideal(surface)
         mask = difference(shown, good)
-    return Scene(*_sensed(shown, np.random.default_rng([*seeds, 2])), mask)
+    return Scene(*_sensed(shown, np.random.default_rng([*seeds, 2])), mask, defect)
 
 
 def difference(one: Ideal, other: Ideal) -> NDArray[np.bool_]:

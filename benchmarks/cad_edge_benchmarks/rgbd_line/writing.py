@@ -1,19 +1,41 @@
 """The line as a folder: layout rgbd, and a stream file beside the products."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from PIL import Image
 
 from cad_edge.dataset import GOOD
+from cad_edge.errors import DatasetError, OptionError
 from cad_edge_benchmarks.rgbd_line.defects import DEFECTS
 from cad_edge_benchmarks.rgbd_line.parts import PARTS
 from cad_edge_benchmarks.rgbd_line.scenes import SIDE, STEP, Scene, render
 
 STREAM = "stream.yaml"
 _TRAIN, _TEST = 0, 1  # what images are drawn for, a part of their seeds
+# Another processor may round a few levels differently; another line differs nearly everywhere.
+_ROUNDED = 0.01  # share of pixels
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One part to draw."""
+
+    product: str
+    folder: Path
+    """Below the product's."""
+    number: int
+    seeds: tuple[int, ...]
+    defect: str | None
+
+    def scene(self, side: int) -> Scene:
+        return render(self.product, self.seeds, self.defect, side)
 
 
 def write_line(
@@ -26,7 +48,7 @@ def write_line(
     rate: float,
     side: int = SIDE,
 ) -> Path:
-    """Write images of products and a stream file; images that are there are not drawn again.
+    """Write images of products and a stream file; products that are there are not drawn again.
 
     Parameters
     ----------
@@ -49,24 +71,22 @@ def write_line(
     -------
     Path
         The stream file.
+
+    Raises
+    ------
+    OptionError
+        A name is no part of the line, or is there twice.
+    DatasetError
+        The folder of a product holds other images than would be drawn.
     """
     names = [name for step in steps for name in step]
+    _require_parts(names)
     for name in names:
-        if (folder / name).is_dir():
-            continue
-        place = list(PARTS).index(name)
-        draft = folder / f".{name}"
-        for number in range(train):
-            scene = render(name, (seed, place, _TRAIN, number), None, side)
-            _write(draft / "train" / GOOD, number, scene)
-        for number in range(good):
-            scene = render(name, (seed, place, _TEST, number), None, side)
-            _write(draft / "test" / GOOD, number, scene)
-        for row, defect in enumerate(DEFECTS, start=1):
-            for number in range(each):
-                scene = render(name, (seed, place, _TEST, number, row), defect, side)
-                _write(draft / "test" / defect, number, scene)
-        draft.rename(folder / name)
+        shots = list(_shots(name, train, good, each, seed))
+        if (folder / name).exists():
+            _require_same(folder / name, shots, side)
+        else:
+            _write_product(folder, name, shots, side)
     tasks = [{"name": name, "path": name, "layout": "rgbd"} for name in names]
     stream = {
         "name": "procedural RGB-D line",
@@ -79,12 +99,71 @@ def write_line(
     return path
 
 
-def _write(folder: Path, number: int, scene: Scene) -> None:
+def _require_parts(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise OptionError(f"the line has no part {unknown[0]!r}; take some of {', '.join(PARTS)}")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise OptionError(f"{twice[0]!r} is there twice; name every part once")
+
+
+def _shots(name: str, train: int, good: int, each: int, seed: int) -> Iterator[_Shot]:
+    place = list(PARTS).index(name)
+    kinds: list[tuple[Path, int, int, str | None]] = [
+        (Path("train") / GOOD, train, _TRAIN, None),
+        (Path("test") / GOOD, good, _TEST, None),
+    ]
+    kinds += [(Path("test") / defect, each, _TEST, defect) for defect in DEFECTS]
+    for row, (below, count, purpose, defect) in enumerate(kinds, start=-1):
+        for number in range(count):
+            seeds = (seed, place, purpose, number)
+            yield _Shot(name, below, number, seeds if defect is None else (*seeds, row), defect)
+
+
+def _write_product(folder: Path, name: str, shots: Sequence[_Shot], side: int) -> None:
+    """Write under another name first, so that a product that is there is complete."""
+    draft = folder / f".{name}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for shot in shots:
+        for kind, pixels in _planes(shot.scene(side)).items():
+            path = _path(draft, shot, kind)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    draft.rename(folder / name)
+
+
+def _require_same(product: Path, shots: Sequence[_Shot], side: int) -> None:
+    """Compare the number of files, and the first part of every kind with how it is drawn."""
+    expected = sum(2 + (shot.defect is not None) for shot in shots)
+    firsts = (shot for shot in shots if shot.number == 0)
+    if len(list(product.rglob("*.png"))) != expected or not all(
+        _is_as_drawn(_path(product, shot, kind), pixels)
+        for shot in firsts
+        for kind, pixels in _planes(shot.scene(side)).items()
+    ):
+        raise DatasetError(
+            f"{product} holds other images than would be drawn; delete it or take another folder"
+        )
+
+
+def _is_as_drawn(path: Path, pixels: NDArray[Any]) -> bool:
+    if not path.is_file():
+        return False
+    with Image.open(path) as image:
+        found = np.asarray(image)
+    return found.shape == pixels.shape and float(np.mean(found != pixels)) < _ROUNDED
+
+
+def _path(product: Path, shot: _Shot, kind: str) -> Path:
+    return product / shot.folder / kind / f"{shot.number:03d}.png"
+
+
+def _planes(scene: Scene) -> Mapping[str, NDArray[Any]]:
+    """Pixels of the files of a part, by their folder."""
     steps = np.rint(scene.depth / STEP).astype(np.uint16)
-    shown = {"rgb": scene.rgb, "depth": steps}
-    if scene.mask.any():
+    shown: dict[str, NDArray[Any]] = {"rgb": scene.rgb, "depth": steps}
+    if scene.defect is not None:
         shown["gt"] = scene.mask.astype(np.uint8) * 255
-    for kind, pixels in shown.items():
-        place = folder / kind
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:03d}.png")
+    return shown

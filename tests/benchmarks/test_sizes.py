@@ -103,10 +103,12 @@ def test_growth_on_the_disk_is_that_of_the_objects_in_force(place, found):
     assert grown.manifest > 0
 
 
-def test_pictures_of_a_product_have_its_colour():
-    means = [pictures(task, 16, 2, seed=3).mean(axis=(0, 1, 2)) for task in range(10)]
-    apart = [np.abs(one - other).max() for one in means for other in means if one is not other]
-    assert min(apart) > 10
+def test_pictures_are_of_one_product_and_vary():
+    shown = [pictures(task, 64, 2, seed=3).astype(float) for task in range(10)]
+    means = [one.mean(axis=(0, 1, 2)) for one in shown]
+    assert min(np.abs(one - two).max() for one in means for two in means if one is not two) > 0.5
+    assert min(np.abs(one[0] - one[1]).mean() for one in shown) > 2
+    assert np.array_equal(pictures(4, 64, 2, seed=3), pictures(4, 64, 2, seed=3))
 
 
 def a_result(**rows):

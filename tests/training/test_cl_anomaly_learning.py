@@ -7,11 +7,11 @@ import torch
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge_training.backbones import load_backbone, weights_sha256
 from cad_edge_training.backbones.llava import load_llava
+from cad_edge_training.division import divide
 from cad_edge_training.methods.cl_anomaly import learn as module
 from cad_edge_training.methods.cl_anomaly.adapters import save_adapter
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import GatedLinear
-from cad_edge_training.methods.cl_anomaly.held_out import divide
 from cad_edge_training.methods.cl_anomaly.learn import build_model, learn, recalibrate
 from cad_edge_training.methods.cl_anomaly.merging import coefficients, merge
 from cad_edge_training.methods.cl_anomaly.pupil import pupil_of

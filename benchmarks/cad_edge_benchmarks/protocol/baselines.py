@@ -75,7 +75,7 @@ class OneModel:
         with open_bundle(bundle, self._recipe.threads) as detector:
             manifest = detector.manifest
             evaluations = judge(
-                lambda _: partial(detector.detect, task=name),
+                lambda _: lambda frame, depth: detector.detect(frame, name, depth),
                 [task for step in self._steps for task in step],
                 calibrations_of(manifest),
                 self._recipe.compats,

@@ -11,7 +11,7 @@ from cad_edge_export.activations import has_written_out, write_out
 from cad_edge_export.fused_task import GraphInput, ModulePrecision, StageModule
 from cad_edge_export.resizing import joined
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0, MobileBlock
+from cad_edge_training.backbones.mobile_trunk import MobileBlock, MobileTrunk
 from cad_edge_training.routing_statistics import describe
 
 
@@ -21,7 +21,7 @@ def folds_prompt(backbone: Backbone, index: int) -> bool:
     That of a convolutional block 0 does not: its first convolution has borders, where a constant
     is not the same as everywhere. A transformer's rows stay where they are.
     """
-    if not isinstance(backbone, EfficientNetLite0):
+    if not isinstance(backbone, MobileTrunk):
         return False
     block = backbone._blocks[index]
     return isinstance(block, MobileBlock) and block.expands
@@ -32,7 +32,7 @@ def folded(backbone: Backbone, prompts: Mapping[int, Tensor] | None = None) -> B
 
     Activations are those of `activations`.
 
-    A network that has an EfficientNet-Lite0 within it, as tower of a larger model, is treated like
+    A network that has an EfficientNet within it, as tower of a larger model, is treated like
     one; what is not folded shares its weights with the original.
 
     A prompt p added to the input of a block (CMPMB Eq. 10 on a convolutional trunk) reaches the
@@ -40,12 +40,12 @@ def folded(backbone: Backbone, prompts: Mapping[int, Tensor] | None = None) -> B
     The bias before the block would do for the block, but would also move the features that leave
     there, which the prompt does not touch. Transformers have nothing to fold.
     """
-    convolutional = any(isinstance(part, EfficientNetLite0) for part in backbone.modules())
+    convolutional = any(isinstance(part, MobileTrunk) for part in backbone.modules())
     if not convolutional and not has_written_out(backbone):
         return backbone
     copied = _twin(backbone)
     write_out(copied)
-    trunks = [part for part in copied.modules() if isinstance(part, EfficientNetLite0)]
+    trunks = [part for part in copied.modules() if isinstance(part, MobileTrunk)]
     for trunk in trunks:
         _fold_trunk(trunk)
     for index, prompt in (prompts or {}).items():
@@ -60,11 +60,11 @@ def _twin(backbone: Backbone) -> Backbone:
     return copy.deepcopy(backbone, {id(weight): weight for weight in weights})
 
 
-def _mobile_blocks(trunk: EfficientNetLite0) -> list[MobileBlock]:
+def _mobile_blocks(trunk: MobileTrunk) -> list[MobileBlock]:
     return [block for block in trunk._blocks if isinstance(block, MobileBlock)]
 
 
-def _fold_trunk(trunk: EfficientNetLite0) -> None:
+def _fold_trunk(trunk: MobileTrunk) -> None:
     _fold(trunk, "_conv_stem", "_bn0")
     for block in _mobile_blocks(trunk):
         if block.expands:

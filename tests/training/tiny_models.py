@@ -1,5 +1,6 @@
-"""Untrained CLIP and DINOv2 of a few kilobytes, saved as transformers saves the real ones."""
+"""Untrained CLIP, DINOv2 and EfficientNet, small and saved as transformers saves the real ones."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -77,6 +78,61 @@ def save_dinov2(folder: Path, registers: int = 0, side: int = 28, seed: int = 1)
     else:
         model = _shaken(Dinov2Model, Dinov2Config(**shape), seed)
     model.save_pretrained(folder)
+    return folder
+
+
+def efficientnet_config(side: int = 64, padding: tuple[int, ...] = (), **shape):
+    """Configuration with blocks of every stage, most of them in pairs; B4's is 1.4 by 1.8.
+
+    ``padding`` names blocks that meet a grid of odd size in an image of ``side`` pixels.
+    """
+    from transformers import EfficientNetConfig
+    from transformers.models.efficientnet.modeling_efficientnet import round_filters
+
+    shape = {"width_coefficient": 0.3, "depth_coefficient": 0.6} | shape
+    config = EfficientNetConfig(image_size=side, depthwise_padding=padding, **shape)
+    config.hidden_dim = round_filters(config, 1280)
+    return config
+
+
+def efficientnet(config, seed: int = 1):
+    """Untrained EfficientNetModel whose features stay of order one, as those of a trained one do.
+
+    As transformers initialises it they vanish, since its norms scale by hundredths.
+    """
+    from transformers import EfficientNetModel
+
+    model = EfficientNetModel(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    norms = [part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, torch.nn.Conv2d):
+                part.weight.normal_(0, part.weight[0].numel() ** -0.5, generator=generator)
+                if part.bias is not None:
+                    part.bias.normal_(0, 0.1, generator=generator)
+        for norm in norms:
+            norm.weight.uniform_(0.5, 1.5, generator=generator)
+            norm.bias.normal_(0, 0.2, generator=generator)
+            norm.momentum = 1.0
+            norm.train()
+        model(blotches(8, 64, generator))
+    return model.eval()
+
+
+def blotches(count: int, side: int, generator: torch.Generator) -> torch.Tensor:
+    """Pixels (count, 3, side, side) of images that differ; of noise deep features are all alike."""
+    coarse = torch.randn((count, 3, 6, 6), generator=generator)
+    colour = torch.randn((count, 3, 1, 1), generator=generator)
+    fine = torch.randn((count, 3, side, side), generator=generator)
+    return torch.nn.functional.interpolate(coarse, side, mode="bilinear") + colour + 0.3 * fine
+
+
+def save_efficientnet(folder: Path, config=None, settings=None, seed: int = 1) -> Path:
+    """Save an `efficientnet`; ``settings`` are those of its image processor."""
+    efficientnet(config or efficientnet_config(), seed).save_pretrained(folder)
+    if settings is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return folder
 
 

@@ -32,8 +32,8 @@ from cad_edge_training.learned import Progress
     "--backbone",
     default=DEFAULT_BACKBONE,
     show_default=True,
-    help="Frozen network: efficientnet-lite0, clip:ID, dinov2:ID, llava-small or llava:ID (hub id "
-    "or folder).",
+    help="Frozen network: efficientnet-lite0, llava-small, efficientnet:ID, clip:ID, dinov2:ID or "
+    "llava:ID (hub id or folder).",
 )
 @click.option(
     "--size", type=click.IntRange(64, 2048), help="Input side in pixels [default: the backbone's]."

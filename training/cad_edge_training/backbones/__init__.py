@@ -18,8 +18,9 @@ def load_backbone(name: str, size: int | None = None) -> Backbone:
     Parameters
     ----------
     name
-        ``efficientnet-lite0`` or ``llava-small`` (embedded), or ``clip:ID``, ``dinov2:ID`` or
-        ``llava:ID`` where ID is a hub id or a local folder that transformers can read.
+        ``efficientnet-lite0`` or ``llava-small`` (embedded), or ``efficientnet:ID``, ``clip:ID``,
+        ``dinov2:ID`` or ``llava:ID`` where ID is a hub id or a local folder that transformers can
+        read.
     size
         Input side in pixels; the backbone's own default if None.
 
@@ -33,6 +34,10 @@ def load_backbone(name: str, size: int | None = None) -> Backbone:
         from cad_edge_training.backbones.efficientnet_lite0 import load
 
         return load(size)
+    if family == "efficientnet" and source:
+        from cad_edge_training.backbones.efficientnet import load_efficientnet
+
+        return load_efficientnet(source, size)
     if family == "clip" and source:
         from cad_edge_training.backbones.clip import load_clip
 
@@ -50,6 +55,6 @@ def load_backbone(name: str, size: int | None = None) -> Backbone:
 
         return load_llava(source, size)
     raise OptionError(
-        f"backbone {name!r} is unknown; take efficientnet-lite0, llava-small, clip:ID, dinov2:ID "
-        "or llava:ID, where ID is a hub id or a local folder"
+        f"backbone {name!r} is unknown; take efficientnet-lite0, llava-small, efficientnet:ID, "
+        "clip:ID, dinov2:ID or llava:ID, where ID is a hub id or a local folder"
     )

@@ -177,6 +177,6 @@ def defaults_for(backbone: str) -> dict[str, Any]:
             "epochs": 10,
             "text": False,
         }
-    if backbone.startswith("dinov2:"):
+    if backbone.startswith(("dinov2:", "efficientnet:")):
         return {"memories": ("5x196",), "text": False}
     return {"memories": ("5x196",)}

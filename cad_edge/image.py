@@ -12,6 +12,8 @@ a value means the same brightness in every image.
     several pages or frames      the first
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -31,6 +33,8 @@ MAXIMUM_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bo
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 _UINT8 = np.dtype(np.uint8)
+_ORIENTATION = 274  # EXIF
+_LYING = (5, 6, 7, 8)  # orientations that swap width and height
 _COLOUR_MODES = frozenset({"1", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 
 
@@ -205,15 +209,36 @@ def decode_pixels(path: Path) -> NDArray[Any]:
     )
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image file as `decode_image` would turn it, without decoding it.
+
+    Raises
+    ------
+    ImageError
+        The file is not there, not an image, or too small or large.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        lies = image.getexif().get(_ORIENTATION) in _LYING
+    return (width, height) if lies else (height, width)
+
+
 def _decoded(path: Path) -> Image.Image:
     """Open a file, refuse sizes before decoding, decode all of it and turn it upright."""
+    with _opened(path) as image:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a file of an allowed size; whatever goes wrong with it is an ImageError."""
     try:
         # Given a name, Pillow maps uncompressed TIFFs into memory and then turns them wrongly.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             check_size(*image.size, str(path))
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return image
+            yield image
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from safetensors.numpy import load as load_tensors
-
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration, decide
 from cad_edge.errors import OptionError
@@ -23,7 +21,7 @@ from cad_edge_export.quantisation.evidence import require
 from cad_edge_export.quantisation.families import quantise_families
 from cad_edge_export.quantisation.quantiser import quantise
 from cad_edge_export.quantisation.tasks import FloatTask, QuantisedTask
-from cad_edge_export.stored_engine import store_engine, store_tensors
+from cad_edge_export.stored_engine import read_tensors, store_engine, store_tensors
 from cad_edge_export.words import explainer_of
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import load_method, saved_config
@@ -87,18 +85,14 @@ def with_stand_ins(
     # A stand-in is asked about frames whose product is known, by the statistics of the task itself,
     # and is not asked for words.
     known = [
-        replace(task, routing=_routing(entries[task.artifact.task], graphs)) for task in others
+        replace(task, routing=read_tensors(entries[task.artifact.task].routing, graphs.bundle))
+        for task in others
     ]
     spare |= exact_entries(known, backbone, replace(plan, words=False), graphs, progress)
     return {
         name: entry.model_copy(update={"without_depth": spare.get(name)})
         for name, entry in entries.items()
     }
-
-
-def _routing(entry: TaskEntry, graphs: Graphs) -> Tensors:
-    tensors: Tensors = load_tensors(graphs.bundle.read_object(entry.routing)["tensors.safetensors"])
-    return tensors
 
 
 def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:

@@ -4,13 +4,11 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.numpy import load as load_tensors
-
 from cad_edge.artifact import LearnedTask, list_artifacts
 from cad_edge.bundle import Bundle
 from cad_edge.errors import ArtifactError, BundleError, OptionError
 from cad_edge.manifest import Manifest, Selector, TaskEntry
-from cad_edge.routing import RoutingStatistics, from_tensors
+from cad_edge.routing import from_tensors
 from cad_edge.wheels import refuse_several_wheels
 from cad_edge_export.entries import Progress, exact_entries, rounded_entries, with_stand_ins
 from cad_edge_export.graphs import Graphs
@@ -23,7 +21,7 @@ from cad_edge_export.pending import (
 )
 from cad_edge_export.plan import Plan
 from cad_edge_export.selector import Kind, fuse_selector
-from cad_edge_export.stored_engine import store_engine
+from cad_edge_export.stored_engine import read_tensors, store_engine
 from cad_edge_export.undo import objects_undone
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.methods import saved_config
@@ -80,9 +78,7 @@ def export_artifacts(
         kind = plan.selector or (before.selector.kind if before else "discriminant")
         if not new and not others and (before is None or before.selector.kind == kind):
             return []
-        _check_precision(before, plan)
-        _check_entries(before, new, plan)
-        _check_depth(new, plan)
+        _check_precision(before, new, plan)
         backbone = _backbone(learned, before, plan)
         require_one_trunk(others, backbone)
         graphs = Graphs(bundle, before, plan.style)
@@ -97,7 +93,15 @@ def export_artifacts(
     return [task.artifact.task for task in new]
 
 
-def _check_precision(before: Manifest | None, plan: Plan) -> None:
+def _check_precision(before: Manifest | None, new: Sequence[LearnedTask], plan: Plan) -> None:
+    """Refuse tasks that cannot be in one bundle in the precision of the plan."""
+    _check_held(before, plan)
+    if plan.style is not None:
+        _check_entries(before, new, plan)
+        _check_depth(new, plan)
+
+
+def _check_held(before: Manifest | None, plan: Plan) -> None:
     """Eight-bit descriptors are not those of the float trunk, and one bundle routes by one."""
     held = {entry.engine.precision for entry in before.tasks.values()} if before else set()
     if held - {plan.precision} and (held | {plan.precision}) & {"int8", "uint8"}:
@@ -109,8 +113,6 @@ def _check_precision(before: Manifest | None, plan: Plan) -> None:
 
 def _check_entries(before: Manifest | None, new: Sequence[LearnedTask], plan: Plan) -> None:
     """In eight bits families keep their entry in float, others do not, and one bundle has one."""
-    if plan.style is None:
-        return
     evolves = {task.artifact.method: task.evolves for task in new}
     for entry in before.tasks.values() if before else ():
         evolves[entry.method] = entry.certificate.drift is not None
@@ -124,7 +126,7 @@ def _check_entries(before: Manifest | None, new: Sequence[LearnedTask], plan: Pl
 def _check_depth(new: Sequence[LearnedTask], plan: Plan) -> None:
     """Eight bits are measured on images alone, so that what looks at depth has no evidence."""
     for task in new:
-        if plan.style is not None and task.artifact.depth is not None:
+        if task.artifact.depth is not None:
             raise OptionError(
                 f"the task {task.artifact.task} looks at depth, and {plan.precision} is measured "
                 "on images alone; give --precision fp32 or fp16"
@@ -182,7 +184,9 @@ def _manifest(
     plan: Plan,
     graphs: Graphs,
 ) -> Manifest:
-    statistics = {name: _routing(bundle, entry) for name, entry in entries.items()}
+    statistics = {
+        name: from_tensors(read_tensors(entry.routing, bundle)) for name, entry in entries.items()
+    }
     task, first = min(entries.items(), key=lambda item: (item[1].position, item[0]))
     config = saved_config(task, first.method, first.hyperparameters)
     fusion = importlib.import_module(f"cad_edge_export.fusions.{first.method}")
@@ -212,10 +216,6 @@ def _within(radius: float, entry: TaskEntry) -> TaskEntry:
     other = entry.without_depth
     spare = None if other is None else other.model_copy(update={"radius": radius})
     return entry.model_copy(update={"radius": radius, "without_depth": spare})
-
-
-def _routing(bundle: Bundle, entry: TaskEntry) -> RoutingStatistics:
-    return from_tensors(load_tensors(bundle.read_object(entry.routing)["tensors.safetensors"]))
 
 
 def export_folder(

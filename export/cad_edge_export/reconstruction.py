@@ -18,6 +18,7 @@ from cad_edge_training.methods.ib_iumad.reconstruction import (
     DecoderLayer,
     EncoderLayer,
     ReconstructionNetwork,
+    by_head,
 )
 from cad_edge_training.methods.ib_iumad.scan import blocked_scan
 
@@ -58,15 +59,10 @@ def _scale(attention: Attention) -> float:
 
 def attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attend with scaled queries (batch or 1, n, width), keys and values (batch, n, width)."""
-    q, k, v = (_by_head(one, attention.heads) for one in (query, key, value))
+    q, k, v = (by_head(one, attention.heads) for one in (query, key, value))
     mixed = torch.softmax(q @ k.transpose(-2, -1), dim=-1) @ v
     out: Tensor = attention.out(mixed.transpose(1, 2).flatten(2))
     return out
-
-
-def _by_head(tokens: Tensor, heads: int) -> Tensor:
-    batch, count, width = tokens.shape
-    return tokens.reshape(batch, count, heads, width // heads).transpose(1, 2)
 
 
 class FastEncoderLayer(nn.Module):

@@ -5,20 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cad_edge_training.gaussian import resize_matrix
 
-def resize_matrix(out: int, size: int) -> Tensor:
-    """Weights (out, size) float32 of bilinear resizing whose corners are aligned.
 
-    Row i takes the place i (size - 1) / (out - 1) between two values of the input.
-    """
-    weights = torch.zeros(out, size, dtype=torch.float64)
-    for row in range(out):
-        place = row * (size - 1) / (out - 1) if out > 1 else 0.0
-        low = min(int(place), size - 1)
-        high = min(low + 1, size - 1)
-        weights[row, low] += 1 - (place - low)
-        weights[row, high] += place - low
-    return weights.float()
+def aligned_matrix(out: int, size: int) -> Tensor:
+    """Weights (out, size) float32 of bilinear resizing whose corners are aligned."""
+    return torch.from_numpy(resize_matrix(out, size, aligned=True)).float()
 
 
 def box_matrix(size: int, window: int) -> Tensor:
@@ -33,7 +25,7 @@ def resized(features: Tensor, cells: int) -> Tensor:
     height, width = int(features.shape[2]), int(features.shape[3])
     if (height, width) == (cells, cells):
         return features
-    return resize_matrix(cells, height) @ features @ resize_matrix(cells, width).T
+    return aligned_matrix(cells, height) @ features @ aligned_matrix(cells, width).T
 
 
 def joined(maps: Sequence[Tensor], cells: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from cad_edge.artifact import Tensors
@@ -45,3 +46,9 @@ def store_stage(stage: StageModule, graph: Graph, graphs: Graphs) -> Stage:
 def store_tensors(tensors: Tensors, bundle: Bundle) -> str:
     """Write an object of tensors; equal ones give equal bytes."""
     return bundle.add_object({"tensors.safetensors": save_tensors(tensors_as_stored(tensors))})
+
+
+def read_tensors(sha: str, bundle: Bundle) -> Tensors:
+    """Read what `store_tensors` wrote."""
+    tensors: Tensors = load_tensors(bundle.read_object(sha)["tensors.safetensors"])
+    return tensors

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
+from cad_edge.depth import to_size
 from cad_edge.errors import ImageError, UnknownTask
 from cad_edge_runtime.chain import Chain, Values
 from cad_edge_runtime.defects import find_defects
@@ -127,7 +128,8 @@ def _opened_for(routed: _Routed, row: int) -> OpenTask | None:
                 "answers without it (--without-depth)"
             )
         if opened.entry.depth is not None:
-            opened.entry.depth.require(depth, f"task {task!r}")
+            # At the size that the graph sees: a sensor's own may be a hundred times as much.
+            opened.entry.depth.require(to_size(depth, opened.chain.recipe), f"task {task!r}")
     except ImageError as problem:
         if routed.first is None:
             raise

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cad_edge.errors import ImageError
-from cad_edge.image import ImageRecipe, as_rgb, decode_image, decode_mask
+from cad_edge.image import ImageRecipe, as_rgb, decode_image, decode_mask, image_size
 
 SIDE = 12
 
@@ -340,3 +340,18 @@ class TestMasks:
         path = save(tmp_path, "m.png", Image.new("L", (10, 20)))
         with pytest.raises(ImageError, match=r"m\.png is 10x20 px but its image is 20x10 px"):
             decode_mask(path, (10, 20))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+def test_size_is_that_of_the_decoded_image(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(path, exif=exif)
+    assert image_size(path) == decode_image(path).shape[:2]
+
+
+def test_size_of_no_image_is_refused(tmp_path):
+    (tmp_path / "none.png").write_bytes(b"none")
+    with pytest.raises(ImageError, match=r"none\.png cannot be read"):
+        image_size(tmp_path / "none.png")

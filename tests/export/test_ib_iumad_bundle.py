@@ -22,7 +22,7 @@ from cad_edge_export.graphs import made_from
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.plan import Plan
 from cad_edge_export.reconstruction import FastNetwork
-from cad_edge_export.resizing import box_matrix, resize_matrix, resized
+from cad_edge_export.resizing import aligned_matrix, box_matrix, resized
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.ib_iumad.config import Config
@@ -226,7 +226,7 @@ def test_resizing_is_interpolation(out, size):
     grid = torch.rand(1, 2, size, size)
     how = {"mode": "bilinear", "align_corners": True}
     expected = torch.nn.functional.interpolate(grid, (out, out), **how)
-    weights = resize_matrix(out, size)
+    weights = aligned_matrix(out, size)
     torch.testing.assert_close(weights @ grid @ weights.T, expected)
     torch.testing.assert_close(resized(grid, out), expected)
 

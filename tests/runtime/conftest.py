@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save
 from cad_edge.bundle import Bundle
 from cad_edge.manifest import Engine, Manifest, Stage, TaskEntry
 from cad_edge_runtime import Detector
-from cad_edge_runtime.session import SessionFactory
+from cad_edge_runtime.session import GraphSession, SessionFactory
 from tests.runtime.golden_words import Dialogue, features, give_words
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -157,3 +157,17 @@ def image(frames) -> np.ndarray:
 def dialogue(workshop, image) -> Dialogue:
     """What `red` must say about ``image``."""
     return Dialogue(features(workshop, image))
+
+
+@pytest.fixture
+def runs(monkeypatch) -> list[str]:
+    """Graph of every run, in order."""
+    seen: list[str] = []
+    inner = GraphSession.run
+
+    def counted(self, outputs, feed):
+        seen.append(self.graph)
+        return inner(self, outputs, feed)
+
+    monkeypatch.setattr(GraphSession, "run", counted)
+    return seen

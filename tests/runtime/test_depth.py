@@ -8,26 +8,11 @@ import pytest
 from cad_edge.depth_files import decode_depth
 from cad_edge.errors import BundleError, ImageError, IntegrityError
 from cad_edge_runtime import Detector
-from cad_edge_runtime.session import GraphSession
 from tests.runtime.golden_depth import give_depth, plane
 
 pytestmark = pytest.mark.torchless
 
 NEEDS_DEPTH = r"task 'red' inspects depth as well; give depth= with the image, or export what"
-
-
-@pytest.fixture
-def runs(monkeypatch) -> list[str]:
-    """Graph of every run, in order."""
-    seen: list[str] = []
-    inner = GraphSession.run
-
-    def counted(self, outputs, feed):
-        seen.append(self.graph)
-        return inner(self, outputs, feed)
-
-    monkeypatch.setattr(GraphSession, "run", counted)
-    return seen
 
 
 @pytest.fixture

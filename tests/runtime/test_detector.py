@@ -14,7 +14,6 @@ from cad_edge.errors import BundleError, ImageError, OptionError, UnknownTask
 from cad_edge.image import ImageRecipe
 from cad_edge_runtime import Detection, Detector
 from cad_edge_runtime.frames import depth_batch, read_frame
-from cad_edge_runtime.session import GraphSession
 
 pytestmark = pytest.mark.torchless
 TASKS = ("blue", "green", "red")
@@ -24,20 +23,6 @@ TASKS = ("blue", "green", "red")
 def detector(bundle):
     with Detector.open(bundle, threads=1, watch=False) as opened:
         yield opened
-
-
-@pytest.fixture
-def runs(monkeypatch) -> list[str]:
-    """Graph of every run, in order."""
-    seen: list[str] = []
-    inner = GraphSession.run
-
-    def counted(self, outputs, feed):
-        seen.append(self.graph)
-        return inner(self, outputs, feed)
-
-    monkeypatch.setattr(GraphSession, "run", counted)
-    return seen
 
 
 def same(one: Detection, other: Detection) -> bool:

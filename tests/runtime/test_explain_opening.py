@@ -8,7 +8,7 @@ import pytest
 
 from cad_edge.bundle import Bundle
 from cad_edge_runtime import Detector
-from cad_edge_runtime.session import GraphSession, SessionFactory
+from cad_edge_runtime.session import SessionFactory
 from tests.runtime.golden_words import (
     TEXTS,
     WORDS,
@@ -29,15 +29,7 @@ def test_detect_opens_nothing_of_it(red, image, created):
     assert len(created) == 2
 
 
-def test_the_trunk_runs_once_and_the_decoder_once_per_token(red, image, monkeypatch):
-    runs: list[str] = []
-    inner = GraphSession.run
-
-    def counted(self, outputs, feed):
-        runs.append(self.graph)
-        return inner(self, outputs, feed)
-
-    monkeypatch.setattr(GraphSession, "run", counted)
+def test_the_trunk_runs_once_and_the_decoder_once_per_token(red, image, runs):
     talk = red.conversation(image)
     looked = list(runs)
     entry = red.manifest.tasks["red"].explainer

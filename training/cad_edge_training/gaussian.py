@@ -40,10 +40,16 @@ def smooth(patches: Tensor, size: tuple[int, int], deviation: float) -> Tensor:
     return torch.from_numpy(np.stack(smoothed)).float()
 
 
-def resize_matrix(size: int, cells: int) -> np.ndarray:
-    """R (size, cells) float64: bilinear interpolation with half-pixel centres, clamped edges."""
-    position = (np.arange(size) + 0.5) * cells / size - 0.5
-    position = np.clip(position, 0, cells - 1)
+def resize_matrix(size: int, cells: int, aligned: bool = False) -> np.ndarray:
+    """R (size, cells) float64 of bilinear interpolation.
+
+    Centres of pixels lie half a pixel from the edges, beyond which the outermost cell goes on; or,
+    if ``aligned``, the first and last pixel lie on the first and last cell.
+    """
+    if aligned:
+        position = np.arange(size) * (cells - 1) / max(size - 1, 1)
+    else:
+        position = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
     low = np.minimum(np.floor(position).astype(np.int64), cells - 1)
     high = np.minimum(low + 1, cells - 1)
     weight = position - low

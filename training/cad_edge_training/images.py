@@ -8,7 +8,7 @@ import numpy as np
 from cad_edge.depth import to_size
 from cad_edge.depth_files import decode_depth
 from cad_edge.errors import ImageError
-from cad_edge.image import ImageRecipe, decode_image
+from cad_edge.image import ImageRecipe, decode_image, image_size
 from cad_edge_training.learned import Images, Planes, Progress
 
 
@@ -41,7 +41,7 @@ def read_planes(
     """
     planes = np.empty((len(paths), recipe.height, recipe.width), dtype=np.float32)
     for number, (path, image) in enumerate(zip(paths, images, strict=True)):
-        plane, size = decode_depth(path), decode_image(image).shape[:2]
+        plane, size = decode_depth(path), image_size(image)
         if plane.shape != size:
             raise ImageError(
                 f"{path} is {plane.shape[1]}x{plane.shape[0]} px but its image {image} is "

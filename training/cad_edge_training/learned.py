@@ -9,6 +9,9 @@ import numpy as np
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration
+from cad_edge.depth import DepthRange
+from cad_edge.errors import OptionError
+from cad_edge.schema import Record
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import Folds
 
@@ -52,6 +55,8 @@ class Request:
     depth: Planes | None = None
     """(n, height, width) float32 of ``images``, in the sensor's units with 0 for no measurement;
     for a method that looks at depth."""
+    depth_range: DepthRange | None = None
+    """Of ``depth``."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +67,25 @@ class Learned:
     calibration: Calibration
     generation: Tensors = field(default_factory=dict)
     """What the method shares between its tasks, as it is after this one."""
+
+
+def require_options(request: Request, config: Record) -> None:
+    """Raise OptionError where tasks before were learned with other options.
+
+    Parameters
+    ----------
+    request
+        With the tasks that share what is learned.
+    config
+        Options of the method; what it does not write into artifacts may differ.
+    """
+    options = config.model_dump(mode="json")
+    for task in request.earlier:
+        artifact, known = task.artifact, task.artifact.hyperparameters
+        for name in sorted(options.keys() | known.keys()):
+            if options.get(name) != known.get(name):
+                raise OptionError(
+                    f"{artifact.task} was learned with {name}={known.get(name)} and not "
+                    f"{options.get(name)}, and tasks that share what {artifact.method} learns "
+                    "share their options; give the same, or --out another folder"
+                )

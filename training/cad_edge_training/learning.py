@@ -127,7 +127,7 @@ class Learning:
                 images=len(request.images),
                 seconds=seconds,
             ),
-            depth=None if request.depth is None else range_of(request.depth),
+            depth=request.depth_range,
         )
 
     def _write(self, task: LearnedTask, request: Request) -> None:
@@ -159,7 +159,7 @@ class Learning:
             if not product.train_depth:
                 raise DatasetError(
                     f"{self.method} looks at depth, and task {task.name} has none; give it a "
-                    "layout with depth, or --set modality=rgb"
+                    "layout with depth, or options with which images are enough"
                 )
             depth = read_planes(product.train_depth, product.train, recipe, progress)
         return Request(
@@ -176,6 +176,7 @@ class Learning:
             earlier=earlier,
             workspace=self.out / f".learning-{task.name}",
             depth=depth,
+            depth_range=None if depth is None else range_of(depth),
         )
 
     def _earlier(self) -> tuple[LearnedTask, ...]:

@@ -1,6 +1,6 @@
 """IB-IUMAD against its baselines on the procedural line with depth.
 
-    python -m cad_edge_benchmarks.rgbd [--work DIR] [--runs N] [--set NAME=VALUE]
+    python -m cad_edge_benchmarks.rgbd [--work DIR] [--runs N]
 
 Runs that ``--work`` holds are not learned again, so that the command can be interrupted and
 called again; what is not there yet is missing in the table.
@@ -19,7 +19,7 @@ from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
 from cad_edge_benchmarks.rgbd.course import Run, all_runs, stream_of
-from cad_edge_benchmarks.rgbd.judging import TestParts, judge_run
+from cad_edge_benchmarks.rgbd.judging import ShownParts, judge_run
 from cad_edge_benchmarks.rgbd.report import false_reject_line, rows, table, targets
 from cad_edge_benchmarks.tables import write_result
 from cad_edge_benchmarks.targets import targets_table
@@ -82,7 +82,7 @@ def _learn_and_judge(work: Path, run: Run) -> float:
     seconds = time.monotonic() - start
     backbone = load_backbone(DEFAULT_BACKBONE)
     judged: dict[str, Any] = judge_run(
-        artifacts, run.steps(), TestParts(stream, backbone), backbone
+        artifacts, run.steps(), ShownParts(stream, backbone), backbone
     )
     record = judged | {"seconds": seconds, "run": asdict(run)}
     replace_file(_record(work, run), json.dumps(record, indent=1).encode())

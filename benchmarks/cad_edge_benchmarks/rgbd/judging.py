@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cad_edge.artifact import LearnedTask, read_artifact, with_families
 from cad_edge.calibration import decide
 from cad_edge.dataset import LabelledImage
-from cad_edge.image import decode_mask
+from cad_edge.image import decode_mask, image_size
 from cad_edge.stream import Stream
 from cad_edge_benchmarks.metrics import image_auroc
 from cad_edge_benchmarks.pixels import PixelMetrics, PixelScores
@@ -37,7 +37,7 @@ class Shown:
     """(height, width) each at the backbone's size, None for good parts."""
 
 
-class TestParts:
+class ShownParts:
     """Test parts of a stream, seen once for every modality."""
 
     def __init__(self, stream: Stream, backbone: "Backbone") -> None:
@@ -56,8 +56,7 @@ class TestParts:
         import torch
 
         from cad_edge_training.images import read_images, read_planes
-        from cad_edge_training.methods.ib_iumad.frozen import look
-        from cad_edge_training.methods.ib_iumad.learn import joined
+        from cad_edge_training.methods.ib_iumad.frozen import look_at_all
         from cad_edge_training.methods.ib_iumad.model import DEPTH_RANGE
 
         items = self._tasks[task.artifact.task].images().test
@@ -68,32 +67,24 @@ class TestParts:
             planes = [item.depth for item in items if item.depth is not None]
             depths = read_planes(planes, paths, recipe, _quiet)
         bound = task.tensors.get(DEPTH_RANGE)
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(images), _BATCH):
-                rows = slice(start, start + _BATCH)
-                parts.append(
-                    look(
-                        self._backbone,
-                        config.modalities,
-                        torch.from_numpy(images[rows]),
-                        None if depths is None else torch.from_numpy(depths[rows]),
-                        None if bound is None else torch.from_numpy(bound),
-                    )
-                )
+        seen = look_at_all(
+            self._backbone,
+            config.modalities,
+            images,
+            depths,
+            None if bound is None else torch.from_numpy(bound),
+        )
         masks = [_mask(item, recipe.height) for item in items]
-        return Shown(joined(parts), np.array([item.anomalous for item in items]), masks)
+        return Shown(seen, np.array([item.anomalous for item in items]), masks)
 
 
 def _mask(item: LabelledImage, side: int) -> npt.NDArray[np.bool_] | None:
-    """Mask at the backbone's size; a cell that holds any of the defect is defect."""
+    """Mask at the backbone's size."""
     from PIL import Image
 
     if item.mask is None:
         return None
-    with Image.open(item.path) as image:
-        width, height = image.size
-    mask = Image.fromarray(decode_mask(item.mask, (height, width)))
+    mask = Image.fromarray(decode_mask(item.mask, image_size(item.path)))
     return np.asarray(mask.resize((side, side), Image.Resampling.NEAREST), dtype=np.bool_)
 
 
@@ -130,7 +121,7 @@ def judge(model: "IBIUMAD", shown: Shown) -> Judged:
 
 
 def judge_run(
-    artifacts: Path, steps: Sequence[Sequence[str]], parts: TestParts, backbone: "Backbone"
+    artifacts: Path, steps: Sequence[Sequence[str]], parts: ShownParts, backbone: "Backbone"
 ) -> dict[str, Any]:
     """Judge all products after every step that has them.
 

@@ -6,18 +6,15 @@ resizing, map and score are products with constant matrices; the network's are i
 `cad_edge_export.reconstruction`.
 """
 
-import hashlib
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.reconstruction import FastNetwork
-from cad_edge_export.resizing import box_matrix, joined, resize_matrix
+from cad_edge_export.resizing import aligned_matrix, box_matrix, joined
 from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
-from cad_edge_training.backbones import Backbone
+from cad_edge_training.backbones import Backbone, weights_sha256
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import (
     STRIDE,
@@ -59,7 +56,7 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
         bound = torch.from_numpy(own[DEPTH_RANGE])
         inputs += [depth_input(backbone), GraphInput(DEPTH_RANGE, f"tensor/{DEPTH_RANGE}", bound)]
     key = f"ib_iumad {backbone.identity.sha256} {backbone.recipe} {config} {precision} "
-    stage = StageModule(module, tuple(inputs), OUTPUTS, key + weights_sha256(tensors))
+    stage = StageModule(module, tuple(inputs), OUTPUTS, key + generation_sha256(tensors))
     return FusedTask((first, stage), own)
 
 
@@ -92,14 +89,12 @@ def depth_input(backbone: Backbone) -> GraphInput:
     return GraphInput("depth", "frame/depth", example, (0,))
 
 
-def weights_sha256(tensors: Tensors) -> str:
+def generation_sha256(tensors: Tensors) -> str:
     """sha256 of what all products share in a graph."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        if name.startswith((NETWORK, MEAN, DEVIATION)):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()
+    shared_ones = (NETWORK, MEAN, DEVIATION)
+    return weights_sha256(
+        {n: torch.from_numpy(one) for n, one in tensors.items() if n.startswith(shared_ones)}
+    )
 
 
 class Trunk(nn.Module):
@@ -153,7 +148,7 @@ class Judge(nn.Module):
             self.register_buffer(f"factor_{name}", 1 / deviation)
             self.register_buffer(f"offset_{name}", -mean / deviation)
         size = backbone.recipe.height
-        grow = resize_matrix(size, self.side)
+        grow = aligned_matrix(size, self.side)
         self.register_buffer("grow", grow)
         self.register_buffer("window", box_matrix(size, STRIDE) @ grow)
 

@@ -18,7 +18,12 @@ from cad_edge.artifact import BackboneIdentity
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones.backbone import weights_sha256
 from cad_edge_training.backbones.dinov2 import DEVIATION, MEAN
-from cad_edge_training.backbones.mobile_trunk import Activation, MobileBlock, MobileTrunk
+from cad_edge_training.backbones.mobile_trunk import (
+    Activation,
+    BlockShape,
+    MobileBlock,
+    MobileTrunk,
+)
 from cad_edge_training.backbones.pretrained import find_part, load_pretrained
 
 DEFAULT_SIZE = 224  # pixels; B4 was trained at 380, which costs three times as much
@@ -41,20 +46,10 @@ PARTS = {
 class GatedBlock(MobileBlock):
     """A mobile block with squeeze-and-excite (Hu, Shen and Sun, CVPR 2018)."""
 
-    def __init__(
-        self,
-        channels: int,
-        out: int,
-        expand: int,
-        kernel: int,
-        stride: int,
-        activation: Activation,
-        residual: bool,
-        squeezed: int,
-    ) -> None:
-        super().__init__(channels, out, expand, kernel, stride, activation, residual)
-        self._se_reduce = nn.Conv2d(channels * expand, squeezed, 1)
-        self._se_expand = nn.Conv2d(squeezed, channels * expand, 1)
+    def __init__(self, shape: BlockShape, activation: Activation, squeezed: int) -> None:
+        super().__init__(shape, activation)
+        self._se_reduce = nn.Conv2d(shape.width, squeezed, 1)
+        self._se_expand = nn.Conv2d(squeezed, shape.width, 1)
 
     def gate(self, inner: Tensor) -> Tensor:
         """Weigh the channels of (batch, width, height', width') by what all of them hold."""
@@ -123,16 +118,15 @@ def _block(layer: nn.Module, activation: Activation) -> GatedBlock:
     depthwise, reduce = parts[PARTS["_depthwise_conv"]], parts[PARTS["_se_reduce"]]
     expand = parts.get(PARTS["_expand_conv"])
     channels = depthwise.in_channels if expand is None else expand.in_channels
-    block = GatedBlock(
+    shape = BlockShape(
         channels=channels,
         out=parts[PARTS["_project_conv"]].out_channels,
         expand=depthwise.in_channels // channels,
         kernel=depthwise.kernel_size[0],
         stride=depthwise.stride[0],
-        activation=activation,
         residual=parts["projection"].apply_dropout,
-        squeezed=reduce.out_channels,
     )
+    block = GatedBlock(shape, activation, reduce.out_channels)
     for own, part in block.named_children():
         _copy(parts[PARTS[own]], part)
     return block

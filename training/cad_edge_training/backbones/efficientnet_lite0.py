@@ -14,7 +14,7 @@ from torch.nn import functional
 from cad_edge.artifact import BackboneIdentity
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones.backbone import weights_sha256
-from cad_edge_training.backbones.mobile_trunk import MobileBlock, MobileTrunk
+from cad_edge_training.backbones.mobile_trunk import BlockShape, MobileBlock, MobileTrunk
 
 # (expand ratio, output channels, repeats, kernel, stride of the first repeat)
 STAGES = (
@@ -52,9 +52,8 @@ def _blocks() -> list[MobileBlock]:
         for repeat in range(repeats):
             stride = first_stride if repeat == 0 else 1
             residual = stride == 1 and channels == out
-            blocks.append(
-                MobileBlock(channels, out, expand, kernel, stride, functional.relu6, residual)
-            )
+            shape = BlockShape(channels, out, expand, kernel, stride, residual)
+            blocks.append(MobileBlock(shape, functional.relu6))
             channels = out
     return blocks
 

@@ -1,6 +1,7 @@
 """What the EfficientNets share: a stem and mobile blocks under TensorFlow's "same" padding."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,29 +48,40 @@ def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+@dataclass(frozen=True)
+class BlockShape:
+    """What a mobile block is like."""
+
+    channels: int
+    out: int
+    expand: int
+    """Width within the block, in channels."""
+    kernel: int
+    stride: int
+    residual: bool
+
+    @property
+    def width(self) -> int:
+        """Channels within the block."""
+        return self.channels * self.expand
+
+
 class MobileBlock(nn.Module):
     """Expand, depthwise, project, and the residual beside them."""
 
-    def __init__(
-        self,
-        channels: int,
-        out: int,
-        expand: int,
-        kernel: int,
-        stride: int,
-        activation: Activation,
-        residual: bool,
-    ) -> None:
+    def __init__(self, shape: BlockShape, activation: Activation) -> None:
         super().__init__()
-        width = channels * expand
-        self.activation, self.residual, self.expands = activation, residual, expand > 1
+        width, kernel = shape.width, shape.kernel
+        self.activation, self.residual, self.expands = activation, shape.residual, shape.expand > 1
         if self.expands:
-            self._expand_conv = SameConv(channels, width, 1, bias=False)
+            self._expand_conv = SameConv(shape.channels, width, 1, bias=False)
             self._bn0 = nn.BatchNorm2d(width, eps=BN_EPSILON)
-        self._depthwise_conv = SameConv(width, width, kernel, stride, groups=width, bias=False)
+        self._depthwise_conv = SameConv(
+            width, width, kernel, shape.stride, groups=width, bias=False
+        )
         self._bn1 = nn.BatchNorm2d(width, eps=BN_EPSILON)
-        self._project_conv = SameConv(width, out, 1, bias=False)
-        self._bn2 = nn.BatchNorm2d(out, eps=BN_EPSILON)
+        self._project_conv = SameConv(width, shape.out, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(shape.out, eps=BN_EPSILON)
 
     @property
     def out(self) -> int:

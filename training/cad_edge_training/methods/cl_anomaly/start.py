@@ -9,7 +9,7 @@ from cad_edge.artifact import Tensors
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
-from cad_edge_training.learned import Request, views_in
+from cad_edge_training.learned import Request, require_options, views_in
 from cad_edge_training.methods.cl_anomaly.adapters import load_adapter
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import new_private, new_shared
@@ -48,16 +48,7 @@ def check(request: Request, config: Config) -> None:
             "another method"
         )
     _check_length(as_llava(request.backbone), config.question, views_in(request.images))
-    options = config.model_dump(mode="json")
-    for task in request.earlier:
-        known = task.artifact.hyperparameters
-        for name in sorted(options.keys() | known.keys()):
-            if options.get(name) != known.get(name):
-                raise OptionError(
-                    f"{task.artifact.task} was learned with {name}={known.get(name)} and not "
-                    f"{options.get(name)}, and tasks that share experts share their options; give "
-                    "the same, or --out another folder"
-                )
+    require_options(request, config)
 
 
 def _check_length(base: LlavaBase, question: str, views: int) -> None:

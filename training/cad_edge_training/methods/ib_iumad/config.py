@@ -94,10 +94,8 @@ def defaults_for(backbone: str) -> dict[str, Any]:
     """Options to start from for a backbone; fewer channels and passes for the embedded one.
 
     Paper: width 256, 4 layers, 1000 and 800 epochs at batch 24 on a graphics card. Here: what two
-    cores learn in minutes. In so few updates the losses about classes, at the paper's weight of 1,
-    leave nothing for the reconstruction: after 100 updates the mean squared error was 1.05 of the
-    variance, at a weight of 0.02 it was 0.63 (docs/decisions/0023-class-weight.md). Semantic
-    compression, at its weight of 10, makes all tokens one within 200 updates, so it is left out.
+    cores learn in minutes, in so few updates that losses about classes weigh less and semantic
+    compression is left out (docs/decisions/0023-class-weight.md).
     """
     if backbone != "efficientnet-lite0":
         return {}

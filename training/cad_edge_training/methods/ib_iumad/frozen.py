@@ -4,7 +4,7 @@ Features after the last block of the stages with strides 2, 4, 8 and 16 are resi
 the last and joined (METHODS 5.2; of EfficientNet-B4 272 channels on 14 x 14).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +13,13 @@ from torch.nn import functional
 
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.learned import Images, Planes
 
 STRIDE = 16
 ROOM = 0.1  # of the values on either side of the range: dents and bumps lie beyond good parts
 FILL = 15  # pixels of the window that gives what was not measured the mean of what was
 TINY = 1e-6
+_BATCH = 16  # frames at a time through the backbone
 
 
 @dataclass(frozen=True)
@@ -134,3 +136,30 @@ def look(
         tokens["depth"] = tokens_of(backbone, values[..., None].expand(-1, -1, -1, 3))
         measured = share_measured(known)
     return Seen(tokens, measured)
+
+
+def look_at_all(
+    backbone: Backbone,
+    modalities: tuple[str, ...],
+    images: Images,
+    depth: Planes | None,
+    depth_range: Tensor | None,
+) -> Seen:
+    """See any number of frames, at least one, some at a time; parameters are those of `look`."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), _BATCH):
+            rows = slice(start, start + _BATCH)
+            planes = None if depth is None else torch.from_numpy(depth[rows])
+            shown = torch.from_numpy(images[rows])
+            parts.append(look(backbone, modalities, shown, planes, depth_range))
+    return joined(parts)
+
+
+def joined(parts: Sequence[Seen]) -> Seen:
+    """Put batches together, in copies that can be learned from whatever made the parts."""
+    tokens = {
+        name: torch.cat([part.tokens[name] for part in parts]).clone() for name in parts[0].tokens
+    }
+    measured = [part.measured for part in parts if part.measured is not None]
+    return Seen(tokens, torch.cat(measured).clone() if measured else None)

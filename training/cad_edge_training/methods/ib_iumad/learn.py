@@ -7,13 +7,12 @@ import torch
 
 from cad_edge.artifact import LearnedTask, Tensors, family_tensors
 from cad_edge.calibration import Calibration
-from cad_edge.depth import range_of
-from cad_edge.errors import ArtifactError, OptionError
+from cad_edge.errors import ArtifactError
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.division import divide
-from cad_edge_training.learned import Learned, Request
+from cad_edge_training.division import Index, divide
+from cad_edge_training.learned import Learned, Request, require_options
 from cad_edge_training.methods.ib_iumad.config import Config
-from cad_edge_training.methods.ib_iumad.frozen import Seen, look
+from cad_edge_training.methods.ib_iumad.frozen import Seen, joined, look_at_all
 from cad_edge_training.methods.ib_iumad.held_out import calibrate, kept, to_keep
 from cad_edge_training.methods.ib_iumad.model import (
     DEPTH_RANGE,
@@ -23,6 +22,7 @@ from cad_edge_training.methods.ib_iumad.model import (
     NETWORK,
     network_of,
     new_network,
+    scaling_of,
     standardised,
 )
 from cad_edge_training.methods.ib_iumad.network import Network
@@ -31,8 +31,6 @@ from cad_edge_training.methods.ib_iumad.training_loop import Lesson, train_first
 
 BASES, STEP = "basis/", "step"
 """Names in a generation besides those of the model: directions of old outputs, number of steps."""
-
-_BATCH = 16  # images at a time through the backbone
 
 
 def learn(request: Request, config: Config) -> Learned:
@@ -58,29 +56,26 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
         The backbone is no EfficientNet, or an option differs from that of the tasks before.
     DatasetError
         There are too few good parts of a product.
-    ImageError
-        The depth of a product's good parts says nothing.
     ArtifactError
         What was learned before lacks its network.
     """
     first = requests[0]
     before = first.earlier[-1] if first.earlier else None
+    require_options(first, config)
     if before is not None:
-        _check(before, config)
-    learned_from, held_out, own = [], [], []
+        require_network(before.generation)
+    learned_from, own = [], []
     for request in requests:
         division = divide(len(request.images), request.rate, request.seed, request.task)
-        ranges = _depth_range(request, config)
-        learned_from.append(_seen(request, config, ranges, division.learned))
-        held_out.append(_seen(request, config, ranges, division.held_out))
-        own.append(ranges | to_keep(held_out[-1]))
+        learned_from.append(_seen(request, config, division.learned))
+        own.append(_own(request) | to_keep(_seen(request, config, division.held_out)))
     scaling = _scaling(before, learned_from, config)
     places = range(len(first.earlier), len(first.earlier) + len(requests))
     labels = [
         torch.full((_count(seen),), place) for place, seen in zip(places, learned_from, strict=True)
     ]
     lesson = Lesson(
-        joined([_scaled(seen, scaling) for seen in learned_from]),
+        standardised(joined(learned_from), scaling_of(config, scaling)),
         torch.cat(labels),
         (first.seed, len(first.earlier)),
         first.progress,
@@ -144,46 +139,22 @@ def require_network(tensors: Mapping[str, object]) -> None:
         )
 
 
-def _check(before: LearnedTask, config: Config) -> None:
-    require_network(before.generation)
-    found = config.model_dump(mode="json")
-    for name, value in before.artifact.hyperparameters.items():
-        if found[name] != value:
-            raise OptionError(
-                f"--set {name}={found[name]}: the tasks before were learned with {value}, and all "
-                "share one network; give that, or --out another folder"
-            )
+def _own(request: Request) -> Tensors:
+    """Return the range of a product's depth, if it is looked at."""
+    found = request.depth_range
+    return {} if found is None else {DEPTH_RANGE: np.array([found.low, found.high], np.float32)}
 
 
-def _depth_range(request: Request, config: Config) -> Tensors:
-    if "depth" not in config.modalities:
-        return {}
-    assert request.depth is not None
-    found = range_of(request.depth)
-    return {DEPTH_RANGE: np.array([found.low, found.high], np.float32)}
-
-
-def _seen(request: Request, config: Config, ranges: Tensors, index: np.ndarray) -> Seen:
+def _seen(request: Request, config: Config, index: Index) -> Seen:
     """See some of a product's good parts."""
-    depth_range = torch.from_numpy(ranges[DEPTH_RANGE]) if ranges else None
-    found = []
-    with torch.inference_mode():
-        for start in range(0, len(index), _BATCH):
-            rows = index[start : start + _BATCH]
-            depth = None if request.depth is None else torch.from_numpy(request.depth[rows])
-            image = torch.from_numpy(request.images[rows])
-            found.append(look(request.backbone, config.modalities, image, depth, depth_range))
-    # Copies, since what inference made cannot be learned from.
-    return joined(found)
-
-
-def joined(parts: Sequence[Seen]) -> Seen:
-    """Put batches together."""
-    tokens = {
-        name: torch.cat([part.tokens[name] for part in parts]).clone() for name in parts[0].tokens
-    }
-    measured = [part.measured for part in parts if part.measured is not None]
-    return Seen(tokens, torch.cat(measured).clone() if measured else None)
+    own = _own(request)
+    return look_at_all(
+        request.backbone,
+        config.modalities,
+        request.images[index],
+        None if request.depth is None else request.depth[index],
+        torch.from_numpy(own[DEPTH_RANGE]) if own else None,
+    )
 
 
 def _count(seen: Seen) -> int:
@@ -207,17 +178,6 @@ def _scaling(before: LearnedTask | None, seen: Sequence[Seen], config: Config) -
         found[MEAN + name] = mean.float().numpy()
         found[DEVIATION + name] = deviation.float().numpy()
     return found
-
-
-def _scaled(seen: Seen, scaling: Tensors) -> Seen:
-    pairs = {
-        name: (
-            torch.from_numpy(scaling[MEAN + name]),
-            torch.from_numpy(scaling[DEVIATION + name]),
-        )
-        for name in seen.tokens
-    }
-    return standardised(seen, pairs)
 
 
 def _train(

@@ -22,18 +22,17 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend; all three (batch, tokens, width), the query's batch may be 1."""
-        return self.attend(self.query(query), self.key(key), self.value(value))
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend with what has been projected already."""
-        q, k, v = (self._by_head(one) for one in (query, key, value))
+        projected = (self.query(query), self.key(key), self.value(value))
+        q, k, v = (by_head(one, self.heads) for one in projected)
         mixed = functional.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
-    def _by_head(self, tokens: Tensor) -> Tensor:
-        batch, count, width = tokens.shape
-        return tokens.reshape(batch, count, self.heads, width // self.heads).transpose(1, 2)
+
+def by_head(tokens: Tensor, heads: int) -> Tensor:
+    """Take tokens (batch, n, width) apart: (batch, heads, n, width / heads)."""
+    batch, count, width = tokens.shape
+    return tokens.reshape(batch, count, heads, width // heads).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -83,10 +82,6 @@ class DecoderLayer(nn.Module):
     def forward(self, output: Tensor, memory: Tensor, position: Tensor) -> Tensor:
         """Map output and memory (batch, n, width) to the next output."""
         answer = self.of_memory((self.query + position)[None], memory + position, memory)
-        return self.refine(output, answer, position)
-
-    def refine(self, output: Tensor, answer: Tensor, position: Tensor) -> Tensor:
-        """Go on from what the memory answers (batch, n, width)."""
         tokens = self.norms[0](self.query + self.dropout(answer))
         found = self.of_output(tokens + position, output + position, output)
         tokens = self.norms[1](tokens + self.dropout(found))

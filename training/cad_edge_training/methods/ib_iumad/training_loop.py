@@ -62,7 +62,7 @@ def train_further(
     config
         Options.
     damped
-        The regulariser; None learns on as in the first step, at its last rate, and forgets.
+        The regulariser; None learns on by AdamW at the first step's rate, and forgets.
     """
     optimiser: torch.optim.Optimizer = (
         torch.optim.AdamW(

@@ -1,11 +1,13 @@
-"""Bilinear resizing as products with constant matrices (METHODS 0.4)."""
+"""Maps of one size to another: bilinear as products with constant matrices (METHODS 0.4)."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from cad_edge_training.gaussian import resize_matrix
+from cad_edge_training.methods.ib_iumad.config import Resize
 
 
 def aligned_matrix(out: int, size: int) -> Tensor:
@@ -20,14 +22,16 @@ def box_matrix(size: int, window: int) -> Tensor:
     return ((places >= 0) & (places < window)).float() / window
 
 
-def resized(features: Tensor, cells: int) -> Tensor:
+def resized(features: Tensor, cells: int, resize: Resize) -> Tensor:
     """Resize features (batch, channels, h, w) to (batch, channels, cells, cells)."""
     height, width = int(features.shape[2]), int(features.shape[3])
     if (height, width) == (cells, cells):
         return features
+    if resize == "area":
+        return functional.avg_pool2d(features, height // cells)
     return aligned_matrix(cells, height) @ features @ aligned_matrix(cells, width).T
 
 
-def joined(maps: Sequence[Tensor], cells: int) -> Tensor:
+def joined(maps: Sequence[Tensor], cells: int, resize: Resize) -> Tensor:
     """Features of several blocks on one grid, (batch, channels of all, cells, cells)."""
-    return torch.cat([resized(one, cells) for one in maps], dim=1)
+    return torch.cat([resized(one, cells, resize) for one in maps], dim=1)

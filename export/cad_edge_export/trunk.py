@@ -12,6 +12,7 @@ from cad_edge_export.fused_task import GraphInput, ModulePrecision, StageModule
 from cad_edge_export.resizing import joined
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.mobile_trunk import MobileBlock, MobileTrunk
+from cad_edge_training.methods.ib_iumad.config import Resize
 from cad_edge_training.routing_statistics import describe
 
 
@@ -102,10 +103,11 @@ class Entry(nn.Module):
         precision: ModulePrecision,
         taps: tuple[int, ...] = (),
         cells: int = 0,
+        resize: Resize = "bilinear",
     ) -> None:
         super().__init__()
         self.backbone, self.last, self.precision = backbone, last, precision
-        self.taps, self.cells = taps, cells
+        self.taps, self.cells, self.resize = taps, cells, resize
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run the un-prompted blocks up to the deeper of ``last`` and the routing blocks."""
@@ -118,7 +120,8 @@ class Entry(nn.Module):
         found = describe(backbone, early), states[self.last].float()
         if not self.taps:
             return found
-        return *found, joined([states[block].float() for block in self.taps], self.cells)
+        tapped = [states[block].float() for block in self.taps]
+        return *found, joined(tapped, self.cells, self.resize)
 
 
 class BareTrunk(nn.Module):
@@ -148,12 +151,13 @@ def entry_stage(
     precision: ModulePrecision,
     taps: tuple[int, ...] = (),
     cells: int = 0,
+    resize: Resize = "bilinear",
 ) -> StageModule:
     """Return stage 0 of every shared engine and of the selector; ``taps`` as those of `Entry`."""
     network = in_precision(folded(backbone), precision)
-    tapped = f" {taps} {cells}" if taps else ""
+    tapped = f" {taps} {cells} {resize}" if taps else ""
     return StageModule(
-        Entry(network, last, precision, taps, cells),
+        Entry(network, last, precision, taps, cells, resize),
         (image_input(backbone),),
         ("descriptor", "hidden", "early") if taps else ("descriptor", "hidden"),
         shared_key=f"entry {backbone.identity.sha256} {backbone.recipe} {last} {precision}{tapped}",

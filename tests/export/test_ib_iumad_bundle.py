@@ -228,7 +228,14 @@ def test_resizing_is_interpolation(out, size):
     expected = torch.nn.functional.interpolate(grid, (out, out), **how)
     weights = aligned_matrix(out, size)
     torch.testing.assert_close(weights @ grid @ weights.T, expected)
-    torch.testing.assert_close(resized(grid, out), expected)
+    torch.testing.assert_close(resized(grid, out, "bilinear"), expected)
+
+
+@pytest.mark.parametrize("size", [112, 28, 14])
+def test_area_is_the_mean_of_what_falls_into_a_place(size):
+    grid = torch.rand(1, 2, size, size)
+    expected = torch.nn.functional.interpolate(grid, (14, 14), mode="area")
+    torch.testing.assert_close(resized(grid, 14, "area"), expected)
 
 
 def test_window_is_average_pooling():

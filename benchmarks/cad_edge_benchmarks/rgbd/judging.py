@@ -69,7 +69,7 @@ class ShownParts:
         bound = task.tensors.get(DEPTH_RANGE)
         seen = look_at_all(
             self._backbone,
-            config.modalities,
+            config,
             images,
             depths,
             None if bound is None else torch.from_numpy(bound),

@@ -15,7 +15,7 @@ from cad_edge_export.reconstruction import FastNetwork
 from cad_edge_export.resizing import aligned_matrix, box_matrix, joined
 from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
 from cad_edge_training.backbones import Backbone, weights_sha256
-from cad_edge_training.methods.ib_iumad.config import Config
+from cad_edge_training.methods.ib_iumad.config import Config, Resize
 from cad_edge_training.methods.ib_iumad.frozen import (
     STRIDE,
     depth_as_image,
@@ -75,7 +75,7 @@ def entry(backbone: Backbone, config: Config, precision: ModulePrecision) -> Sta
     """First stage of every engine and of the selector; it gives the early stages' features."""
     last, cells = max(backbone.routing_blocks), backbone.recipe.height // STRIDE
     taps = tuple(end for end in stage_ends(backbone) if end <= last)
-    return entry_stage(backbone, last, precision, taps, cells)
+    return entry_stage(backbone, last, precision, taps, cells, config.resize)
 
 
 def own_tensors(task: LearnedTask) -> Tensors:
@@ -100,8 +100,9 @@ def generation_sha256(tensors: Tensors) -> str:
 class Trunk(nn.Module):
     """Blocks of the backbone up to its last stage end, with features on one grid."""
 
-    def __init__(self, backbone: Backbone, precision: ModulePrecision) -> None:
+    def __init__(self, backbone: Backbone, precision: ModulePrecision, resize: Resize) -> None:
         super().__init__()
+        self.resize: Resize = resize
         self.backbone = in_precision(folded(backbone), precision)
         self.precision, self.ends = precision, stage_ends(backbone)
         self.cells = backbone.recipe.height // STRIDE
@@ -121,7 +122,7 @@ class Trunk(nn.Module):
 
     def early(self, maps: list[Tensor]) -> Tensor:
         """Features on the grid of the last stage, joined."""
-        return joined(maps, self.cells)
+        return joined(maps, self.cells, self.resize)
 
 
 def tokens_of(grid: Tensor) -> Tensor:
@@ -183,7 +184,7 @@ class FromEntry(nn.Module):
         self, backbone: Backbone, config: Config, tensors: Tensors, precision: ModulePrecision
     ) -> None:
         super().__init__()
-        self.trunk = Trunk(backbone, precision)
+        self.trunk = Trunk(backbone, precision, config.resize)
         self.judge = Judge(backbone, config, tensors, precision)
         self.modalities, self.last = config.modalities, max(backbone.routing_blocks)
 
@@ -219,7 +220,7 @@ class SelfContained(nn.Module):
         precision: ModulePrecision,
     ) -> None:
         super().__init__()
-        self.trunk = Trunk(backbone, precision)
+        self.trunk = Trunk(backbone, precision, config.resize)
         self.judge = Judge(backbone, config, tensors, precision)
         self.modalities = config.modalities
         if own:

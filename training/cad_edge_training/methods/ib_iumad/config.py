@@ -8,6 +8,7 @@ from cad_edge.schema import Record
 from cad_edge_training.methods.ib_iumad.fusion import FusionKind
 
 Modality: TypeAlias = Literal["rgbd", "rgb", "depth"]
+Resize: TypeAlias = Literal["bilinear", "area"]
 
 
 class Config(Record):
@@ -20,6 +21,11 @@ class Config(Record):
         default="both",
         description="features that are reconstructed where both are looked at: those of both, or "
         "as in the paper of the image alone",
+    )
+    resize: Resize = Field(
+        default="bilinear",
+        description="how features of early stages come to the last one's grid: bilinear looks at 4 "
+        "values of a cell, area is the mean of all",
     )
     width: int = Field(default=256, ge=8, description="of tokens in the reconstruction networks")
     layers: int = Field(
@@ -42,6 +48,11 @@ class Config(Record):
     )
     jitter: float = Field(default=20.0, ge=0, description="scale of the noise on tokens, learning")
 
+    start: Literal["random", "fitted"] = Field(
+        default="random",
+        description="weights that the first step starts from: drawn, or by what its images' "
+        "features are like, which saves updates",
+    )
     epochs: int = Field(default=1000, ge=1, description="passes over the images of the first step")
     step_epochs: int = Field(default=800, ge=1, description="passes of every further step")
     batch: int = Field(default=24, ge=1, description="images per update")
@@ -94,22 +105,26 @@ def defaults_for(backbone: str) -> dict[str, Any]:
     """Options to start from for a backbone; fewer channels and passes for the embedded one.
 
     Paper: width 256, 4 layers, 1000 and 800 epochs at batch 24 on a graphics card. Here: what two
-    cores learn in minutes, in so few updates that losses about classes weigh less and semantic
-    compression is left out (docs/decisions/0023-class-weight.md).
+    cores learn in minutes, in so few updates that they start from what features are like, losses
+    about classes weigh less and semantic compression is left out (decisions 23 and 24 in
+    docs/decisions).
     """
     if backbone != "efficientnet-lite0":
         return {}
     return {
-        "width": 64,
+        "resize": "area",
+        "start": "fitted",
+        "width": 128,
         "layers": 2,
         "heads": 4,
         "inner": 256,
         "states": 4,
         "dropout": 0.0,
-        "epochs": 40,
-        "step_epochs": 30,
-        "batch": 8,
-        "learning_rate": 3e-3,
+        "jitter": 5.0,
+        "epochs": 20,
+        "step_epochs": 20,
+        "batch": 16,
+        "learning_rate": 1e-3,
         "class_weight": 0.02,
         "compression": 0.0,
         "clip": 10.0,

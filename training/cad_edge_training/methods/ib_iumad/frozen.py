@@ -1,7 +1,8 @@
 """What the frozen backbone makes of images and depth: one grid of tokens for each modality.
 
-Features after the last block of the stages with strides 2, 4, 8 and 16 are resized to the grid of
-the last and joined (METHODS 5.2; of EfficientNet-B4 272 channels on 14 x 14).
+Features after the last block of the stages with strides 2, 4, 8 and 16 are brought to the grid of
+the last and joined (METHODS 5.2; of EfficientNet-B4 272 channels on 14 x 14), by bilinear resizing
+with aligned corners or as means over cells (docs/decisions/0024-few-updates.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from torch.nn import functional
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.learned import Images, Planes
+from cad_edge_training.methods.ib_iumad.config import Config, Resize
 
 STRIDE = 16
 ROOM = 0.1  # of the values on either side of the range: dents and bumps lie beyond good parts
@@ -95,21 +97,24 @@ def share_measured(measured: Tensor) -> Tensor:
     return functional.avg_pool2d(measured[:, None], STRIDE).flatten(1)
 
 
-def tokens_of(backbone: Backbone, image: Tensor) -> Tensor:
+def tokens_of(backbone: Backbone, image: Tensor, resize: Resize) -> Tensor:
     """Tokens (batch, n, channels) float32 of images (batch, height, width, 3), values 0..255."""
     ends = stage_ends(backbone)
     states = backbone.run(backbone.normalise(image), ends[-1])
     maps = [backbone.feature_map(states[block]) for block in ends]
-    size = maps[-1].shape[-2:]
-    resized = [
-        functional.interpolate(one, size, mode="bilinear", align_corners=True) for one in maps
-    ]
-    return torch.cat(resized, dim=1).flatten(2).transpose(1, 2)
+    grids = [_to_grid(one, maps[-1].shape[-1], resize) for one in maps]
+    return torch.cat(grids, dim=1).flatten(2).transpose(1, 2)
+
+
+def _to_grid(features: Tensor, cells: int, resize: Resize) -> Tensor:
+    if resize == "area":
+        return functional.avg_pool2d(features, features.shape[-1] // cells)
+    return functional.interpolate(features, (cells, cells), mode="bilinear", align_corners=True)
 
 
 def look(
     backbone: Backbone,
-    modalities: tuple[str, ...],
+    config: Config,
     image: Tensor,
     depth: Tensor | None,
     depth_range: Tensor | None,
@@ -120,27 +125,28 @@ def look(
     ----------
     backbone
         Frozen.
-    modalities
-        Of ``rgb`` and ``depth`` those that are looked at.
+    config
+        Says what is looked at, and how stages come to one grid.
     image
         (batch, height, width, 3) uint8 RGB at the backbone's recipe.
     depth, depth_range
         As `depth_as_image`; None where depth is not looked at.
     """
     tokens, measured = {}, None
-    if "rgb" in modalities:
-        tokens["rgb"] = tokens_of(backbone, image)
-    if "depth" in modalities:
+    if "rgb" in config.modalities:
+        tokens["rgb"] = tokens_of(backbone, image, config.resize)
+    if "depth" in config.modalities:
         assert depth is not None and depth_range is not None
         values, known = depth_as_image(depth, depth_range)
-        tokens["depth"] = tokens_of(backbone, values[..., None].expand(-1, -1, -1, 3))
+        colour = values[..., None].expand(-1, -1, -1, 3)
+        tokens["depth"] = tokens_of(backbone, colour, config.resize)
         measured = share_measured(known)
     return Seen(tokens, measured)
 
 
 def look_at_all(
     backbone: Backbone,
-    modalities: tuple[str, ...],
+    config: Config,
     images: Images,
     depth: Planes | None,
     depth_range: Tensor | None,
@@ -152,7 +158,7 @@ def look_at_all(
             rows = slice(start, start + _BATCH)
             planes = None if depth is None else torch.from_numpy(depth[rows])
             shown = torch.from_numpy(images[rows])
-            parts.append(look(backbone, modalities, shown, planes, depth_range))
+            parts.append(look(backbone, config, shown, planes, depth_range))
     return joined(parts)
 
 

@@ -27,6 +27,7 @@ from cad_edge_training.methods.ib_iumad.model import (
 )
 from cad_edge_training.methods.ib_iumad.network import Network
 from cad_edge_training.methods.ib_iumad.regulariser import DampedUpdates, collect_bases
+from cad_edge_training.methods.ib_iumad.starting_point import fit_start
 from cad_edge_training.methods.ib_iumad.training_loop import Lesson, train_first, train_further
 
 BASES, STEP = "basis/", "step"
@@ -150,7 +151,7 @@ def _seen(request: Request, config: Config, index: Index) -> Seen:
     own = _own(request)
     return look_at_all(
         request.backbone,
-        config.modalities,
+        config,
         request.images[index],
         None if request.depth is None else request.depth[index],
         torch.from_numpy(own[DEPTH_RANGE]) if own else None,
@@ -188,6 +189,8 @@ def _train(
         with torch.random.fork_rng([]):
             torch.manual_seed(request.seed)
             network = new_network(request.backbone, config, classes)
+            if config.start == "fitted":
+                fit_start(network, lesson.seen.tokens)
         train_first(network, lesson, config)
         return network, {}
     network = network_of(request.backbone, config, before.generation)

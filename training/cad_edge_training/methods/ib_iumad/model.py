@@ -72,7 +72,7 @@ class IBIUMAD(nn.Module):
 
     def see(self, image: Tensor, depth: Tensor | None) -> Seen:
         """Run the frozen backbone."""
-        return look(self.backbone, self.config.modalities, image, depth, self.depth_range)
+        return look(self.backbone, self.config, image, depth, self.depth_range)
 
     def judge(self, seen: Seen) -> tuple[Tensor, Tensor]:
         """Score frames by their tokens; as `forward`."""

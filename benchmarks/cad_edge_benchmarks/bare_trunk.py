@@ -10,12 +10,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cad_edge.artifact import Artifact, read_record
 from cad_edge.bundle import Bundle
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.image import Frame
 from cad_edge_runtime.session import SessionFactory
+
+if TYPE_CHECKING:
+    from cad_edge_training.backbones import Backbone
 
 _MODULE = "cad_edge_benchmarks.bare_trunk"
 _OUTPUT = "hidden"
@@ -31,8 +35,10 @@ class Trunk:
     last_block: int
 
 
-def open_trunk(artifact: Path, store: Path, threads: int) -> Trunk:
+def open_trunk(artifact: Path, store: Path, threads: int, backbone: str | None = None) -> Trunk:
     """Export the trunk of ``artifact`` into the object store ``store`` and open it.
+
+    ``backbone`` says where its weights are, if the artifact alone does not tell.
 
     Raises
     ------
@@ -42,7 +48,7 @@ def open_trunk(artifact: Path, store: Path, threads: int) -> Trunk:
     store.mkdir(parents=True, exist_ok=True)
     graph = store / "trunk.onnx"
     done = subprocess.run(  # noqa: S603 - this interpreter with our own arguments
-        [sys.executable, "-m", _MODULE, str(artifact), str(graph)],
+        [sys.executable, "-m", _MODULE, str(artifact), str(graph), *filter(None, [backbone])],
         capture_output=True,
         text=True,
         check=False,
@@ -60,7 +66,7 @@ def open_trunk(artifact: Path, store: Path, threads: int) -> Trunk:
     )
 
 
-def last_block(artifact: Artifact) -> int:
+def last_block(artifact: Artifact, backbone: "Backbone") -> int:
     """Deepest block whose features the artifact's method uses.
 
     Raises
@@ -69,14 +75,17 @@ def last_block(artifact: Artifact) -> int:
         It does not say which.
     """
     from cad_edge_training.methods import load_method
+    from cad_edge_training.methods.ib_iumad.frozen import stage_ends
 
+    if artifact.method == "ib_iumad":
+        return stage_ends(backbone)[-1]
     config = load_method(artifact.method, "config").Config.model_validate(artifact.hyperparameters)
     if not hasattr(config, "last_block"):
         raise OptionError(f"{artifact.method} does not say which blocks of the backbone it uses")
     return int(config.last_block)
 
 
-def main(artifact: str, target: str) -> None:
+def main(artifact: str, target: str, weights: str | None = None) -> None:
     """Write the graph; the only part that imports torch."""
     from cad_edge_export.fused_task import StageModule
     from cad_edge_export.graph_files import GRAPH
@@ -85,8 +94,8 @@ def main(artifact: str, target: str) -> None:
     from cad_edge_training.backbones import load_backbone
 
     record = read_record(Path(artifact))
-    backbone = load_backbone(record.backbone.id, record.recipe.height)
-    last = last_block(record)
+    backbone = load_backbone(weights or record.backbone.id, record.recipe.height)
+    last = last_block(record, backbone)
     module = BareTrunk(folded(backbone), last)
     graph = to_onnx(StageModule(module, (image_input(backbone),), (_OUTPUT,)))
     Path(target).write_bytes(graph[GRAPH])

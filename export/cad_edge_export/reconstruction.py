@@ -20,7 +20,7 @@ from cad_edge_training.methods.ib_iumad.reconstruction import (
     ReconstructionNetwork,
     by_head,
 )
-from cad_edge_training.methods.ib_iumad.scan import blocked_scan
+from cad_edge_training.methods.ib_iumad.scan import read_in_blocks
 
 
 class Affine(nn.Module):
@@ -146,7 +146,7 @@ class FastNetwork(nn.Module):
         self.branches, self.middle = network.branches, network.middle
         for part in self.branches.modules():
             if isinstance(part, ES2D):
-                part.scan_by = blocked_scan
+                part.read = read_in_blocks
         self.reconstructions = nn.ModuleDict(
             {
                 name: FastReconstruction(part, name in network.branches)

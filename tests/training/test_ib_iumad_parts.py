@@ -25,8 +25,9 @@ from cad_edge_training.methods.ib_iumad.reconstruction import (
     ReconstructionNetwork,
 )
 from cad_edge_training.methods.ib_iumad.scan import (
-    blocked_scan,
     doubling_scan,
+    read_in_blocks,
+    read_in_turn,
     sequential_scan,
 )
 from cad_edge_training.methods.ib_iumad.training_loop import jittered
@@ -50,16 +51,28 @@ def test_scan_by_hand():
     b = torch.tensor([1.0, 3.0, -1.0, 4.0])
     # 1; 0.5 * 1 + 3; 2 * 3.5 - 1; 0 * 6 + 4. What a is at the beginning does not matter.
     expected = torch.tensor([1.0, 3.5, 6.0, 4.0])
-    for scan in (sequential_scan, doubling_scan, blocked_scan):
+    for scan in (sequential_scan, doubling_scan):
         torch.testing.assert_close(scan(a, b), expected)
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 49, 64, 196])
-@pytest.mark.parametrize("scan", [doubling_scan, blocked_scan])
-def test_forms_without_a_loop_are_the_sequential_scan(scan, length, seeded):
+def test_doubling_is_the_sequential_scan(length, seeded):
     a = torch.rand(length, 3, 5, dtype=torch.float64)
     b = torch.randn(length, 3, 5, dtype=torch.float64)
-    torch.testing.assert_close(scan(a, b), sequential_scan(a, b), rtol=0, atol=1e-13)
+    torch.testing.assert_close(doubling_scan(a, b), sequential_scan(a, b), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 48, 49, 50, 196])
+def test_reading_in_blocks_is_reading_in_turn(length, seeded):
+    drawn = {"dtype": torch.float64}
+    # Up to 30, where softplus is its argument and torch's own form says so from 20 on.
+    logits = 30 * torch.randn(4, 2, length, 5, **drawn)
+    x = torch.randn(4, 2, length, 5, **drawn)
+    enter, leave = torch.randn(4, 2, length, 3, **drawn), torch.randn(4, 2, length, 3, **drawn)
+    decay = -torch.rand(4, 5, 3, **drawn)
+    expected = read_in_turn(logits, x, enter, leave, decay)
+    found = read_in_blocks(logits, x, enter, leave, decay)
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
 
 
 def test_gradient_of_the_scan(seeded):
@@ -112,7 +125,7 @@ def test_selective_scan_against_a_loop_over_everything(seeded):
             state = torch.exp(step * decay) * state + step * enter * x[d]
             expected[k, batch, t, d] = state @ leave + module.skip[k, d] * x[d]
     torch.testing.assert_close(module.scan(sequences), expected)
-    module.scan_by = blocked_scan
+    module.read = read_in_blocks
     torch.testing.assert_close(module.scan(sequences), expected)
 
 

@@ -7,10 +7,8 @@ called again; what is not there yet is missing in the table.
 """
 
 import json
-import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -19,7 +17,7 @@ from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
 from cad_edge_benchmarks.rgbd.course import Run, all_runs, stream_of
-from cad_edge_benchmarks.rgbd.judging import ShownParts, judge_run
+from cad_edge_benchmarks.rgbd.learning import learn_and_judge
 from cad_edge_benchmarks.rgbd.report import false_reject_line, rows, table, targets
 from cad_edge_benchmarks.tables import write_result
 from cad_edge_benchmarks.targets import targets_table
@@ -71,26 +69,13 @@ def _record(work: Path, run: Run) -> Path:
 
 def _learn_and_judge(work: Path, run: Run) -> float:
     """Return the seconds that learning took."""
-    from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
-    from cad_edge_training.train import Plan, train
-
     stream = stream_of(work / "line", run.steps())
     artifacts = work / run.name / "artifacts"
-    start = time.monotonic()
-    plan = Plan("ib_iumad", DEFAULT_BACKBONE, None, run.options, run.seed)
-    train(stream, artifacts, plan, lambda _: _quiet)
-    seconds = time.monotonic() - start
-    backbone = load_backbone(DEFAULT_BACKBONE)
-    judged: dict[str, Any] = judge_run(
-        artifacts, run.steps(), ShownParts(stream, backbone), backbone
+    judged = learn_and_judge(stream, run.steps(), artifacts, run.options, run.seed)
+    replace_file(
+        _record(work, run), json.dumps(judged | {"run": asdict(run)}, indent=1).encode("utf-8")
     )
-    record = judged | {"seconds": seconds, "run": asdict(run)}
-    replace_file(_record(work, run), json.dumps(record, indent=1).encode())
-    return seconds
-
-
-def _quiet(doing: str, done: int, total: int) -> None:
-    """Show nothing; one line per run is enough."""
+    return float(judged["seconds"])
 
 
 if __name__ == "__main__":

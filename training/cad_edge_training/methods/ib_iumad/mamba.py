@@ -6,12 +6,16 @@ interleaved quarter grids, each once in one direction. "Att" is squeeze-and-exci
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cad_edge_training.methods.ib_iumad.scan import sequential_scan
+from cad_edge_training.methods.ib_iumad.scan import read_in_turn
+
+Reading: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""A form of `scan.read_in_turn`."""
 
 EXPANSION = 2  # d_inner / width
 REDUCTION = 4  # of squeeze-and-excite
@@ -58,7 +62,7 @@ class ES2D(nn.Module):
         super().__init__()
         inner = EXPANSION * width
         self.inner, self.states = inner, states
-        self.scan_by: Callable[[Tensor, Tensor], Tensor] = sequential_scan
+        self.read: Reading = read_in_turn
         self.rank = math.ceil(width / 16)
         self.project_in = nn.Linear(width, 2 * inner)
         self.depthwise = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
@@ -105,14 +109,9 @@ class ES2D(nn.Module):
         sizes = [self.rank, self.states, self.states]
         chosen = sequences @ self.selection[:, None]
         low, enter, leave = torch.split(chosen, sizes, dim=-1)
-        step = functional.softplus(low @ self.step_weight[:, None] + self.step_bias[:, None, None])
-        decay = -torch.exp(self.log_decay)
-        time_first = [one.permute(2, 0, 1, 3) for one in (step, step * sequences, enter, leave)]
-        step, content, enter, leave = time_first
-        a = torch.exp(step[..., None] * decay[:, None])
-        b = content[..., None] * enter[..., None, :]
-        read = (self.scan_by(a, b) * leave[..., None, :]).sum(dim=-1)
-        return read.permute(1, 2, 0, 3) + sequences * self.skip[:, None, None]
+        logits = low @ self.step_weight[:, None] + self.step_bias[:, None, None]
+        read = self.read(logits, sequences, enter, leave, -torch.exp(self.log_decay))
+        return read + sequences * self.skip[:, None, None]
 
 
 class SqueezeExcite(nn.Module):

@@ -1,8 +1,8 @@
 """The selective scan of Mamba (Gu & Dao 2023, Eq. 2): h_t = a_t h_(t-1) + b_t with h_(-1) = 0.
 
-Three forms of one recurrence, time first in all. Training walks through time and keeps the states
-alone. Graphs have no loop: they walk through blocks of time side by side, and double the span that
-each block's end covers, ceil(log2 n) times.
+With steps D_t > 0, a_t = exp(D_t A) and b_t = D_t B_t x_t, what is read is y_t = C_t h_t. Training
+walks through time. Graphs have no loop: they walk through blocks of time side by side, and double
+the span that each block's end covers, ceil(log2 n) times.
 """
 
 import math
@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional
 
 
 def sequential_scan(a: Tensor, b: Tensor) -> Tensor:
@@ -75,29 +76,77 @@ def doubling_scan(a: Tensor, b: Tensor) -> Tensor:
 def _later(values: Tensor, shift: int) -> Tensor:
     """Values moved towards later times, zeros before them."""
     rest = [0, 0] * (values.dim() - 1)
-    return torch.nn.functional.pad(values[:-shift], [*rest, shift, 0])
+    return functional.pad(values[:-shift], [*rest, shift, 0])
 
 
-def blocked_scan(a: Tensor, b: Tensor) -> Tensor:
-    """States of the recurrence, walked within blocks of about sqrt(L) steps, all at once.
+def read_in_turn(logits: Tensor, x: Tensor, enter: Tensor, leave: Tensor, decay: Tensor) -> Tensor:
+    """Scan selectively, one step after another.
+
+    Parameters
+    ----------
+    logits
+        (directions, batch, length, channels) float; D is their softplus.
+    x
+        What is scanned, of the same shape.
+    enter, leave
+        B and C, (directions, batch, length, states).
+    decay
+        A, (directions, channels, states), below 0.
+
+    Returns
+    -------
+    Tensor
+        y, of the shape of ``x``.
+    """
+    step = functional.softplus(logits)
+    step, content, enter, leave = (
+        one.permute(2, 0, 1, 3) for one in (step, step * x, enter, leave)
+    )
+    a = torch.exp(step[..., None] * decay[:, None])
+    states = sequential_scan(a, content[..., None] * enter[..., None, :])
+    return (states * leave[..., None, :]).sum(dim=-1).permute(1, 2, 0, 3)
+
+
+def read_in_blocks(
+    logits: Tensor, x: Tensor, enter: Tensor, leave: Tensor, decay: Tensor
+) -> Tensor:
+    """Scan selectively, walking within all blocks of about sqrt(L) steps at once.
 
     With the products p of all a since a block began, h_t = h'_t + p_t h_(end of the block before),
     where h' begins at 0 in every block; the ends are a recurrence of their own, which doubling
-    solves. Every value is touched five times or so, where doubling touches each in every stage.
+    solves. Channels come last and no tensor holds the states of all times, which is what processors
+    like: it takes half the time of the plain form.
 
-    Parameters and value are those of `sequential_scan`.
+    Parameters and value are those of `read_in_turn`.
     """
-    length = len(b)
+    # Softplus by two functions that processors have at full speed.
+    step = torch.relu(logits) + torch.log(1 + torch.exp(-logits.abs()))
+    decay = decay.transpose(1, 2)[:, None]
+    within: list[Tensor] = []
+    products: list[Tensor] = []
+    leaves: list[Tensor] = []
+    for now, content, comes, goes in zip(
+        *(_side_by_side(one) for one in (step, step * x, enter, leave)), strict=True
+    ):
+        a, b = torch.exp(now[..., None, :] * decay), content[..., None, :] * comes[..., None]
+        within.append(a * within[-1] + b if within else b)
+        products.append(a * products[-1] if products else a)
+        leaves.append(goes[..., None, :])
+    before = _later(doubling_scan(products[-1], within[-1]), 1)
+    read = [
+        (goes @ (state + product * before))[..., 0, :]
+        for goes, state, product in zip(leaves, within, products, strict=True)
+    ]
+    # (steps, blocks, directions, batch, channels) to time in one piece.
+    return torch.stack(read).permute(2, 3, 1, 0, 4).flatten(2, 3)[:, :, : x.shape[2]]
+
+
+def _side_by_side(values: Tensor) -> tuple[Tensor, ...]:
+    """Take (d, batch, length, c) apart by step within a block: (blocks, d, batch, c) for each."""
+    length = values.shape[2]
     steps = math.ceil(math.sqrt(length))
     blocks = math.ceil(length / steps)
-    rest = [0, 0] * (b.dim() - 1)
-    missing = blocks * steps - length
-    a, b = (torch.nn.functional.pad(one, [*rest, 0, missing]) if missing else one for one in (a, b))
-    factors, inputs = (one.reshape(blocks, steps, *one.shape[1:]).unbind(1) for one in (a, b))
-    within, products = [inputs[0]], [factors[0]]
-    for factor, value in zip(factors[1:], inputs[1:], strict=True):
-        within.append(factor * within[-1] + value)
-        products.append(factor * products[-1])
-    before = _later(doubling_scan(products[-1], within[-1]), 1)
-    states = [state + product * before for state, product in zip(within, products, strict=True)]
-    return torch.stack(states, dim=1).flatten(0, 1)[:length]
+    if missing := blocks * steps - length:
+        values = functional.pad(values, (0, 0, 0, missing))
+    apart = values.reshape(*values.shape[:2], blocks, steps, values.shape[3])
+    return apart.permute(3, 2, 0, 1, 4).unbind(0)

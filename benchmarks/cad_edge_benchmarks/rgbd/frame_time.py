@@ -1,0 +1,136 @@
+"""A frame with depth beside two bare passes of its backbone, and where its time goes."""
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cad_edge.artifact import read_artifact
+from cad_edge.bundle import Bundle
+from cad_edge.depth import Plane
+from cad_edge.image import Frame
+from cad_edge.manifest import Engine
+from cad_edge_benchmarks.bare_trunk import open_trunk
+from cad_edge_benchmarks.stopwatch import Latency, Ratio, latency_of, ratio_of, take_turns
+from cad_edge_runtime import Detector
+
+_PROFILED = 20
+
+
+@dataclass(frozen=True)
+class FrameTime:
+    """Frames of one bundle; times of one run in turns."""
+
+    frame: Latency
+    """Routed, image and depth of the recipe's size."""
+    passes: Latency
+    """The bare backbone, once for the image and once for what depth looks like."""
+    ratio: Ratio
+    verdicts: dict[str, int]
+    """Of the frames that were timed; a refused frame would be cheaper than an inspected one."""
+    operators_ms: dict[str, float]
+    """Mean time of a frame by stage and kind of operator, while every operator is timed."""
+
+
+def measure_frame(
+    bundle: Path, artifact: Path, store: Path, threads: int, rounds: int, backbone: str | None
+) -> FrameTime:
+    """Time a bundle's frames against its bare backbone.
+
+    Parameters
+    ----------
+    bundle
+        With depth.
+    artifact
+        Of one of its tasks: its witness images are shown.
+    store
+        Where the graph of the bare backbone may be written.
+    threads, rounds
+        Of every session; turns that count.
+    backbone
+        Where its weights are, if the artifact alone does not tell.
+    """
+    witness = read_artifact(artifact).witness
+    image = np.ascontiguousarray(witness["image"][0])
+    depth = np.ascontiguousarray(witness["depth"][0])
+    trunk = open_trunk(artifact, store, threads, backbone)
+    with Detector.open(bundle, device="cpu", threads=threads, watch=False) as detector:
+        times = take_turns(
+            {
+                "frame": lambda: detector.detect(image, depth=depth),
+                "passes": lambda: (trunk.run(image), trunk.run(image)),
+            },
+            rounds,
+        )
+        verdict = detector.detect(image, depth=depth).verdict
+    return FrameTime(
+        latency_of(times["frame"]),
+        latency_of(times["passes"]),
+        ratio_of(times["frame"], times["passes"]),
+        {verdict: rounds},
+        operators(Bundle(bundle), artifact.name, image, depth, threads),
+    )
+
+
+def operators(
+    bundle: Bundle, task: str, image: Frame, depth: Plane, threads: int
+) -> dict[str, float]:
+    """Mean milliseconds of a frame by ``stage kind``, largest first."""
+    engine = bundle.manifest().tasks[task].engine
+    values: dict[str, Any] = {"frame/image": image[None], "frame/depth": depth[None]}
+    values |= {f"tensor/{name}": value for name, value in _tensors(bundle, engine).items()}
+    spent: dict[str, float] = defaultdict(float)
+    for number, stage in enumerate(engine.stages):
+        folder = bundle.verify_object(stage.graph)
+        feed = {name: values[source] for name, source in stage.inputs.items()}
+        outputs, times = _profiled(folder / "graph.onnx", feed, threads)
+        values |= {f"{number}/{name}": value for name, value in outputs.items()}
+        for kind, milliseconds in times.items():
+            spent[f"{number} {kind}"] += milliseconds
+    return dict(sorted(spent.items(), key=lambda one: -one[1]))
+
+
+def _tensors(bundle: Bundle, engine: Engine) -> Mapping[str, Any]:
+    from safetensors.numpy import load
+
+    found: dict[str, Any] = {}
+    for name in engine.tensor_objects():
+        found |= load(bundle.read_object(name)["tensors.safetensors"])
+    return found
+
+
+def _profiled(
+    graph: Path, feed: Mapping[str, Any], threads: int
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return outputs of a graph, and mean milliseconds of its operators by kind."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.enable_profiling = True
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = onnxruntime.InferenceSession(
+            str(graph), options, providers=["CPUExecutionProvider"]
+        )
+        names = [one.name for one in session.get_outputs()]
+        outputs = [session.run(names, feed) for _ in range(_PROFILED)][-1]
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return dict(zip(names, outputs, strict=True)), _by_kind(events)
+
+
+def _by_kind(events: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean milliseconds over runs; the first fifth of the runs warm up and do not count."""
+    kernels = [one for one in events if one["name"].endswith("_kernel_time")]
+    runs = sorted(one["ts"] for one in events if one["name"] == "model_run")
+    skipped = len(runs) // 5
+    spent: dict[str, float] = defaultdict(float)
+    for one in kernels:
+        if one["ts"] >= runs[skipped]:
+            spent[one["args"]["op_name"]] += one["dur"] / 1e3 / (len(runs) - skipped)
+    return dict(spent)

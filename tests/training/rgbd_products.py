@@ -18,6 +18,7 @@ QUICK = {
     "epochs": "2",
     "step_epochs": "2",
     "batch": "4",
+    "step_batch": "4",
     "learning_rate": "0.003",
 }
 

@@ -105,32 +105,44 @@ def test_bases_are_of_mean_feed_forward_outputs(network):
     np.testing.assert_allclose(np.abs(got[:5]), np.abs(expected[:5]), atol=1e-4)
 
 
-def test_damped_gradient_loses_the_strongest_direction(network):
-    """g <- V diag(w) V^T g, with w_0 = 0 and the last w = 1."""
-    name, part = next(feed_forwards(network))
-    rng = np.random.default_rng(1)
-    rows = basis(rng.normal(size=(20, 16)).astype(np.float32))
-    damped = DampedUpdates(network, {name: rows}, 0.05)
-    gradient = torch.randn(16, 24)
-    part.down.weight.grad, part.down.bias.grad = gradient.clone(), gradient[:, 0].clone()
-    damped.damp()
-    vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    before, after = vectors @ gradient.numpy(), vectors @ part.down.weight.grad.numpy()
-    np.testing.assert_allclose(after, before * damping_weights(16).numpy()[:, None], atol=1e-5)
-    np.testing.assert_allclose(after[0], 0, atol=1e-5)
-    torch.testing.assert_close(part.down.bias.grad, part.down.weight.grad[:, 0])
-    network.zero_grad()
-
-
-def test_weights_are_pulled_and_heads_are_not(network):
+@pytest.fixture
+def learner(network):
+    """Network of its own, to change."""
     copy = Network(SMALL, 6, 4, 2)
     copy.load_state_dict(network.state_dict())
-    damped = DampedUpdates(copy, {}, 0.25)
+    return copy
+
+
+def test_damped_update_loses_the_strongest_direction(learner):
+    """Of gradient descent W - r V diag(w) V^T g, with w_0 = 0 and the last w = 1."""
+    name, part = next(feed_forwards(learner))
+    rows = basis(np.random.default_rng(1).normal(size=(20, 16)).astype(np.float32))
+    damped = DampedUpdates(learner, {name: rows}, 0.0)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        gradient = torch.randn(16, 24)
+    part.down.weight.grad, part.down.bias.grad = gradient.clone(), gradient[:, 0].clone()
+    before = part.down.weight.detach().clone(), part.down.bias.detach().clone()
+    damped.before_update()
+    torch.optim.SGD(part.down.parameters(), lr=0.5).step()
+    damped.after_update()
+    moved = (part.down.weight.detach() - before[0]).numpy()
+    vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    expected = -0.5 * (vectors @ gradient.numpy()) * damping_weights(16).numpy()[:, None]
+    np.testing.assert_allclose(vectors @ moved, expected, atol=1e-5)
+    np.testing.assert_allclose((vectors @ moved)[0], 0, atol=1e-5)
+    of_bias = (part.down.bias.detach() - before[1]).numpy()
+    np.testing.assert_allclose(of_bias, moved[:, 0], atol=1e-5)
+
+
+def test_weights_are_pulled_and_heads_are_not(network, learner):
+    damped = DampedUpdates(learner, {}, 0.25)
+    damped.before_update()
     with torch.no_grad():
-        for value in copy.parameters():
+        for value in learner.parameters():
             value += 1
-    damped.pull_back()
-    for (name, value), old in zip(copy.named_parameters(), network.parameters(), strict=True):
+    damped.after_update()
+    for (name, value), old in zip(learner.named_parameters(), network.parameters(), strict=True):
         expected = old + (1 if name.startswith("heads.") else 0.75)
         torch.testing.assert_close(value, expected)
 

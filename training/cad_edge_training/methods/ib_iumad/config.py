@@ -55,7 +55,8 @@ class Config(Record):
     )
     epochs: int = Field(default=1000, ge=1, description="passes over the images of the first step")
     step_epochs: int = Field(default=800, ge=1, description="passes of every further step")
-    batch: int = Field(default=24, ge=1, description="images per update")
+    batch: int = Field(default=24, ge=1, description="images per update, first step")
+    step_batch: int = Field(default=24, ge=1, description="images per update, further steps")
     learning_rate: float = Field(default=1e-4, gt=0, description="of AdamW, first step")
     weight_decay: float = Field(default=1e-4, ge=0, description="of AdamW")
     class_weight: float = Field(
@@ -77,6 +78,10 @@ class Config(Record):
     )
     step_rate: float = Field(
         default=0.1, gt=0, description="rate of damped updates; IUF's code has 1.0"
+    )
+    step_optimiser: Literal["sgd", "adamw"] = Field(
+        default="sgd",
+        description="what makes the updates that are damped; adamw learns in far fewer",
     )
 
     @model_validator(mode="after")
@@ -122,8 +127,11 @@ def defaults_for(backbone: str) -> dict[str, Any]:
         "dropout": 0.0,
         "jitter": 5.0,
         "epochs": 20,
-        "step_epochs": 20,
+        "step_epochs": 40,
         "batch": 16,
+        "step_batch": 8,
+        "step_optimiser": "adamw",
+        "step_rate": 5e-4,
         "learning_rate": 1e-3,
         "class_weight": 0.02,
         "compression": 0.0,

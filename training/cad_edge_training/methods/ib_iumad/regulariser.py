@@ -1,7 +1,7 @@
 """IUF's regulariser (Tang et al. 2024, METHODS 5.2): what keeps old products while new ones come.
 
 (i) Semantic compression, first step only: the small singular values of pooled features vanish, so
-that what is learned lies in few directions. (ii) Damped updates: the gradient of a feed-forward
+that what is learned lies in few directions. (ii) Damped updates: the update of a feed-forward
 output loses what moves outputs along the directions that old products used most,
 g <- V diag(w) V^T g with w_i = log(1 + i) / log(d). (iii) After every update weights are pulled to
 what they were: W <- (1 - pull) W + pull W_old.
@@ -135,30 +135,40 @@ def basis(rows: Array) -> Array:
 
 
 class DampedUpdates:
-    """Parts (ii) and (iii) while a further step is learned."""
+    """Parts (ii) and (iii) while a further step is learned.
+
+    It is the update that is damped, whatever rule made it; of plain gradient descent that is
+    damping the gradient.
+    """
 
     def __init__(self, network: Network, bases: Mapping[str, Array], pull: float) -> None:
-        self._damping = []
-        for name, part in feed_forwards(network):
-            if name in bases:
-                self._damping.append((part.down, _projector(bases[name])))
+        self._damping = [
+            (value, _projector(bases[name]))
+            for name, part in feed_forwards(network)
+            if name in bases
+            for value in (part.down.weight, part.down.bias)
+        ]
         self._old = [
             (weight, weight.detach().clone())
             for name, weight in network.named_parameters()
             if not name.startswith("heads.")
         ]
         self._pull = pull
-
-    def damp(self) -> None:
-        """Take from gradients what would move old products."""
-        for linear, projector in self._damping:
-            for value in (linear.weight, linear.bias):
-                if value.grad is not None:
-                    value.grad.copy_(projector @ value.grad)
+        self._before: list[Tensor] = []
 
     @torch.no_grad()
-    def pull_back(self) -> None:
-        """Pull weights to those before the step; heads, which have grown, go free."""
+    def before_update(self) -> None:
+        """Note what is to be damped."""
+        self._before = [value.clone() for value, _ in self._damping]
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Take from the update what would move old products, then pull to what was.
+
+        Heads, which have grown, go free.
+        """
+        for (value, projector), before in zip(self._damping, self._before, strict=True):
+            value.copy_(before + projector @ (value - before))
         for weight, old in self._old:
             weight.lerp_(old, self._pull)
 

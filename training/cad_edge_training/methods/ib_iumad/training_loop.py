@@ -39,7 +39,7 @@ def train_first(network: Network, lesson: Lesson, config: Config) -> None:
     )
     compression = Compression() if config.regulariser and config.compression else None
     drop = round(config.drop_after * config.epochs)
-    for epoch, batches in _epochs(network, lesson, config, config.epochs):
+    for epoch, batches in _epochs(network, lesson, config.epochs, config.batch):
         rate = config.learning_rate * (DROP if epoch >= drop else 1.0)
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -64,21 +64,22 @@ def train_further(
     damped
         The regulariser; None learns on by AdamW at the first step's rate, and forgets.
     """
-    optimiser: torch.optim.Optimizer = (
-        torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        if damped is None
-        else torch.optim.SGD(network.parameters(), lr=config.step_rate)
-    )
-    for _, batches in _epochs(network, lesson, config, config.step_epochs):
+    optimiser = _optimiser_of_step(network, config, damped is not None)
+    for _, batches in _epochs(network, lesson, config.step_epochs, config.step_batch):
         for index in batches:
             _gradients(network, lesson, index, config, None)
             if damped is not None:
-                damped.damp()
+                damped.before_update()
             optimiser.step()
             if damped is not None:
-                damped.pull_back()
+                damped.after_update()
+
+
+def _optimiser_of_step(network: Network, config: Config, damped: bool) -> torch.optim.Optimizer:
+    if damped and config.step_optimiser == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=config.step_rate)
+    rate = config.step_rate if damped else config.learning_rate
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=config.weight_decay)
 
 
 def _gradients(
@@ -111,14 +112,14 @@ def jittered(tokens: Tensor, scale: float) -> Tensor:
 
 
 def _epochs(
-    network: Network, lesson: Lesson, config: Config, epochs: int
+    network: Network, lesson: Lesson, epochs: int, batch: int
 ) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
     """Batches of every pass, with a network that learns and random numbers of the lesson's own."""
     network.train()
     with _seeded(lesson.seeds):
         for epoch in range(epochs):
             order = torch.randperm(len(lesson.labels))
-            yield epoch, torch.split(order, config.batch)
+            yield epoch, torch.split(order, batch)
             lesson.progress("network", epoch + 1, epochs)
     network.eval()
 

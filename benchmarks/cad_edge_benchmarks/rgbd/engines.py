@@ -1,0 +1,259 @@
+"""Exported engines with depth: agreement with torch, time of a frame, memory, and going back.
+
+    python -m cad_edge_benchmarks.rgbd.engines [--work DIR] [--rounds N]
+
+Takes what `python -m cad_edge_benchmarks.rgbd` learned with seed 0, ten products together and
+step by step. For what depends on sizes alone it learns more, in one pass each: a model for every
+product, which memory is compared with, and one product on an EfficientNet-B4 with random weights.
+What ``--work`` holds already is not made again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.stream import Stream
+from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
+from cad_edge_benchmarks.open_data import REPOSITORY
+from cad_edge_benchmarks.rgbd.agreement import agreement
+from cad_edge_benchmarks.rgbd.b4 import write_b4
+from cad_edge_benchmarks.rgbd.course import JOINT, LONGEST, MODALITIES, OURS, Run, stream_of
+from cad_edge_benchmarks.rgbd.frame_time import measure_frame
+from cad_edge_benchmarks.rgbd.learning import quiet
+from cad_edge_benchmarks.rgbd.resident import growth
+from cad_edge_benchmarks.tables import text_table, write_result
+from cad_edge_benchmarks.targets import Target, targets_table
+from cad_edge_benchmarks.workshop import cad_edge, export, folder_bytes
+from cad_edge_runtime import Detector
+
+RESULT = REPOSITORY / "docs" / "results" / "ib-iumad-engines.json"
+_SEED = 0
+_SHOWN = 12  # lines of a profile
+
+
+@click.command("engines")
+@click.option("--work", type=click.Path(path_type=Path), default=Path("out/rgbd"))
+@click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=20), default=200, show_default=True)
+def main(work: Path, out: Path, threads: int, rounds: int) -> None:
+    """Measure exported engines."""
+    import torch
+
+    torch.set_num_threads(threads)
+    try:
+        result = measure(work, threads, rounds)
+    except CadEdgeError as problem:
+        raise click.ClickException(str(problem)) from None
+    reached = targets(result)
+    conditions = {
+        "machine": describe_machine(),
+        "versions": versions(),
+        "commit": commit_of(REPOSITORY),
+        "threads": threads,
+        "rounds": rounds,
+        "must_reach": [target.record() for target in reached],
+    }
+    write_result(out, conditions | result)
+    for name in ("efficientnet-lite0", "efficientnet-b4"):
+        click.echo(f"{name}: {frame_line(result['frames'][name])}")
+    click.echo(f"\n{targets_table(reached)}")
+
+
+def measure(work: Path, threads: int, rounds: int) -> dict[str, Any]:
+    """Measure all there is.
+
+    Raises
+    ------
+    OptionError
+        ``work`` lacks a run.
+    """
+    place = work / "engines"
+    joint = Run(OURS, JOINT, "rgbd", _SEED)
+    stream = stream_of(work / "line", joint.steps())
+    bundles = {}
+    for modality in MODALITIES:
+        bundles[modality] = place / f"ten-{modality}"
+        _export(_learned(work, Run(OURS, JOINT, modality, _SEED)), bundles[modality], place)
+    frames = {
+        "efficientnet-lite0": asdict(
+            measure_frame(
+                bundles["rgbd"],
+                _learned(work, joint)[0],
+                place / "lite0-trunk",
+                threads,
+                rounds,
+                None,
+            )
+        ),
+        "efficientnet-b4": _frames_of_b4(place, stream, threads, rounds),
+    }
+    return {
+        "agreement": _agreements(work, bundles, stream, threads),
+        "frames": frames,
+        "memory": _memory(place, bundles["rgbd"], stream, threads),
+        "rollback": _rollback(work, place, threads),
+    }
+
+
+def _learned(work: Path, run: Run) -> list[Path]:
+    folder = work / run.name / "artifacts"
+    found = [folder / name for step in run.steps() for name in step]
+    if not all(one.is_dir() for one in found):
+        raise OptionError(f"{folder} is not whole; run `make line-with-depth` first")
+    return found
+
+
+def _export(
+    artifacts: Sequence[Path], bundle: Path, place: Path, backbone: str | None = None
+) -> None:
+    """Export unless the bundle is there."""
+    if not (bundle / "bundle.json").exists():
+        click.echo(f"exporting {bundle.name}", err=True)
+        export(artifacts, bundle, place / "staging", backbone=backbone)
+
+
+def _agreements(
+    work: Path, bundles: Mapping[str, Path], stream: Stream, threads: int
+) -> dict[str, dict[str, Any]]:
+    from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
+
+    backbone = load_backbone(DEFAULT_BACKBONE)
+    found = {}
+    for modality, bundle in bundles.items():
+        click.echo(f"showing every test part to torch and to {bundle.name}", err=True)
+        artifacts = work / Run(OURS, JOINT, modality, _SEED).name / "artifacts"
+        found[modality] = asdict(agreement(bundle, artifacts, stream, backbone, threads))
+    return found
+
+
+def _frames_of_b4(place: Path, stream: Stream, threads: int, rounds: int) -> dict[str, Any]:
+    weights = f"efficientnet:{write_b4(place / 'efficientnet-b4')}"
+    one = stream.model_copy(update={"tasks": stream.tasks[:1], "steps": []})
+    learned = _learn_quickly(one, place / "b4-artifacts", weights)
+    bundle = place / "b4"
+    _export(learned, bundle, place, weights)
+    return asdict(measure_frame(bundle, learned[0], place / "b4-trunk", threads, rounds, weights))
+
+
+def _learn_quickly(stream: Stream, artifacts: Path, backbone: str) -> list[Path]:
+    """Learn in one pass what nobody will judge by."""
+    from cad_edge_training.train import Plan, train
+
+    found = [artifacts / task.name for task in stream.tasks]
+    if not all(one.is_dir() for one in found):
+        click.echo(f"learning {artifacts.name}", err=True)
+        plan = Plan("ib_iumad", backbone, None, {"epochs": "1"}, _SEED)
+        train(stream, artifacts, plan, lambda _: quiet)
+    return found
+
+
+def _memory(place: Path, ten: Path, stream: Stream, threads: int) -> dict[str, Any]:
+    """One bundle for all products beside a bundle for each, opened in one process."""
+    from cad_edge_training.backbones import DEFAULT_BACKBONE
+
+    single = []
+    for task in stream.tasks:
+        alone = stream.model_copy(update={"tasks": [task], "steps": []})
+        learned = _learn_quickly(alone, place / f"alone-{task.name}", DEFAULT_BACKBONE)
+        bundle = place / f"only-{task.name}"
+        _export(learned, bundle, place)
+        single.append(bundle)
+    grown, whole = growth([ten], threads)
+    grown_single, whole_single = growth(single, threads)
+    return {
+        "tasks": len(single),
+        "grown_bytes": grown,
+        "grown_bytes_single": grown_single,
+        "process_bytes": whole,
+        "process_bytes_single": whole_single,
+        "disk_bytes": folder_bytes(ten),
+        "disk_bytes_single": sum(folder_bytes(one) for one in single),
+    }
+
+
+def _rollback(work: Path, place: Path, threads: int) -> dict[str, Any]:
+    """Export step by step, go back by one command, and compare scores bit by bit."""
+    run = Run(OURS, LONGEST, "rgbd", _SEED)
+    learned, bundle = _learned(work, run), place / "stepwise"
+    stream = stream_of(work / "line", run.steps())
+    counts = [sum(len(step) for step in run.steps()[: stage + 1]) for stage in range(5)]
+    before: list[float | None] = []
+    for count in counts:
+        if not (bundle / "bundle.json").exists() or len(_tasks(bundle, threads)) < count:
+            export(learned[:count], bundle, place / "staging")
+    newest = _scores(bundle, stream, threads)
+    cad_edge("rollback", bundle)
+    back = _scores(bundle, stream, threads)
+    older = place / "before-last"
+    _export(learned[: counts[-2]], older, place)
+    before = _scores(older, stream, threads)
+    cad_edge("rollback", bundle, "--to", str(len(counts)))
+    return {
+        "frames": len(back),
+        "equal_to_before": back == before,
+        "equal_to_newest": back == newest,
+    }
+
+
+def _tasks(bundle: Path, threads: int) -> list[str]:
+    with Detector.open(bundle, device="cpu", threads=threads, watch=False) as detector:
+        return list(detector.tasks())
+
+
+def _scores(bundle: Path, stream: Stream, threads: int) -> list[float | None]:
+    """Scores of every test part of the first product."""
+    task = stream.tasks[0]
+    with Detector.open(bundle, device="cpu", threads=threads, watch=False) as detector:
+        return [
+            detector.detect(item.path, task=task.name, depth=item.depth).score
+            for item in task.images().test
+        ]
+
+
+def targets(result: Mapping[str, Any]) -> list[Target]:
+    """Rows of "must reach" that this answers."""
+    found = []
+    for modality, one in result["agreement"].items():
+        worst = max(one["score_max"], one["map_max"])
+        found.append(Target(f"exported against torch, {modality}", "at most", 1e-4, worst))
+        found.append(Target(f"label flips, {modality}", "at most", 0, one["flips"]))
+    ratios = {name: one["ratio"]["median"] for name, one in result["frames"].items()}
+    memory, back = result["memory"], result["rollback"]
+    return [
+        *found,
+        Target("frame with B4 to two bare passes", "at most", 2.0, ratios["efficientnet-b4"], "x"),
+        Target(
+            f"memory to that of {memory['tasks']} models",
+            "at most",
+            1 / 8,
+            memory["grown_bytes"] / memory["grown_bytes_single"],
+            "x",
+        ),
+        Target(
+            "scores that differ after going back",
+            "at most",
+            0,
+            float(not back["equal_to_before"] or back["equal_to_newest"]),
+        ),
+    ]
+
+
+def frame_line(frame: Mapping[str, Any]) -> str:
+    """Say how long a frame takes, and where the time goes."""
+    ratio, operators = frame["ratio"], frame["operators_ms"]
+    rows = [[name, f"{value:.2f}"] for name, value in list(operators.items())[:_SHOWN]]
+    return (
+        f"{frame['frame']['p50']:.1f} ms, two bare passes {frame['passes']['p50']:.1f} ms, ratio "
+        f"{ratio['median']:.2f} (quartiles {ratio['lower_quartile']:.2f} to "
+        f"{ratio['upper_quartile']:.2f}); verdicts {frame['verdicts']}\n"
+        f"{text_table(['stage, operator', 'ms'], rows)}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""A device's process that opens bundles with depth and judges a frame with every task of theirs.
+
+    python -m cad_edge_benchmarks.rgbd.resident THREADS BUNDLE...
+
+prints the resident memory in bytes before and after as JSON. It imports what a device imports.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cad_edge.errors import CadEdgeError
+from cad_edge_benchmarks.memory import memory_of
+from cad_edge_runtime import Detector
+
+_MODULE = "cad_edge_benchmarks.rgbd.resident"
+
+
+def growth(bundles: Sequence[Path], threads: int) -> tuple[int, int]:
+    """Resident bytes of a process of its own that has opened ``bundles``.
+
+    Returns
+    -------
+    grown, whole
+        By how much it grew from when its modules were loaded, and all of it.
+
+    Raises
+    ------
+    CadEdgeError
+        The process failed.
+    """
+    done = subprocess.run(  # noqa: S603 - this interpreter with our own arguments
+        [sys.executable, "-m", _MODULE, str(threads), *map(str, bundles)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise CadEdgeError(f"the device process failed: {said[-1]}")
+    before, after = json.loads(done.stdout)
+    return after - before, after
+
+
+def main(threads: str, *bundles: str) -> None:
+    """Be the device process."""
+    import onnxruntime  # noqa: F401 - loaded before memory is looked at
+
+    before = memory_of().rss
+    opened = []
+    for bundle in bundles:
+        detector = Detector.open(Path(bundle), device="cpu", threads=int(threads), watch=False)
+        opened.append(detector)
+        for name, task in detector.manifest.tasks.items():
+            recipe = task.engine.recipe
+            image = np.zeros((recipe.height, recipe.width, 3), np.uint8)
+            depth = None
+            if task.depth is not None:
+                middle = (task.depth.low + task.depth.high) / 2
+                depth = np.full(image.shape[:2], middle, np.float32)
+            detector.detect(image, task=name, depth=depth)
+    sys.stdout.write(json.dumps([before, memory_of().rss]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

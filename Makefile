@@ -65,6 +65,12 @@ sizes: $(VENV)/.installed  ## CL-Anomaly at 0.5B dimensions beside transformers:
 line-with-depth: $(VENV)/.installed  ## IB-IUMAD and its baselines on the procedural line: docs/results
 	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.rgbd --work out/rgbd
 
+parts-with-depth: $(VENV)/.installed  ## IB-IUMAD on a real product, image, depth and both: docs/results
+	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.rgbd.real_parts --work out/real
+
+engines-with-depth: line-with-depth  ## what that learned, exported: torch, time, memory: docs/results
+	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.rgbd.engines --work out/rgbd
+
 clean:  ## remove the environments, the demo and every cache
 	@rm -rf $(VENV) $(RUNTIME) $(PEERS) $(OPENVINO) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from cad_edge.artifact import list_artifacts, read_artifact
+from cad_edge.artifact import list_artifacts, read_artifact, read_record
 from cad_edge.errors import CadEdgeError, DatasetError, OptionError
 from cad_edge_benchmarks.accuracy import RESULT as ACCURACY
 from cad_edge_benchmarks.bench import Bench
@@ -61,6 +61,12 @@ def _three(artifacts: Path | None, place: Path) -> list[Path]:
     found = list_artifacts(folder)[:3]
     if len(found) < 3:
         raise OptionError(f"{folder} holds {len(found)} artifacts; give a folder with three")
+    for artifact in found:
+        if read_record(artifact).depth is not None:
+            raise OptionError(
+                f"{artifact.name} looks at depth, and this shows images alone; "
+                "`cad-edge benchmark` measures bundles with depth"
+            )
     return found
 
 

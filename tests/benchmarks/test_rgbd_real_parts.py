@@ -1,0 +1,53 @@
+"""A real product with depth: figures of made-up runs, and a run on small parts."""
+
+import pytest
+
+from cad_edge_benchmarks.rgbd.course import MODALITIES, SEEDS
+from cad_edge_benchmarks.rgbd.learning import learn_and_judge
+from cad_edge_benchmarks.rgbd.real_parts import PRODUCT, mean, run_name, table, targets
+from tests.training.rgbd_products import QUICK, rgbd_stream
+
+
+def runs(both: float, image: float, depth: float) -> dict:
+    """Runs whose seeds differ by a hundredth on either side."""
+    values = dict(zip(MODALITIES, (both, image, depth), strict=True))
+    found = {}
+    for modality, value in values.items():
+        for seed, offset in zip(SEEDS, (-0.01, 0.0, 0.01), strict=True):
+            figures = dict.fromkeys(("image_auroc", "pixel_auroc", "aupro"), value + offset)
+            found[run_name(modality, seed)] = {"last": {PRODUCT: figures}}
+    return found
+
+
+def test_means_over_seeds():
+    assert mean(runs(0.9, 0.8, 0.7), "rgb", "pixel_auroc") == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("both", "image", "depth", "reached"),
+    [
+        (0.92, 0.9, 0.8, [True, True]),
+        (0.92, 0.8, 0.93, [True, False]),
+        (0.85, 0.8, 0.7, [False, True]),
+    ],
+)
+def test_targets(both, image, depth, reached):
+    assert [target.reached for target in targets(runs(both, image, depth))] == reached
+
+
+def test_table_has_a_row_for_all_that_is_looked_at():
+    lines = table(runs(0.9, 0.8, 0.7)).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == list(MODALITIES)
+
+
+def test_learning_and_judging(tmp_path):
+    """What a run says of every product, after every step."""
+    steps = (("gear",), ("bolt",))
+    stream = rgbd_stream(tmp_path / "line", steps, good=3)
+    found = learn_and_judge(stream, steps, tmp_path / "artifacts", QUICK, 0)
+    assert found["seconds"] > 0
+    assert found["matrix"][0][1] is None and found["matrix"][1][1] is not None
+    assert set(found["last"]) == {"gear", "bolt"}
+    for figures in found["last"].values():
+        assert 0 <= figures["pixel_auroc"] <= 1
+        assert 0 <= figures["false_rejects"] <= 1

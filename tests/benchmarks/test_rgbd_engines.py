@@ -76,7 +76,8 @@ def test_frame_beside_two_bare_passes(line):
     found = measure_frame(place / "bundle", learned[0], place / "trunk", 1, 20, None)
     assert found.ratio.rounds == 20
     assert found.ratio.median > 1  # a frame passes the backbone twice, and then the network
-    assert sum(found.verdicts.values()) == 20
+    assert found.routed
+    assert found.verdict in ("normal", "anomalous")
     assert {"0 Conv", "1 MatMul"} <= set(found.operators_ms)
     shown = found.operators_ms
     assert list(shown.values()) == sorted(shown.values(), reverse=True)
@@ -96,7 +97,8 @@ def test_memory_of_more_bundles_is_more(line):
 def made_up() -> dict:
     ratio = {"median": 2.5, "lower_quartile": 2.4, "upper_quartile": 2.6}
     times = {"p50": 25.0}
-    frame = {"frame": times, "passes": {"p50": 10.0}, "ratio": ratio, "verdicts": {"normal": 20}}
+    frame = {"frame": times, "passes": {"p50": 10.0}, "ratio": ratio}
+    frame |= {"routed": True, "verdict": "normal"}
     frame["operators_ms"] = {"1 MatMul": 12.0, "0 Conv": 3.0}
     return {
         "agreement": {
@@ -131,6 +133,7 @@ def test_going_back_to_the_same_scores_is_no_going_back():
 def test_frame_line_says_ratio_and_profile():
     said = frame_line(made_up()["frames"]["efficientnet-b4"])
     assert "25.0 ms, two bare passes 10.0 ms, ratio 2.50" in said
+    assert "recognised, normal" in said
     assert "1 MatMul" in said
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cad_edge.artifact import read_artifact
 from cad_edge.bundle import Bundle
 from cad_edge.depth import Plane
@@ -27,12 +25,14 @@ class FrameTime:
     """Frames of one bundle; times of one run in turns."""
 
     frame: Latency
-    """Routed, image and depth of the recipe's size."""
+    """Image and depth of the recipe's size."""
+    routed: bool
+    """Whether the product was recognised; it is given where no frame is, by random weights."""
     passes: Latency
     """The bare backbone, once for the image and once for what depth looks like."""
     ratio: Ratio
-    verdicts: dict[str, int]
-    """Of the frames that were timed; a refused frame would be cheaper than an inspected one."""
+    verdict: str
+    """Of the frame that was timed; a refused one would be cheaper than an inspected one."""
     operators_ms: dict[str, float]
     """Mean time of a frame by stage and kind of operator, while every operator is timed."""
 
@@ -56,24 +56,30 @@ def measure_frame(
         Where its weights are, if the artifact alone does not tell.
     """
     witness = read_artifact(artifact).witness
-    image = np.ascontiguousarray(witness["image"][0])
-    depth = np.ascontiguousarray(witness["depth"][0])
+    shown = [
+        (image.copy(), depth.copy())
+        for image, depth in zip(witness["image"], witness["depth"], strict=True)
+    ]
     trunk = open_trunk(artifact, store, threads, backbone)
     with Detector.open(bundle, device="cpu", threads=threads, watch=False) as detector:
+        known = [one for one in shown if detector.detect(one[0], depth=one[1]).task is not None]
+        image, depth = (known or shown)[0]
+        task = None if known else artifact.name
+        verdict = detector.detect(image, task=task, depth=depth).verdict
         times = take_turns(
             {
-                "frame": lambda: detector.detect(image, depth=depth),
+                "frame": lambda: detector.detect(image, task=task, depth=depth),
                 "passes": lambda: (trunk.run(image), trunk.run(image)),
             },
             rounds,
         )
-        verdict = detector.detect(image, depth=depth).verdict
     return FrameTime(
-        latency_of(times["frame"]),
-        latency_of(times["passes"]),
-        ratio_of(times["frame"], times["passes"]),
-        {verdict: rounds},
-        operators(Bundle(bundle), artifact.name, image, depth, threads),
+        frame=latency_of(times["frame"]),
+        routed=task is None,
+        passes=latency_of(times["passes"]),
+        ratio=ratio_of(times["frame"], times["passes"]),
+        verdict=verdict,
+        operators_ms=operators(Bundle(bundle), artifact.name, image, depth, threads),
     )
 
 

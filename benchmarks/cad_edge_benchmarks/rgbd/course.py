@@ -46,6 +46,15 @@ IUF_LIKE = Learner(
 LEARNERS = (OURS, IUF_LIKE, NAIVE)
 """The method; the same network without fusion module and regulariser; the method without the
 latter, which is plain sequential learning. Joint learning is setting 10-0."""
+ABLATIONS = (
+    Learner("without-mamba", {"mamba": "false"}),
+    Learner("without-bottleneck", {"bottleneck": "false"}),
+    Learner("without-both", {"mamba": "false", "bottleneck": "false"}),
+    Learner("addition", {"fusion": "addition"}),
+    Learner("concatenation", {"fusion": "concatenation"}),
+    Learner("gated", {"fusion": "gated"}),
+)
+"""The paper's Tables 5 and 6; what all of these leave out or exchange, the method has."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ def all_runs() -> Iterator[Run]:
             yield Run(OURS, JOINT, modality, seed)
     for seed in SEEDS:
         yield Run(NAIVE, LONGEST, "rgbd", seed)
+    for learner in ABLATIONS:
+        yield Run(learner, JOINT, "rgbd", SEEDS[0])
     for setting in ("6-4", "9-1"):
         for seed in SEEDS:
             yield from (Run(learner, setting, "rgbd", seed) for learner in LEARNERS)

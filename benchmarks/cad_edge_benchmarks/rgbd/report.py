@@ -7,6 +7,7 @@ import numpy as np
 
 from cad_edge_benchmarks import continual
 from cad_edge_benchmarks.rgbd.course import (
+    ABLATIONS,
     IUF_LIKE,
     JOINT,
     LEARNERS,
@@ -55,7 +56,7 @@ def rows(results: Results) -> list[dict[str, Any]]:
     """Mean and deviation of every figure, by setting, learner and modality."""
     found = []
     for setting in SETTINGS:
-        for learner in LEARNERS:
+        for learner in (*LEARNERS, *ABLATIONS):
             for modality in MODALITIES:
                 runs = [Run(learner, setting, modality, seed).name for seed in SEEDS]
                 held = [figures(results[name]) for name in runs if name in results]

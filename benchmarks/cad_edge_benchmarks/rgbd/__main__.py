@@ -2,13 +2,15 @@
 
     python -m cad_edge_benchmarks.rgbd [--work DIR] [--runs N]
 
-Runs that ``--work`` holds are not learned again, so that the command can be interrupted and
-called again; what is not there yet is missing in the table.
+All runs take hours. Those that ``--work`` or the result file holds are not learned again, unless
+the method's options have changed since, so that the command can be interrupted and called again;
+what is not there yet is missing in the table.
 """
 
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,17 +37,14 @@ def main(work: Path, out: Path, runs: int | None, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    missing = [run for run in all_runs() if not _record(work, run).exists()]
+    held = _held(work, out)
+    missing = [run for run in all_runs() if run.name not in held]
     try:
         for run in missing[:runs]:
             click.echo(f"{run.name}: {_learn_and_judge(work, run):.0f} s")
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
-    results = {
-        run.name: json.loads(_record(work, run).read_text("utf-8"))
-        for run in all_runs()
-        if _record(work, run).exists()
-    }
+    results = _held(work, out)
     summaries, reached = rows(results), targets(results)
     write_result(
         out,
@@ -63,6 +62,28 @@ def main(work: Path, out: Path, runs: int | None, threads: int) -> None:
     click.echo(f"{table(summaries)}\n\n{targets_table(reached)}\n{false_reject_line(results)}")
 
 
+def _held(work: Path, out: Path) -> dict[str, Any]:
+    """Return runs of today's options that the result file or ``work`` holds, by name and in order."""
+    found = json.loads(out.read_text("utf-8"))["runs"] if out.exists() else {}
+    for run in all_runs():
+        if _record(work, run).exists():
+            found[run.name] = json.loads(_record(work, run).read_text("utf-8"))
+    return {
+        run.name: found[run.name]
+        for run in all_runs()
+        if run.name in found and found[run.name].get("hyperparameters") == hyperparameters(run)
+    }
+
+
+def hyperparameters(run: Run) -> dict[str, Any]:
+    """All options that a run learns with."""
+    from cad_edge_training.backbones import DEFAULT_BACKBONE
+    from cad_edge_training.methods.ib_iumad.config import Config, defaults_for
+
+    chosen = Config.model_validate({**defaults_for(DEFAULT_BACKBONE), **run.options})
+    return chosen.model_dump(mode="json")
+
+
 def _record(work: Path, run: Run) -> Path:
     return work / run.name / "judged.json"
 
@@ -72,9 +93,12 @@ def _learn_and_judge(work: Path, run: Run) -> float:
     stream = stream_of(work / "line", run.steps())
     artifacts = work / run.name / "artifacts"
     judged = learn_and_judge(stream, run.steps(), artifacts, run.options, run.seed)
-    replace_file(
-        _record(work, run), json.dumps(judged | {"run": asdict(run)}, indent=1).encode("utf-8")
-    )
+    conditions = {
+        "run": asdict(run),
+        "commit": commit_of(REPOSITORY),
+        "hyperparameters": hyperparameters(run),
+    }
+    replace_file(_record(work, run), json.dumps(judged | conditions, indent=1).encode("utf-8"))
     return float(judged["seconds"])
 
 

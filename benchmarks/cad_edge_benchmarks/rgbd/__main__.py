@@ -63,7 +63,7 @@ def main(work: Path, out: Path, runs: int | None, threads: int) -> None:
 
 
 def _held(work: Path, out: Path) -> dict[str, Any]:
-    """Return runs of today's options that the result file or ``work`` holds, by name and in order."""
+    """Return runs of today's options that ``work`` or the result file holds, in order."""
     found = json.loads(out.read_text("utf-8"))["runs"] if out.exists() else {}
     for run in all_runs():
         if _record(work, run).exists():

@@ -106,7 +106,11 @@ def made_up() -> dict:
             "rgb": {"images": 9, "score_max": 1e-6, "map_max": 1e-5, "flips": 1},
         },
         "frames": {"efficientnet-lite0": frame, "efficientnet-b4": frame},
-        "memory": {"tasks": 10, "grown_bytes": 10, "grown_bytes_single": 100},
+        # A model takes 10, and the runtime 5 whatever it opens: 10 of 100, and 15 of 105.
+        "memory": {
+            **{"tasks": 10, "grown_bytes": 15, "grown_bytes_one": 15, "grown_bytes_single": 105},
+            **{"disk_bytes": 11, "disk_bytes_single": 100},
+        },
         "rollback": {"frames": 4, "equal_to_before": True, "equal_to_newest": False},
     }
 
@@ -120,8 +124,16 @@ def test_targets_read_the_result():
         "label flips, rgb": False,
         "frame with B4 to two bare passes": False,
         "memory to that of 10 models": True,
+        "memory to that of 10 models, the runtime's own included": False,
+        "memory to that of 10 models, on the disk": True,
         "scores that differ after going back": True,
     }
+
+
+def test_memory_of_models_is_without_that_of_the_runtime():
+    values = {target.what: target.value for target in targets(made_up())}
+    assert values["memory to that of 10 models"] == pytest.approx(0.1)
+    assert values["memory to that of 10 models, the runtime's own included"] == pytest.approx(1 / 7)
 
 
 def test_going_back_to_the_same_scores_is_no_going_back():

@@ -5,7 +5,6 @@ with the same session options, and stops at the deepest feature map that the met
 writes it in a process of its own (``python -m cad_edge_benchmarks.bare_trunk ARTIFACT GRAPH``).
 """
 
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from cad_edge.artifact import Artifact, read_record
 from cad_edge.bundle import Bundle
-from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.errors import OptionError
 from cad_edge.image import Frame
+from cad_edge_benchmarks.own_process import run_python
 from cad_edge_runtime.session import SessionFactory
 
 if TYPE_CHECKING:
@@ -47,22 +47,17 @@ def open_trunk(artifact: Path, store: Path, threads: int, backbone: str | None =
     """
     store.mkdir(parents=True, exist_ok=True)
     graph = store / "trunk.onnx"
-    done = subprocess.run(  # noqa: S603 - this interpreter with our own arguments
-        [sys.executable, "-m", _MODULE, str(artifact), str(graph), *filter(None, [backbone])],
-        capture_output=True,
-        text=True,
-        check=False,
+    weights = [] if backbone is None else [backbone]
+    said = run_python(
+        "exporting the bare trunk", "-m", _MODULE, str(artifact), str(graph), *weights
     )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise CadEdgeError(f"the bare trunk could not be exported: {said[-1]}")
     bundle = Bundle(store)
     sha = bundle.add_object({"graph.onnx": graph.read_bytes()})
     session = SessionFactory("cpu", threads, bundle).create(sha, ["image"], [_OUTPUT])
     return Trunk(
         run=lambda frame: session.run([_OUTPUT], {"image": frame[None]}),
         sha256=sha,
-        last_block=int(done.stdout),
+        last_block=int(said),
     )
 
 

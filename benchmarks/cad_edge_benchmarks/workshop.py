@@ -5,12 +5,10 @@ measured here.
 """
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cad_edge.errors import CadEdgeError
+from cad_edge_benchmarks.own_process import run_python
 
 _ENTRY = "from cad_edge.cli import main; main()"
 
@@ -23,14 +21,7 @@ def cad_edge(*arguments: str | Path) -> str:
     CadEdgeError
         It failed; the message is its own last line.
     """
-    words = [str(argument) for argument in arguments]
-    done = subprocess.run(  # noqa: S603 - this interpreter with our own arguments
-        [sys.executable, "-c", _ENTRY, *words], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise CadEdgeError(f"cad-edge {words[0]} failed: {said[-1].removeprefix('Error: ')}")
-    return done.stdout
+    return run_python(f"cad-edge {arguments[0]}", "-c", _ENTRY, *arguments)
 
 
 def learn(stream: Path, artifacts: Path, seed: int, options: Sequence[str] = ()) -> None:

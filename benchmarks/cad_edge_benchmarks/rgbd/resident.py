@@ -6,15 +6,14 @@ prints the resident memory in bytes before and after as JSON. It imports what a 
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.memory import memory_of
+from cad_edge_benchmarks.own_process import run_python
 from cad_edge_runtime import Detector
 
 _MODULE = "cad_edge_benchmarks.rgbd.resident"
@@ -33,16 +32,8 @@ def growth(bundles: Sequence[Path], threads: int) -> tuple[int, int]:
     CadEdgeError
         The process failed.
     """
-    done = subprocess.run(  # noqa: S603 - this interpreter with our own arguments
-        [sys.executable, "-m", _MODULE, str(threads), *map(str, bundles)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise CadEdgeError(f"the device process failed: {said[-1]}")
-    before, after = json.loads(done.stdout)
+    said = run_python("the device process", "-m", _MODULE, str(threads), *bundles)
+    before, after = json.loads(said)
     return after - before, after
 
 

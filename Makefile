@@ -8,7 +8,7 @@ OPENVINO := .venv-openvino
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers questions questions-exported sizes line-with-depth clean help
+.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers questions questions-exported sizes line-with-depth parts-with-depth engines-with-depth clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
 	@$(VENV)/bin/cad-edge demo --out demo

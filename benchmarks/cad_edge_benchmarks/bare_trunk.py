@@ -5,6 +5,7 @@ with the same session options, and stops at the deepest feature map that the met
 writes it in a process of its own (``python -m cad_edge_benchmarks.bare_trunk ARTIFACT GRAPH``).
 """
 
+import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,15 +70,13 @@ def last_block(artifact: Artifact, backbone: "Backbone") -> int:
     OptionError
         It does not say which.
     """
-    from cad_edge_training.methods import load_method
-    from cad_edge_training.methods.ib_iumad.frozen import stage_ends
+    from cad_edge_training.methods import saved_config
 
-    if artifact.method == "ib_iumad":
-        return stage_ends(backbone)[-1]
-    config = load_method(artifact.method, "config").Config.model_validate(artifact.hyperparameters)
-    if not hasattr(config, "last_block"):
+    fusion = importlib.import_module(f"cad_edge_export.fusions.{artifact.method}")
+    if not hasattr(fusion, "last_block"):
         raise OptionError(f"{artifact.method} does not say which blocks of the backbone it uses")
-    return int(config.last_block)
+    config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
+    return int(fusion.last_block(backbone, config))
 
 
 def main(artifact: str, target: str, weights: str | None = None) -> None:

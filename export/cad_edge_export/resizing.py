@@ -1,6 +1,7 @@
 """Maps of one size to another: bilinear as products with constant matrices (METHODS 0.4)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,6 +9,15 @@ from torch.nn import functional
 
 from cad_edge_training.gaussian import resize_matrix
 from cad_edge_training.methods.ib_iumad.config import Resize
+
+
+class Taps(NamedTuple):
+    """Which features an entry hands on besides the last, and how they come to one grid."""
+
+    blocks: tuple[int, ...]
+    cells: int
+    """A side of the grid."""
+    resize: Resize
 
 
 def aligned_matrix(out: int, size: int) -> Tensor:

@@ -9,10 +9,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cad_edge_export.activations import has_written_out, write_out
 from cad_edge_export.fused_task import GraphInput, ModulePrecision, StageModule
-from cad_edge_export.resizing import joined
+from cad_edge_export.resizing import Taps, joined
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.mobile_trunk import MobileBlock, MobileTrunk
-from cad_edge_training.methods.ib_iumad.config import Resize
 from cad_edge_training.routing_statistics import describe
 
 
@@ -93,7 +92,7 @@ def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
 class Entry(nn.Module):
     """image -> descriptor (batch, d) and the hidden state after block ``last`` (-1: the stem).
 
-    Where there are ``taps``, also the features of those blocks on a grid of ``cells`` a side.
+    Where there are ``taps``, also the features of those blocks on one grid.
     """
 
     def __init__(
@@ -101,13 +100,11 @@ class Entry(nn.Module):
         backbone: Backbone,
         last: int,
         precision: ModulePrecision,
-        taps: tuple[int, ...] = (),
-        cells: int = 0,
-        resize: Resize = "bilinear",
+        taps: Taps | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.last, self.precision = backbone, last, precision
-        self.taps, self.cells, self.resize = taps, cells, resize
+        self.taps = taps
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run the un-prompted blocks up to the deeper of ``last`` and the routing blocks."""
@@ -118,10 +115,10 @@ class Entry(nn.Module):
             hidden = states[index] = backbone.block(index, hidden)
         early = {block: states[block].float() for block in backbone.routing_blocks}
         found = describe(backbone, early), states[self.last].float()
-        if not self.taps:
+        if self.taps is None:
             return found
-        tapped = [states[block].float() for block in self.taps]
-        return *found, joined(tapped, self.cells, self.resize)
+        tapped = [states[block].float() for block in self.taps.blocks]
+        return *found, joined(tapped, self.taps.cells, self.taps.resize)
 
 
 class BareTrunk(nn.Module):
@@ -146,18 +143,13 @@ def enter(backbone: Backbone, image: Tensor, precision: ModulePrecision) -> Tens
 
 
 def entry_stage(
-    backbone: Backbone,
-    last: int,
-    precision: ModulePrecision,
-    taps: tuple[int, ...] = (),
-    cells: int = 0,
-    resize: Resize = "bilinear",
+    backbone: Backbone, last: int, precision: ModulePrecision, taps: Taps | None = None
 ) -> StageModule:
     """Return stage 0 of every shared engine and of the selector; ``taps`` as those of `Entry`."""
     network = in_precision(folded(backbone), precision)
-    tapped = f" {taps} {cells} {resize}" if taps else ""
+    tapped = f" {taps}" if taps else ""
     return StageModule(
-        Entry(network, last, precision, taps, cells, resize),
+        Entry(network, last, precision, taps),
         (image_input(backbone),),
         ("descriptor", "hidden", "early") if taps else ("descriptor", "hidden"),
         shared_key=f"entry {backbone.identity.sha256} {backbone.recipe} {last} {precision}{tapped}",

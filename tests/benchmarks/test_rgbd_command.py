@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from cad_edge_benchmarks.rgbd import __main__ as command
 from cad_edge_benchmarks.rgbd.course import IUF_LIKE, LONGEST, OURS, Run, all_runs
+from cad_edge_benchmarks.rgbd.learning import hyperparameters
 
 
 def record(run: Run, **changes) -> dict:
@@ -20,7 +21,7 @@ def record(run: Run, **changes) -> dict:
     rejects = {"false_rejects": 0.1, "false_rejects_stale": 0.5}
     figures = {"image_auroc": 0.9, "pixel_auroc": 0.9, "aupro": 0.5, **rejects}
     held = {"matrix": matrix, "last": dict.fromkeys(names, figures), "seconds": 1.0}
-    return {**held, "hyperparameters": command.hyperparameters(run), **changes}
+    return {**held, "hyperparameters": hyperparameters(run.options), **changes}
 
 
 def call(tmp_path, *arguments: str):
@@ -61,14 +62,15 @@ def test_runs_of_other_options_do_not_count(tmp_path, kept):
 def test_what_is_missing_is_learned_in_order(tmp_path, kept, monkeypatch):
     learned = []
 
-    def learn(stream, steps, artifacts, options, seed):
+    def learn(folder, stream, steps, options, seed):
         learned.append((options["modality"], seed))
-        (artifacts.parent).mkdir(parents=True)
+        folder.mkdir(parents=True)
+        (folder / "judged.json").write_text(json.dumps(record(first)))
         return record(first)
 
     first = next(run for run in all_runs() if run not in kept)
     monkeypatch.setattr(command, "stream_of", lambda *_: None)
-    monkeypatch.setattr(command, "learn_and_judge", learn)
+    monkeypatch.setattr(command, "learn_into", learn)
     done = call(tmp_path, "--runs", "1")
     assert done.exit_code == 0, done.output
     assert learned == [(first.modality, first.seed)]
@@ -76,7 +78,7 @@ def test_what_is_missing_is_learned_in_order(tmp_path, kept, monkeypatch):
 
 
 def test_options_of_a_run_are_defaults_and_its_own():
-    found = command.hyperparameters(Run(IUF_LIKE, LONGEST, "rgbd", 0))
+    found = hyperparameters(Run(IUF_LIKE, LONGEST, "rgbd", 0).options)
     assert (found["regulariser"], found["fusion"], found["bottleneck"]) == (
         False,
         "addition",

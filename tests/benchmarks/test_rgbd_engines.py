@@ -8,7 +8,7 @@ from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge_benchmarks.latency import main as latency
 from cad_edge_benchmarks.rgbd.agreement import Agreement, Answers, agreement, compare, joined
 from cad_edge_benchmarks.rgbd.engines import frame_line, measure, targets
-from cad_edge_benchmarks.rgbd.frame_time import _by_kind, measure_frame
+from cad_edge_benchmarks.rgbd.frame_time import by_kind, measure_frame, multiplications
 from cad_edge_benchmarks.rgbd.resident import growth
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import Plan
@@ -48,7 +48,21 @@ def test_time_by_kind_leaves_out_the_first_fifth():
         events.append(
             {"name": "a_kernel_time", "ts": start + 1, "dur": duration, "args": args},
         )
-    assert _by_kind(events) == {"Conv": 2.0}
+    assert by_kind(events) == {"Conv": 2.0}
+
+
+def test_multiplications_by_hand():
+    shapes = {
+        "input_type_shape": [{"float": [2, 3, 5]}, {"float": [5, 7]}],
+        "output_type_shape": [{"float": [2, 3, 7]}],
+    }
+    once = [
+        {"name": "model_run", "args": {}},
+        {"name": "a_kernel_time", "args": {"op_name": "MatMul", **shapes}},
+        {"name": "b_kernel_time", "args": {"op_name": "Add", **shapes}},
+    ]
+    # 2 x 3 x 7 values of 5 products each, however often it runs.
+    assert multiplications(3 * once) == 210
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +95,7 @@ def test_frame_beside_two_bare_passes(line):
     assert {"0 Conv", "1 MatMul"} <= set(found.operators_ms)
     shown = found.operators_ms
     assert list(shown.values()) == sorted(shown.values(), reverse=True)
+    assert found.multiplications > 0
 
 
 def test_memory_of_more_bundles_is_more(line):
@@ -100,6 +115,7 @@ def made_up() -> dict:
     frame = {"frame": times, "passes": {"p50": 10.0}, "ratio": ratio}
     frame |= {"routed": True, "verdict": "normal"}
     frame["operators_ms"] = {"1 MatMul": 12.0, "0 Conv": 3.0}
+    frame["multiplications"] = 4_230_000_000
     return {
         "agreement": {
             "rgbd": {"images": 9, "score_max": 1e-6, "map_max": 2e-4, "flips": 0},
@@ -147,6 +163,7 @@ def test_frame_line_says_ratio_and_profile():
     assert "25.0 ms, two bare passes 10.0 ms, ratio 2.50" in said
     assert "recognised, normal" in said
     assert "1 MatMul" in said
+    assert "4.23 G multiplications" in said
 
 
 def test_engines_ask_for_what_was_not_learned(tmp_path, monkeypatch):

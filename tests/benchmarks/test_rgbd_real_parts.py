@@ -3,7 +3,7 @@
 import pytest
 
 from cad_edge_benchmarks.rgbd.course import MODALITIES, SEEDS
-from cad_edge_benchmarks.rgbd.learning import learn_and_judge
+from cad_edge_benchmarks.rgbd.learning import kept, learn_into
 from cad_edge_benchmarks.rgbd.real_parts import PRODUCT, mean, run_name, table, targets
 from tests.training.rgbd_products import QUICK, rgbd_stream
 
@@ -44,10 +44,24 @@ def test_learning_and_judging(tmp_path):
     """What a run says of every product, after every step."""
     steps = (("gear",), ("bolt",))
     stream = rgbd_stream(tmp_path / "line", steps, good=3)
-    found = learn_and_judge(stream, steps, tmp_path / "artifacts", QUICK, 0)
+    folder = tmp_path / "run"
+    found = learn_into(folder, stream, steps, QUICK, 0)
     assert found["seconds"] > 0
     assert found["matrix"][0][1] is None and found["matrix"][1][1] is not None
     assert set(found["last"]) == {"gear", "bolt"}
     for figures in found["last"].values():
         assert 0 <= figures["pixel_auroc"] <= 1
         assert 0 <= figures["false_rejects"] <= 1
+    assert kept(folder, QUICK) == found
+    assert kept(folder, {**QUICK, "jitter": "7"}) is None
+    assert kept(tmp_path / "none", QUICK) is None
+
+
+def test_a_run_of_other_options_makes_way(tmp_path):
+    stream = rgbd_stream(tmp_path / "line", (("gear",),), good=3)
+    folder = tmp_path / "run"
+    learn_into(folder, stream, (("gear",),), QUICK, 0)
+    other = {**QUICK, "jitter": "7"}
+    learn_into(folder, stream, (("gear",),), other, 0)
+    assert kept(folder, QUICK) is None
+    assert kept(folder, other) is not None

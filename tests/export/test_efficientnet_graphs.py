@@ -14,6 +14,7 @@ from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.graph_files import GRAPH
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.plan import Plan
+from cad_edge_export.resizing import Taps
 from cad_edge_export.trunk import entry_stage, folded, folds_prompt
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
@@ -117,7 +118,8 @@ def test_entry_answers_as_torch_and_keeps_the_rules(backbone, images):
 def test_entry_taps_stage_ends(backbone, images):
     onnxruntime = pytest.importorskip("onnxruntime")
     first, second = backbone.stage_ends[:2]
-    data = to_onnx(entry_stage(backbone, 4, "fp32", (first, second), SIDE // 16))[GRAPH]
+    taps = Taps((first, second), SIDE // 16, "bilinear")
+    data = to_onnx(entry_stage(backbone, 4, "fp32", taps))[GRAPH]
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     _, _, early = session.run(None, {"image": images.numpy()})
     with torch.inference_mode():

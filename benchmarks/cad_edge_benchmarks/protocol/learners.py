@@ -15,6 +15,7 @@ from cad_edge.manifest import Manifest
 from cad_edge.schema import Record
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_benchmarks.evaluation import Detect, TaskEvaluation
+from cad_edge_benchmarks.progress import quiet
 from cad_edge_benchmarks.protocol.compat import Compat
 from cad_edge_benchmarks.protocol.course import Step
 from cad_edge_benchmarks.protocol.judging import judge
@@ -128,7 +129,7 @@ def learn_tasks(recipe: Recipe, tasks: Sequence[StreamTask], artifacts: Path) ->
 
     stream = Stream(name="protocol", false_reject_rate=recipe.false_reject_rate, tasks=list(tasks))
     plan = Plan(recipe.method, recipe.backbone, recipe.size, dict(recipe.options), recipe.seed)
-    train(stream, artifacts, plan, lambda name: _quiet)
+    train(stream, artifacts, plan, lambda name: quiet)
 
 
 def export_lacking(artifacts: Sequence[Path], bundle: Path, backbone: str) -> None:
@@ -136,11 +137,7 @@ def export_lacking(artifacts: Sequence[Path], bundle: Path, backbone: str) -> No
     from cad_edge_export.exporter import export_artifacts
     from cad_edge_export.plan import Plan
 
-    export_artifacts(artifacts, bundle, Plan(backbone=backbone), _quiet)
-
-
-def _quiet(doing: str, done: int, total: int) -> None:
-    """Show no progress within a step."""
+    export_artifacts(artifacts, bundle, Plan(backbone=backbone), quiet)
 
 
 def drop_others(bundle: Path, names: Sequence[str]) -> None:

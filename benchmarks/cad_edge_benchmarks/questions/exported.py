@@ -19,6 +19,7 @@ from cad_edge.artifact import read_record
 from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder
+from cad_edge_benchmarks.progress import quiet
 from cad_edge_benchmarks.questions.agreement import (
     inspect_all,
     routing_of,
@@ -73,9 +74,9 @@ def export_both(family: LearnedFamily, place: Path) -> dict[str, Path]:
     shared, fused = place / "shared", place / "fused"
     for count in range(1, len(family.folders) + 1):
         click.echo(f"shared, {family.names[count - 1]}", err=True)
-        export_artifacts(family.folders[:count], shared, Plan("shared"), _quiet)
+        export_artifacts(family.folders[:count], shared, Plan("shared"), quiet)
     click.echo("fused", err=True)
-    export_artifacts(family.folders, fused, Plan("fused", words=False), _quiet)
+    export_artifacts(family.folders, fused, Plan("fused", words=False), quiet)
     return {"shared": shared, "fused": fused}
 
 
@@ -131,10 +132,6 @@ def _conditions(family: LearnedFamily, threads: int, rounds: int) -> dict[str, o
         "threads": threads,
         "rounds": rounds,
     }
-
-
-def _quiet(doing: str, done: int, total: int) -> None:
-    """Show nothing; what is exported is said by the caller."""
 
 
 if __name__ == "__main__":

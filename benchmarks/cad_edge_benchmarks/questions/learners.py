@@ -14,6 +14,7 @@ from cad_edge.dataset import LabelledImage
 from cad_edge.disk import replace_file
 from cad_edge.errors import OptionError
 from cad_edge.stream import StreamTask
+from cad_edge_benchmarks.progress import quiet
 from cad_edge_benchmarks.questions.course import JOINT, joint_task, stream_of
 from cad_edge_benchmarks.questions.figures import Run
 from cad_edge_benchmarks.questions.shown import Shown, scores_of
@@ -121,7 +122,7 @@ def _learn(
         tasks = [joint_task(tasks, folder / "images")]
     plan = Plan(METHOD, setting.name, None, options, setting.seed)
     began = time.monotonic()
-    train(stream_of(tasks), folder / "artifacts", plan, lambda name: _quiet)
+    train(stream_of(tasks), folder / "artifacts", plan, lambda name: quiet)
     return round(time.monotonic() - began, 1)
 
 
@@ -150,7 +151,3 @@ def _scores(learner: Learner, task: LearnedTask, backbone: "Backbone", test: Sho
         config = config.model_copy(update={"routing": "selector"})
     model = build_model(backbone, config, task.model_tensors())
     return [float(score) for score in scores_of(model, test.tokens)]
-
-
-def _quiet(doing: str, done: int, total: int) -> None:
-    """Show nothing; what was learned is said by the caller."""

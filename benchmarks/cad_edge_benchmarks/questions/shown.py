@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cad_edge.dataset import LabelledImage
+from cad_edge_benchmarks.progress import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,7 @@ def show(backbone: "Backbone", items: Sequence[LabelledImage]) -> Shown:
     from cad_edge_training.methods.cl_anomaly.start import as_llava
 
     paths, base = tuple(item.path for item in items), as_llava(backbone)
-    images = torch.from_numpy(read_images(paths, backbone.recipe, _quiet))
+    images = torch.from_numpy(read_images(paths, backbone.recipe, quiet))
     with torch.inference_mode():
         tokens = torch.cat([base.look(part) for part in torch.split(images, _BATCH)])
     return Shown(paths, tokens, np.array([item.anomalous for item in items]))
@@ -53,7 +54,3 @@ def scores_of(model: "CLAnomaly", tokens: "Tensor") -> Scores:
         parts = [model.from_tokens(part) for part in torch.split(tokens, _BATCH)]
     found: Scores = torch.cat(parts).numpy()
     return found
-
-
-def _quiet(doing: str, done: int, total: int) -> None:
-    """Show nothing; reading takes seconds."""

@@ -8,18 +8,16 @@ what is not there yet is missing in the table.
 """
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cad_edge.disk import replace_file
 from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
 from cad_edge_benchmarks.rgbd.course import Run, all_runs, stream_of
-from cad_edge_benchmarks.rgbd.learning import learn_and_judge
+from cad_edge_benchmarks.rgbd.learning import is_of, kept, learn_into
 from cad_edge_benchmarks.rgbd.report import false_reject_line, rows, table, targets
 from cad_edge_benchmarks.tables import write_result
 from cad_edge_benchmarks.targets import targets_table
@@ -41,7 +39,7 @@ def main(work: Path, out: Path, runs: int | None, threads: int) -> None:
     missing = [run for run in all_runs() if run.name not in held]
     try:
         for run in missing[:runs]:
-            click.echo(f"{run.name}: {_learn_and_judge(work, run):.0f} s")
+            click.echo(f"{run.name}: {_learn(work, run):.0f} s")
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
     results = _held(work, out)
@@ -64,41 +62,21 @@ def main(work: Path, out: Path, runs: int | None, threads: int) -> None:
 
 def _held(work: Path, out: Path) -> dict[str, Any]:
     """Return runs of today's options that ``work`` or the result file holds, in order."""
-    found = json.loads(out.read_text("utf-8"))["runs"] if out.exists() else {}
+    published = json.loads(out.read_text("utf-8"))["runs"] if out.exists() else {}
+    found = {}
     for run in all_runs():
-        if _record(work, run).exists():
-            found[run.name] = json.loads(_record(work, run).read_text("utf-8"))
-    return {
-        run.name: found[run.name]
-        for run in all_runs()
-        if run.name in found and found[run.name].get("hyperparameters") == hyperparameters(run)
-    }
+        judged = kept(work / run.name, run.options)
+        if judged is None and is_of(published.get(run.name, {}), run.options):
+            judged = published[run.name]
+        if judged is not None:
+            found[run.name] = judged
+    return found
 
 
-def hyperparameters(run: Run) -> dict[str, Any]:
-    """All options that a run learns with."""
-    from cad_edge_training.backbones import DEFAULT_BACKBONE
-    from cad_edge_training.methods.ib_iumad.config import Config, defaults_for
-
-    chosen = Config.model_validate({**defaults_for(DEFAULT_BACKBONE), **run.options})
-    return chosen.model_dump(mode="json")
-
-
-def _record(work: Path, run: Run) -> Path:
-    return work / run.name / "judged.json"
-
-
-def _learn_and_judge(work: Path, run: Run) -> float:
+def _learn(work: Path, run: Run) -> float:
     """Return the seconds that learning took."""
     stream = stream_of(work / "line", run.steps())
-    artifacts = work / run.name / "artifacts"
-    judged = learn_and_judge(stream, run.steps(), artifacts, run.options, run.seed)
-    conditions = {
-        "run": asdict(run),
-        "commit": commit_of(REPOSITORY),
-        "hyperparameters": hyperparameters(run),
-    }
-    replace_file(_record(work, run), json.dumps(judged | conditions, indent=1).encode("utf-8"))
+    judged = learn_into(work / run.name, stream, run.steps(), run.options, run.seed)
     return float(judged["seconds"])
 
 

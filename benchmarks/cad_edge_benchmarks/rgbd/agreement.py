@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cad_edge.artifact import read_artifact, with_families
 from cad_edge.dataset import LabelledImage
 from cad_edge.stream import Stream
-from cad_edge_benchmarks.rgbd.learning import quiet
+from cad_edge_benchmarks.progress import quiet
 from cad_edge_runtime import Detector
 
 if TYPE_CHECKING:

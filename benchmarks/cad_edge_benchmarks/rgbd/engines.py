@@ -20,11 +20,11 @@ from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.stream import Stream
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
+from cad_edge_benchmarks.progress import quiet
 from cad_edge_benchmarks.rgbd.agreement import agreement
 from cad_edge_benchmarks.rgbd.b4 import write_b4
 from cad_edge_benchmarks.rgbd.course import JOINT, LONGEST, MODALITIES, OURS, Run, stream_of
 from cad_edge_benchmarks.rgbd.frame_time import measure_frame
-from cad_edge_benchmarks.rgbd.learning import quiet
 from cad_edge_benchmarks.rgbd.resident import growth
 from cad_edge_benchmarks.tables import text_table, write_result
 from cad_edge_benchmarks.targets import Target, targets_table
@@ -275,7 +275,8 @@ def frame_line(frame: Mapping[str, Any]) -> str:
         f"{frame['frame']['p50']:.1f} ms, two bare passes {frame['passes']['p50']:.1f} ms, ratio "
         f"{ratio['median']:.2f} (quartiles {ratio['lower_quartile']:.2f} to "
         f"{ratio['upper_quartile']:.2f}); "
-        f"{'recognised' if frame['routed'] else 'product given'}, {frame['verdict']}\n"
+        f"{'recognised' if frame['routed'] else 'product given'}, {frame['verdict']}; "
+        f"{frame['multiplications'] / 1e9:.2f} G multiplications in products of matrices\n"
         f"{text_table(['stage, operator', 'ms'], rows)}\n"
     )
 

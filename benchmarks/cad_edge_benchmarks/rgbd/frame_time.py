@@ -1,6 +1,7 @@
 """A frame with depth beside two bare passes of its backbone, and where its time goes."""
 
 import json
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ class FrameTime:
     """Of the frame that was timed; a refused one would be cheaper than an inspected one."""
     operators_ms: dict[str, float]
     """Mean time of a frame by stage and kind of operator, while every operator is timed."""
+    multiplications: int
+    """Those within products of matrices (MatMul), of one frame."""
 
 
 def measure_frame(
@@ -73,32 +76,42 @@ def measure_frame(
             },
             rounds,
         )
+    spent, multiplications = operators(Bundle(bundle), artifact.name, image, depth, threads)
     return FrameTime(
         frame=latency_of(times["frame"]),
         routed=task is None,
         passes=latency_of(times["passes"]),
         ratio=ratio_of(times["frame"], times["passes"]),
         verdict=verdict,
-        operators_ms=operators(Bundle(bundle), artifact.name, image, depth, threads),
+        operators_ms=spent,
+        multiplications=multiplications,
     )
 
 
 def operators(
     bundle: Bundle, task: str, image: Frame, depth: Plane, threads: int
-) -> dict[str, float]:
-    """Mean milliseconds of a frame by ``stage kind``, largest first."""
+) -> tuple[dict[str, float], int]:
+    """Look into the graphs of a frame.
+
+    Returns
+    -------
+    times, multiplications
+        Mean milliseconds by ``stage kind``, largest first, and `multiplications` of all stages.
+    """
     engine = bundle.manifest().tasks[task].engine
     values: dict[str, Any] = {"frame/image": image[None], "frame/depth": depth[None]}
     values |= {f"tensor/{name}": value for name, value in _tensors(bundle, engine).items()}
     spent: dict[str, float] = defaultdict(float)
+    counted = 0
     for number, stage in enumerate(engine.stages):
         folder = bundle.verify_object(stage.graph)
         feed = {name: values[source] for name, source in stage.inputs.items()}
-        outputs, times = _profiled(folder / "graph.onnx", feed, threads)
+        outputs, events = _profiled(folder / "graph.onnx", feed, threads)
         values |= {f"{number}/{name}": value for name, value in outputs.items()}
-        for kind, milliseconds in times.items():
+        counted += multiplications(events)
+        for kind, milliseconds in by_kind(events).items():
             spent[f"{number} {kind}"] += milliseconds
-    return dict(sorted(spent.items(), key=lambda one: -one[1]))
+    return dict(sorted(spent.items(), key=lambda one: -one[1])), counted
 
 
 def _tensors(bundle: Bundle, engine: Engine) -> Mapping[str, Any]:
@@ -112,8 +125,8 @@ def _tensors(bundle: Bundle, engine: Engine) -> Mapping[str, Any]:
 
 def _profiled(
     graph: Path, feed: Mapping[str, Any], threads: int
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return outputs of a graph, and mean milliseconds of its operators by kind."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return outputs of a graph, and what ONNX Runtime recorded of some runs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -127,10 +140,10 @@ def _profiled(
         names = [one.name for one in session.get_outputs()]
         outputs = [session.run(names, feed) for _ in range(_PROFILED)][-1]
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return dict(zip(names, outputs, strict=True)), _by_kind(events)
+    return dict(zip(names, outputs, strict=True)), events
 
 
-def _by_kind(events: list[dict[str, Any]]) -> dict[str, float]:
+def by_kind(events: list[dict[str, Any]]) -> dict[str, float]:
     """Mean milliseconds over runs; the first fifth of the runs warm up and do not count."""
     kernels = [one for one in events if one["name"].endswith("_kernel_time")]
     runs = sorted(one["ts"] for one in events if one["name"] == "model_run")
@@ -140,3 +153,18 @@ def _by_kind(events: list[dict[str, Any]]) -> dict[str, float]:
         if one["ts"] >= runs[skipped]:
             spent[one["args"]["op_name"]] += one["dur"] / 1e3 / (len(runs) - skipped)
     return dict(spent)
+
+
+def multiplications(events: list[dict[str, Any]]) -> int:
+    """Count multiplications within products of matrices, of one run.
+
+    A product (..., m, k) @ (k, n) takes k for every value that comes out.
+    """
+    runs = len([one for one in events if one["name"] == "model_run"])
+    total: int = 0
+    for one in events:
+        if one["name"].endswith("_kernel_time") and one["args"]["op_name"] == "MatMul":
+            (left,) = one["args"]["input_type_shape"][0].values()
+            (out,) = one["args"]["output_type_shape"][0].values()
+            total += left[-1] * math.prod(out)
+    return total // runs

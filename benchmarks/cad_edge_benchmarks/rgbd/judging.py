@@ -15,6 +15,7 @@ from cad_edge.image import decode_mask, image_size
 from cad_edge.stream import Stream
 from cad_edge_benchmarks.metrics import image_auroc
 from cad_edge_benchmarks.pixels import PixelMetrics, PixelScores
+from cad_edge_benchmarks.progress import quiet
 
 if TYPE_CHECKING:
     from cad_edge_training.backbones import Backbone
@@ -61,11 +62,11 @@ class ShownParts:
 
         items = self._tasks[task.artifact.task].images().test
         paths, recipe = [item.path for item in items], self._backbone.recipe
-        images = read_images(paths, recipe, _quiet)
+        images = read_images(paths, recipe, quiet)
         depths = None
         if "depth" in config.modalities:
             planes = [item.depth for item in items if item.depth is not None]
-            depths = read_planes(planes, paths, recipe, _quiet)
+            depths = read_planes(planes, paths, recipe, quiet)
         bound = task.tensors.get(DEPTH_RANGE)
         seen = look_at_all(
             self._backbone,
@@ -171,7 +172,3 @@ def _figures(task: LearnedTask, found: Judged, shown: Shown) -> dict[str, Any]:
         "aupro": pixels.aupro,
         "false_rejects_stale": found.false_rejects(shown, stale),
     }
-
-
-def _quiet(doing: str, done: int, total: int) -> None:
-    """Show nothing; reading takes seconds."""

@@ -4,7 +4,8 @@
 
 A product of the open data, learned on its own. One product has few images, so it gets as many
 looks at images as ten of the procedural line get together: that sets the number of passes, before
-anything is judged. Runs that ``--work`` holds are not learned again.
+anything is judged. Runs that ``--work`` holds are not learned again, unless the method's options
+have changed since.
 """
 
 import json
@@ -16,13 +17,12 @@ from typing import Any
 import click
 import numpy as np
 
-from cad_edge.disk import replace_file
 from cad_edge.errors import CadEdgeError
 from cad_edge.stream import Stream, read_stream
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY, categories, data_folder
 from cad_edge_benchmarks.rgbd.course import MODALITIES, RATE, SEEDS
-from cad_edge_benchmarks.rgbd.learning import learn_and_judge
+from cad_edge_benchmarks.rgbd.learning import kept, learn_into
 from cad_edge_benchmarks.tables import figure, markdown_table, write_result
 from cad_edge_benchmarks.targets import Target, targets_table
 
@@ -73,14 +73,12 @@ def _all_runs(data: Path, work: Path) -> dict[str, dict[str, Any]]:
     for modality in MODALITIES:
         for seed in SEEDS:
             name = run_name(modality, seed)
-            record = work / name / "judged.json"
-            if not record.exists():
-                options = {"modality": modality, "epochs": str(PASSES)}
-                artifacts = work / name / "artifacts"
-                judged = learn_and_judge(stream, [(PRODUCT,)], artifacts, options, seed)
-                replace_file(record, json.dumps(judged, indent=1).encode())
+            options = {"modality": modality, "epochs": str(PASSES)}
+            judged = kept(work / name, options)
+            if judged is None:
+                judged = learn_into(work / name, stream, [(PRODUCT,)], options, seed)
                 click.echo(f"{name}: {judged['seconds']:.0f} s", err=True)
-            found[name] = json.loads(record.read_text("utf-8"))
+            found[name] = judged
     return found
 
 

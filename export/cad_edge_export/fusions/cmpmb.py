@@ -106,6 +106,11 @@ def entry(backbone: Backbone, config: Config, precision: ModulePrecision) -> Sta
     return entry_stage(backbone, entry_block(backbone, config), precision)
 
 
+def last_block(backbone: Backbone, config: Config) -> int:
+    """Deepest block whose features the method uses."""
+    return config.last_block
+
+
 def entry_block(backbone: Backbone, config: Config) -> int:
     """Last block of the entry: as far as routing goes, but not into a prompted block.
 

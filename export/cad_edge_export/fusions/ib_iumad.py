@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.reconstruction import FastNetwork
-from cad_edge_export.resizing import aligned_matrix, box_matrix, joined
+from cad_edge_export.resizing import Taps, aligned_matrix, box_matrix, joined
 from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
 from cad_edge_training.backbones import Backbone, weights_sha256
 from cad_edge_training.methods.ib_iumad.config import Config, Resize
@@ -73,9 +73,15 @@ def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> 
 
 def entry(backbone: Backbone, config: Config, precision: ModulePrecision) -> StageModule:
     """First stage of every engine and of the selector; it gives the early stages' features."""
-    last, cells = max(backbone.routing_blocks), backbone.recipe.height // STRIDE
-    taps = tuple(end for end in stage_ends(backbone) if end <= last)
-    return entry_stage(backbone, last, precision, taps, cells, config.resize)
+    last = max(backbone.routing_blocks)
+    blocks = tuple(end for end in stage_ends(backbone) if end <= last)
+    taps = Taps(blocks, backbone.recipe.height // STRIDE, config.resize)
+    return entry_stage(backbone, last, precision, taps)
+
+
+def last_block(backbone: Backbone, config: Config) -> int:
+    """Deepest block whose features the method uses."""
+    return stage_ends(backbone)[-1]
 
 
 def own_tensors(task: LearnedTask) -> Tensors:

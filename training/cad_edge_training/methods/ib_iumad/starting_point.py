@@ -45,7 +45,7 @@ def fit_start(network: Network, tokens: Mapping[str, Tensor]) -> None:
     for name, part in network.reconstructions.items():
         assert isinstance(part, ReconstructionNetwork)
         look_at_own_place(part)
-        _take_leading_directions(part.project_in, tokens[name].flatten(0, 1))
+        _take_directions(part.project_in, tokens[name].flatten(0, 1), root=4, shift=0)
     if network.fusion.kind == "cross_attention":
         network.fusion.attention.out.weight.mul_(DRAWN)
     chosen = torch.randperm(len(next(iter(tokens.values()))))[:FRAMES]
@@ -53,7 +53,7 @@ def fit_start(network: Network, tokens: Mapping[str, Tensor]) -> None:
     fused = _fused(network, shown).flatten(0, 1)
     target = torch.cat([shown[name] for name in network.config.targets], dim=-1).flatten(0, 1)
     if isinstance(network.restore, Bottleneck):
-        _let_directions_pass(network.restore.down, fused)
+        _take_directions(network.restore.down, fused, root=2, shift=SHIFT)
         regress(network.restore.up, torch.relu(network.restore.down(fused)), target)
     else:
         assert isinstance(network.restore, nn.Linear)
@@ -88,20 +88,15 @@ def _pass_own_place(attention: Attention) -> None:
         linear.bias.zero_()
 
 
-def _take_leading_directions(linear: nn.Linear, rows: Tensor) -> None:
-    mean, directions, variances = principal(rows, linear.out_features)
-    weight = (directions / variances**0.25).T
-    linear.weight.zero_()
-    linear.bias.zero_()
-    linear.weight[: len(weight)] = weight.float()
-    linear.bias[: len(weight)] = -(weight @ mean).float()
+def _take_directions(linear: nn.Linear, rows: Tensor, root: int, shift: float) -> None:
+    """Give out the leading directions of ``rows``, each over that root of its variance.
 
-
-def _let_directions_pass(linear: nn.Linear, rows: Tensor) -> None:
+    Outputs beyond the directions that there are stay as they were drawn.
+    """
     mean, directions, variances = principal(rows, linear.out_features)
-    weight = (directions / variances**0.5).T
+    weight = (directions / variances ** (1 / root)).T
     linear.weight[: len(weight)] = weight.float()
-    linear.bias[: len(weight)] = (SHIFT - weight @ mean).float()
+    linear.bias[: len(weight)] = (shift - weight @ mean).float()
 
 
 def principal(rows: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -68,7 +68,7 @@ line-with-depth: $(VENV)/.installed  ## IB-IUMAD and its baselines on the proced
 parts-with-depth: $(VENV)/.installed  ## IB-IUMAD on a real product, image, depth and both: docs/results
 	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.rgbd.real_parts --work out/real
 
-engines-with-depth: line-with-depth  ## what that learned, exported: torch, time, memory: docs/results
+engines-with-depth: $(VENV)/.installed  ## what that learned, exported: torch, time, memory: docs/results
 	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.rgbd.engines --work out/rgbd
 
 clean:  ## remove the environments, the demo and every cache

@@ -5,7 +5,6 @@ with the same session options, and stops at the deepest feature map that the met
 writes it in a process of its own (``python -m cad_edge_benchmarks.bare_trunk ARTIFACT GRAPH``).
 """
 
-import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,9 +69,10 @@ def last_block(artifact: Artifact, backbone: "Backbone") -> int:
     OptionError
         It does not say which.
     """
+    from cad_edge_export.fusions import fusion_of
     from cad_edge_training.methods import saved_config
 
-    fusion = importlib.import_module(f"cad_edge_export.fusions.{artifact.method}")
+    fusion = fusion_of(artifact.method)
     if not hasattr(fusion, "last_block"):
         raise OptionError(f"{artifact.method} does not say which blocks of the backbone it uses")
     config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)

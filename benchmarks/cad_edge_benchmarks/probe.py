@@ -105,7 +105,7 @@ def main(
     judged = time.perf_counter()
     names = list(detector.tasks())
     for name in names:
-        detector.detect(frame, name, _depth(detector, name, frame, depth))
+        detector.detect(frame, name, fitting_depth(detector, name, frame, depth))
     said = {
         "memory": asdict(memory_of()),
         "tasks": len(names),
@@ -117,8 +117,8 @@ def main(
     sys.stdout.write(json.dumps(said) + "\n")
 
 
-def _depth(
-    detector: "Detector", name: str, frame: "Frame", depth: str | None
+def fitting_depth(
+    detector: "Detector", name: str, frame: "Frame", depth: str | None = None
 ) -> "Plane | str | None":
     """Depth that a task accepts: that of the frame may be of another product, or missing."""
     import numpy as np

@@ -1,6 +1,5 @@
 """Adding learned tasks to a bundle: fuse, certify, store, and switch the pointer last."""
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cad_edge.manifest import Manifest, Selector, TaskEntry
 from cad_edge.routing import from_tensors
 from cad_edge.wheels import refuse_several_wheels
 from cad_edge_export.entries import Progress, exact_entries, rounded_entries, with_stand_ins
+from cad_edge_export.fusions import fusion_of
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.pending import (
     lacking,
@@ -189,7 +189,7 @@ def _manifest(
     }
     task, first = min(entries.items(), key=lambda item: (item[1].position, item[0]))
     config = saved_config(task, first.method, first.hyperparameters)
-    fusion = importlib.import_module(f"cad_edge_export.fusions.{first.method}")
+    fusion = fusion_of(first.method)
     fused, names, radius = fuse_selector(
         kind,
         statistics,

@@ -1,9 +1,8 @@
 """Words in a bundle: the objects by which a task answers questions, and their record."""
 
-import importlib
-
 from cad_edge.artifact import LearnedTask
 from cad_edge.manifest import Explainer
+from cad_edge_export.fusions import fusion_of
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.language.explainer import Explaining
 from cad_edge_export.plan import Plan
@@ -24,7 +23,7 @@ def explainer_of(
     CertificateError
         It does not.
     """
-    fusion = importlib.import_module(f"cad_edge_export.fusions.{task.artifact.method}")
+    fusion = fusion_of(task.artifact.method)
     if not plan.words or not hasattr(fusion, "explained"):
         return None
     made: Explaining = fusion.explained(task, backbone, plan.module_precision)

@@ -62,15 +62,14 @@ def test_runs_of_other_options_do_not_count(tmp_path, kept):
 def test_what_is_missing_is_learned_in_order(tmp_path, kept, monkeypatch):
     learned = []
 
-    def learn(folder, stream, steps, options, seed):
-        learned.append((options["modality"], seed))
-        folder.mkdir(parents=True)
-        (folder / "judged.json").write_text(json.dumps(record(first)))
-        return record(first)
+    def learn(work, run):
+        learned.append((run.modality, run.seed))
+        (work / run.name).mkdir(parents=True)
+        (work / run.name / "judged.json").write_text(json.dumps(record(run)))
+        return record(run)
 
     first = next(run for run in all_runs() if run not in kept)
-    monkeypatch.setattr(command, "stream_of", lambda *_: None)
-    monkeypatch.setattr(command, "learn_into", learn)
+    monkeypatch.setattr(command, "learn_run", learn)
     done = call(tmp_path, "--runs", "1")
     assert done.exit_code == 0, done.output
     assert learned == [(first.modality, first.seed)]

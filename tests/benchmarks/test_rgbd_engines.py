@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.latency import main as latency
+from cad_edge_benchmarks.rgbd import engines, learning
 from cad_edge_benchmarks.rgbd.agreement import Agreement, Answers, agreement, compare, joined
-from cad_edge_benchmarks.rgbd.engines import frame_line, measure, targets
+from cad_edge_benchmarks.rgbd.course import LONGEST, OURS, Run
+from cad_edge_benchmarks.rgbd.engines import frame_line, targets
 from cad_edge_benchmarks.rgbd.frame_time import by_kind, measure_frame, multiplications
 from cad_edge_benchmarks.rgbd.resident import growth
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import Plan
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.train import train
-from tests.training.rgbd_products import SIDE, quick_plan, rgbd_stream
+from tests.training.rgbd_products import QUICK, SIDE, quick_plan, rgbd_stream
 from tests.training.small_products import quiet
 
 GOOD = np.array([True, True, False])
@@ -63,6 +65,17 @@ def test_multiplications_by_hand():
     ]
     # 2 x 3 x 7 values of 5 products each, however often it runs.
     assert multiplications(3 * once) == 210
+
+
+class SmallRun(Run):
+    """A run of two small products."""
+
+    @property
+    def options(self):
+        return QUICK
+
+    def steps(self):
+        return [("gear",), ("bolt",)]
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +179,15 @@ def test_frame_line_says_ratio_and_profile():
     assert "4.23 G multiplications" in said
 
 
-def test_engines_ask_for_what_was_not_learned(tmp_path, monkeypatch):
-    monkeypatch.setattr("cad_edge_benchmarks.rgbd.engines.stream_of", lambda *_: None)
-    with pytest.raises(OptionError, match="make line-with-depth"):
-        measure(tmp_path, 1, 20)
+def test_engines_learn_what_is_not_there_and_keep_it(tmp_path, monkeypatch):
+    stream = rgbd_stream(tmp_path / "line", (("gear",), ("bolt",)), good=3)
+    monkeypatch.setattr(learning, "stream_of", lambda *_: stream)
+    run = SmallRun(OURS, LONGEST, "rgbd", 0)
+    found = engines._learned(tmp_path, run)
+    assert found == [tmp_path / run.name / "artifacts" / name for name in ("gear", "bolt")]
+    written = [(one / "artifact.json").stat().st_mtime_ns for one in found]
+    engines._learned(tmp_path, run)
+    assert [(one / "artifact.json").stat().st_mtime_ns for one in found] == written
 
 
 def test_latency_of_bundles_with_depth_is_measured_elsewhere(line, tmp_path):

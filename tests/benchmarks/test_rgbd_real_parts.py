@@ -4,7 +4,7 @@ import pytest
 
 from cad_edge_benchmarks.rgbd.course import MODALITIES, SEEDS
 from cad_edge_benchmarks.rgbd.learning import kept, learn_into
-from cad_edge_benchmarks.rgbd.real_parts import PRODUCT, mean, run_name, table, targets
+from cad_edge_benchmarks.rgbd.real_parts import FIGURES, PRODUCT, mean, run_name, table, targets
 from tests.training.rgbd_products import QUICK, rgbd_stream
 
 
@@ -14,7 +14,7 @@ def runs(both: float, image: float, depth: float) -> dict:
     found = {}
     for modality, value in values.items():
         for seed, offset in zip(SEEDS, (-0.01, 0.0, 0.01), strict=True):
-            figures = dict.fromkeys(("image_auroc", "pixel_auroc", "aupro"), value + offset)
+            figures = dict.fromkeys(FIGURES, value + offset)
             found[run_name(modality, seed)] = {"last": {PRODUCT: figures}}
     return found
 

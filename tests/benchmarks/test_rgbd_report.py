@@ -23,6 +23,7 @@ from cad_edge_benchmarks.rgbd.report import (
     old_false_rejects,
     rows,
     table,
+    table_by_age,
     targets,
 )
 
@@ -83,6 +84,7 @@ def test_figures_of_a_run_by_hand():
     found = figures(judged(run, 0.9, drop=0.05))
     # Six products fell from 90 to 85, four stand at 90.
     assert found["image_auroc"] == pytest.approx((6 * 85 + 4 * 90) / 10)
+    assert (found["old"], found["new"]) == (pytest.approx(85), pytest.approx(90))
     assert found["fm"] == pytest.approx(5)
     assert figures(judged(Run(OURS, JOINT, "rgbd", 0), 0.9))["fm"] is None
     assert old_false_rejects(judged(run, 0.9, rejects=0.2), run.steps(), "false_rejects") == (
@@ -125,6 +127,12 @@ def test_table_has_a_row_for_what_was_run():
     assert len(text.splitlines()) == 2 + 5
     assert "| 10-0 | IB-IUMAD | depth | 92.0 ± 0.0 | 90.0 ± 0.0 | 50.0 ± 0.0 | - | 3 |" in text
     assert len(LEARNERS) == 3
+    by_age = table_by_age(rows(results())).splitlines()
+    # Six fell four times, the next ones three times, and so on: 30 falls of nine. Joint has no age.
+    assert by_age[2:] == [
+        "| 6-1x4 | IB-IUMAD | rgbd | 86.7 ± 0.0 | 90.0 ± 0.0 |",
+        "| 6-1x4 | IUF-like | rgbd | 76.7 ± 0.0 | 90.0 ± 0.0 |",
+    ]
 
 
 def test_false_rejects_count_good_parts_alone():

@@ -16,9 +16,9 @@ import click
 from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
-from cad_edge_benchmarks.rgbd.course import Run, all_runs, stream_of
-from cad_edge_benchmarks.rgbd.learning import is_of, kept, learn_into
-from cad_edge_benchmarks.rgbd.report import false_reject_line, rows, table, targets
+from cad_edge_benchmarks.rgbd.course import all_runs
+from cad_edge_benchmarks.rgbd.learning import is_of, kept, learn_run
+from cad_edge_benchmarks.rgbd.report import false_reject_line, rows, table, table_by_age, targets
 from cad_edge_benchmarks.tables import write_result
 from cad_edge_benchmarks.targets import targets_table
 
@@ -39,7 +39,7 @@ def main(work: Path, out: Path, runs: int | None, threads: int) -> None:
     missing = [run for run in all_runs() if run.name not in held]
     try:
         for run in missing[:runs]:
-            click.echo(f"{run.name}: {_learn(work, run):.0f} s")
+            click.echo(f"{run.name}: {learn_run(work, run)['seconds']:.0f} s")
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
     results = _held(work, out)
@@ -57,7 +57,10 @@ def main(work: Path, out: Path, runs: int | None, threads: int) -> None:
             "runs": results,
         },
     )
-    click.echo(f"{table(summaries)}\n\n{targets_table(reached)}\n{false_reject_line(results)}")
+    click.echo(
+        f"{table(summaries)}\n\n{table_by_age(summaries)}\n\n{targets_table(reached)}\n"
+        f"{false_reject_line(results)}"
+    )
 
 
 def _held(work: Path, out: Path) -> dict[str, Any]:
@@ -71,13 +74,6 @@ def _held(work: Path, out: Path) -> dict[str, Any]:
         if judged is not None:
             found[run.name] = judged
     return found
-
-
-def _learn(work: Path, run: Run) -> float:
-    """Return the seconds that learning took."""
-    stream = stream_of(work / "line", run.steps())
-    judged = learn_into(work / run.name, stream, run.steps(), run.options, run.seed)
-    return float(judged["seconds"])
 
 
 if __name__ == "__main__":

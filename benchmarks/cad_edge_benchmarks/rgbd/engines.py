@@ -3,9 +3,9 @@
     python -m cad_edge_benchmarks.rgbd.engines [--work DIR] [--rounds N]
 
 Takes what `python -m cad_edge_benchmarks.rgbd` learned with seed 0, ten products together and
-step by step. For what depends on sizes alone it learns more, in one pass each: a model for every
-product, which memory is compared with, and one product on an EfficientNet-B4 with random weights.
-What ``--work`` holds already is not made again.
+step by step, and learns what ``--work`` lacks of it. For what depends on sizes alone it learns
+more, in one pass each: a model for every product, which memory is compared with, and one product on
+an EfficientNet-B4 with random weights. Everything is exported anew.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.errors import CadEdgeError
 from cad_edge.stream import Stream
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
@@ -25,6 +25,7 @@ from cad_edge_benchmarks.rgbd.agreement import agreement
 from cad_edge_benchmarks.rgbd.b4 import write_b4
 from cad_edge_benchmarks.rgbd.course import JOINT, LONGEST, MODALITIES, OURS, Run, stream_of
 from cad_edge_benchmarks.rgbd.frame_time import measure_frame
+from cad_edge_benchmarks.rgbd.learning import kept, learn_run
 from cad_edge_benchmarks.rgbd.resident import growth
 from cad_edge_benchmarks.tables import text_table, write_result
 from cad_edge_benchmarks.targets import Target, targets_table
@@ -68,14 +69,9 @@ def main(work: Path, out: Path, threads: int, rounds: int) -> None:
 
 
 def measure(work: Path, threads: int, rounds: int) -> dict[str, Any]:
-    """Measure all there is.
-
-    Raises
-    ------
-    OptionError
-        ``work`` lacks a run.
-    """
+    """Measure all there is."""
     place = work / "engines"
+    shutil.rmtree(place, ignore_errors=True)
     joint = Run(OURS, JOINT, "rgbd", _SEED)
     stream = stream_of(work / "line", joint.steps())
     bundles = {}
@@ -103,20 +99,19 @@ def measure(work: Path, threads: int, rounds: int) -> dict[str, Any]:
 
 
 def _learned(work: Path, run: Run) -> list[Path]:
-    folder = work / run.name / "artifacts"
-    found = [folder / name for step in run.steps() for name in step]
-    if not all(one.is_dir() for one in found):
-        raise OptionError(f"{folder} is not whole; run `make line-with-depth` first")
-    return found
+    """Artifacts of a run in learning order; it is learned if ``work`` does not hold it."""
+    folder = work / run.name
+    if kept(folder, run.options) is None:
+        click.echo(f"learning {run.name}", err=True)
+        learn_run(work, run)
+    return [folder / "artifacts" / name for step in run.steps() for name in step]
 
 
 def _export(
     artifacts: Sequence[Path], bundle: Path, place: Path, backbone: str | None = None
 ) -> None:
-    """Export unless the bundle is there."""
-    if not (bundle / "bundle.json").exists():
-        click.echo(f"exporting {bundle.name}", err=True)
-        export(artifacts, bundle, place / "staging", backbone=backbone)
+    click.echo(f"exporting {bundle.name}", err=True)
+    export(artifacts, bundle, place / "staging", backbone=backbone)
 
 
 def _agreements(
@@ -159,12 +154,10 @@ def _learn_quickly(
     """Learn in one pass what nobody will judge by."""
     from cad_edge_training.train import Plan, train
 
-    found = [artifacts / task.name for task in stream.tasks]
-    if not all(one.is_dir() for one in found):
-        click.echo(f"learning {artifacts.name}", err=True)
-        plan = Plan("ib_iumad", backbone, None, {**options, "epochs": "1"}, _SEED)
-        train(stream, artifacts, plan, lambda _: quiet)
-    return found
+    click.echo(f"learning {artifacts.name}", err=True)
+    plan = Plan("ib_iumad", backbone, None, {**options, "epochs": "1"}, _SEED)
+    train(stream, artifacts, plan, lambda _: quiet)
+    return [artifacts / task.name for task in stream.tasks]
 
 
 def _memory(place: Path, ten: Path, stream: Stream, threads: int) -> dict[str, Any]:
@@ -202,7 +195,6 @@ def _rollback(work: Path, place: Path, threads: int) -> dict[str, Any]:
     run = Run(OURS, LONGEST, "rgbd", _SEED)
     learned, bundle = _learned(work, run), place / "stepwise"
     stream = stream_of(work / "line", run.steps())
-    shutil.rmtree(bundle, ignore_errors=True)
     scores = []
     for count in (len(learned) - len(run.steps()[-1]), len(learned)):
         export(learned[:count], bundle, place / "staging")

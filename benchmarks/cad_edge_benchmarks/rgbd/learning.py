@@ -12,6 +12,7 @@ from cad_edge.stream import Stream
 from cad_edge_benchmarks.machine import commit_of
 from cad_edge_benchmarks.open_data import REPOSITORY
 from cad_edge_benchmarks.progress import quiet
+from cad_edge_benchmarks.rgbd.course import Run, stream_of
 from cad_edge_benchmarks.rgbd.judging import ShownParts, judge_run
 
 _RECORD = "judged.json"
@@ -62,6 +63,12 @@ def learn_into(
     judged = learn_and_judge(stream, steps, folder / "artifacts", options, seed)
     replace_file(folder / _RECORD, json.dumps(judged, indent=1).encode("utf-8"))
     return judged
+
+
+def learn_run(work: Path, run: Run) -> dict[str, Any]:
+    """Learn a run on the procedural line, which ``work`` holds or gets; as `learn_into`."""
+    stream = stream_of(work / "line", run.steps())
+    return learn_into(work / run.name, stream, run.steps(), run.options, run.seed)
 
 
 def kept(folder: Path, options: Mapping[str, str]) -> dict[str, Any] | None:

@@ -36,14 +36,23 @@ def matrix_of(judged: Judged) -> continual.Matrix:
 
 
 def figures(judged: Judged) -> dict[str, float | None]:
-    """Figures of one run, in percent."""
+    """Figures of one run, in percent; ``old`` and ``new`` are those of `_by_age`."""
     last = judged["last"].values()
     found: dict[str, float | None] = {
         name: 100 * float(np.mean([one[name] for one in last]))
         for name in ("image_auroc", "pixel_auroc", "aupro")
     }
     forgetting = continual.forgetting_measure(matrix_of(judged))
-    return found | {"fm": None if forgetting is None else 100 * forgetting}
+    return found | _by_age(judged) | {"fm": None if forgetting is None else 100 * forgetting}
+
+
+def _by_age(judged: Judged) -> dict[str, float | None]:
+    """Image AUROC in the end of products from before the last step, and of those of it."""
+    if len(judged["matrix"]) == 1:
+        return {"old": None, "new": None}
+    known = np.array([one is not None for one in judged["matrix"][-2]])
+    final = 100 * matrix_of(judged)[-1]
+    return {"old": float(final[known].mean()), "new": float(final[~known].mean())}
 
 
 def old_false_rejects(judged: Judged, steps: Sequence[Sequence[str]], name: str) -> float:
@@ -88,6 +97,18 @@ def table(summaries: Sequence[Mapping[str, Any]]) -> str:
                 str(one["seeds"]),
             ]
             for one in summaries
+        ],
+    )
+
+
+def table_by_age(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out image AUROC of products from before the last step, and of those of it."""
+    return markdown_table(
+        ("setting", "learner", "sees", "old products", "new products"),
+        [
+            [one["setting"], one["learner"], one["modality"], _said(one, "old"), _said(one, "new")]
+            for one in summaries
+            if one["old"] is not None
         ],
     )
 

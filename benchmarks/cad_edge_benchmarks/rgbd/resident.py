@@ -14,6 +14,7 @@ import numpy as np
 
 from cad_edge_benchmarks.memory import memory_of
 from cad_edge_benchmarks.own_process import run_python
+from cad_edge_benchmarks.probe import fitting_depth
 from cad_edge_runtime import Detector
 
 _MODULE = "cad_edge_benchmarks.rgbd.resident"
@@ -49,11 +50,7 @@ def main(threads: str, *bundles: str) -> None:
         for name, task in detector.manifest.tasks.items():
             recipe = task.engine.recipe
             image = np.zeros((recipe.height, recipe.width, 3), np.uint8)
-            depth = None
-            if task.depth is not None:
-                middle = (task.depth.low + task.depth.high) / 2
-                depth = np.full(image.shape[:2], middle, np.float32)
-            detector.detect(image, task=name, depth=depth)
+            detector.detect(image, name, fitting_depth(detector, name, image))
     sys.stdout.write(json.dumps([before, memory_of().rss]))
 
 

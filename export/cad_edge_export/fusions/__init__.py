@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from types import ModuleType
 
 from cad_edge.artifact import LearnedTask
 from cad_edge.errors import OptionError
@@ -11,11 +12,15 @@ from cad_edge_training.backbones import Backbone
 Fusion = Callable[[LearnedTask, Backbone, ModulePrecision], FusedTask]
 
 
-def load_fusion(method: str, layout: str) -> Fusion:
-    """Return ``shared`` or ``fused`` of ``fusions/<method>.py``; raise OptionError if missing."""
+def fusion_of(method: str) -> ModuleType:
+    """Import ``fusions/<method>.py``; raise OptionError if missing."""
     try:
-        module = importlib.import_module(f"{__name__}.{method}")
+        return importlib.import_module(f"{__name__}.{method}")
     except ModuleNotFoundError:
         raise OptionError(f"method {method!r} has no fusion, so it cannot be exported") from None
-    fusion: Fusion = getattr(module, layout)
+
+
+def load_fusion(method: str, layout: str) -> Fusion:
+    """Return ``shared`` or ``fused`` of `fusion_of`."""
+    fusion: Fusion = getattr(fusion_of(method), layout)
     return fusion

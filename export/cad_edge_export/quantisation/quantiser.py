@@ -7,7 +7,6 @@ beginning of a graph on because ONNX Runtime rounds the weights of a float convo
 between quantised tensors, with one scale for all channels, which is worse than what it was spared.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from cad_edge.errors import OptionError
 from cad_edge_export.fused_task import FusedTask, StageModule
+from cad_edge_export.fusions import fusion_of
 from cad_edge_export.graph_files import GRAPH, Graph, in_one
 from cad_edge_export.quantisation.biases import correct_biases
 from cad_edge_export.quantisation.evidence import holds, weigh
@@ -178,7 +178,7 @@ def _recentred(task: FloatTask, exact: Runs, rounded: Sequence[Graph]) -> FusedT
     """Let the task's tensors follow what rounding did to the stage before the last."""
     if len(task.graphs) < 2:
         return task.fused
-    fusion = importlib.import_module(f"cad_edge_export.fusions.{task.learned.artifact.method}")
+    fusion = fusion_of(task.learned.artifact.method)
     moved = run(task.fused, rounded[:-1], task.images.normal, ("hidden",))["hidden"]
     return replace(
         task.fused, tensors=fusion.recentred(task.fused, exact.measured["hidden"], moved)

@@ -8,16 +8,18 @@ Theorem 2.2). k > n means that n images cannot support the rate.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from cad_edge.schema import Record
+from cad_edge.schema import Sparing
 
 
-class Calibration(Record):
+class Calibration(Sparing):
     """Scores of held-out normals; no image of a test set ever enters."""
+
+    RARE: ClassVar[frozenset[str]] = frozenset({"groups"})
 
     scheme: Literal["split", "cross"] = Field(
         description="split: held-out images never seen in learning; cross: every image scored by a "
@@ -26,22 +28,39 @@ class Calibration(Record):
     folds: int = Field(ge=1, description="1 for split")
     scores: list[float] = Field(min_length=1, description="image scores, ascending")
     map_peaks: list[float] = Field(description="largest anomaly-map value per image, ascending")
+    groups: int | None = Field(
+        default=None,
+        ge=1,
+        description="groups of images that the held-out scores come from; None: every image stands "
+        "for itself",
+    )
 
 
-class Decision(Record):
+class Decision(Sparing):
     """What the device decides with; changed by `cad-edge threshold` without a new export."""
+
+    RARE: ClassVar[frozenset[str]] = frozenset({"groups"})
 
     false_reject_rate: float = Field(gt=0, lt=1, description="stated by the user")
     threshold: float = Field(description="a score above it is anomalous")
     map_threshold: float | None = Field(description="a map value above it belongs to a defect")
     minimum_area: int = Field(default=0, ge=0, description="smallest defect, in original pixels")
     images: int = Field(description="held-out normals behind the threshold")
-    images_needed: int = Field(description="held-out normals that the stated rate needs")
+    images_needed: int = Field(
+        description="held-out normals, or groups of them, that the stated rate needs"
+    )
+    groups: int | None = Field(
+        default=None, ge=1, description="groups of those normals; None: each stands for itself"
+    )
 
     @property
     def supported(self) -> bool:
-        """Whether there are enough held-out normals for the stated rate."""
-        return self.images >= self.images_needed
+        """Whether there are enough held-out normals for the stated rate.
+
+        Images of one group are alike, so that the rate needs so many groups, not only images.
+        """
+        independent = self.images if self.groups is None else min(self.images, self.groups)
+        return independent >= self.images_needed
 
 
 def images_needed(rate: float) -> int:
@@ -91,4 +110,5 @@ def decide(calibration: Calibration, rate: float, minimum_area: int = 0) -> Deci
         minimum_area=minimum_area,
         images=len(calibration.scores),
         images_needed=images_needed(rate),
+        groups=calibration.groups,
     )

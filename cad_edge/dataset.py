@@ -16,6 +16,8 @@ Layout: TypeAlias = Literal[
 ]
 
 GOOD = "good"
+GOOD_FOLDERS = {"mvtec": f"train/{GOOD}", "folder": ""}
+"""Where good parts lie below the product's folder, of layouts that can have them in sub-folders."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
@@ -71,7 +73,9 @@ class ProductImages:
         return tuple((first, *more) for first, more in zip(self.train, further, strict=True))
 
 
-def read_product(path: Path, layout: str = "mvtec", views: int = 1) -> ProductImages:
+def read_product(
+    path: Path, layout: str = "mvtec", views: int = 1, by_folder: bool = False
+) -> ProductImages:
     """List the images of a product.
 
     Parameters
@@ -83,6 +87,9 @@ def read_product(path: Path, layout: str = "mvtec", views: int = 1) -> ProductIm
     views
         How many images show each part; where there are several, a folder of them stands in the
         place of an image. For ``mvtec``, ``folder`` and ``instruction``.
+    by_folder
+        Whether good parts to learn from lie in a sub-folder for each group of them. For ``mvtec``
+        and ``folder`` with one view.
 
     Raises
     ------
@@ -96,6 +103,11 @@ def read_product(path: Path, layout: str = "mvtec", views: int = 1) -> ProductIm
     path = path.absolute()
     if not path.is_dir():
         raise DatasetError(f"{path} is not a folder; give the folder of the product's images")
+    if by_folder:
+        if layout not in GOOD_FOLDERS or views > 1:
+            known = " and ".join(GOOD_FOLDERS)
+            raise DatasetError(f"sub-folders of groups go with the layouts {known} and one view")
+        return _mvtec(path, by_folder) if layout == "mvtec" else _folder(path, by_folder)
     if views > 1:
         from cad_edge.views import read_views
 
@@ -121,12 +133,12 @@ def _readers() -> dict[str, Callable[[Path], ProductImages]]:
     }
 
 
-def _folder(path: Path) -> ProductImages:
-    return ProductImages(train=good_parts(path))
+def _folder(path: Path, by_folder: bool = False) -> ProductImages:
+    return ProductImages(train=good_parts(path, by_folder))
 
 
-def _mvtec(path: Path) -> ProductImages:
-    train = good_parts(path / "train" / GOOD)
+def _mvtec(path: Path, by_folder: bool = False) -> ProductImages:
+    train = good_parts(path / "train" / GOOD, by_folder)
     masks = path / "ground_truth"
     kinds = kinds_in(path / "test")
     for folder in folders_in(masks):
@@ -135,20 +147,39 @@ def _mvtec(path: Path) -> ProductImages:
     test: list[LabelledImage] = []
     for kind in kinds:
         images = images_in(path / "test" / kind)
+        if by_folder:
+            _refuse_deeper(path / "test" / kind)
         drawn = masks_of(masks / kind, images, kind)
         test += [labelled_image(image, kind, drawn.get(image.stem)) for image in images]
     return ProductImages(train=train, test=tuple(test))
 
 
-def good_parts(folder: Path) -> tuple[Path, ...]:
-    """Images of a folder of good parts; DatasetError where there are none."""
+def good_parts(folder: Path, by_folder: bool = False) -> tuple[Path, ...]:
+    """Images of a folder of good parts, and of its sub-folders; DatasetError where there are none.
+
+    Sub-folders are read ``by_folder`` alone.
+    """
     images = images_in(folder)
+    if by_folder:
+        for group in folders_in(folder):
+            _refuse_deeper(group)
+            images += images_in(group)
     if not images:
         state = "holds no images" if folder.is_dir() else "does not exist"
         raise DatasetError(
             f"{folder} {state}; put the images of good parts there ({', '.join(sorted(SUFFIXES))})"
         )
     return images
+
+
+def _refuse_deeper(folder: Path) -> None:
+    """Raise DatasetError for images that nobody would read; a group is one folder of good parts."""
+    for deeper in folders_in(folder):
+        if lost := images_in(deeper):
+            raise DatasetError(
+                f"{lost[0]} is not read, since groups are the sub-folders of the good parts to "
+                f"learn from and have none themselves; move it into {folder}"
+            )
 
 
 def labelled_image(

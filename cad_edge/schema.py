@@ -86,4 +86,5 @@ def first_problem(problem: ValidationError) -> str:
         "model_type": "it is not a mapping of keys to values",
         "string_pattern_mismatch": f"{errors[0]['input']!r} is not allowed",
     }
-    return f"{place}: {plain.get(errors[0]['type'], errors[0]['msg'])}{more}"
+    said = errors[0]["msg"].removeprefix("Value error, ")  # by a validator of ours
+    return f"{place}: {plain.get(errors[0]['type'], said)}{more}"

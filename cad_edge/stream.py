@@ -6,6 +6,7 @@
       - {name: cookie, path: images/cookie}
       - {name: candle, path: /data/visa/candle, layout: visa}
       - {name: bagel, path: images/bagel, views: 4}
+      - {name: asphalt, path: images/asphalt, group: {pattern: 'photo([0-9]+)'}}
 
 YAML or JSON (by the suffix ``.json``); paths are relative to the file. ``steps`` may group the
 tasks for a continual protocol, which measures after every step and not after every task.
@@ -14,12 +15,14 @@ tasks for a continual protocol, which measures after every step and not after ev
 import json
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from cad_edge.dataset import Layout, ProductImages, read_product
+from cad_edge.dataset import GOOD_FOLDERS, Layout, ProductImages, read_product
 from cad_edge.errors import DatasetError
+from cad_edge.grouping import GroupRule
 from cad_edge.labelled import LabelledSplit, deal
 from cad_edge.schema import Record, TaskName, Viewed, first_problem
 
@@ -27,12 +30,27 @@ from cad_edge.schema import Record, TaskName, Viewed, first_problem
 class StreamTask(Viewed):
     """One product of a stream; ``views`` is how many images show each part."""
 
+    RARE: ClassVar[frozenset[str]] = Viewed.RARE | {"group"}
+
     name: TaskName
     path: Path = Field(description="folder of the product; absolute once read")
     layout: Layout = "mvtec"
     labelled: LabelledSplit | None = Field(
         default=None, description="deal all labelled images anew; none: as the folders do"
     )
+    group: GroupRule | None = Field(
+        default=None, description="which images belong together; none: each stands for itself"
+    )
+
+    @model_validator(mode="after")
+    def _sub_folders_are_read(self) -> "StreamTask":
+        read = self.layout in GOOD_FOLDERS and self.views == 1 and self.labelled is None
+        if self.group is not None and self.group.folder and not read:
+            raise ValueError(
+                f"`group: folder` goes with the layouts {' and '.join(GOOD_FOLDERS)}, one image of "
+                "each part and no `labelled`; use {pattern: ...} or {table: ...} for the groups"
+            )
+        return self
 
     def images(self) -> ProductImages:
         """List the images of a product whose parts are shown in one image each.
@@ -57,11 +75,37 @@ class StreamTask(Viewed):
         DatasetError
             As `read_product` and `deal` do.
         """
-        product = read_product(self.path, self.layout, self.views)
+        by_folder = self.group is not None and self.group.folder
+        product = read_product(self.path, self.layout, self.views, by_folder)
         try:
             return product if self.labelled is None else deal(product, self.labelled)
         except DatasetError as problem:
             raise DatasetError(f"{self.path}: {problem}") from None
+
+    def groups(self, product: ProductImages) -> tuple[str, ...] | None:
+        """Name the group of each training image of ``product``, in their order.
+
+        Of a part with several views it is that of its first image. No file but the rule's table is
+        opened.
+
+        Returns
+        -------
+        tuple
+            A name for each of ``product.train``; None without `group`.
+
+        Raises
+        ------
+        DatasetError
+            As `GroupRule.names`.
+        """
+        if self.group is None:
+            return None
+        # Not `relative_to`: a table of images may name some beside the product's folder.
+        images = [Path(os.path.relpath(image, self.path)).as_posix() for image in product.train]
+        try:
+            return self.group.names(images, GOOD_FOLDERS.get(self.layout, ""))
+        except DatasetError as problem:
+            raise DatasetError(f"task {self.name}: {problem}") from None
 
 
 class Stream(Record):
@@ -85,7 +129,7 @@ class Stream(Record):
 
 
 def read_stream(path: Path) -> Stream:
-    """Read a stream file; the tasks' paths come back absolute.
+    """Read a stream file; the tasks' paths, and those of their tables, come back absolute.
 
     Raises
     ------
@@ -103,13 +147,19 @@ def read_stream(path: Path) -> Stream:
         raise DatasetError(
             f"{path} is not a valid stream file: {first_problem(problem)}; {advice}"
         ) from None
-    tasks = [
-        task.model_copy(update={"path": Path(os.path.normpath(path.absolute().parent / task.path))})
-        for task in stream.tasks
-    ]
+    tasks = [_placed(task, path.absolute().parent) for task in stream.tasks]
     _check_tasks(tasks, path)
     _check_steps(stream, path)
     return stream.model_copy(update={"tasks": tasks})
+
+
+def _placed(task: StreamTask, folder: Path) -> StreamTask:
+    """Make a task's paths absolute, which are relative to ``folder``."""
+    update: dict[str, object] = {"path": Path(os.path.normpath(folder / task.path))}
+    if task.group is not None and task.group.table is not None:
+        table = Path(os.path.normpath(folder / task.group.table))
+        update["group"] = task.group.model_copy(update={"table": table})
+    return task.model_copy(update=update)
 
 
 def _check_tasks(tasks: list[StreamTask], path: Path) -> None:

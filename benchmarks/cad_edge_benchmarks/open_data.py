@@ -17,6 +17,11 @@ FALSE_REJECT_RATE = 0.05
 category has 31 images of good parts, and 5 % is the smallest round rate that those support
 (19 held-out scores are needed; 1 % would need 99)."""
 
+WINDOWED = ("asphalt_b", "fabric_a")
+"""Categories of several windows of each photograph, which therefore belong together."""
+SOURCES = "SOURCES.csv"
+"""Beside a category's images, where each of them comes from: photograph, @ and window."""
+
 
 def data_folder(given: Path | None = None) -> Path:
     """Folder of the open categories: ``given``, else CAD_EDGE_DATA, else beside the repository.
@@ -77,9 +82,17 @@ def write_stream(target: Path, folder: Path, names: Sequence[str] = ()) -> list[
         "name": "open categories",
         "false_reject_rate": FALSE_REJECT_RATE,
         "tasks": [
-            {"name": name, "path": str(path.resolve()), "layout": layout}
+            {"name": name, "path": str(path.resolve()), "layout": layout, **_grouped(name, path)}
             for name, (path, layout) in chosen.items()
         ],
     }
     target.write_text(json.dumps(stream, indent=1) + "\n", encoding="utf-8")
     return list(chosen)
+
+
+def _grouped(name: str, path: Path) -> dict[str, object]:
+    """Return what a task says of its groups; nothing where they are not known."""
+    table = path.resolve() / SOURCES
+    if name not in WINDOWED or not table.is_file():
+        return {}
+    return {"group": {"table": str(table), "group_column": "source", "pattern": "^[^@]+"}}

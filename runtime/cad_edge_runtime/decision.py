@@ -22,7 +22,7 @@ class Judge:
     map_threshold: float | None
     minimum_area: int
     supported: bool
-    """Whether the held-out images are enough for the stated false-reject rate."""
+    """Whether the held-out images, or their groups, are enough for the stated false-reject rate."""
 
     def p_value(self, score: float) -> float:
         """(1 + number of held-out scores at least as large) / (n + 1), in (0, 1]."""

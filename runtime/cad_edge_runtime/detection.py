@@ -68,7 +68,8 @@ class Detection:
     """A score above it is anomalous."""
 
     false_reject_supported: bool | None
-    """Whether the held-out normals were enough for the false-reject rate that was stated."""
+    """Whether the held-out normals, or groups of them, were enough for the false-reject rate that
+    was stated."""
 
     depth_used: bool | None
     """Whether what answered looks at depth; None where nothing was run."""

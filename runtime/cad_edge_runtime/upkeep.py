@@ -54,6 +54,7 @@ def _row(name: str, entry: TaskEntry, frames: str) -> dict[str, object]:
         "learned_from": entry.provenance.images,
         "false_reject_rate": decision.false_reject_rate,
         "images": decision.images,
+        "groups": decision.groups,
         "images_needed": decision.images_needed,
         "supported": decision.supported,
         "threshold": decision.threshold,
@@ -62,7 +63,9 @@ def _row(name: str, entry: TaskEntry, frames: str) -> dict[str, object]:
 
 
 def _table(rows: list[dict[str, object]]) -> str:
-    """Align the columns; words to the left, numbers to the right."""
+    """Align the columns; words to the left, numbers to the right; groups where there are some."""
+    if all(row["groups"] is None for row in rows):
+        rows = [{name: row[name] for name in row if name != "groups"} for row in rows]
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     words = [isinstance(value, str) for value in rows[0].values()]
@@ -78,6 +81,8 @@ def _table(rows: list[dict[str, object]]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "-"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
@@ -185,16 +190,18 @@ def _restatements(task: str, before: TaskEntry, after: TaskEntry, version: int) 
 
 
 def support_sentence(decision: Decision) -> str:
-    """Say how many images the stated rate needs, and whether they are there."""
-    stated = (
-        f"a false-reject rate of {decision.false_reject_rate:g} needs {decision.images_needed} "
-        f"held-out images of good parts"
-    )
+    """Say how many images, or groups of them, the stated rate needs, and whether they are there."""
+    what, count = "held-out images of good parts", decision.images
+    there, otherwise = str(count), "the threshold is the highest score among them"
+    if decision.groups is not None:
+        what, count = f"groups of {what}", decision.groups
+        there, otherwise = f"{count}, of {decision.images} images", "the rate is not promised"
+    stated = f"a false-reject rate of {decision.false_reject_rate:g} needs {decision.images_needed}"
     if decision.supported:
-        return f"{stated} and there are {decision.images}: the rate holds."
+        return f"{stated} {what} and there are {there}: the rate holds."
     return (
-        f"{stated} but there are {decision.images}: the threshold is the highest score among them, "
-        f"and the smallest rate that they support is {1 / (decision.images + 1):.3g}."
+        f"{stated} {what} but there are {there}: {otherwise}, and the smallest rate that they "
+        f"support is {1 / (count + 1):.3g}."
     )
 
 

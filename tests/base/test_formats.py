@@ -157,6 +157,19 @@ def test_a_record_is_written_as_these_bytes_and_read_back(name):
     assert type(RECORDS[name]).model_validate_json(golden) == RECORDS[name]
 
 
+@pytest.mark.parametrize("record", [CALIBRATION, DECISION])
+def test_groups_are_written_where_there_are_some_and_nowhere_else(record):
+    """So that artifacts and manifests without them keep the bytes they had before groups."""
+    assert b"groups" not in canonical_json(record)
+    grouped = record.model_copy(update={"groups": 2})
+    assert json.loads(canonical_json(grouped)) == record.model_dump() | {"groups": 2}
+    assert type(record).model_validate_json(canonical_json(grouped)) == grouped
+    whole = MANIFEST.tasks["pcb-A.1"].model_copy(
+        update={"calibration": CALIBRATION.model_copy(update={"groups": 2})}
+    )
+    assert b'"groups": 2' in canonical_json(whole)
+
+
 def test_the_pointer_is_written_as_these_bytes():
     text = canonical_json(Pointer(manifest="8" * 64, version=7)).decode()
     assert text == f'{{\n "format": 1,\n "manifest": "{"8" * 64}",\n "version": 7\n}}\n'
@@ -214,5 +227,6 @@ def fields_of(value: object) -> set[str]:
 
 def test_every_field_is_documented():
     document = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert "`groups`" in document  # which the records above leave out
     names = set().union(*(fields_of(record.model_dump(mode="json")) for record in RECORDS.values()))
     assert [name for name in sorted(names - {"pcb-A.1"}) if f"`{name}`" not in document] == []

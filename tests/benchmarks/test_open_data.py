@@ -29,6 +29,33 @@ def test_some_categories_can_be_chosen(data, tmp_path):
         write_stream(tmp_path / "s.json", data, ["bolt"])
 
 
+def test_windows_of_one_photograph_are_grouped(tmp_path):
+    for name in ("fabric_a", "asphalt_b", "pcb"):
+        for number in range(4):
+            path = tmp_path / "data/open" / name / f"train/good/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        if name != "asphalt_b":
+            lines = [f"train/good/{number}.png,photo{number // 2}@{number}" for number in range(4)]
+            table = tmp_path / "data/open" / name / "SOURCES.csv"
+            table.write_text("\n".join(["file,source", *lines]))
+    write_stream(tmp_path / "stream.json", tmp_path / "data")
+    tasks = {task.name: task for task in read_stream(tmp_path / "stream.json").tasks}
+    assert tasks["asphalt_b"].group is None and tasks["pcb"].group is None
+    fabric = tasks["fabric_a"]
+    assert fabric.groups(fabric.images()) == ("photo0", "photo0", "photo1", "photo1")
+
+
+def test_groups_of_the_open_categories(open_data, tmp_path):
+    write_stream(tmp_path / "stream.json", open_data)
+    found = {
+        task.name: len(set(task.groups(task.images())))
+        for task in read_stream(tmp_path / "stream.json").tasks
+        if task.group is not None
+    }
+    assert found == {"asphalt_b": 8, "fabric_a": 13}
+
+
 def test_two_categories_of_one_name_are_refused(data):
     (data / "products" / "tile" / "train" / "good").mkdir(parents=True)
     with pytest.raises(DatasetError, match="two products named tile"):

@@ -43,7 +43,7 @@ def place(tmp_path) -> Path:
     return tmp_path
 
 
-def write_stream(folder: Path, *tasks: dict[str, str], rate: object = 0.2) -> None:
+def write_stream(folder: Path, *tasks: dict[str, object], rate: object = 0.2) -> None:
     record = {"name": "line", "false_reject_rate": rate, "tasks": tasks}
     (folder / "stream.json").write_text(json.dumps(record))
 
@@ -68,6 +68,27 @@ def test_image_behind_a_dangling_link_is_not_passed_over(place):
     path = place / "red/train/good/9.png"
     path.symlink_to("nowhere")
     assert f"{path} does not exist" in train(place)
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ({"pattern": "^batch"}, "task blue: the pattern '^batch' of `group` matches no image"),
+        ({"pattern": "train"}, "task blue: `group` puts all 4 images of good parts into one group"),
+        ({"table": "gone.csv"}, "gone.csv cannot be read: No such file"),
+        ({"table": "short.csv"}, "short.csv lacks train/good/1.png (and 2 more)"),
+        ("folder", "train/good/0.png (and 3 more) lies in no sub-folder"),
+        ("files", "stream.json is not a valid stream file: tasks.1.group: 'files' is no rule"),
+        ({"pattern": "("}, "'(' is no regular expression"),
+    ],
+)
+def test_groups_that_are_not_told(place, group, said):
+    """Of the second task, before the first is learned."""
+    shutil.copytree(place / "red", place / "blue")
+    (place / "short.csv").write_text("file,group\ntrain/good/0.png,1\n")
+    red = {"name": "red", "path": "red"}
+    write_stream(place, red, {"name": "blue", "path": "blue", "group": group})
+    assert said in train(place)
 
 
 @pytest.mark.parametrize("out", ["stream.json", "stream.json/out"])

@@ -127,6 +127,33 @@ def test_tasks(run, bundle):
     assert rows[2]["layout"] == "fused" and rows[0]["images_needed"] == 19
 
 
+def in_groups(entry, groups: int):
+    """The entry as if its held-out images were of so many groups."""
+    calibration = entry.calibration.model_copy(update={"groups": groups})
+    decision = decide(calibration, entry.decision.false_reject_rate)
+    return entry.model_copy(update={"calibration": calibration, "decision": decision})
+
+
+def test_groups_say_which_rate_is_supported(run, bundle, workshop):
+    assert "groups" not in run("tasks", bundle).stdout.splitlines()[1]
+    assert json.loads(run("tasks", bundle, "--json").stdout)[0]["groups"] is None
+    workshop.change_task("red", lambda entry: in_groups(entry, 8))
+    rows = {row["task"]: row for row in json.loads(run("tasks", bundle, "--json").stdout)}
+    red, blue = rows["red"], rows["blue"]
+    assert (red["images"], red["groups"], red["images_needed"]) == (40, 8, 19)
+    assert not red["supported"] and blue["supported"] and blue["groups"] is None
+    header, *lines = (line.split() for line in run("tasks", bundle).stdout.splitlines()[1:])
+    assert {line[0]: line[header.index("groups")] for line in lines}["blue"] == "-"
+    options = ("threshold", bundle, "--task", "red", "--false-reject-rate")
+    said = run(*options, "0.05").stdout
+    assert "needs 19 groups of held-out images of good parts but there are 8, of 40 images" in said
+    assert "the rate is not promised, and the smallest rate that they support is 0.111." in said
+    said = run(*options, "0.2").stdout
+    assert "needs 4 groups of held-out images of good parts and there are 8, of 40 images" in said
+    assert said.endswith("the rate holds.\n")
+    assert Bundle(bundle).manifest().tasks["red"].decision.groups == 8
+
+
 def test_tasks_of_an_empty_bundle(run, bundle, workshop, pictures):
     workshop.forget_all()
     assert run("tasks", bundle).stdout.endswith("version 2, 0 tasks\n")

@@ -57,6 +57,9 @@ class Request:
     for a method that looks at depth."""
     depth_range: DepthRange | None = None
     """Of ``depth``."""
+    groups: tuple[str, ...] | None = None
+    """Name of the group of each of ``images``, of which none may be divided between what is learned
+    from and what is held out; None where every image stands for itself."""
 
 
 @dataclass(frozen=True)

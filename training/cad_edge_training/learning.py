@@ -151,6 +151,7 @@ class Learning:
     ) -> Request:
         """Read what a task is learned from; raise ImageError without images of good parts."""
         product, recipe = task.samples(), self.backbone.recipe
+        groups = task.groups(product)
         images = read_samples(product.train_views(), task.views, recipe, progress)
         if not len(images):
             raise ImageError(f"{task.path} holds no images of good parts")
@@ -166,7 +167,7 @@ class Learning:
             task=task.name,
             images=images,
             backbone=self.backbone,
-            folds=draw_folds(len(images), self.rate, self.seed),
+            folds=draw_folds(len(images), self.rate, self.seed, groups),
             seed=self.seed,
             progress=progress,
             rate=self.rate,
@@ -177,6 +178,7 @@ class Learning:
             workspace=self.out / f".learning-{task.name}",
             depth=depth,
             depth_range=None if depth is None else range_of(depth),
+            groups=groups,
         )
 
     def _earlier(self) -> tuple[LearnedTask, ...]:

@@ -1,6 +1,6 @@
 """Learning the tasks of a stream, one after another, into a folder of artifacts."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,7 @@ def train(
     processes.wait()
     held = _held(out, stream)
     _check_held(held, out, backbone, views)
+    _check_groups([task for task in stream.tasks if task.name not in held])
     position = 1 + max((record.position for record in held.values()), default=-1)
     learned: list[str] = []
     learning = Learning(out, plan.method, plan.seed, backbone, config, stream.false_reject_rate)
@@ -137,6 +138,13 @@ def _check_held(held: Mapping[str, Artifact], out: Path, backbone: Backbone, vie
                 f"{out / record.task} was learned with views: {record.views}, not {views}, and one "
                 "bundle has one number of views; give --out another folder"
             )
+
+
+def _check_groups(tasks: Sequence[StreamTask]) -> None:
+    """Raise DatasetError where groups of images are not told, before the first task is learned."""
+    for task in tasks:
+        if task.group is not None:
+            task.groups(task.samples())
 
 
 def read_config(plan: Plan, views: int = 1) -> Record:

@@ -23,7 +23,7 @@ def tokens_to_keep(base: LlavaBase, images: Images) -> Tokens:
     return np.concatenate(parts).clip(-largest, largest).astype(np.float16)
 
 
-def calibrate(model: CLAnomaly, tokens: Tokens) -> Calibration:
+def calibrate(model: CLAnomaly, tokens: Tokens, groups: int | None) -> Calibration:
     """Score held-out good parts with a model as it is now.
 
     Parameters
@@ -32,9 +32,11 @@ def calibrate(model: CLAnomaly, tokens: Tokens) -> Calibration:
         Of the task they belong to.
     tokens
         (n, [views,] n_tokens, vision_width) float16 tower tokens.
+    groups
+        How many groups the parts are of; None where every part stands for itself.
     """
     scores = score_each(model, tokens)
-    return Calibration(scheme="split", folds=1, scores=sorted(scores), map_peaks=[])
+    return Calibration(scheme="split", folds=1, scores=sorted(scores), map_peaks=[], groups=groups)
 
 
 def score_each(model: CLAnomaly, tokens: Tokens) -> list[float]:

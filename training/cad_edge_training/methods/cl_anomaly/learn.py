@@ -63,7 +63,7 @@ def learn(request: Request, config: Config) -> Learned:
     """
     base = as_llava(request.backbone)
     check(request, config)
-    division = divide(len(request.images), request.rate, request.seed, request.task)
+    division = divide(len(request.images), request.rate, request.seed, request.task, request.groups)
     start = starting_values(request, config, base)
     session = _session(request, config, start)
     pupil = pupil_of(base, config, start, session.accelerator.device)
@@ -77,7 +77,7 @@ def learn(request: Request, config: Config) -> Learned:
     own[TOKENS] = tokens_to_keep(pupil.base, request.images[division.held_out])
     generation = _generation(request, config, base, found, keys)
     tensors = _model_tensors(request, own, generation)
-    return Learned(own, _calibration(base, config, tensors, own), generation)
+    return Learned(own, _calibration(base, config, tensors, own, division.groups), generation)
 
 
 def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> CLAnomaly:
@@ -117,7 +117,8 @@ def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibr
     OptionError
         The backbone has no language model.
     """
-    return _calibration(as_llava(backbone), config, task.model_tensors(), task.tensors)
+    groups = task.artifact.calibration.groups
+    return _calibration(as_llava(backbone), config, task.model_tensors(), task.tensors, groups)
 
 
 def held_out_scores(backbone: Backbone, config: Config, task: LearnedTask) -> list[float]:
@@ -157,8 +158,10 @@ def without_router(backbone: Backbone, config: Config, task: LearnedTask) -> Lea
     return replace(task, family=(*task.family[:-1], newest))
 
 
-def _calibration(base: LlavaBase, config: Config, tensors: Tensors, own: Tensors) -> Calibration:
-    return calibrate(_fast_model(base, config, tensors), own[TOKENS])
+def _calibration(
+    base: LlavaBase, config: Config, tensors: Tensors, own: Tensors, groups: int | None
+) -> Calibration:
+    return calibrate(_fast_model(base, config, tensors), own[TOKENS], groups)
 
 
 def _fast_model(base: LlavaBase, config: Config, tensors: Tensors) -> CLAnomaly:
@@ -179,6 +182,8 @@ def _session(request: Request, config: Config, start: Tensors) -> Session:
         "defective": fingerprint(request.defective),
         "processes": accelerator.num_processes,
     }
+    if request.groups is not None:
+        words["groups"] = request.groups
     checkpoints = Checkpoints(request.workspace, fingerprint_of(words, start))
     seeds = (request.seed, len(request.earlier))
     return Session(accelerator, seeds, checkpoints, request.progress)

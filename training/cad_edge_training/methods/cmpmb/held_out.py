@@ -181,4 +181,5 @@ def calibrate(
         folds=request.folds.count,
         scores=sorted(float(value) for value in score),
         map_peaks=sorted(float(peak) for peak in summed.max(axis=(1, 2))),
+        groups=request.folds.groups,
     )

@@ -37,7 +37,7 @@ def kept(tensors: Tensors) -> Seen:
     return Seen(whole, measured)
 
 
-def calibrate(model: IBIUMAD, seen: Seen) -> Calibration:
+def calibrate(model: IBIUMAD, seen: Seen, groups: int | None) -> Calibration:
     """Score held-out good parts with a model as it is now.
 
     Parameters
@@ -46,6 +46,8 @@ def calibrate(model: IBIUMAD, seen: Seen) -> Calibration:
         Of the product that they show.
     seen
         As the backbone sees them, from `kept`.
+    groups
+        How many groups the parts are of; None where every part stands for itself.
     """
     scores, peaks = [], []
     count = len(next(iter(seen.tokens.values())))
@@ -54,7 +56,13 @@ def calibrate(model: IBIUMAD, seen: Seen) -> Calibration:
             score, anomaly_map = model.judge(seen.rows(index))
             scores += score.tolist()
             peaks += anomaly_map.amax(dim=(1, 2)).tolist()
-    return Calibration(scheme="split", folds=1, scores=sorted(scores), map_peaks=sorted(peaks))
+    return Calibration(
+        scheme="split",
+        folds=1,
+        scores=sorted(scores),
+        map_peaks=sorted(peaks),
+        groups=groups,
+    )
 
 
 def _half(value: torch.Tensor) -> Array:

@@ -65,9 +65,12 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
     require_options(first, config)
     if before is not None:
         require_network(before.generation)
-    learned_from, own = [], []
+    learned_from, own, groups = [], [], []
     for request in requests:
-        division = divide(len(request.images), request.rate, request.seed, request.task)
+        division = divide(
+            len(request.images), request.rate, request.seed, request.task, request.groups
+        )
+        groups.append(division.groups)
         learned_from.append(_seen(request, config, division.learned))
         own.append(_own(request) | to_keep(_seen(request, config, division.held_out)))
     scaling = _scaling(before, learned_from, config)
@@ -85,14 +88,15 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
     bases = collect_bases(network, lesson.seen, bases, config.batch)
     step = 1 if before is None else 1 + int(before.generation[STEP].item())
     generation = _generation(network, scaling, bases, step)
+    members = [*_members(first), *own]
     return [
         Learned(
             tensors,
-            _calibration(first.backbone, config, [*_members(first), *own], generation, place),
+            _calibration(first.backbone, config, members, generation, place, number),
             # The others name the step that they belong to, and nothing of its network.
             generation if place == places[-1] else {STEP: generation[STEP]},
         )
-        for place, tensors in zip(places, own, strict=True)
+        for place, tensors, number in zip(places, own, groups, strict=True)
     ]
 
 
@@ -123,7 +127,7 @@ def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibr
     Parameters and errors are those of `build_model`; ``task`` comes with its family.
     """
     model = build_model(backbone, config, task.model_tensors())
-    return calibrate(model, kept(task.tensors))
+    return calibrate(model, kept(task.tensors), task.artifact.calibration.groups)
 
 
 def is_whole(generation: Mapping[str, object]) -> bool:
@@ -227,6 +231,7 @@ def _calibration(
     members: Sequence[Tensors],
     generation: Tensors,
     place: int,
+    groups: int | None,
 ) -> Calibration:
     model = build_model(backbone, config, family_tensors(members, generation, place))
-    return calibrate(model, kept(members[place]))
+    return calibrate(model, kept(members[place]), groups)

@@ -20,6 +20,7 @@ from cad_edge.stream import read_stream
 from cad_edge_benchmarks.accuracy import README
 from cad_edge_benchmarks.curriculum import evaluate_bundle
 from cad_edge_benchmarks.evaluation import mean_of
+from cad_edge_benchmarks.headings import HEADINGS
 from cad_edge_benchmarks.machine import describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder, write_stream
 from cad_edge_benchmarks.tables import figure, markdown_table, replace_between, write_result
@@ -27,7 +28,16 @@ from cad_edge_benchmarks.workshop import export, learn
 
 RESULT = REPOSITORY / "docs" / "results" / "cmpmb-ablation.json"
 BEGIN, END = "<!-- ablation:begin -->", "<!-- ablation:end -->"
-FIGURES = ("image_auroc", "pixel_auroc", "aupro", "routing_normal", "routing_defective")
+FIGURES = (
+    "detection_rate",
+    "false_reject_rate",
+    "found_of_perfect",
+    "image_auroc",
+    "pixel_auroc",
+    "aupro",
+    "routing_normal",
+    "routing_defective",
+)
 
 
 @dataclass(frozen=True)
@@ -121,11 +131,12 @@ def measure(variant: Variant, stream_file: Path, seed: int, threads: int) -> dic
 
 def rows(variants: dict[str, dict[str, object]]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table."""
-    head = ["variant", *(name.replace("_", " ") for name in FIGURES), "s per task", "what differs"]
+    head = ["variant", *(HEADINGS[name] for name in FIGURES), "s per task", "what differs"]
     lines = [
         [
             name,
-            *(figure(found[key]) for key in FIGURES),
+            # A result file that is gone on with may hold variants measured before a figure was.
+            *(figure(found.get(key)) for key in FIGURES),
             figure(found["seconds_per_task"], 1),
             str(found["meaning"]),
         ]

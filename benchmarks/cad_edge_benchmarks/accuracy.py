@@ -3,26 +3,24 @@
     python -m cad_edge_benchmarks.accuracy [--data DIR] [--out FILE] [--task NAME] [--seed N]
 
 Learns and exports with `cad-edge`, then measures with the runtime alone: every figure of `cad-edge
-evaluate`, the same with the task given, forgetting stage by stage in both layouts, products left
-out one by one, bytes and seconds per task. With several seeds the first is measured in full, and of
-the others the means are kept.
+evaluate`, defects found and good parts rejected before all others; AUROC with the task given,
+forgetting stage by stage in both layouts, products left out one by one, bytes and seconds per task.
+With several seeds the first is measured in full, and of the others the means are kept.
 """
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cad_edge.artifact import list_artifacts, read_record
 from cad_edge.errors import CadEdgeError
-from cad_edge.stream import read_stream
-from cad_edge_benchmarks.accuracy_report import (
-    accuracy_targets,
-    print_report,
-    update_front_page,
-    update_readme,
-)
+from cad_edge.stream import Stream, read_stream
+from cad_edge_benchmarks.accuracy_report import print_report, update_front_page, update_readme
+from cad_edge_benchmarks.accuracy_targets import accuracy_targets
 from cad_edge_benchmarks.curriculum import Curriculum, Learned, Stages, evaluate_bundle
 from cad_edge_benchmarks.evaluation import TaskEvaluation, mean_of
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
@@ -30,10 +28,24 @@ from cad_edge_benchmarks.metrics import mean_defined
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder, write_stream
 from cad_edge_benchmarks.tables import write_result
 from cad_edge_benchmarks.unknown_product import LeftOut
+from cad_edge_benchmarks.verdict_sentences import beside, headline
+from cad_edge_benchmarks.verdicts import pooled
 from cad_edge_benchmarks.workshop import export, learn
 
 RESULT = REPOSITORY / "docs" / "results" / "cmpmb-open.json"
 README = REPOSITORY / "training" / "cad_edge_training" / "methods" / "cmpmb" / "README.md"
+
+FURTHER = (
+    "image_auroc_task_given",
+    "unknown_product_auroc",
+    "unknown_product_rejected",
+    "seconds",
+    "disk_bytes",
+)
+"""Figures of a task besides those of `evaluation`, of which a mean is taken."""
+
+Figures = dict[str, Any]
+"""Figures of one task by name: numbers, None where undefined, an interval as two."""
 
 
 @click.command("accuracy")
@@ -114,14 +126,10 @@ def measure(learned: Learned, seed: int, threads: int) -> dict[str, object]:
         path.name: _task_figures(path, evaluated[path.name], shared, left_out.get(path.name))
         for path in learned.artifacts
     }
-    further = {
-        name: mean_defined([task[name] for task in tasks.values()])
-        for name in ("image_auroc_task_given", "unknown_product_auroc", "seconds", "disk_bytes")
-    }
     return {
         **_conditions(learned, seed, threads),
+        **_summary(evaluated, learned.stream, tasks),
         "tasks": tasks,
-        "mean": {**mean_of(evaluated), **further},
         "forgetting": {"shared": asdict(shared.forgetting), "fused": asdict(fused)},
         "routed_matrix": asdict(shared.matrix),
         "ram_bytes": shared.ram_bytes,
@@ -130,9 +138,32 @@ def measure(learned: Learned, seed: int, threads: int) -> dict[str, object]:
     }
 
 
+def _summary(
+    evaluated: Mapping[str, TaskEvaluation], stream: Stream, tasks: Mapping[str, Figures]
+) -> dict[str, object]:
+    """Sentences, figures over all images, means over tasks and over those without depth."""
+    every = list(evaluated.values())
+    further = {name: mean_defined([task[name] for task in tasks.values()]) for name in FURTHER}
+    with_depth = {
+        task.name
+        for task in stream.tasks
+        if any(item.depth is not None for item in task.samples().test)
+    }
+    return {
+        "headline": headline(every),
+        "beside": beside(every),
+        "all_parts": asdict(pooled(every)),
+        "mean": {**mean_of(evaluated), **further},
+        "with_depth": sorted(with_depth),
+        "mean_rgb": mean_of(
+            {name: task for name, task in evaluated.items() if name not in with_depth}
+        ),
+    }
+
+
 def _task_figures(
     artifact: Path, evaluation: TaskEvaluation, stages: Stages, left_out: LeftOut | None
-) -> dict[str, float | None]:
+) -> Figures:
     provenance = read_record(artifact).provenance
     return {
         **asdict(evaluation),

@@ -1,106 +1,77 @@
-"""The accuracy result for people: targets, the terminal and the table in the method's README."""
+"""The accuracy result for people: the terminal, the method's README and the front page."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
-from cad_edge_benchmarks.tables import figure, markdown_table, replace_between, text_table
-from cad_edge_benchmarks.targets import HEAD, Target, target_rows, targets_table
+from cad_edge_benchmarks.accuracy_targets import Result, accuracy_targets
+from cad_edge_benchmarks.headings import (
+    ALL_PARTS,
+    MEAN,
+    SCORE_COLUMNS,
+    VERDICT_COLUMNS,
+    VERDICT_NOTE,
+)
+from cad_edge_benchmarks.tables import (
+    figure,
+    figure_rows,
+    markdown_table,
+    replace_between,
+    text_table,
+    wrapped,
+)
+from cad_edge_benchmarks.targets import HEAD, target_rows, targets_table
 
 BEGIN = "<!-- accuracy:begin -->"
 END = "<!-- accuracy:end -->"
 RESULTS_BEGIN = "<!-- results:begin -->"
 RESULTS_END = "<!-- results:end -->"
 
-TYPICAL_IMAGES = range(100, 131)
-"""Training images of a task that counts as one of 120 images."""
-
-_MEGABYTE = 1e6
-
 COLUMNS = {
-    "image_auroc": "image AUROC",
+    **SCORE_COLUMNS,
     "image_auroc_task_given": "task given",
-    "image_ap": "AP",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-    "routing_normal": "routed good",
-    "routing_defective": "routed defective",
     "unknown_product_auroc": "left out AUROC",
-    "false_reject_rate": "false rejects",
-    "detection_rate": "defects found",
+    "unknown_product_rejected": "left out refused",
 }
+"""Figures of the second table; those of the verdicts stand before it."""
 
-Result = Mapping[str, Any]
+Table = tuple[list[str], list[list[str]]]
+"""Head and rows."""
 
 
-def accuracy_targets(result: Result) -> list[Target]:
-    """Every row of "must reach" that this result answers."""
-    mean = result["mean"]
-    certificates = [one for layout in result["certificates"].values() for one in layout.values()]
-    changed = sum(layout["changed_images"] for layout in result["forgetting"].values())
-    differences = [
-        value for one in certificates for value in (one["score_max"], one["map_max"]) if value
+def _verdicts(result: Result) -> Table:
+    named = {**result["tasks"], ALL_PARTS: result["all_parts"], MEAN: result["mean"]}
+    return ["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, named)
+
+
+def _scores(result: Result) -> Table:
+    named = {**result["tasks"], MEAN: result["mean"]}
+    rows = [
+        [*row, _amount(values.get("seconds"), 1, 0), _amount(values.get("disk_bytes"), 1e3, 0)]
+        for row, values in zip(figure_rows(COLUMNS, named), named.values(), strict=True)
     ]
-    ram = result["ram_bytes_per_further_task"]
-    return [
-        Target("mean image AUROC, routed", "at least", 0.92, mean["image_auroc"]),
-        Target("mean pixel AUROC, routed", "at least", 0.92, mean["pixel_auroc"]),
-        Target("routing, good images", "at least", 0.995, mean["routing_normal"]),
-        Target("routing, defective images", "at least", 0.99, mean["routing_defective"]),
-        Target("unknown product AUROC, mean", "at least", 0.97, mean["unknown_product_auroc"]),
-        Target("images changed by later tasks, both layouts", "at most", 0, changed),
-        Target("engines against torch", "at most", 1e-4, max(differences, default=0.0), "range"),
-        Target(
-            "label flips in certificates", "at most", 0, sum(one["flips"] for one in certificates)
-        ),
-        Target(
-            "RAM per further task", "at most", 1, None if ram is None else ram / _MEGABYTE, "MB"
-        ),
-        Target("disk per further task", "at most", 1, _further_disk(result), "MB"),
-        Target("learning 120 images", "at most", 90, _typical_seconds(result), "s"),
-    ]
-
-
-def _further_disk(result: Result) -> float | None:
-    sizes = [task["disk_bytes"] for task in result["tasks"].values()][1:]
-    return max(sizes) / _MEGABYTE if sizes else None
-
-
-def _typical_seconds(result: Result) -> float | None:
-    tasks = result["tasks"].values()
-    typical = [task["seconds"] for task in tasks if task["images_train"] in TYPICAL_IMAGES]
-    return max(typical, default=None)
-
-
-def _rows(result: Result) -> list[list[str]]:
-    named = [*result["tasks"].items(), ("mean", result["mean"])]
-    return [
-        [
-            name,
-            *(figure(values.get(column)) for column in COLUMNS),
-            _amount(values.get("seconds"), 1, 0),
-            _amount(values.get("disk_bytes"), 1e3, 0),
-        ]
-        for name, values in named
-    ]
+    return ["task", *COLUMNS.values(), "seconds", "disk kB"], rows
 
 
 def _amount(value: float | None, unit: float, digits: int) -> str:
     return figure(None if value is None else float(value) / unit, digits)
 
 
-def _head() -> list[str]:
-    return ["task", *COLUMNS.values(), "seconds", "disk kB"]
+def _in_words(result: Result) -> str:
+    return f"{result['headline']} {result['beside']}"
 
 
 def print_report(result: Result) -> None:
-    """Print the table, the facts below it and the targets."""
-    click.echo(text_table(_head(), _rows(result)))
-    click.echo(f"\n{_facts(result)}\n")
-    click.echo(targets_table(accuracy_targets(result)))
+    """Print the sentences, the tables, the facts below them and the targets."""
+    parts = [
+        f"{result['headline']}\n{result['beside']}",
+        text_table(*_verdicts(result)),
+        wrapped(VERDICT_NOTE),
+        text_table(*_scores(result)),
+        _facts(result),
+        targets_table(accuracy_targets(result)),
+    ]
+    click.echo("\n\n".join(parts))
 
 
 def _facts(result: Result) -> str:
@@ -120,22 +91,35 @@ def _facts(result: Result) -> str:
         f"RAM per further task {_amount(ram, 1e3, 0)} kB.",
     ]
     if len(result["seeds"]) > 1:
-        spread = [mean["image_auroc"] for mean in result["seeds"].values()]
+        means = result["seeds"].values()
+        found, aurocs = (
+            figure((min(values), max(values)))
+            for values in (
+                [mean[name] for mean in means] for name in ("detection_rate", "image_auroc")
+            )
+        )
         parts.append(
-            f"Mean image AUROC over {len(spread)} seeds: {min(spread):.3f} to {max(spread):.3f}."
+            f"Over {len(means)} seeds: defects found, mean, {found}; mean image AUROC {aurocs}."
         )
     return " ".join(parts)
 
 
 def update_readme(page: Path | None, result: Result) -> None:
-    """Put the table into ``page``; nothing without a page or where it is not there."""
+    """Put the tables into ``page``; nothing without a page or where it is not there."""
     if page is None or not page.is_file():
         return
-    text = f"{markdown_table(_head(), _rows(result))}\n\n{_facts(result)}"
-    replace_between(page, BEGIN, END, text)
+    parts = [
+        _in_words(result),
+        markdown_table(*_verdicts(result)),
+        VERDICT_NOTE,
+        markdown_table(*_scores(result)),
+        _facts(result),
+    ]
+    replace_between(page, BEGIN, END, "\n\n".join(parts))
 
 
 def update_front_page(page: Path, result: Result) -> None:
-    """Put every target with its figure into the project's README."""
+    """Put the result in words and every target with its figure into the project's README."""
     table = markdown_table(HEAD, target_rows(accuracy_targets(result)))
-    replace_between(page, RESULTS_BEGIN, RESULTS_END, f"{table}\n\n{_facts(result)}")
+    text = "\n\n".join([_in_words(result), table, _facts(result)])
+    replace_between(page, RESULTS_BEGIN, RESULTS_END, text)

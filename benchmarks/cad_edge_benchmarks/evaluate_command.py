@@ -7,26 +7,21 @@ from pathlib import Path
 
 import click
 
-from cad_edge.calibration import Calibration
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge.manifest import Manifest
+from cad_edge.manifest import Manifest, TaskEntry
 from cad_edge.stream import Stream, StreamTask, read_stream
 from cad_edge_benchmarks.evaluation import TaskEvaluation, evaluate_task, mean_of
-from cad_edge_benchmarks.tables import figure, text_table, write_result
+from cad_edge_benchmarks.headings import (
+    ALL_PARTS,
+    MEAN,
+    SCORE_COLUMNS,
+    VERDICT_COLUMNS,
+    VERDICT_NOTE,
+)
+from cad_edge_benchmarks.tables import figure_rows, text_table, wrapped, write_result
+from cad_edge_benchmarks.verdict_sentences import beside, headline
+from cad_edge_benchmarks.verdicts import pooled
 from cad_edge_runtime import Detector
-
-COLUMNS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-    "routing_normal": "routed good",
-    "routing_defective": "routed defective",
-    "false_reject_rate": "false rejects",
-    "detection_rate": "defects found",
-}
-"""Figures of the printed tables, with their headings."""
 
 
 @click.command("evaluate")
@@ -46,13 +41,18 @@ COLUMNS = {
 def evaluate(
     bundle: Path, stream_file: Path, json_path: Path | None, device: str, threads: int | None
 ) -> None:
-    """Measure BUNDLE on the test images of a stream, every image routed on its own."""
+    """Measure how many defects BUNDLE finds in the test images of a stream.
+
+    First come the defects found at the stated false-reject rate, the good parts rejected by mistake
+    with a 95 % interval, and the defects that the same scores would find with a perfect threshold;
+    then how well scores rank and heat maps localise. Every image finds its product on its own.
+    """
     stream = read_stream(stream_file)
     if json_path is not None:
         _check_place(json_path)
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
         tasks = evaluate_stream(detector, stream)
-    click.echo(evaluation_table(tasks))
+    click.echo(evaluation_text(tasks))
     if json_path is not None:
         write_result(json_path, evaluation_result(tasks))
 
@@ -94,22 +94,23 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
     ) as tasks:
         for task in tasks:
             items = tests[task.name]
+            entries = answering(manifest, all(item.depth is not None for item in items))
             evaluated[task.name] = evaluate_task(
                 lambda frame, depth: detector.detect(frame, depth=depth),
                 task.name,
                 items,
-                answering(manifest, all(item.depth is not None for item in items)),
+                {name: entry.calibration for name, entry in entries.items()},
+                entries[task.name].decision.false_reject_rate,
             )
     return evaluated
 
 
-def answering(manifest: Manifest, depth: bool) -> dict[str, Calibration]:
-    """Calibration of what answers frames of each task, those with ``depth`` or those without."""
-    entries = {
+def answering(manifest: Manifest, depth: bool) -> dict[str, TaskEntry]:
+    """Return what answers frames of each task, those with ``depth`` or those without."""
+    return {
         name: entry if depth else entry.without_depth or entry
         for name, entry in manifest.tasks.items()
     }
-    return {name: entry.calibration for name, entry in entries.items()}
 
 
 def _name_of(task: StreamTask | None) -> str | None:
@@ -118,19 +119,26 @@ def _name_of(task: StreamTask | None) -> str | None:
 
 def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:
     """Lay out the figures as `cad-edge evaluate --json` writes them."""
-    return {"tasks": {name: asdict(task) for name, task in tasks.items()}, "mean": mean_of(tasks)}
+    every = list(tasks.values())
+    return {
+        "headline": headline(every),
+        "beside": beside(every),
+        "all_parts": asdict(pooled(every)),
+        "mean": mean_of(tasks),
+        "tasks": {name: asdict(task) for name, task in tasks.items()},
+    }
 
 
-def evaluation_rows(tasks: Mapping[str, TaskEvaluation]) -> list[list[str]]:
-    """One row of figures for each task and one for the mean, in the order of `COLUMNS`."""
-    mean = mean_of(tasks)
-    rows = [
-        [name, *(figure(getattr(task, column)) for column in COLUMNS)]
-        for name, task in tasks.items()
+def evaluation_text(tasks: Mapping[str, TaskEvaluation]) -> str:
+    """Lay out the figures for a terminal: sentences, verdicts, scores; a dash where undefined."""
+    every = list(tasks.values())
+    figures = {name: asdict(task) for name, task in tasks.items()}
+    mean = {MEAN: mean_of(tasks)}
+    verdicts = figures | {ALL_PARTS: asdict(pooled(every))} | mean
+    parts = [
+        f"{headline(every)}\n{beside(every)}",
+        text_table(["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, verdicts)),
+        wrapped(VERDICT_NOTE),
+        text_table(["task", *SCORE_COLUMNS.values()], figure_rows(SCORE_COLUMNS, figures | mean)),
     ]
-    return [*rows, ["mean", *(figure(mean[column]) for column in COLUMNS)]]
-
-
-def evaluation_table(tasks: Mapping[str, TaskEvaluation]) -> str:
-    """Lay out the figures for a terminal; a dash where a figure is undefined."""
-    return text_table(["task", *COLUMNS.values()], evaluation_rows(tasks))
+    return "\n\n".join(parts)

@@ -1,6 +1,8 @@
 """What a line would see: every test image routed on its own, then judged.
 
-Three rules make the figures honest where routing and inspection meet.
+The headline is what the verdicts come to (`verdicts`): defects found and good parts rejected at the
+stated rate. How well the scores rank and the maps localise stands beside it. Three rules make the
+figures honest where routing and inspection meet.
 
 * The score of an image is the calibrated score of the task it was routed to, right or wrong; an
   ``unknown_product`` verdict refuses the frame, so it counts as the highest score (+inf).
@@ -14,7 +16,7 @@ Maps are compared at the mask's own resolution. Masks and labels are read here a
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,9 +29,15 @@ from cad_edge.errors import ImageError
 from cad_edge.image import Frame, decode_image, decode_mask
 from cad_edge_benchmarks.metrics import image_ap, image_auroc, mean_defined
 from cad_edge_benchmarks.pixels import PixelScores
+from cad_edge_benchmarks.verdicts import (
+    UNKNOWN,
+    Outcome,
+    Verdicts,
+    judge_verdicts,
+    share,
+    verdict_f1,
+)
 from cad_edge_runtime.detection import Detection
-
-UNKNOWN = "unknown_product"
 
 Detect: TypeAlias = Callable[[Frame | list[Frame], Path | None], Detection]
 """From a frame, or all views of a part where there are several, and a file with its depth, if there
@@ -37,24 +45,14 @@ is one, to what is said of it."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one test image came to; ``routed`` says that its own task was recognised."""
+class TaskEvaluation(Verdicts):
+    """Figures of one task, those of the verdicts before all others; None where undefined.
 
-    anomalous: bool
-    routed: bool
-    verdict: str
-    score: float
-
-
-@dataclass(frozen=True)
-class TaskEvaluation:
-    """Figures of one task; None where undefined.
-
-    ``false_reject_rate`` is the share of good test images with any verdict but ``normal``,
-    ``detection_rate`` the same share of defective ones, and ``image_f1`` joins precision and recall
-    of these verdicts: at the calibrated threshold, not at the best one for the test set.
+    ``image_f1`` joins precision and recall of the verdicts: at the calibrated threshold, not at the
+    best one for the test set.
     """
 
+    stated_false_reject_rate: float
     image_auroc: float | None
     image_ap: float | None
     image_f1: float | None
@@ -63,19 +61,15 @@ class TaskEvaluation:
     aupro: float | None
     routing_normal: float | None
     routing_defective: float | None
-    unknown_normal: float | None
-    unknown_defective: float | None
-    false_reject_rate: float | None
-    detection_rate: float | None
-    images_normal: int
-    images_defective: int
     images_with_mask: int
 
 
 RATES = tuple(
-    name for name in TaskEvaluation.__dataclass_fields__ if not name.startswith("images_")
+    one.name
+    for one in fields(TaskEvaluation)
+    if not one.name.startswith(("images_", "stated_")) and one.name != "false_reject_interval"
 )
-"""Fields of `TaskEvaluation` of which a mean over tasks is taken."""
+"""Fields of `TaskEvaluation` of which a mean over tasks is taken; an interval has none."""
 
 
 def evaluate_task(
@@ -83,6 +77,7 @@ def evaluate_task(
     name: str,
     items: Iterable[LabelledImage],
     calibrations: Mapping[str, Calibration],
+    rate: float,
 ) -> TaskEvaluation:
     """Judge all test images of one task.
 
@@ -96,6 +91,8 @@ def evaluate_task(
         Its test images.
     calibrations
         Of every task of the bundle, for the scale of the maps.
+    rate
+        Stated false-reject rate of the task.
 
     Raises
     ------
@@ -103,7 +100,7 @@ def evaluate_task(
         An image cannot be read, its depth is missing or cannot be used, or a mask has another size
         than its image.
     """
-    return summarise(*judge_task(detect, name, items, calibrations))
+    return summarise(*judge_task(detect, name, items, calibrations), rate)
 
 
 def judge_task(
@@ -170,52 +167,39 @@ def scaled_map(
     return (full * slope + offset).astype(np.float32)
 
 
-def summarise(outcomes: list[Outcome], pixels: PixelScores, masked: int) -> TaskEvaluation:
-    """Turn the outcomes of one task's test images into its figures."""
+def summarise(
+    outcomes: list[Outcome], pixels: PixelScores, masked: int, rate: float
+) -> TaskEvaluation:
+    """Turn the outcomes of one task's test images into its figures at the stated ``rate``."""
     labels = np.array([one.anomalous for one in outcomes], dtype=np.bool_)
     scores = np.array([one.score for one in outcomes], dtype=np.float64)
-    good = [one for one in outcomes if not one.anomalous]
-    bad = [one for one in outcomes if one.anomalous]
     localisation = pixels.measure()
     return TaskEvaluation(
+        **vars(judge_verdicts(outcomes, rate)),
+        stated_false_reject_rate=rate,
         image_auroc=image_auroc(labels, scores),
         image_ap=image_ap(labels, scores),
         image_f1=verdict_f1(outcomes),
         pixel_auroc=localisation.auroc,
         pixel_ap=localisation.ap,
         aupro=localisation.aupro,
-        routing_normal=share(one.routed for one in good),
-        routing_defective=share(one.routed for one in bad),
-        unknown_normal=share(one.verdict == UNKNOWN for one in good),
-        unknown_defective=share(one.verdict == UNKNOWN for one in bad),
-        false_reject_rate=share(one.verdict != "normal" for one in good),
-        detection_rate=share(one.verdict != "normal" for one in bad),
-        images_normal=len(good),
-        images_defective=len(bad),
+        routing_normal=share(one.routed for one in outcomes if not one.anomalous),
+        routing_defective=share(one.routed for one in outcomes if one.anomalous),
         images_with_mask=masked,
     )
 
 
-def verdict_f1(outcomes: Iterable[Outcome]) -> float | None:
-    """F1 of the verdicts, 2 TP / (2 TP + FP + FN); None without images of both classes."""
-    rejected: dict[bool, list[bool]] = {True: [], False: []}
-    for one in outcomes:
-        rejected[one.anomalous].append(one.verdict != "normal")
-    if not rejected[True] or not rejected[False]:
-        return None
-    found, false_rejects = sum(rejected[True]), sum(rejected[False])
-    return 2 * found / (found + false_rejects + len(rejected[True]))
-
-
-def share(flags: Iterable[bool]) -> float | None:
-    """Share of true flags; None without any flag."""
-    values = list(flags)
-    return sum(values) / len(values) if values else None
-
-
 def mean_of(tasks: Mapping[str, TaskEvaluation]) -> dict[str, float | None]:
-    """Mean of every rate over the tasks in which it is defined."""
-    return {rate: mean_defined([getattr(task, rate) for task in tasks.values()]) for rate in RATES}
+    """Mean of every rate over the tasks in which it is defined.
+
+    ``found_of_perfect`` is the ratio of the two means, over tasks that have both: a mean of ratios
+    would be that of the tasks in which little can be found.
+    """
+    means = {rate: mean_defined([getattr(one, rate) for one in tasks.values()]) for rate in RATES}
+    compared = [one for one in tasks.values() if one.detection_rate_perfect is not None]
+    found = mean_defined([one.detection_rate for one in compared])
+    perfect = means["detection_rate_perfect"]
+    return means | {"found_of_perfect": found / perfect if found is not None and perfect else None}
 
 
 def unknown_auroc(known: list[float], left_out: list[float]) -> float | None:

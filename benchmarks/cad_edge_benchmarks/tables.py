@@ -1,22 +1,46 @@
 """Plain-text and Markdown tables, and result files."""
 
 import json
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cad_edge.disk import replace_file
 from cad_edge.errors import OptionError
 
 UNDEFINED = "-"
+_PARAGRAPH = 100  # characters of a line
 
 
 def figure(value: object, digits: int = 3) -> str:
-    """Show a number with ``digits`` decimals, None as a dash and everything else as it is."""
+    """Show a number with ``digits`` decimals, an interval as two, None as a dash, others as is."""
     if value is None:
         return UNDEFINED
     if isinstance(value, float):
         return f"{value:.{digits}f}"
+    if isinstance(value, tuple | list):
+        return " to ".join(figure(bound, digits) for bound in value)
     return str(value)
+
+
+def percent(share: float | None) -> str:
+    """Write a share, e.g. ``3.7 %``."""
+    return UNDEFINED if share is None else f"{100 * share:.1f} %"
+
+
+def percents(interval: tuple[float, float]) -> str:
+    """Write an interval of shares, e.g. ``2.5 to 5.8 %``."""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def figure_rows(
+    columns: Iterable[str], named: Mapping[str, Mapping[str, object]]
+) -> list[list[str]]:
+    """One row for each of ``named``: its name and its figures of ``columns``."""
+    chosen = list(columns)
+    return [
+        [name, *(figure(values.get(column)) for column in chosen)] for name, values in named.items()
+    ]
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -30,6 +54,11 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in table
     )
+
+
+def wrapped(text: str) -> str:
+    """Break a paragraph into lines for a terminal."""
+    return textwrap.fill(text, _PARAGRAPH, break_on_hyphens=False)
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

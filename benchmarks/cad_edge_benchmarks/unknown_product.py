@@ -7,8 +7,9 @@ images of the learned products, good and defective, stand against those of the o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cad_edge_benchmarks.evaluation import UNKNOWN, share, unknown_auroc
+from cad_edge_benchmarks.evaluation import unknown_auroc
 from cad_edge_benchmarks.frames import ProductFrames
+from cad_edge_benchmarks.verdicts import UNKNOWN, share
 from cad_edge_runtime import Detector
 
 

@@ -23,6 +23,7 @@ from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.image import Frame, ImageRecipe, decode_image
 from cad_edge.stream import Stream, read_stream
 from cad_edge_benchmarks.evaluate_command import evaluate_stream, evaluation_result
+from cad_edge_benchmarks.headings import HEADINGS
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
 from cad_edge_benchmarks.stopwatch import Latency, latency_of, ratio_of, take_turns
@@ -33,7 +34,7 @@ Result = Mapping[str, Any]
 
 FRAMES_PER_TASK = 5
 FRAMES_OF_A_TURN = 8
-FIGURES = ("image_auroc", "pixel_auroc", "false_reject_rate", "detection_rate")
+FIGURES = ("detection_rate", "false_reject_rate", "image_auroc", "pixel_auroc")
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def _described(detector: Detector) -> dict[str, object]:
 
 def variants_table(result: Result) -> str:
     """Lay out for a terminal: milliseconds, times faster than the first, mean figures."""
-    figures = [name.replace("_", " ") for name in FIGURES]
+    figures = [HEADINGS[name] for name in FIGURES]
     rows = []
     for name, row in result["variants"].items():
         latency, mean = row["latency"], row["evaluation"]["mean"]

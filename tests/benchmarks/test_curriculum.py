@@ -5,8 +5,9 @@ import pytest
 import cad_edge_benchmarks.curriculum as module
 from cad_edge.stream import read_stream
 from cad_edge_benchmarks.accuracy import measure
-from cad_edge_benchmarks.accuracy_report import accuracy_targets
+from cad_edge_benchmarks.accuracy_targets import accuracy_targets
 from cad_edge_benchmarks.curriculum import Curriculum, Learned
+from cad_edge_benchmarks.proportion import clopper_pearson
 
 
 @pytest.fixture
@@ -34,4 +35,11 @@ def test_a_stream_is_measured_whole(learned, capsys):
     assert result["mean"]["image_auroc"] == 1.0
     assert result["mean"]["seconds"] > 0
     assert result["forgetting"]["fused"]["changed_images"] == 0
+    assert result["headline"].startswith("Finds 6 of 6 defects (100.0 %) at a stated false-reject ")
+    assert result["tasks"]["red"]["detection_rate_perfect"] == 1.0
+    assert result["all_parts"]["false_reject_interval"] == clopper_pearson(0, 6)
+    assert result["mean_rgb"] == {
+        name: value for name, value in result["mean"].items() if name in result["mean_rgb"]
+    }
+    assert result["with_depth"] == []
     assert {target.what for target in accuracy_targets(result)} >= {"mean image AUROC, routed"}

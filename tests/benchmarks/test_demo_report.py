@@ -13,11 +13,12 @@ from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge_benchmarks.demo.command import command_lines, prepare_folder, summary, tell
 from cad_edge_benchmarks.demo.device import inspect
 from cad_edge_benchmarks.demo.inspections import read_inspections
-from cad_edge_benchmarks.demo.report import SECTIONS, headline, render
-from cad_edge_benchmarks.demo.results import Count, products_of, roc_points, routing
+from cad_edge_benchmarks.demo.report import SECTIONS, beside, headline, render
+from cad_edge_benchmarks.demo.results import products_of, roc_points, routing
 from cad_edge_benchmarks.demo.surfaces import Line
 from cad_edge_benchmarks.metrics import image_auroc
 from cad_edge_benchmarks.probe import probe
+from cad_edge_benchmarks.proportion import Count
 
 GOLDEN_STEPS = {"learn": 12.0, "export": 3.0}
 
@@ -100,7 +101,13 @@ def test_the_report_tells_what_a_line_engineer_asks(story):
     assert text.count('class="curve"') == 3
     assert text.count("ROC curve, area under the curve 1.000") == 3
     assert headline(story) in text
-    assert "6 of 6 defects found" in headline(story)
+    assert headline(story).startswith(
+        "Finds 6 of 6 defects (100.0 %) at a stated false-reject rate"
+    )
+    assert "rejects 0 of 6 good windows (0.0 %, 95 % interval 0.0 to 45.9 %)" in headline(story)
+    assert beside(story) in text
+    assert "Of a product never learned, 2 of 2 windows were refused." in beside(story)
+    assert "<td>6\u00a0of\u00a06 (100.0\u00a0%)</td>" in text
     assert "torch never loaded" in text
     assert "cad-edge train --stream" in text
     assert text.count("<image ") >= 2 * 2 * 3

@@ -28,11 +28,11 @@ def test_frames_without_depth_are_measured_as_by_the_stand_in_alone(golden, stre
     assert figures(golden, stream_file, tmp_path / "after.json") == before
 
 
-def test_calibrations_are_those_of_what_answers(golden):
+def test_figures_are_those_of_what_answers(golden):
     store = Bundle(golden)
     given = give_depth(Workshop(store), "red", stand_in=True)
     manifest: Manifest = store.manifest()
     with_depth, without = (answering(manifest, depth) for depth in (True, False))
-    assert with_depth["red"].scores == SCORES
-    assert without["red"] == given.before.calibration
-    assert with_depth["blue"] == without["blue"] == manifest.tasks["blue"].calibration
+    assert with_depth["red"].calibration.scores == SCORES
+    assert without["red"].calibration == given.before.calibration
+    assert with_depth["blue"] == without["blue"] == manifest.tasks["blue"]

@@ -15,6 +15,7 @@ from cad_edge_benchmarks.evaluation import (
     scaled_map,
     unknown_auroc,
 )
+from cad_edge_benchmarks.proportion import clopper_pearson
 from cad_edge_runtime.detection import Detection, Timings
 
 
@@ -57,7 +58,7 @@ def judged(folder, answers, *defects, masks=True):
         path = folder / f"{n}.png"
         Image.fromarray(np.full((16, 16), n, np.uint8)).save(path)
         items.append(LabelledImage(path, defect, folder / "mask.png" if defect and masks else None))
-    return evaluate_task(lambda frame, _: answers[frame[0, 0, 0]], "nut", items, CALIBRATIONS)
+    return evaluate_task(lambda frame, _: answers[frame[0, 0, 0]], "nut", items, CALIBRATIONS, 0.25)
 
 
 def flat(value):
@@ -78,7 +79,12 @@ def test_routing_and_rejects_are_shares_of_each_class(tmp_path):
     assert result.routing_defective == pytest.approx(1 / 2)
     assert result.unknown_normal == pytest.approx(1 / 4)
     assert result.false_reject_rate == pytest.approx(2 / 4)
+    assert result.false_reject_interval == clopper_pearson(2, 4)
     assert result.detection_rate == 1.0
+    # one of four good ones may be rejected, which is the refused one; both defects lie above 4
+    assert result.detection_rate_perfect == 1.0
+    assert (result.lost_by_calibration, result.found_of_perfect) == (0.0, 1.0)
+    assert result.stated_false_reject_rate == 0.25
     # defective 5.0 beats three of four normals; refused ties with the refused normal
     assert result.image_auroc == pytest.approx((3 + 3.5) / 8)
     assert (result.images_normal, result.images_defective, result.images_with_mask) == (4, 2, 2)
@@ -137,7 +143,27 @@ def test_means_leave_out_undefined_figures(tmp_path):
     mean = mean_of(both)
     assert mean["image_auroc"] == 1.0
     assert mean["routing_normal"] == 1.0
-    assert "images_normal" not in mean
+    assert "images_normal" not in mean and "false_reject_interval" not in mean
+
+
+def test_the_mean_of_found_of_perfect_is_the_ratio_of_means(tmp_path):
+    """One product finds 1 of 2 where 2 could be found, another 2 of 2: (0.5 + 1) / (1 + 1)."""
+    good, low, high = (
+        found("nut", "normal", 0.0),
+        found("nut", "normal", 1.0),
+        found("nut", "anomalous", 2.0),
+    )
+    tasks = {
+        "half": judged(tmp_path, [good, low, high], None, "hole", "hole", masks=False),
+        "all": judged(tmp_path, [good, high, high], None, "hole", "hole", masks=False),
+        "no good": judged(tmp_path, [low], "hole", masks=False),
+    }
+    assert [task.found_of_perfect for task in tasks.values()] == [0.5, 1.0, None]
+    mean = mean_of(tasks)
+    assert mean["found_of_perfect"] == pytest.approx(1.5 / 2)
+    assert mean["detection_rate"] == pytest.approx(1.5 / 3)
+    assert mean["lost_by_calibration"] == pytest.approx(0.5 / 2)
+    assert mean_of({})["found_of_perfect"] is None
 
 
 def test_unknown_products_are_ranked_by_strangeness():

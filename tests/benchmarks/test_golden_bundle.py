@@ -19,13 +19,19 @@ from cad_edge_benchmarks.unknown_product import measure_left_out
 from cad_edge_runtime import Detector
 
 CONTRACT = {
+    "detection_rate",
+    "false_reject_rate",
+    "detection_rate_perfect",
+    "lost_by_calibration",
+    "found_of_perfect",
+    "unknown_normal",
+    "unknown_defective",
     "image_auroc",
     "pixel_auroc",
     "pixel_ap",
     "aupro",
     "routing_normal",
     "routing_defective",
-    "false_reject_rate",
 }
 
 
@@ -43,7 +49,29 @@ def test_evaluate_writes_the_contract(golden, stream_file, tmp_path):
     assert written["tasks"]["red"]["pixel_auroc"] > 0.95
     assert written["tasks"]["blue"]["pixel_auroc"] is None
     assert written["mean"]["aupro"] > 0.8
-    assert done.output.splitlines()[-1].startswith("mean ")
+    assert written["all_parts"]["false_reject_interval"] == [0.0, pytest.approx(0.4593, abs=5e-5)]
+    first, second, *lines = done.stdout.splitlines()
+    assert first == written["headline"]
+    assert first == (
+        "Finds 6 of 6 defects (100.0 %) at a stated false-reject rate of 5 %; rejects 0 of 6 good "
+        "parts (0.0 %, 95 % interval 0.0 to 45.9 %)."
+    )
+    assert second.startswith("With perfect thresholds at that rate the same scores would find 6 of")
+    verdicts, scores = (line for line in lines if line.startswith("task "))
+    assert verdicts.split()[1:5] == ["defects", "found", "false", "rejects"]
+    assert scores.split()[1:3] == ["image", "AUROC"]
+    assert lines[-1].startswith("mean ")
+
+
+def test_evaluate_states_the_rate_that_the_bundle_has(golden, stream_file, tmp_path):
+    """As `cad-edge threshold` left it, and not the one in the stream file."""
+    words = ["threshold", str(golden), "--task", "red", "--false-reject-rate", "0.5"]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    out = tmp_path / "figures.json"
+    words = ["evaluate", str(golden), "--stream", str(stream_file), "--json", str(out)]
+    done = CliRunner().invoke(main, words)
+    assert " at stated false-reject rates of 5 to 50 %; " in done.stdout
+    assert json.loads(out.read_text())["tasks"]["red"]["stated_false_reject_rate"] == 0.5
 
 
 def test_a_task_that_the_bundle_lacks_is_one_sentence(golden, without_blue, stream_file):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from cad_edge.dataset import read_product
 from cad_edge.stream import Stream, read_stream
 from cad_edge_benchmarks.evaluate_command import evaluate_stream
-from cad_edge_benchmarks.evaluation import TaskEvaluation
+from cad_edge_benchmarks.evaluation import RATES
 from cad_edge_benchmarks.protocol.run import read_step
+from cad_edge_benchmarks.verdicts import pooled
 from cad_edge_runtime import Detector
 from tests.benchmarks.protocol_line import arguments, run, write_line
 from tests.training.tiny_models import save_dinov2
@@ -67,6 +69,21 @@ def test_the_last_step_has_the_figures_of_evaluate(finished, stream):
     assert measured["checks"].aupro is not None
 
 
+def test_defects_found_come_first(finished):
+    result = result_in(finished[0])
+    first, second, *_ = finished[1].stdout.splitlines()
+    assert first == result["headline"]
+    assert first.startswith("cad-edge finds ") and "; rejects " in first and "interval" in first
+    assert second.startswith("With perfect thresholds at that rate the same scores would find ")
+    learners = result["learners"]["cad-edge"]["runs"][0]["all_parts"]
+    evaluations = read_step(finished[0] / OURS / "step-02.json").measured.evaluations.values()
+    assert learners == json.loads(json.dumps(asdict(pooled(evaluations))))
+    page = (finished[0] / "protocol.html").read_text()
+    assert f'<p class="headline">{first}</p>' in page
+    assert page.index("Learners: verdicts") < page.index("Learners: scores and forgetting")
+    assert f"**{first}**" in (finished[0] / "protocol.md").read_text()
+
+
 def test_the_matrix_begins_where_a_task_does(finished):
     ours = result_in(finished[0])["learners"]["cad-edge"]["runs"][0]
     assert ours["tasks"] == ["checks", "stripes", "waves"]
@@ -83,8 +100,10 @@ def test_undefined_is_null_and_said(finished):
     assert waves["routing_normal"]["mean"] is not None
     assert ours["learners"]["cad-edge"]["tasks"]["stripes"]["pixel_auroc"]["mean"] is None
     assert ours["undefined"] == ["waves has only good test images"]
-    line = next(one for one in finished[1].stdout.splitlines() if one.startswith("waves "))
-    assert line.split()[1:4] == ["undefined"] * 3
+    lines = [one for one in finished[1].stdout.splitlines() if one.startswith("waves ")]
+    verdicts, scores, *_ = (line.split()[1:] for line in lines)
+    assert verdicts[0] == "undefined" and verdicts[3] == "to"  # no defects, but rejects
+    assert scores[:3] == ["undefined"] * 3
     assert "nan" not in (finished[0] / "protocol.md").read_text().lower()
 
 
@@ -190,5 +209,4 @@ def test_honest_reports_are_not_red(finished):
 
 def test_every_figure_of_evaluate_is_kept(finished):
     tasks = result_in(finished[0])["learners"]["cad-edge"]["tasks"]
-    rates = {name for name in TaskEvaluation.__dataclass_fields__ if "images_" not in name}
-    assert set(tasks["checks"]) == rates
+    assert set(tasks["checks"]) == set(RATES)

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from cad_edge_benchmarks.evaluation import TaskEvaluation
+from cad_edge_benchmarks.evaluation import summarise
+from cad_edge_benchmarks.pixels import PixelScores
 from cad_edge_benchmarks.protocol.compat import COMPATS
 from cad_edge_benchmarks.protocol.learners import Cost, Measured
 from cad_edge_benchmarks.protocol.run import Run, StepResult
@@ -25,7 +26,7 @@ from cad_edge_benchmarks.protocol.tables import (
     task_table,
 )
 
-NOTHING = TaskEvaluation(*[None] * 12, 0, 0, 0)
+NOTHING = summarise([], PixelScores(), 0, 0.05)
 COST = Cost(seconds=2.0, bytes=500_000, images=10)
 
 
@@ -124,7 +125,7 @@ def test_tables_say_undefined_and_leave_the_future_blank():
     assert table.rows[0] == ("step 1", "0.900", "0.800", "", "")
     assert table.rows[-1] == ("BWT", "-0.150", "-0.050", "0.100", "undefined")
     assert table.note.startswith("FM 0.100.")
-    summary = summary_table([BASE_OF_TWO], 0.05, ())
+    summary = summary_table([BASE_OF_TWO], ())
     shown = dict(zip(summary.head, summary.rows[0], strict=True))
     assert (shown["A-AUROC"], shown["FM"]) == ("0.775", "0.100")
     assert shown["AUPRO"] == shown["routed good"] == "undefined"
@@ -132,9 +133,9 @@ def test_tables_say_undefined_and_leave_the_future_blank():
 
 def test_several_runs_are_shown_with_their_deviation():
     runs = [run_of([["a"]], [[0.7]], seed=0), run_of([["a"]], [[0.9]], seed=1)]
-    table = task_table("cad-edge", runs, 0.05, ())
+    table = task_table("cad-edge", runs, ())
     assert table.rows[0][1] == "0.800 ± 0.141"
-    assert "over 2 runs" in summary_table(runs, 0.05, ()).note
+    assert "over 2 runs" in summary_table(runs, ()).note
 
 
 def test_pixel_matrices_are_left_out_where_no_map_is_judged():
@@ -145,7 +146,7 @@ def test_pixel_matrices_are_left_out_where_no_map_is_judged():
 
 def test_a_switch_makes_the_columns_red_that_it_touches():
     flip = (COMPATS["flip"],)
-    summary = summary_table([BASE_OF_TWO], 0.05, flip)
+    summary = summary_table([BASE_OF_TWO], flip)
     red = {summary.head[column] for column in summary.red}
     assert red == {"A-AUROC", "FM", "Avg", "BWT", "pixel AUROC", "pixel FM"}
     assert summary.warnings[0].startswith("compat_flip: ")

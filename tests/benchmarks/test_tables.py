@@ -7,9 +7,13 @@ import pytest
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.tables import (
     figure,
+    figure_rows,
     markdown_table,
+    percent,
+    percents,
     replace_between,
     text_table,
+    wrapped,
     write_result,
 )
 
@@ -21,6 +25,21 @@ def test_figures_show_what_is_undefined():
         "3",
         "0.5",
     ]
+    assert figure((0.0, 0.02251)) == figure([0.0, 0.02251]) == "0.000 to 0.023"
+
+
+def test_shares_in_percent():
+    assert [percent(0.0366), percent(1.0), percent(None)] == ["3.7 %", "100.0 %", "-"]
+    assert percents((0.0252, 0.058)) == "2.5 to 5.8 %"
+
+
+def test_rows_of_figures_are_in_the_order_of_the_columns():
+    rows = figure_rows(["b", "a"], {"nut": {"a": 0.5, "b": None}, "mean": {"a": 1.0}})
+    assert rows == [["nut", "-", "0.500"], ["mean", "-", "1.000"]]
+
+
+def test_paragraphs_are_broken_between_words_alone():
+    assert wrapped("n" * 95 + " Clopper-Pearson").splitlines() == ["n" * 95, "Clopper-Pearson"]
 
 
 def test_text_columns_line_up():

@@ -16,7 +16,7 @@ from cad_edge.disk import replace_file
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge_benchmarks.demo.device import inspect
 from cad_edge_benchmarks.demo.inspections import read_inspections
-from cad_edge_benchmarks.demo.report import Story, headline, render
+from cad_edge_benchmarks.demo.report import Story, beside, headline, render
 from cad_edge_benchmarks.demo.results import bundle_bytes, routing
 from cad_edge_benchmarks.demo.surfaces import Line, write_line
 from cad_edge_benchmarks.machine import describe_machine, usable_cores, versions
@@ -57,7 +57,8 @@ def demo(out: Path, seed: int) -> None:
     with _step("Writing the report", steps, "report"):
         story = tell(bundle, inspections, started, seed, steps, commands)
         replace_file(out / "report.html", render(story).encode())
-    click.echo(f"\n{summary(story)}\n\n{headline(story)}\nReport: {out / 'report.html'}")
+    report = f"Report: {out / 'report.html'}"
+    click.echo(f"\n{headline(story)}\n{beside(story)}\n\n{summary(story)}\n\n{report}")
 
 
 def prepare_folder(out: Path) -> None:
@@ -119,16 +120,16 @@ def tell(
 
 def summary(story: Story) -> str:
     """One row for each product, for a terminal."""
-    head = ["product", "image AUROC", "defects found", "good rejected", "recognised"]
+    head = ["product", "defects found", "good rejected", "image AUROC", "recognised"]
     rows = []
     for product in story.products:
         known = sum(frame.task == product.name for frame in product.frames)
         rows.append(
             [
                 product.name,
-                figure(product.evaluation.image_auroc),
                 str(product.found),
                 str(product.false_rejects),
+                figure(product.evaluation.image_auroc),
                 f"{known} of {len(product.frames)}",
             ]
         )

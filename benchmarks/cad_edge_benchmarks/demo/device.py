@@ -86,6 +86,7 @@ class Recorder:
                 product,
                 shown,
                 calibrations,
+                tasks[product].decision.false_reject_rate,
             )
 
 

@@ -13,7 +13,7 @@ from cad_edge.manifest import Manifest
 from cad_edge_benchmarks.demo.drawing import Box, enlarged, picture
 from cad_edge_benchmarks.demo.inspections import Inspected, Inspections, Maps
 from cad_edge_benchmarks.demo.results import ProductResult
-from cad_edge_benchmarks.evaluation import UNKNOWN
+from cad_edge_benchmarks.verdicts import UNKNOWN
 from cad_edge_runtime.commands import map_scale
 
 MOST_MISTAKES = 4  # of a product that are shown

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 from cad_edge.calibration import standardise
 from cad_edge.manifest import Manifest
+from cad_edge_benchmarks import verdict_sentences
 from cad_edge_benchmarks.demo.drawing import colour_bar, roc_figure, score_figure
 from cad_edge_benchmarks.demo.examples import (
     MOST_MISTAKES,
@@ -19,7 +20,6 @@ from cad_edge_benchmarks.demo.examples import (
 from cad_edge_benchmarks.demo.inspections import Inspected, Inspections, Maps
 from cad_edge_benchmarks.demo.results import (
     BundleBytes,
-    Count,
     ProductResult,
     Speed,
     products_of,
@@ -33,13 +33,13 @@ from cad_edge_benchmarks.demo.sections import (
     escape,
     milliseconds,
     origin_section,
-    percent,
-    rejects_section,
     routing_section,
     speed_section,
+    verdicts_section,
 )
+from cad_edge_benchmarks.evaluation import TaskEvaluation
 from cad_edge_benchmarks.probe import Probe
-from cad_edge_benchmarks.tables import figure
+from cad_edge_benchmarks.tables import figure, percent, percents
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Story:
 
 
 SECTIONS = {
+    "verdicts": "Defects found, good parts rejected",
     "products": "Each product",
     "routing": "Which product is it?",
-    "rejects": "Good parts rejected by mistake",
     "speed": "Time and memory on this machine",
     "bundle": "What a product costs",
     "certificates": "Does the device answer as training did?",
@@ -84,31 +84,30 @@ SECTIONS = {
 """Headings of the report by the address of their section."""
 
 
-def totals(products: list[ProductResult]) -> tuple[Count, Count]:
-    """Defects found and good windows rejected, over all products."""
-    found, rejected = Count(0, 0), Count(0, 0)
-    for product in products:
-        found += product.found
-        rejected += product.false_rejects
-    return found, rejected
-
-
 def headline(story: Story) -> str:
     """Say the result in one sentence."""
-    found, rejected = totals(story.products)
+    return verdict_sentences.headline(_evaluations(story), "window")
+
+
+def beside(story: Story) -> str:
+    """Say what stands beside the headline."""
     stranger = routing(story.inspections)[-1]
     return (
-        f"{found} defects found, {rejected} good windows rejected by mistake, {stranger.right} "
-        f"windows of a product never learned refused; {milliseconds(story.speed.median)} per frame."
+        f"{verdict_sentences.beside(_evaluations(story), 'window')} Of a product never learned, "
+        f"{stranger.right} windows were refused. A frame takes {milliseconds(story.speed.median)}."
     )
+
+
+def _evaluations(story: Story) -> list[TaskEvaluation]:
+    return [product.evaluation for product in story.products]
 
 
 def render(story: Story) -> str:
     """Write the whole page."""
     bodies = {
+        "verdicts": verdicts_section(story.products, story.manifest),
         "products": _products(story),
         "routing": routing_section(routing(story.inspections)) + _stranger(story),
-        "rejects": rejects_section(story.products, story.manifest),
         "speed": speed_section(story.speed, story.probe, story.inspections),
         "bundle": bundle_section(story.sizes, story.manifest),
         "certificates": certificate_section(story.manifest),
@@ -126,7 +125,7 @@ def render(story: Story) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>cad-edge demo</title><style>\n{style}</style></head><body><main>"
         f'<header><h1>cad-edge demo</h1><p class="headline">{escape(headline(story))}</p>'
-        f"{_introduction(story)}<nav>{contents}</nav></header>{sections}</main></body></html>\n"
+        f"<p>{escape(beside(story))}</p>{_introduction(story)}<nav>{contents}</nav></header>{sections}</main></body></html>\n"
     )
 
 
@@ -160,7 +159,7 @@ def _products(story: Story) -> str:
 def _product(story: Story, product: ProductResult) -> str:
     entry = story.manifest.tasks[product.name]
     measured = product.evaluation
-    at = (product.false_rejects.share, product.found.share)
+    at = (product.false_rejects.share or 0.0, product.found.share or 0.0)
     groups = [("good", "good", _finite(product, None))]
     groups += [
         (words(kind), "defective", _finite(product, kind)) for kind in product.found_by_kind()
@@ -205,8 +204,12 @@ def _localised(product: ProductResult) -> str:
 
 def _counts(product: ProductResult) -> str:
     kinds = ", ".join(f"{words(kind)} {count}" for kind, count in product.found_by_kind().items())
+    perfect, interval = product.evaluation.found_perfectly, product.false_rejects.interval
+    within = "" if interval is None else f" (95 % interval {percents(interval)})"
+    could = f" A perfect threshold would find {perfect}." if perfect.total else ""
     return escape(
-        f"{product.found} defects found ({kinds}); {product.false_rejects} good windows rejected."
+        f"{product.found} defects found ({kinds}); {product.false_rejects} good windows rejected"
+        f"{within}.{could}"
     )
 
 

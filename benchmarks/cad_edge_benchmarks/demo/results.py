@@ -10,27 +10,10 @@ import numpy as np
 from cad_edge.bundle import Bundle
 from cad_edge.manifest import Manifest
 from cad_edge_benchmarks.demo.inspections import STAGES, Inspected, Inspections
-from cad_edge_benchmarks.evaluation import UNKNOWN, TaskEvaluation
+from cad_edge_benchmarks.evaluation import TaskEvaluation
+from cad_edge_benchmarks.proportion import Count
+from cad_edge_benchmarks.verdicts import UNKNOWN
 from cad_edge_benchmarks.workshop import folder_bytes
-
-
-@dataclass(frozen=True)
-class Count:
-    """How many of how many."""
-
-    hits: int
-    total: int
-
-    def __str__(self) -> str:
-        return f"{self.hits} of {self.total}"
-
-    def __add__(self, other: "Count") -> "Count":
-        return Count(self.hits + other.hits, self.total + other.total)
-
-    @property
-    def share(self) -> float:
-        """Hits by total, 0 where there is nothing to count."""
-        return self.hits / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class OneModel:
                 lambda _: lambda frame, depth: detector.detect(frame, name, depth),
                 [task for step in self._steps for task in step],
                 calibrations_of(manifest),
+                self._recipe.false_reject_rate,
                 self._recipe.compats,
                 routed=False,
             )

@@ -14,7 +14,16 @@ from cad_edge.errors import OptionError
 
 IMAGE = frozenset({"image_auroc", "image_ap", "image_f1"})
 PIXEL = frozenset({"pixel_auroc", "pixel_ap", "aupro"})
-DECISIONS = frozenset({"false_reject_rate", "detection_rate"})
+DECISIONS = frozenset(
+    {
+        "detection_rate",
+        "false_reject_rate",
+        "false_reject_interval",
+        "detection_rate_perfect",
+        "lost_by_calibration",
+        "found_of_perfect",
+    }
+)
 ROUTING = frozenset({"routing_normal", "routing_defective", "unknown_normal", "unknown_defective"})
 
 VISA_TRAIN_CAP = 200

@@ -9,16 +9,18 @@ from dataclasses import replace
 import numpy as np
 
 from cad_edge.calibration import Calibration
-from cad_edge.dataset import LabelledImage
 from cad_edge.stream import StreamTask
-from cad_edge_benchmarks.evaluation import Detect, Outcome, TaskEvaluation, judge_task, summarise
+from cad_edge_benchmarks.evaluation import Detect, TaskEvaluation, judge_task, summarise
+from cad_edge_benchmarks.pixels import PixelScores
 from cad_edge_benchmarks.protocol.compat import Compat, best_f1, flipped
+from cad_edge_benchmarks.verdicts import Outcome
 
 
 def judge(
     detect: Callable[[str], Detect],
     tasks: Sequence[StreamTask],
     calibrations: Mapping[str, Calibration],
+    rate: float,
     compats: Sequence[Compat],
     routed: bool,
 ) -> dict[str, TaskEvaluation]:
@@ -32,6 +34,8 @@ def judge(
         Tasks learned so far; one without test images gets undefined figures.
     calibrations
         Of every task that a frame may be judged by, for the scale of the maps.
+    rate
+        Stated false-reject rate.
     compats
         Switches that are on.
     routed
@@ -41,21 +45,17 @@ def judge(
     evaluated = {}
     for task in tasks:
         items = task.samples().test
-        evaluation = _judge_one(detect(task.name), task.name, items, calibrations, names)
+        judged = judge_task(detect(task.name), task.name, items, calibrations)
+        evaluation = _summarise(*judged, rate, names)
         evaluated[task.name] = evaluation if routed else _without_routing(evaluation)
     return evaluated
 
 
-def _judge_one(
-    detect: Detect,
-    name: str,
-    items: Sequence[LabelledImage],
-    calibrations: Mapping[str, Calibration],
-    switches: set[str],
+def _summarise(
+    outcomes: list[Outcome], pixels: PixelScores, masked: int, rate: float, switches: set[str]
 ) -> TaskEvaluation:
-    outcomes, pixels, masked = judge_task(detect, name, items, calibrations)
     rescaled = pixels.rescaled_pro() if "pro_rescaled" in switches else None
-    evaluation = summarise(outcomes, pixels, masked)
+    evaluation = summarise(outcomes, pixels, masked, rate)
     if "pro_rescaled" in switches:
         evaluation = replace(evaluation, aupro=rescaled)
     if "best_f1" in switches:

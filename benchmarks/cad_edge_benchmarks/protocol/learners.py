@@ -110,7 +110,12 @@ class CadEdge:
                 return lambda frame, depth: detector.detect(frame, task, depth)
 
             evaluations = judge(
-                detect, self._tasks, calibrations_of(manifest), self._recipe.compats, not given
+                detect,
+                self._tasks,
+                calibrations_of(manifest),
+                self._recipe.false_reject_rate,
+                self._recipe.compats,
+                routed=not given,
             )
         sizes = {name: task_bytes(Bundle(self._bundle), manifest, name) for name in names}
         return Measured(

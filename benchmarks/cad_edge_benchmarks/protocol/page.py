@@ -4,9 +4,9 @@ from importlib.resources import files
 
 from cad_edge_benchmarks.demo.sections import escape
 from cad_edge_benchmarks.machine import describe_machine, versions
+from cad_edge_benchmarks.protocol.layout import NOT_YET, UNDEFINED, Table
 from cad_edge_benchmarks.protocol.report import Report, facts
-from cad_edge_benchmarks.protocol.summary import by_learner, summary_of
-from cad_edge_benchmarks.protocol.tables import NOT_YET, UNDEFINED, Table, shown_spread
+from cad_edge_benchmarks.protocol.sentences import beside, headline
 
 
 def render(report: Report) -> str:
@@ -14,30 +14,21 @@ def render(report: Report) -> str:
     tables = report.tables
     contents = "".join(
         f'<a href="#table-{number}">{escape(table.title)}</a>'
-        for number, table in enumerate(tables[: 2 + len(by_learner(report.runs))])
+        for number, table in enumerate(tables)
+        if table.linked
     )
     body = "".join(_section(number, table) for number, table in enumerate(tables))
     warnings = "".join(f'<p class="compat">{escape(one)}</p>' for one in report.warnings)
-    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in facts(report))
-    title = escape(report.plan.protocol)
+    sentences = [*beside(report.runs), *facts(report)]
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    title, lead = escape(report.plan.protocol), escape(headline(report.runs))
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>\n{_style()}</style></head><body><main><header>"
-        f'<h1>cad-edge protocol: {title}</h1><p class="headline">{escape(headline(report))}</p>'
+        f'<h1>cad-edge protocol: {title}</h1><p class="headline">{lead}</p>'
         f"{warnings}{said}<nav>{contents}</nav></header>{body}{_conditions()}"
         "</main></body></html>\n"
-    )
-
-
-def headline(report: Report) -> str:
-    """Say the result of the first learner in one sentence."""
-    name, runs = next(iter(by_learner(report.runs).items()))
-    figures = summary_of(runs)
-    said = {key: shown_spread(figures[key]) for key in ("a_auroc", "fm", "pixel_auroc")}
-    return (
-        f"{name}: image AUROC {said['a_auroc']} over all tasks after the last step, "
-        f"forgetting {said['fm']}, pixel AUROC {said['pixel_auroc']}."
     )
 
 

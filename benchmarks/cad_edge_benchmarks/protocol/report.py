@@ -8,10 +8,13 @@ import click
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
 from cad_edge_benchmarks.protocol.compat import Compat
+from cad_edge_benchmarks.protocol.layout import Table
 from cad_edge_benchmarks.protocol.plan import Plan
 from cad_edge_benchmarks.protocol.run import Run
+from cad_edge_benchmarks.protocol.sentences import beside, headline
 from cad_edge_benchmarks.protocol.summary import by_learner, learner_record
-from cad_edge_benchmarks.protocol.tables import Table, all_tables
+from cad_edge_benchmarks.protocol.tables import all_tables
+from cad_edge_benchmarks.tables import wrapped
 
 FORMAT = 1
 RED = "#b3261e"
@@ -43,6 +46,7 @@ def result_of(report: Report) -> dict[str, object]:
     """Lay out ``protocol.json``; undefined figures are null."""
     return {
         "format": FORMAT,
+        "headline": headline(report.runs),
         "plan": report.plan.model_dump(mode="json"),
         "compat": {one.label: one.meaning for one in report.compats},
         "last_only": report.last_only,
@@ -81,14 +85,14 @@ def facts(report: Report) -> list[str]:
 
 def print_report(report: Report) -> None:
     """Print the report, of the matrices those of the first run; red where a switch touches."""
-    for sentence in facts(report):
+    for sentence in (headline(report.runs), *beside(report.runs), *facts(report)):
         click.echo(sentence)
     for table in (one for one in report.tables if not one.detail):
         click.echo(f"\n{table.title}")
         for warning in table.warnings:
             click.secho(warning, fg="red")
         click.echo(_coloured(table))
-        click.echo(table.note)
+        click.echo(wrapped(table.note))
 
 
 def _coloured(table: Table) -> str:
@@ -110,7 +114,8 @@ def markdown(report: Report) -> str:
 
     Red is a style that some viewers drop, so the cells that a switch touches bear a sign as well.
     """
-    parts = [f"# {report.plan.protocol}", *facts(report)]
+    parts = [f"# {report.plan.protocol}", f"**{headline(report.runs)}**"]
+    parts += [*beside(report.runs), *facts(report)]
     for table in report.tables:
         parts += [f"## {table.title}", *(_red(f"**{one}**") for one in table.warnings)]
         rows = [_marked(row, table.red) for row in (table.head, *table.rows)]

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cad_edge_benchmarks import continual
-from cad_edge_benchmarks.evaluation import RATES
+from cad_edge_benchmarks.evaluation import RATES, mean_of
 from cad_edge_benchmarks.metrics import mean_defined
 from cad_edge_benchmarks.protocol.learners import Cost
 from cad_edge_benchmarks.protocol.run import Run
+from cad_edge_benchmarks.verdicts import Verdicts, pooled
 
 CONTINUAL = ("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "aupro")
 """Figures of which continual metrics are given."""
@@ -118,10 +119,7 @@ def run_figures(run: Run) -> dict[str, float | None]:
     image, pixel = continual_of(run, "image_auroc"), continual_of(run, "pixel_auroc")
     costs = costs_of(run).values()
     return {
-        **{
-            name: mean_defined([getattr(one, name) for one in final.evaluations.values()])
-            for name in RATES
-        },
+        **mean_of(final.evaluations),
         "a_auroc": image.a_auroc,
         "a_auroc_by_step": image.a_auroc_by_step,
         "fm": image.fm,
@@ -156,6 +154,11 @@ def task_summary(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
     }
 
 
+def all_parts(run: Run) -> Verdicts:
+    """Verdicts on all test images after the last step, each image counting the same."""
+    return pooled(run.results[-1].measured.evaluations.values())
+
+
 def run_record(run: Run) -> dict[str, object]:
     """Lay out one run for ``protocol.json``."""
     return {
@@ -163,6 +166,7 @@ def run_record(run: Run) -> dict[str, object]:
         "seed": run.seed,
         "steps": [list(step) for step in run.steps],
         "tasks": tasks_of(run),
+        "all_parts": asdict(all_parts(run)),
         "continual": {name: asdict(continual_of(run, name)) for name in CONTINUAL},
         "results": [result.model_dump(mode="json") for result in run.results],
     }

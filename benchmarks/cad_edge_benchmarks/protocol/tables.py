@@ -1,9 +1,19 @@
 """The tables of a protocol's report, laid out once for terminal, Markdown and HTML."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cad_edge_benchmarks.headings import SCORE_COLUMNS
 from cad_edge_benchmarks.protocol.compat import Compat
+from cad_edge_benchmarks.protocol.layout import (
+    NOT_YET,
+    UNDEFINED,
+    Table,
+    over,
+    shown,
+    shown_spread,
+    touched,
+)
 from cad_edge_benchmarks.protocol.run import Run
 from cad_edge_benchmarks.protocol.summary import (
     Spread,
@@ -14,23 +24,8 @@ from cad_edge_benchmarks.protocol.summary import (
     task_summary,
     tasks_of,
 )
+from cad_edge_benchmarks.protocol.verdict_tables import learners_verdicts, tasks_verdicts
 
-UNDEFINED = "undefined"
-NOT_YET = ""
-Warned = tuple[str, ...]
-
-TASK_COLUMNS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1": "image F1",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-    "routing_normal": "routed good",
-    "routing_defective": "routed defective",
-    "false_reject_rate": "false rejects",
-    "detection_rate": "defects found",
-}
 SUMMARY_COLUMNS = {
     "a_auroc": ("A-AUROC", "image_auroc"),
     "fm": ("FM", "image_auroc"),
@@ -44,59 +39,20 @@ SUMMARY_COLUMNS = {
     "aupro": ("AUPRO", "aupro"),
     "routing_normal": ("routed good", "routing_normal"),
     "routing_defective": ("routed defective", "routing_defective"),
-    "false_reject_rate": ("false rejects", "false_reject_rate"),
-    "detection_rate": ("defects found", "detection_rate"),
 }
-"""Heading of each figure of the summary, and the figure of a task that it comes from."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table; ``red`` are the columns that a switch touches, counted from 0."""
-
-    title: str
-    note: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    red: frozenset[int] = frozenset()
-    warnings: tuple[str, ...] = ()
-    """What to print in red above the table."""
-    detail: bool = False
-    """Whether it is left out in a terminal."""
-
-
-def shown(value: float | None, digits: int = 3) -> str:
-    """Write a figure; undefined ones are called so."""
-    return UNDEFINED if value is None else f"{value:.{digits}f}"
-
-
-def shown_spread(value: Spread, digits: int = 3) -> str:
-    """Write a mean, with its deviation where there are several runs."""
-    if value.mean is None or value.deviation is None:
-        return shown(value.mean, digits)
-    return f"{value.mean:.{digits}f} ± {value.deviation:.{digits}f}"
-
-
-def touched(sources: Sequence[str], compats: Sequence[Compat]) -> tuple[frozenset[int], Warned]:
-    """Columns (the first holds names) that switches touch, and the warnings of these switches."""
-    red = {
-        column
-        for column, source in enumerate(sources, 1)
-        if any(source in compat.touches for compat in compats)
-    }
-    switches = [compat for compat in compats if compat.touches & set(sources)]
-    return frozenset(red), tuple(f"{one.label}: {one.meaning}" for one in switches)
+"""Heading of each figure of the second summary, and the figure of a task that it comes from."""
 
 
 def all_tables(runs: Sequence[Run], rate: float, compats: Sequence[Compat]) -> list[Table]:
     """Every table of the report, the most telling first."""
     learners = by_learner(runs)
-    tables = [summary_table(runs, rate, compats)]
+    tables = [learners_verdicts(runs, rate, compats), summary_table(runs, compats)]
     for name, theirs in learners.items():
-        tables.append(task_table(name, theirs, rate, compats))
+        tables.append(tasks_verdicts(name, theirs, rate, compats))
+        tables.append(task_table(name, theirs, compats))
     tables.append(cost_table(runs))
     tables += [
-        replace(matrix_table(run, figure, compats), detail=run is not runs[0])
+        replace(matrix_table(run, figure, compats), detail=run is not runs[0], linked=False)
         for run in runs
         for figure in ("image_auroc", "pixel_auroc")
         if len(run.results) > 1 and continual_of(run, figure).a_auroc is not None
@@ -104,7 +60,7 @@ def all_tables(runs: Sequence[Run], rate: float, compats: Sequence[Compat]) -> l
     return tables
 
 
-def summary_table(runs: Sequence[Run], rate: float, compats: Sequence[Compat]) -> Table:
+def summary_table(runs: Sequence[Run], compats: Sequence[Compat]) -> Table:
     """One row for each learner: means over tasks after the last step, and over runs."""
     rows = []
     for name, theirs in by_learner(runs).items():
@@ -112,9 +68,9 @@ def summary_table(runs: Sequence[Run], rate: float, compats: Sequence[Compat]) -
         rows.append((name, *(shown_spread(figures[column]) for column in SUMMARY_COLUMNS)))
     red, warnings = touched([source for _, source in SUMMARY_COLUMNS.values()], compats)
     return Table(
-        "Learners",
-        f"Means over tasks after the last step{_over(runs)}. A-AUROC, FM, Avg and BWT of the image "
-        f"AUROC. F1 and false rejects at the calibrated threshold; stated rate {rate:g}.",
+        "Learners: scores and forgetting",
+        f"Means over tasks after the last step{over(runs)}. A-AUROC, FM, Avg and BWT of the image "
+        "AUROC. F1 at the calibrated threshold.",
         ("learner", *(heading for heading, _ in SUMMARY_COLUMNS.values())),
         tuple(rows),
         red,
@@ -122,24 +78,19 @@ def summary_table(runs: Sequence[Run], rate: float, compats: Sequence[Compat]) -
     )
 
 
-def _over(runs: Sequence[Run]) -> str:
-    count = len({(run.order, run.seed) for run in runs})
-    return f", and mean ± deviation over {count} runs" if count > 1 else ""
-
-
-def task_table(learner: str, runs: Sequence[Run], rate: float, compats: Sequence[Compat]) -> Table:
-    """One row for each task after the last step, and their mean."""
+def task_table(learner: str, runs: Sequence[Run], compats: Sequence[Compat]) -> Table:
+    """One row of scores for each task after the last step, and their mean."""
     rows = [
-        (task, *(shown_spread(figures[column]) for column in TASK_COLUMNS))
+        (task, *(shown_spread(figures[column]) for column in SCORE_COLUMNS))
         for task, figures in task_summary(runs).items()
     ]
     mean = summary_of(runs)
-    rows.append(("mean", *(shown_spread(mean[column]) for column in TASK_COLUMNS)))
-    red, warnings = touched(list(TASK_COLUMNS), compats)
+    rows.append(("mean", *(shown_spread(mean[column]) for column in SCORE_COLUMNS)))
+    red, warnings = touched(list(SCORE_COLUMNS), compats)
     return Table(
-        f"{learner}: tasks after the last step",
-        f"Stated false-reject rate {rate:g}; the mean leaves out undefined figures.",
-        ("task", *TASK_COLUMNS.values()),
+        f"{learner}: scores after the last step",
+        "The mean leaves out undefined figures.",
+        ("task", *SCORE_COLUMNS.values()),
         tuple(rows),
         red,
         warnings,
@@ -162,7 +113,7 @@ def matrix_table(run: Run, figure: str, compats: Sequence[Compat]) -> Table:
         rows.append((title, *(shown(by_task[name]) for name in tasks)))
     red, warnings = touched([figure] * len(tasks), compats)
     return Table(
-        f"{run.learner}, order {run.order}, seed {run.seed}: {TASK_COLUMNS[figure]} by step",
+        f"{run.learner}, order {run.order}, seed {run.seed}: {SCORE_COLUMNS[figure]} by step",
         f"FM {shown(result.fm)}. BWT of a task of the last step is undefined.",
         ("", *tasks),
         tuple(rows),

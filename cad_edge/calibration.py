@@ -1,25 +1,46 @@
-"""Split conformal thresholds and p-values from held-out images of good parts.
+"""Thresholds, p-values and outliers from held-out images of good parts.
 
-A score threshold is an order statistic of n held-out normal scores. For exchangeable normals,
-rejecting above the k-th smallest with k = ceil((n + 1)(1 - rate)) rejects a new normal with
-probability at most ``rate`` (Vovk et al., Algorithmic Learning in a Random World; Lei et al. 2018,
-Theorem 2.2). k > n means that n images cannot support the rate.
+For exchangeable normals, rejecting above the k-th smallest of n held-out scores with
+k = ceil((n + 1)(1 - rate)) rejects a new normal with probability at most ``rate`` (Vovk et al.,
+Algorithmic Learning in a Random World; Lei et al. 2018, Theorem 2.2). A device decides with the
+same order statistic, interpolated, so that it rejects neither more nor less than was stated; beyond
+the largest score the tail is taken for exponential. docs/decisions/0025-calibration.md has the
+figures.
 """
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from cad_edge.schema import Sparing
+from cad_edge.schema import Record, Sparing
+
+TAIL_SHARE = 0.25  # of the scores, the highest, to which the exponential tail is fitted
+TAIL_SCORES = 5  # at least so many of them
+OUTLIER_SIGNIFICANCE = 0.05  # chance that the largest score of n good parts is called an outlier
+OUTLIER_SHARE = 0.1  # of the held-out images, at most so many are left out
+OUTLIER_IMAGES = 8  # fewer say nothing about what is odd among them
+
+Float64 = NDArray[np.float64]
+
+
+class Outlier(Record):
+    """A good part that does not look like the others; see `find_outliers`."""
+
+    image: str | None = Field(description="path below the product's folder; None: not known")
+    score: float
+    robust_z: float = Field(description="(score - median) / (1.4826 MAD) of all held-out scores")
 
 
 class Calibration(Sparing):
     """Scores of held-out normals; no image of a test set ever enters."""
 
-    RARE: ClassVar[frozenset[str]] = frozenset({"groups"})
+    RARE: ClassVar[frozenset[str]] = frozenset(
+        {"groups", "outliers", "keep_outliers", "map_quartiles"}
+    )
 
     scheme: Literal["split", "cross"] = Field(
         description="split: held-out images never seen in learning; cross: every image scored by a "
@@ -33,6 +54,17 @@ class Calibration(Sparing):
         ge=1,
         description="groups of images that the held-out scores come from; None: every image stands "
         "for itself",
+    )
+    outliers: list[Outlier] = Field(
+        default=[], description="odd ones among the good parts, the highest score first"
+    )
+    keep_outliers: bool = Field(
+        default=False, description="whether they are among `scores` and `map_peaks` all the same"
+    )
+    map_quartiles: list[float] = Field(
+        default=[],
+        description="lower quartile of the anomaly map per image, ascending; none: the product is "
+        "recognised by distance alone",
     )
 
 
@@ -83,6 +115,107 @@ def conformal_threshold(scores: Sequence[float], rate: float) -> float:
     return scores[min(max(rank, 1), count) - 1]
 
 
+def smoothed_threshold(scores: Sequence[float], rate: float) -> float:
+    """Threshold above which a share ``rate`` of new normals is expected to fall.
+
+    The score at position (n + 1)(1 - rate) of the ordered ones, interpolated between neighbours.
+    Where that lies beyond the largest, the excess of the highest quarter over the score below it
+    is taken for exponential with mean b (Pickands 1975, shape 0): a share p of the scores lies
+    above u, so that a share ``rate`` lies above u + b ln(p / rate).
+
+    Parameters
+    ----------
+    scores
+        Held-out normal scores, ascending, at least one.
+    rate
+        Stated false-reject rate in (0, 1).
+
+    Returns
+    -------
+    float
+        Never falls when ``rate`` does, and never below the smallest score.
+
+    Examples
+    --------
+    >>> smoothed_threshold([1.0, 2.0, 3.0, 4.0], 0.5)
+    2.5
+    """
+    count = len(scores)
+    position = (count + 1) * (1 - rate) - 1
+    if position <= count - 1:
+        low = max(math.floor(position), 0)
+        weight = min(max(position - low, 0.0), 1.0)
+        high = min(low + 1, count - 1)
+        return scores[low] + weight * (scores[high] - scores[low])
+    above = min(max(round(TAIL_SHARE * count), TAIL_SCORES), count - 1)
+    if above < 1:
+        return scores[-1]
+    start = scores[count - above - 1]
+    mean = sum(scores[count - above :]) / above - start
+    return max(scores[-1], start + mean * math.log(above / (count + 1) / rate))
+
+
+def find_outliers(scores: Sequence[float] | Float64) -> NDArray[np.bool_]:
+    """Tell which held-out scores are too high for good parts that are all of one kind.
+
+    The upper half of the scores is taken for exponential above the median m, with the mean b that
+    its own median gives, b = (upper quartile - m) / ln 2; the largest of n / 2 such scores lies
+    above m + b (ln(n / 2) + ln(1 / a)) with a chance of about a = 5 %. What lies above is an
+    outlier, up to a tenth of all. Median and quartile do not move with a few odd images.
+
+    Parameters
+    ----------
+    scores
+        Of held-out images of good parts, in any order.
+
+    Returns
+    -------
+    NDArray
+        (n,) bool, in the order of ``scores``; nothing is an outlier among fewer than 8 scores, or
+        where half of them are equal.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    found = np.zeros(len(values), dtype=np.bool_)
+    if len(values) < OUTLIER_IMAGES:
+        return found
+    median, quartile = np.quantile(values, (0.5, 0.75))
+    mean = (quartile - median) / math.log(2)
+    if mean <= 0:
+        return found
+    reach = math.log(len(values) / 2) + math.log(1 / OUTLIER_SIGNIFICANCE)
+    order = np.argsort(-values, kind="stable")[: int(OUTLIER_SHARE * len(values))]
+    found[order] = values[order] > median + mean * reach
+    return found
+
+
+def robust_z(scores: Sequence[float] | Float64) -> Float64:
+    """(score - median) / (1.4826 median absolute deviation), (n,); 0 where none deviates."""
+    values = np.asarray(scores, dtype=np.float64)
+    centred = values - np.median(values)
+    deviation = 1.4826 * float(np.median(np.abs(centred)))
+    return centred / deviation if deviation > 0 else np.zeros_like(centred)
+
+
+def lower_quartile(maps: NDArray[Any]) -> Float64:
+    """Value below which a quarter of each anomaly map lies.
+
+    A defect raises a part of a map, another product raises all of it.
+
+    Parameters
+    ----------
+    maps
+        (n, h, w) float32.
+
+    Returns
+    -------
+    NDArray
+        (n,) float64.
+    """
+    flat = maps.reshape(len(maps), -1)
+    place = flat.shape[1] // 4
+    return np.asarray(np.partition(flat, place, axis=1)[:, place], dtype=np.float64)
+
+
 def p_value(scores: Sequence[float], score: float) -> float:
     """(1 + number of held-out scores at least as large) / (n + 1), in (0, 1]."""
     below = int(np.searchsorted(np.asarray(scores), score, side="left"))
@@ -105,8 +238,8 @@ def decide(calibration: Calibration, rate: float, minimum_area: int = 0) -> Deci
     peaks = calibration.map_peaks
     return Decision(
         false_reject_rate=rate,
-        threshold=conformal_threshold(calibration.scores, rate),
-        map_threshold=conformal_threshold(peaks, rate) if peaks else None,
+        threshold=smoothed_threshold(calibration.scores, rate),
+        map_threshold=smoothed_threshold(peaks, rate) if peaks else None,
         minimum_area=minimum_area,
         images=len(calibration.scores),
         images_needed=images_needed(rate),

@@ -52,6 +52,11 @@ from cad_edge_training.learned import Progress
     show_default=True,
     help="Seed of all random choices.",
 )
+@click.option(
+    "--keep-outliers",
+    is_flag=True,
+    help="Let odd ones among the good parts have a say in thresholds; they are named either way.",
+)
 def train(
     stream_file: Path,
     out: Path,
@@ -60,6 +65,7 @@ def train(
     size: int | None,
     settings: tuple[str, ...],
     seed: int,
+    keep_outliers: bool,
 ) -> None:
     """Learn, in order, the tasks of a stream that OUT does not hold yet."""
     # Before torch loads its threads: those that spin while they wait slow learning tenfold and more
@@ -70,7 +76,7 @@ def train(
     from cad_edge_training.train import train as run
 
     stream = read_stream(stream_file)
-    plan = Plan(method, backbone, size, read_settings(settings), seed)
+    plan = Plan(method, backbone, size, read_settings(settings), seed, keep_outliers)
     processes = started_processes()
     with progress_bars(processes.leads) as progress:
         learned = run(stream, out, plan, progress)

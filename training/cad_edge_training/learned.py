@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration
@@ -14,6 +15,7 @@ from cad_edge.errors import OptionError
 from cad_edge.schema import Record
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import Folds
+from cad_edge_training.held_out_scores import HeldOutImages
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -60,6 +62,15 @@ class Request:
     groups: tuple[str, ...] | None = None
     """Name of the group of each of ``images``, of which none may be divided between what is learned
     from and what is held out; None where every image stands for itself."""
+    names: tuple[str, ...] | None = None
+    """Path of each of ``images`` below the product's folder, of several views that of the first."""
+    keep_outliers: bool = False
+    """Whether odd ones among the good parts have a say in thresholds and scales."""
+
+    def held_out_images(self, held_out: NDArray[np.int64], groups: int | None) -> HeldOutImages:
+        """Return which images the held-out ones are, ``held_out`` (m,) by place."""
+        names = None if self.names is None else [self.names[place] for place in held_out]
+        return HeldOutImages(groups, self.keep_outliers, names)
 
 
 @dataclass(frozen=True)

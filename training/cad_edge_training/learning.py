@@ -51,6 +51,8 @@ class Learning:
     config: Record
     rate: float
     """Stated false-reject rate, in (0, 1)."""
+    keep_outliers: bool = False
+    """Whether odd ones among the good parts have a say in thresholds and scales."""
 
     def learn(
         self,
@@ -179,11 +181,17 @@ class Learning:
             depth=depth,
             depth_range=None if depth is None else range_of(depth),
             groups=groups,
+            names=tuple(_below(path, task.path) for path in product.train),
+            keep_outliers=self.keep_outliers,
         )
 
     def _earlier(self) -> tuple[LearnedTask, ...]:
         """Return the artifacts of tasks that share a generation with those to be learned."""
         return tuple(read_artifact(path) for path in family_in(self.out, self.method))
+
+
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
 def family_in(out: Path, method: str) -> list[Path]:

@@ -28,6 +28,8 @@ class Plan:
     options: Mapping[str, str]
     """Options of the method as NAME: VALUE, values still text."""
     seed: int
+    keep_outliers: bool = False
+    """Whether odd ones among the good parts have a say in thresholds and scales."""
 
 
 def train(
@@ -66,7 +68,15 @@ def train(
     _check_groups([task for task in stream.tasks if task.name not in held])
     position = 1 + max((record.position for record in held.values()), default=-1)
     learned: list[str] = []
-    learning = Learning(out, plan.method, plan.seed, backbone, config, stream.false_reject_rate)
+    learning = Learning(
+        out,
+        plan.method,
+        plan.seed,
+        backbone,
+        config,
+        stream.false_reject_rate,
+        plan.keep_outliers,
+    )
     for tasks in _pending(stream, held, plan.method):
         # What is there has been read by all before one writes, and written before all read on.
         processes.wait()

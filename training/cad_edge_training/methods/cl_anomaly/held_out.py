@@ -5,6 +5,8 @@ import torch
 
 from cad_edge.calibration import Calibration
 from cad_edge_training.backbones.llava import LlavaBase
+from cad_edge_training.held_out_scores import HeldOutImages, HeldOutScores
+from cad_edge_training.held_out_scores import calibrate as calibrate_scores
 from cad_edge_training.learned import Images, views_in
 from cad_edge_training.methods.cl_anomaly.model import CLAnomaly
 from cad_edge_training.methods.cl_anomaly.tower_tokens import raw_tokens, samples_at_once
@@ -23,7 +25,7 @@ def tokens_to_keep(base: LlavaBase, images: Images) -> Tokens:
     return np.concatenate(parts).clip(-largest, largest).astype(np.float16)
 
 
-def calibrate(model: CLAnomaly, tokens: Tokens, groups: int | None) -> Calibration:
+def calibrate(model: CLAnomaly, tokens: Tokens, images: HeldOutImages) -> Calibration:
     """Score held-out good parts with a model as it is now.
 
     Parameters
@@ -32,11 +34,10 @@ def calibrate(model: CLAnomaly, tokens: Tokens, groups: int | None) -> Calibrati
         Of the task they belong to.
     tokens
         (n, [views,] n_tokens, vision_width) float16 tower tokens.
-    groups
-        How many groups the parts are of; None where every part stands for itself.
+    images
+        Which images they are of.
     """
-    scores = score_each(model, tokens)
-    return Calibration(scheme="split", folds=1, scores=sorted(scores), map_peaks=[], groups=groups)
+    return calibrate_scores(HeldOutScores(np.array(score_each(model, tokens))), images)
 
 
 def score_each(model: CLAnomaly, tokens: Tokens) -> list[float]:

@@ -12,6 +12,7 @@ from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.division import Division, divide
 from cad_edge_training.fingerprint import fingerprint
+from cad_edge_training.held_out_scores import HeldOutImages
 from cad_edge_training.learned import Learned, Request
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum
 from cad_edge_training.methods.cl_anomaly.batches import Batches
@@ -77,7 +78,8 @@ def learn(request: Request, config: Config) -> Learned:
     own[TOKENS] = tokens_to_keep(pupil.base, request.images[division.held_out])
     generation = _generation(request, config, base, found, keys)
     tensors = _model_tensors(request, own, generation)
-    return Learned(own, _calibration(base, config, tensors, own, division.groups), generation)
+    images = request.held_out_images(division.held_out, division.groups)
+    return Learned(own, _calibration(base, config, tensors, own, images), generation)
 
 
 def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> CLAnomaly:
@@ -117,8 +119,8 @@ def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibr
     OptionError
         The backbone has no language model.
     """
-    groups = task.artifact.calibration.groups
-    return _calibration(as_llava(backbone), config, task.model_tensors(), task.tensors, groups)
+    images = HeldOutImages.behind(task.artifact.calibration)
+    return _calibration(as_llava(backbone), config, task.model_tensors(), task.tensors, images)
 
 
 def held_out_scores(backbone: Backbone, config: Config, task: LearnedTask) -> list[float]:
@@ -159,9 +161,9 @@ def without_router(backbone: Backbone, config: Config, task: LearnedTask) -> Lea
 
 
 def _calibration(
-    base: LlavaBase, config: Config, tensors: Tensors, own: Tensors, groups: int | None
+    base: LlavaBase, config: Config, tensors: Tensors, own: Tensors, images: HeldOutImages
 ) -> Calibration:
-    return calibrate(_fast_model(base, config, tensors), own[TOKENS], groups)
+    return calibrate(_fast_model(base, config, tensors), own[TOKENS], images)
 
 
 def _fast_model(base: LlavaBase, config: Config, tensors: Tensors) -> CLAnomaly:

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from cad_edge.artifact import Tensors
-from cad_edge.calibration import Calibration
+from cad_edge.calibration import Calibration, lower_quartile
+from cad_edge_training.held_out_scores import HeldOutImages, HeldOutScores
+from cad_edge_training.held_out_scores import calibrate as calibrate_scores
 from cad_edge_training.methods.ib_iumad.frozen import Seen
 from cad_edge_training.methods.ib_iumad.model import IBIUMAD
 
@@ -37,7 +39,7 @@ def kept(tensors: Tensors) -> Seen:
     return Seen(whole, measured)
 
 
-def calibrate(model: IBIUMAD, seen: Seen, groups: int | None) -> Calibration:
+def calibrate(model: IBIUMAD, seen: Seen, images: HeldOutImages) -> Calibration:
     """Score held-out good parts with a model as it is now.
 
     Parameters
@@ -46,23 +48,19 @@ def calibrate(model: IBIUMAD, seen: Seen, groups: int | None) -> Calibration:
         Of the product that they show.
     seen
         As the backbone sees them, from `kept`.
-    groups
-        How many groups the parts are of; None where every part stands for itself.
+    images
+        Which images they are.
     """
-    scores, peaks = [], []
+    scores, peaks, quartiles = [], [], []
     count = len(next(iter(seen.tokens.values())))
     with torch.inference_mode():
         for index in torch.split(torch.arange(count), _BATCH):
             score, anomaly_map = model.judge(seen.rows(index))
             scores += score.tolist()
             peaks += anomaly_map.amax(dim=(1, 2)).tolist()
-    return Calibration(
-        scheme="split",
-        folds=1,
-        scores=sorted(scores),
-        map_peaks=sorted(peaks),
-        groups=groups,
-    )
+            quartiles += lower_quartile(anomaly_map.numpy()).tolist()
+    found = HeldOutScores(np.array(scores), np.array(peaks), np.array(quartiles))
+    return calibrate_scores(found, images)
 
 
 def _half(value: torch.Tensor) -> Array:

@@ -10,6 +10,7 @@ from cad_edge.calibration import Calibration
 from cad_edge.errors import ArtifactError
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.division import Index, divide
+from cad_edge_training.held_out_scores import HeldOutImages
 from cad_edge_training.learned import Learned, Request, require_options
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import Seen, joined, look_at_all
@@ -65,12 +66,12 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
     require_options(first, config)
     if before is not None:
         require_network(before.generation)
-    learned_from, own, groups = [], [], []
+    learned_from, own, held_out = [], [], []
     for request in requests:
         division = divide(
             len(request.images), request.rate, request.seed, request.task, request.groups
         )
-        groups.append(division.groups)
+        held_out.append(request.held_out_images(division.held_out, division.groups))
         learned_from.append(_seen(request, config, division.learned))
         own.append(_own(request) | to_keep(_seen(request, config, division.held_out)))
     scaling = _scaling(before, learned_from, config)
@@ -92,11 +93,11 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
     return [
         Learned(
             tensors,
-            _calibration(first.backbone, config, members, generation, place, number),
+            _calibration(first.backbone, config, members, generation, place, images),
             # The others name the step that they belong to, and nothing of its network.
             generation if place == places[-1] else {STEP: generation[STEP]},
         )
-        for place, tensors, number in zip(places, own, groups, strict=True)
+        for place, tensors, images in zip(places, own, held_out, strict=True)
     ]
 
 
@@ -127,7 +128,7 @@ def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibr
     Parameters and errors are those of `build_model`; ``task`` comes with its family.
     """
     model = build_model(backbone, config, task.model_tensors())
-    return calibrate(model, kept(task.tensors), task.artifact.calibration.groups)
+    return calibrate(model, kept(task.tensors), HeldOutImages.behind(task.artifact.calibration))
 
 
 def is_whole(generation: Mapping[str, object]) -> bool:
@@ -231,7 +232,7 @@ def _calibration(
     members: Sequence[Tensors],
     generation: Tensors,
     place: int,
-    groups: int | None,
+    images: HeldOutImages,
 ) -> Calibration:
     model = build_model(backbone, config, family_tensors(members, generation, place))
-    return calibrate(model, kept(members[place]), groups)
+    return calibrate(model, kept(members[place]), images)

@@ -68,7 +68,7 @@ class Provenance(Record):
 class Artifact(Viewed):
     """``artifact.json``."""
 
-    RARE: ClassVar[frozenset[str]] = frozenset({"views", "depth"})
+    RARE: ClassVar[frozenset[str]] = frozenset({"views", "depth", "routing_recipe"})
 
     format: Literal[1] = FORMAT
     method: str
@@ -83,6 +83,15 @@ class Artifact(Viewed):
     depth: DepthRange | None = Field(
         default=None, description="where measurements of good parts lie; None: learned without"
     )
+    routing_recipe: ImageRecipe | None = Field(
+        default=None,
+        description="what images were brought to for the routing statistics; None: `recipe`",
+    )
+
+    @property
+    def recognised_at(self) -> ImageRecipe:
+        """Recipe of the images by which the product is recognised."""
+        return self.routing_recipe or self.recipe
 
 
 @dataclass(frozen=True)

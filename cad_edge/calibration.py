@@ -2,10 +2,9 @@
 
 For exchangeable normals, rejecting above the k-th smallest of n held-out scores with
 k = ceil((n + 1)(1 - rate)) rejects a new normal with probability at most ``rate`` (Vovk et al.,
-Algorithmic Learning in a Random World; Lei et al. 2018, Theorem 2.2). A device decides with the
-same order statistic, interpolated, so that it rejects neither more nor less than was stated; beyond
-the largest score the tail is taken for exponential. docs/decisions/0025-calibration.md has the
-figures.
+Algorithmic Learning in a Random World; Lei et al. 2018, Theorem 2.2). Where n is too small for the
+rate, the tail beyond the largest score is taken for exponential. Figures:
+docs/decisions/0006-calibration.md.
 """
 
 import math
@@ -115,13 +114,13 @@ def conformal_threshold(scores: Sequence[float], rate: float) -> float:
     return scores[min(max(rank, 1), count) - 1]
 
 
-def smoothed_threshold(scores: Sequence[float], rate: float) -> float:
-    """Threshold above which a share ``rate`` of new normals is expected to fall.
+def decision_threshold(scores: Sequence[float], rate: float) -> float:
+    """Threshold that a device decides with: the order statistic, or the tail beyond the largest.
 
-    The score at position (n + 1)(1 - rate) of the ordered ones, interpolated between neighbours.
-    Where that lies beyond the largest, the excess of the highest quarter over the score below it
-    is taken for exponential with mean b (Pickands 1975, shape 0): a share p of the scores lies
-    above u, so that a share ``rate`` lies above u + b ln(p / rate).
+    Where n scores support the rate, it is that of `conformal_threshold`. Where they do not, the
+    excess of the highest quarter over the score u below it is taken for exponential with mean b
+    (Pickands 1975, shape 0): with a share p of the scores above u, a share ``rate`` lies above
+    u + b ln(p / rate).
 
     Parameters
     ----------
@@ -133,23 +132,17 @@ def smoothed_threshold(scores: Sequence[float], rate: float) -> float:
     Returns
     -------
     float
-        Never falls when ``rate`` does, and never below the smallest score.
+        Never falls when ``rate`` does.
 
     Examples
     --------
-    >>> smoothed_threshold([1.0, 2.0, 3.0, 4.0], 0.5)
-    2.5
+    >>> decision_threshold([1.0, 2.0, 3.0, 4.0], 0.5)
+    3.0
     """
     count = len(scores)
-    position = (count + 1) * (1 - rate) - 1
-    if position <= count - 1:
-        low = max(math.floor(position), 0)
-        weight = min(max(position - low, 0.0), 1.0)
-        high = min(low + 1, count - 1)
-        return scores[low] + weight * (scores[high] - scores[low])
     above = min(max(round(TAIL_SHARE * count), TAIL_SCORES), count - 1)
-    if above < 1:
-        return scores[-1]
+    if count >= images_needed(rate) or above < 1:
+        return conformal_threshold(scores, rate)
     start = scores[count - above - 1]
     mean = sum(scores[count - above :]) / above - start
     return max(scores[-1], start + mean * math.log(above / (count + 1) / rate))
@@ -238,8 +231,8 @@ def decide(calibration: Calibration, rate: float, minimum_area: int = 0) -> Deci
     peaks = calibration.map_peaks
     return Decision(
         false_reject_rate=rate,
-        threshold=smoothed_threshold(calibration.scores, rate),
-        map_threshold=smoothed_threshold(peaks, rate) if peaks else None,
+        threshold=decision_threshold(calibration.scores, rate),
+        map_threshold=decision_threshold(peaks, rate) if peaks else None,
         minimum_area=minimum_area,
         images=len(calibration.scores),
         images_needed=images_needed(rate),

@@ -204,17 +204,40 @@ class Explainer(Record):
         return graphs | {*self.engine.tensor_objects(), self.embedding, self.tokenizer}
 
 
+class Recognition(Record):
+    """When a frame that is not surely the product counts as one of it all the same.
+
+    Its engine runs, and with q = (lower quartile of the anomaly map - `map_level`) / `map_span` and
+    r = distance / `sure` the frame shows another product where q sqrt(r) > `limit`.
+    """
+
+    sure: float = Field(
+        gt=0, description="selector distance up to which a frame surely shows the product"
+    )
+    map_level: float = Field(description="lower quartile that maps of good parts hardly exceed")
+    map_span: float = Field(
+        gt=0, description="from there to the map threshold at a stated rate of 5 %"
+    )
+    limit: float = Field(gt=0)
+
+
 class TaskEntry(Sparing):
     """One product in one version of the bundle."""
 
-    RARE: ClassVar[frozenset[str]] = frozenset({"depth", "without_depth"})
+    RARE: ClassVar[frozenset[str]] = frozenset({"depth", "recognition", "without_depth"})
 
     method: str
     position: int
     artifact: Sha256
     engine: Engine
     routing: Sha256 = Field(description="object of routing statistics; read by the exporter only")
-    radius: float = Field(gt=0, description="selector distance beyond which a frame is unknown")
+    radius: float = Field(
+        gt=0, description="selector distance beyond which a frame surely shows another product"
+    )
+    recognition: Recognition | None = Field(
+        default=None,
+        description="what decides about frames that are not sure; None: `radius` alone does",
+    )
     calibration: Calibration
     decision: Decision
     certificate: Certificate

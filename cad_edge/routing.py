@@ -3,14 +3,15 @@
 A frame is described by the mean and deviation of every channel of a few early blocks (the
 descriptor, d numbers). A task stores count, mean and scatter of its training descriptors; with one
 covariance C shared within tasks, the most likely task is the nearest mean in the metric C^-1
-(Fisher 1936; equal priors), and the distance to it tells a product never learned. Sums are taken in
-float64 and in the order of task names, so the same tasks give the same selector bit for bit,
-whichever was learned first.
+(Fisher 1936; equal priors), and the distance to it, measured by how far held-out images of that
+task lie, tells a product never learned (`cad_edge.recognition`). Sums are taken in float64 and in
+the order of task names, so the same tasks give the same selector bit for bit, whichever was learned
+first.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +22,14 @@ from cad_edge.calibration import conformal_threshold
 
 Float64 = np.ndarray[Any, np.dtype[np.float64]]
 Float32 = np.ndarray[Any, np.dtype[np.float32]]
+Int64 = np.ndarray[Any, np.dtype[np.int64]]
 
 SHRINKAGE = 0.1  # weight of the diagonal in the shared covariance
-SAMPLES = 64  # descriptors kept per task, to place the rejection radius
-# A frame is unknown when it lies this many times farther out than 99 % of held-out normals do:
-# a defect moves a frame too, and must not turn a known product into an unknown one.
-REJECTION_RATE = 0.01
-REJECTION_MARGIN = 1.4
+SAMPLES = 64  # descriptors kept per task, to place its radius
+SURE_RATE = 0.01  # of good parts, so many may lie beyond the radius of their product
+# One deviation in one direction. Copies of one picture lie at no distance from each other, and
+# arithmetic in float32 alone moves a frame farther than that.
+SMALLEST_RADIUS = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,18 @@ class RoutingStatistics:
     """(n_keys, channels) the published key set: patches of the frozen, un-prompted trunk."""
     key_distances: Float32
     """(n,) mean nearest-key distance of held-out normals."""
+    group_means: Float64 | None = None
+    """(n, d) mean of all training descriptors of the group that each of ``samples`` is of; None
+    where every image stands for itself."""
+    group_counts: Int64 | None = None
+    """(n,) how many training images are of that group."""
 
     def to_tensors(self) -> Tensors:
         """Tensors of ``routing.safetensors``; the symmetric scatter as its upper triangle."""
         upper = np.triu_indices(len(self.mean))
+        groups: Tensors = {}
+        if self.group_means is not None and self.group_counts is not None:
+            groups = {"group_means": self.group_means, "group_counts": self.group_counts}
         return {
             "count": np.array([self.count], dtype=np.int64),
             "mean": self.mean,
@@ -56,6 +66,7 @@ class RoutingStatistics:
             "samples": self.samples,
             "keys": self.keys,
             "key_distances": self.key_distances,
+            **groups,
         }
 
     def moved(self, shift: Float64) -> "RoutingStatistics":
@@ -64,14 +75,39 @@ class RoutingStatistics:
             self,
             mean=self.mean + shift,
             samples=(self.samples + shift).astype(np.float32),
+            group_means=None if self.group_means is None else self.group_means + shift,
         )
 
 
-def summarise(descriptors: Float64, keys: Float32, key_distances: Float32) -> RoutingStatistics:
-    """Sum up training descriptors (n, d), n >= 2."""
+def summarise(
+    descriptors: Float64,
+    keys: Float32,
+    key_distances: Float32,
+    groups: Sequence[str] | None = None,
+) -> RoutingStatistics:
+    """Sum up training descriptors (n, d), n >= 2.
+
+    Parameters
+    ----------
+    descriptors
+        Of the training images.
+    keys, key_distances
+        As in `RoutingStatistics`.
+    groups
+        Name of the group of each image; None where every image stands for itself.
+    """
     mean = descriptors.mean(axis=0)
     centred = descriptors - mean
     step = max(1, math.ceil(len(descriptors) / SAMPLES))
+    group_means: Float64 | None = None
+    group_counts: Int64 | None = None
+    if groups is not None:
+        names, members = np.unique(list(groups), return_inverse=True)
+        means = np.stack(
+            [descriptors[members == place].mean(axis=0) for place in range(len(names))]
+        )
+        counts = np.bincount(members).astype(np.int64)
+        group_means, group_counts = means[members[::step]], counts[members[::step]]
     return RoutingStatistics(
         len(descriptors),
         mean,
@@ -79,6 +115,8 @@ def summarise(descriptors: Float64, keys: Float32, key_distances: Float32) -> Ro
         descriptors[::step].astype(np.float32),
         keys,
         key_distances,
+        group_means,
+        group_counts,
     )
 
 
@@ -96,6 +134,8 @@ def from_tensors(tensors: Tensors) -> RoutingStatistics:
         tensors["samples"],
         tensors["keys"],
         tensors["key_distances"],
+        tensors.get("group_means"),
+        tensors.get("group_counts"),
     )
 
 
@@ -110,8 +150,8 @@ class Discriminant:
     """(d, d) Cholesky factor of the inverse shared covariance."""
     keys: Float64
     """(n_tasks, d)"""
-    radius: float
-    """Distance beyond which a frame is an unknown product."""
+    radii: tuple[float, ...]
+    """Per task, the distance up to which a frame surely shows it."""
 
     def distances(self, descriptors: Float64) -> Float64:
         """Distances (batch, n_tasks) of descriptors (batch, d)."""
@@ -136,8 +176,8 @@ def fit_discriminant(tasks: Mapping[str, RoutingStatistics]) -> Discriminant:
     matrix = np.linalg.cholesky(np.linalg.inv(covariance))
     keys = (means - centre) @ matrix
     total = sum(tasks[name].count for name in names) - len(names)
-    distances = [held_out_distances(tasks[name], matrix, total) for name in names]
-    return Discriminant(names, centre, matrix, keys, rejection_radius(np.concatenate(distances)))
+    radii = tuple(recognition_radius(tasks[name], matrix, total) for name in names)
+    return Discriminant(names, centre, matrix, keys, radii)
 
 
 def shared_covariance(statistics: list[RoutingStatistics]) -> Float64:
@@ -153,22 +193,45 @@ def shared_covariance(statistics: list[RoutingStatistics]) -> Float64:
     return (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(diagonal)
 
 
-def held_out_distances(task: RoutingStatistics, matrix: Float64, freedom: int) -> Float64:
-    """Distance of each sample to its task as if it had not been learned, (n,).
+def recognition_radius(task: RoutingStatistics, matrix: Float64, freedom: int) -> float:
+    """Return the distance up to which a frame surely shows a task.
 
-    Leaving x out moves the mean by r / (n - 1), r = x - mean, and takes n / (n - 1) r r^T from the
-    scatter. Sherman-Morrison turns that into a factor on the plain distance.
+    Parameters
+    ----------
+    task
+        Its own images alone place it: how much other products vary says nothing about this one.
+    matrix
+        (d, d) of the `Discriminant`.
+    freedom
+        Descriptors behind the shared covariance, less the number of tasks.
+    """
+    return max(sure_radius(held_out_distances(task, matrix, freedom)), SMALLEST_RADIUS)
+
+
+def sure_radius(distances: Float64 | Float32) -> float:
+    """Conformal 99 % quantile of held-out distances (n,) of one task."""
+    return conformal_threshold(sorted(float(distance) for distance in distances), SURE_RATE)
+
+
+def held_out_distances(task: RoutingStatistics, matrix: Float64, freedom: int) -> Float64:
+    """Distance of each sample to its task as if its group had not been learned, (n,).
+
+    An image without a group is one of its own. Leaving out a group of n_g images with mean m_g
+    moves the mean m by n_g / (n - n_g) u, u = m_g - m, and takes n_g n / (n - n_g) u u^T from the
+    scatter, which is what the group adds to the spread between groups; how its images spread around
+    their own mean stays. Sherman-Morrison turns that into terms of the plain distances.
     """
     points = (task.samples.astype(np.float64) - task.mean) @ matrix
-    squares = (points * points).sum(axis=1)
-    factor = task.count / (task.count - 1)
-    removed = 1 - (1 - SHRINKAGE) * factor * squares / max(freedom, 1)
+    if task.group_means is None or task.group_counts is None:
+        offsets, counts = points, np.ones(len(points))
+    else:
+        offsets = (task.group_means - task.mean) @ matrix
+        counts = task.group_counts.astype(np.float64)
+    rest = np.maximum(task.count - counts, 1)
+    moved = points + (counts / rest)[:, None] * offsets
+    weights = (1 - SHRINKAGE) * counts * task.count / rest / max(freedom, 1)
     # The diagonal's share stays whatever is removed, so only rounding brings this near zero; with
     # fewer images than numbers in a descriptor it is small, and the distance rightly large.
-    return np.asarray(factor * np.sqrt(squares / np.maximum(removed, 1e-6)))
-
-
-def rejection_radius(distances: Float64 | Float32) -> float:
-    """Radius beyond which a frame is unknown, from held-out distances of all tasks (n,)."""
-    ordered = sorted(float(distance) for distance in distances)
-    return REJECTION_MARGIN * conformal_threshold(ordered, REJECTION_RATE)
+    left = np.maximum(1 - weights * (offsets * offsets).sum(axis=1), 1e-6)
+    along = (moved * offsets).sum(axis=1)
+    return np.asarray(np.sqrt((moved * moved).sum(axis=1) + weights * along * along / left))

@@ -1,7 +1,9 @@
 """Products never learned: every task in turn is left out, and its frames should look strange.
 
-A frame's strangeness is one minus the similarity by which the device itself rejects. The test
-images of the learned products, good and defective, stand against those of the one left out.
+A frame is as strange as the device takes it to be: what it calls unknown is stranger than all
+else, and among frames of one kind the farther one by the radius of its product, that is the one
+with the lower similarity. The test images of the learned products, good and defective, stand
+against those of the one left out.
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,13 @@ from dataclasses import dataclass
 from cad_edge_benchmarks.evaluation import unknown_auroc
 from cad_edge_benchmarks.frames import ProductFrames
 from cad_edge_benchmarks.verdicts import UNKNOWN, share
-from cad_edge_runtime import Detector
+from cad_edge_runtime import Detection, Detector
+
+
+def strangeness_of(found: Detection) -> float:
+    """Return how unknown a frame looks to the device, in [0, 1]; above 1 where it says unknown."""
+    dissimilarity = 1.0 - (found.similarity or 0.0)
+    return 1.0 + dissimilarity if found.verdict == UNKNOWN else dissimilarity
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ def measure_left_out(
     for name, product in products.items():
         for frame in product.frames:
             found = detector.detect(frame)
-            strangeness[name == left_out].append(1.0 - (found.similarity or 0.0))
+            strangeness[name == left_out].append(strangeness_of(found))
             rejected[name == left_out].append(found.verdict == UNKNOWN)
     return LeftOut(
         auroc=unknown_auroc(strangeness[False], strangeness[True]),

@@ -22,6 +22,7 @@ from cad_edge_export.quantisation.families import quantise_families
 from cad_edge_export.quantisation.quantiser import quantise
 from cad_edge_export.quantisation.tasks import FloatTask, QuantisedTask
 from cad_edge_export.stored_engine import read_tensors, store_engine, store_tensors
+from cad_edge_export.trunk_sizes import TrunkSizes
 from cad_edge_export.words import explainer_of
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import load_method, saved_config
@@ -31,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 
 def exact_entries(
     tasks: Sequence[LearnedTask],
-    backbone: Backbone,
+    trunks: TrunkSizes,
     plan: Plan,
     graphs: Graphs,
     progress: Progress,
@@ -41,6 +42,7 @@ def exact_entries(
     for number, task in enumerate(tasks):
         artifact = task.artifact
         progress(artifact.task, number, len(tasks) + 1)
+        backbone = trunks.at(artifact.recipe)
         used, effect = merged(task, backbone) if plan.merge_shared else (task, None)
         fused = load_fusion(artifact.method, plan.layout)(used, backbone, plan.module_precision)
         exported = [graphs.of(stage) for stage in fused.stages]
@@ -60,7 +62,7 @@ def with_stand_ins(
     entries: Mapping[str, TaskEntry],
     held: Mapping[str, TaskEntry],
     others: Sequence[LearnedTask],
-    backbone: Backbone,
+    trunks: TrunkSizes,
     plan: Plan,
     graphs: Graphs,
     progress: Progress,
@@ -88,7 +90,7 @@ def with_stand_ins(
         replace(task, routing=read_tensors(entries[task.artifact.task].routing, graphs.bundle))
         for task in others
     ]
-    spare |= exact_entries(known, backbone, replace(plan, words=False), graphs, progress)
+    spare |= exact_entries(known, trunks, replace(plan, words=False), graphs, progress)
     return {
         name: entry.model_copy(update={"without_depth": spare.get(name)})
         for name, entry in entries.items()
@@ -107,7 +109,7 @@ def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:
 
 def rounded_entries(
     tasks: Sequence[LearnedTask],
-    backbone: Backbone,
+    trunks: TrunkSizes,
     plan: Plan,
     graphs: Graphs,
     progress: Progress,
@@ -132,6 +134,7 @@ def rounded_entries(
             "of integers that are quantised while they run; give --precision uint8 for a CPU, or "
             "fp16"
         )
+    backbone = trunks.routing  # at one size, which all tasks of an eight-bit bundle have
     floats = _float_tasks(tasks, backbone, plan, graphs, progress)
     progress(plan.precision, len(tasks), len(tasks) + 1)
     held = graphs.rounded([stage for one in floats for stage in one.fused.stages])
@@ -211,11 +214,15 @@ def _rounded_entry(
 
 
 def shifted(calibration: Calibration, score: float, peak: float) -> Calibration:
-    """Move held-out scores and peaks by what rounding moves those of good parts."""
+    """Move held-out scores and maps by what rounding moves those of good parts.
+
+    Where maps are measured, it is at their peaks.
+    """
     return calibration.model_copy(
         update={
             "scores": [value + score for value in calibration.scores],
             "map_peaks": [value + peak for value in calibration.map_peaks],
+            "map_quartiles": [value + peak for value in calibration.map_quartiles],
         }
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cad_edge.routing import RoutingStatistics, fit_discriminant, rejection_radius
+from cad_edge.routing import RoutingStatistics, fit_discriminant, sure_radius
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.trunk import (
     enter,
@@ -84,7 +84,7 @@ def fuse_selector(
     entry: StageModule,
     precision: ModulePrecision,
     views: int = 1,
-) -> tuple[FusedTask, tuple[str, ...], float]:
+) -> tuple[FusedTask, dict[str, float]]:
     """Graphs and tensors of the selector for all ``tasks``.
 
     Parameters
@@ -101,13 +101,14 @@ def fuse_selector(
     Returns
     -------
     tuple
-        The selector, the task of each column of ``distance``, and the rejection radius.
+        The selector; and for the task of each column of ``distance``, in their order, the distance
+        up to which a frame surely shows it.
     """
     if kind == "discriminant":
         return _discriminant(tasks, entry, views)
     names = tuple(sorted(tasks))
     keys = _stacked([tasks[name].keys for name in names])
-    radius = rejection_radius(np.concatenate([tasks[name].key_distances for name in names]))
+    radii = {name: sure_radius(tasks[name].key_distances) for name in names}
     network = in_precision(folded(backbone), precision)
     patches = StageModule(
         KeyPatches(network, key_block, precision),
@@ -126,12 +127,12 @@ def fuse_selector(
         ("distance",),
         shared_key=f"key set {keys.shape[1:]} {example.shape[1:]}{views_key(views)}",
     )
-    return FusedTask((patches, distance), {"keys": keys}, views=views), names, radius
+    return FusedTask((patches, distance), {"keys": keys}, views=views), radii
 
 
 def _discriminant(
     tasks: Mapping[str, RoutingStatistics], entry: StageModule, views: int
-) -> tuple[FusedTask, tuple[str, ...], float]:
+) -> tuple[FusedTask, dict[str, float]]:
     fitted = fit_discriminant(tasks)
     tensors = fitted.to_tensors()
     width = len(fitted.centre)
@@ -148,7 +149,8 @@ def _discriminant(
         ("distance",),
         shared_key=f"discriminant {width}{views_key(views)}",
     )
-    return FusedTask((entry, distance), tensors, views=views), fitted.tasks, fitted.radius
+    radii = dict(zip(fitted.tasks, fitted.radii, strict=True))
+    return FusedTask((entry, distance), tensors, views=views), radii
 
 
 def _stacked(keys: list[np.ndarray]) -> np.ndarray:

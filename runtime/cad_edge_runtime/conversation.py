@@ -24,7 +24,7 @@ from cad_edge_runtime.explanation import (
     require_length,
 )
 from cad_edge_runtime.frames import FrameInput
-from cad_edge_runtime.inspection import prepare, recognise, require_task
+from cad_edge_runtime.inspection import inspect_frames, prepare, recognise, require_task
 from cad_edge_runtime.snapshot import Snapshot
 
 
@@ -62,7 +62,11 @@ def begin_conversation(
 
 def _recognised(snapshot: Snapshot, frame: FrameInput, values: Values) -> str:
     (choice,) = recognise(snapshot, [frame], values)
-    if not choice.known:
+    unknown = not choice.known
+    if choice.in_doubt:
+        (found,) = inspect_frames(snapshot, [frame], None, perf_counter())
+        unknown = found.task is None
+    if unknown:
         raise UnknownTask(
             f"the frame shows no product that the bundle knows (the nearest is {choice.task!r}, "
             f"similarity {choice.similarity:.2f}); give task= to ask about it all the same"

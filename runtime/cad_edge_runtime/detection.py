@@ -26,7 +26,7 @@ class Timings:
     """Selector, with the stages that the engine shares with it."""
 
     detect: float
-    """Engine of the task."""
+    """Engine of the task; 0 where none was run."""
 
     post: float
     """Thresholds, p-value and defects."""
@@ -36,15 +36,17 @@ class Timings:
 class Detection:
     """The result for one frame.
 
-    Where the verdict is ``unknown_product`` no engine has run: task, scores, threshold and map are
-    None, and ``nearest`` names the product that the frame resembles most.
+    Where the verdict is ``unknown_product``, task, scores, threshold and map are None, and
+    ``nearest`` names the product that the frame resembles most. The engine of that product has run
+    only where its map had to decide.
     """
 
     task: str | None
     """The product, as recognised or as given."""
 
     similarity: float | None
-    """To the nearest product, see ``selection.py``; below 0.5 is unknown. None if it was given."""
+    """To the nearest product, see ``selection.py``; from 0.5 on the frame surely shows it, and what
+    is unknown has less. None if it was given."""
 
     nearest: str | None
     """The product most similar to the frame, known or not; None if it was given."""
@@ -72,7 +74,7 @@ class Detection:
     was stated."""
 
     depth_used: bool | None
-    """Whether what answered looks at depth; None where nothing was run."""
+    """Whether what answered looks at depth; None for an unknown product."""
 
     anomaly_map: NDArray[np.float32] | None
     """(h, w) float32 at the graph's resolution; it covers the whole frame."""

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
+from cad_edge.calibration import lower_quartile
 from cad_edge.depth import to_size
 from cad_edge.errors import ImageError, UnknownTask
+from cad_edge.recognition import shows_product
 from cad_edge_runtime.chain import Chain, Values
 from cad_edge_runtime.defects import find_defects
 from cad_edge_runtime.detection import Detection, Timings
@@ -119,6 +121,9 @@ def _opened_for(routed: _Routed, row: int) -> OpenTask | None:
         return None
     depth = routed.frames[row].depth
     opened = routed.snapshot.tasks[task].for_frame(depth is not None)
+    choice = routed.choices[row]
+    if choice is not None and choice.in_doubt and choice.distance > opened.entry.radius:
+        return None  # what stands in without depth may have no maps to ask, and a smaller radius
     try:
         if opened.chain.depth is None:
             return opened
@@ -144,7 +149,7 @@ def recognise(snapshot: Snapshot, frames: Sequence[FrameInput], values: Values) 
         raise _no_selector()
     prepare(values, selector, frames, "the selector")
     selector.run(values)
-    return select(values[selector.results[DISTANCE]], snapshot.columns, snapshot.radii)
+    return select(values[selector.results[DISTANCE]], snapshot.columns, snapshot.reaches)
 
 
 def _route(
@@ -180,9 +185,10 @@ def prepare(values: Values, chain: Chain, frames: Sequence[FrameInput], owner: s
 
 
 def _inspect_task(routed: _Routed, opened: OpenTask | None, rows: list[int]) -> list[Detection]:
-    """Run an engine on the frames ``rows``; nothing runs for an unknown product."""
+    """Run an engine on the frames ``rows``; nothing runs for what is surely unknown."""
     if opened is None:
-        return [_unknown(routed, row) for row in rows]
+        timings = Timings(routed.prepare, routed.select, 0.0, 0.0)
+        return [_unknown(routed, row, timings) for row in rows]
     began = perf_counter()
     values = routed.values
     if len(rows) < len(routed.frames):
@@ -220,6 +226,9 @@ def _judge(
     score, anomaly_map = answer.score, answer.anomaly_map
     judge = opened.judge
     choice = routed.choices[row]
+    if choice is not None and choice.in_doubt and _is_other_product(choice, opened, anomaly_map):
+        post = perf_counter() - began
+        return _unknown(routed, row, Timings(routed.prepare, routed.select, detect, post))
     size = routed.frames[row].size
     # A score that is not a number must not pass for a good part.
     normal = score <= judge.threshold
@@ -250,7 +259,17 @@ def _judge(
     )
 
 
-def _unknown(routed: _Routed, row: int) -> Detection:
+def _is_other_product(choice: Choice, opened: OpenTask, anomaly_map: Array | None) -> bool:
+    """Whether a frame in doubt is strange everywhere, as one of another product is."""
+    rule = opened.entry.recognition
+    if rule is None:
+        return False
+    if anomaly_map is None:
+        return True  # nothing vouches for it
+    return not shows_product(rule, choice.ratio, float(lower_quartile(anomaly_map[None])[0]))
+
+
+def _unknown(routed: _Routed, row: int, timings: Timings) -> Detection:
     choice = routed.choices[row]
     return Detection(
         task=None,
@@ -269,5 +288,5 @@ def _unknown(routed: _Routed, row: int) -> Detection:
         defects=(),
         size=routed.frames[row].size,
         version=routed.snapshot.pointer.version,
-        timings=Timings(routed.prepare, routed.select, 0.0, 0.0),
+        timings=timings,
     )

@@ -1,11 +1,13 @@
 """Selection: from distances to a product, a runner-up and the verdict "unknown".
 
-The nearest task is chosen. A frame farther from it than the task's radius, which the exporter takes
-from held-out images of good parts, shows a product that was never learned.
+The nearest task is chosen. Up to its sure distance a frame shows that product; beyond its radius it
+shows a product that was never learned. The exporter takes both from held-out images of good parts.
+In between the anomaly map decides (``inspection.py``); a bundle that has no rule for maps has no
+such frames.
 
-Similarity is ``1 / (1 + (distance / radius)^2)`` with the radius of the chosen task: 1 at distance
-0, 0.5 where rejection begins, falling with the distance. The runner-up is measured with the same
-radius, so that it is never more similar than the task that was chosen.
+Similarity is ``1 / (1 + (distance / sure)^2)`` with the sure distance of the chosen task: 1 at
+distance 0, 0.5 where doubt begins, falling with the distance. The runner-up is measured by the same
+one, so that it is never more similar than the task that was chosen.
 """
 
 import math
@@ -14,7 +16,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from cad_edge.errors import GraphError
+from cad_edge.manifest import TaskEntry
 from cad_edge_runtime.session import Array
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far from a task its frames lie."""
+
+    sure: float
+    """Distance up to which a frame surely shows the product."""
+
+    radius: float
+    """Distance beyond which it surely shows another."""
+
+
+def reach_of(entry: TaskEntry) -> Reach:
+    """Return the distances of a task; equal ones where its radius alone decides."""
+    rule = entry.recognition
+    return Reach(entry.radius if rule is None else rule.sure, entry.radius)
 
 
 @dataclass(frozen=True)
@@ -33,26 +53,37 @@ class Choice:
     similarity: float
     runner_up: RunnerUp | None
     known: bool
-    """False where the frame lies beyond the radius of every task it could be."""
+    """False where the frame lies beyond the radius of the nearest task."""
+
+    distance: float
+    """To the nearest task."""
+
+    ratio: float
+    """Distance by the sure distance of the task."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the frame is neither surely of the task nor surely of none."""
+        return self.known and self.ratio > 1
 
 
-def similarity(distance: float, radius: float) -> float:
-    """Map a distance onto [0, 1]; 0.5 at the radius, 0 for a distance that is not finite."""
+def similarity(distance: float, sure: float) -> float:
+    """Map a distance onto [0, 1]; 0.5 at the sure one, 0 for a distance that is not finite."""
     if not math.isfinite(distance):
         return 0.0
-    ratio = max(distance, 0.0) / radius
+    ratio = max(distance, 0.0) / sure
     return 1.0 / (1.0 + ratio * ratio)
 
 
-def select(distance: Array, tasks: tuple[str, ...], radii: tuple[float, ...]) -> list[Choice]:
+def select(distance: Array, tasks: tuple[str, ...], reaches: tuple[Reach, ...]) -> list[Choice]:
     """Choose a task for every frame.
 
     Parameters
     ----------
     distance
         (batch, tasks) float32.
-    tasks, radii
-        Name and radius of each column, at least one.
+    tasks, reaches
+        Name and reach of each column, at least one.
 
     Raises
     ------
@@ -64,18 +95,24 @@ def select(distance: Array, tasks: tuple[str, ...], radii: tuple[float, ...]) ->
             f"the selector gives distances of shape {distance.shape} for {len(tasks)} tasks; "
             "export the bundle again"
         )
-    return [_choose(row, tasks, radii) for row in distance]
+    return [_choose(row, tasks, reaches) for row in distance]
 
 
-def _choose(row: Array, tasks: tuple[str, ...], radii: tuple[float, ...]) -> Choice:
+def _choose(row: Array, tasks: tuple[str, ...], reaches: tuple[Reach, ...]) -> Choice:
     best = int(row.argmin())
-    nearest, radius = float(row[best]), radii[best]
-    # NaN is the smallest to argmin and must not pass for a product.
-    known = nearest <= radius
+    nearest, reach = float(row[best]), reaches[best]
     runner_up = None
     if len(tasks) > 1:
         others = row.copy()
         others[best] = np.inf
         second = int(others.argmin())
-        runner_up = RunnerUp(tasks[second], similarity(float(others[second]), radius))
-    return Choice(tasks[best], similarity(nearest, radius), runner_up, known)
+        runner_up = RunnerUp(tasks[second], similarity(float(others[second]), reach.sure))
+    return Choice(
+        task=tasks[best],
+        similarity=similarity(nearest, reach.sure),
+        runner_up=runner_up,
+        # NaN is the smallest to argmin and must not pass for a product.
+        known=nearest <= reach.radius,
+        distance=nearest,
+        ratio=nearest / reach.sure,
+    )

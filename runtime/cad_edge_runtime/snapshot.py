@@ -15,6 +15,7 @@ from cad_edge_runtime.chain import Chain, ChainPlan, plan_chain
 from cad_edge_runtime.decision import Judge, judge_of
 from cad_edge_runtime.explaining import Explainers
 from cad_edge_runtime.opening import Held, Opening, united
+from cad_edge_runtime.selection import Reach, reach_of
 from cad_edge_runtime.session import SessionFactory
 
 DISTANCE = "distance"
@@ -53,7 +54,9 @@ class Snapshot:
     columns: tuple[str, ...]
     """Task of each column of the selector's distances."""
 
-    radii: tuple[float, ...]
+    reaches: tuple[Reach, ...]
+    """Of each of these tasks, how far its frames lie."""
+
     held: Held
     explainers: Explainers
 
@@ -104,7 +107,7 @@ def open_snapshot(
         tasks=open_tasks,
         selector=opened,
         columns=tuple(manifest.selector.tasks),
-        radii=tuple(manifest.tasks[name].radius for name in manifest.selector.tasks),
+        reaches=tuple(reach_of(manifest.tasks[name]) for name in manifest.selector.tasks),
         held=held,
         explainers=Explainers(bundle, factory, manifest, held, before),
     )

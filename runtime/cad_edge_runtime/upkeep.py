@@ -59,13 +59,16 @@ def _row(name: str, entry: TaskEntry, frames: str) -> dict[str, object]:
         "supported": decision.supported,
         "threshold": decision.threshold,
         "minimum_area": decision.minimum_area,
+        "recognition": entry.recognition and entry.recognition.model_dump(mode="json"),
     }
 
 
 def _table(rows: list[dict[str, object]]) -> str:
     """Align the columns; words to the left, numbers to the right; groups where there are some."""
+    left_out = {"recognition"}
     if all(row["groups"] is None for row in rows):
-        rows = [{name: row[name] for name in row if name != "groups"} for row in rows]
+        left_out.add("groups")
+    rows = [{name: row[name] for name in row if name not in left_out} for row in rows]
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     words = [isinstance(value, str) for value in rows[0].values()]

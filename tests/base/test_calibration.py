@@ -12,8 +12,12 @@ from cad_edge.calibration import (
     Decision,
     conformal_threshold,
     decide,
+    decision_threshold,
+    find_outliers,
     images_needed,
+    lower_quartile,
     p_value,
+    robust_z,
     standardise,
 )
 
@@ -136,3 +140,65 @@ def test_decision_takes_score_and_map_from_their_own_values():
 def test_rates_that_mean_nothing_are_refused(rate):
     with pytest.raises(ValidationError):
         Decision(false_reject_rate=rate, threshold=1, map_threshold=None, images=1, images_needed=1)
+
+
+def test_threshold_is_the_order_statistic_where_the_rate_is_supported():
+    scores = [float(value) for value in range(1, 20)]
+    assert decision_threshold(scores, 0.05) == conformal_threshold(scores, 0.05) == 19.0
+    assert decision_threshold(scores, 0.5) == conformal_threshold(scores, 0.5) == 10.0
+
+
+def test_beyond_the_largest_score_the_tail_is_exponential():
+    """Seven scores: the five highest lie 1, 1, 2, 3, 8 above the second, 3 on average."""
+    scores = [0.0, 2.0, 3.0, 3.0, 4.0, 5.0, 10.0]
+    expected = 2.0 + 3.0 * math.log((5 / 8) / 0.02)
+    assert decision_threshold(scores, 0.02) == pytest.approx(expected)
+    # The largest score itself where the tail would be below it: 2 + 3 ln(5 / 8 / 0.1) = 7.5.
+    assert decision_threshold(scores, 0.1) == 10.0
+
+
+def test_threshold_never_falls_with_the_rate(rng):
+    for count in (1, 2, 5, 15, 40):
+        scores = sorted(rng.exponential(size=count).tolist())
+        found = [decision_threshold(scores, rate) for rate in np.linspace(0.9, 0.001, 200)]
+        assert found == sorted(found)
+
+
+def test_exponential_scores_are_rejected_at_the_stated_rate(rng):
+    """Twenty scores cannot promise 2 %; of exponential ones the tail keeps it on average."""
+    rejected = []
+    for _ in range(2000):
+        scores = sorted(rng.exponential(size=20).tolist())
+        rejected.append(math.exp(-decision_threshold(scores, 0.02)))
+    assert 0.01 < np.mean(rejected) < 0.04
+
+
+def test_an_outlier_is_what_an_exponential_upper_half_does_not_reach():
+    """A ladder 0..1: median .5, quartile .75, mean .25 / ln 2; 40 scores reach 2.66."""
+    ladder = np.linspace(0, 1, 39)
+    reach = 0.5 + 0.25 / math.log(2) * math.log(20 / 0.05)
+    for value, odd in ((reach - 0.2, False), (reach + 0.2, True)):
+        assert find_outliers([*ladder, value]).tolist() == [False] * 39 + [odd]
+
+
+def test_at_most_a_tenth_are_outliers_and_those_are_the_highest():
+    scores = [*np.linspace(0, 1, 34), 50.0, 60.0, 70.0, 80.0, 90.0, 100.0]
+    assert np.flatnonzero(find_outliers(scores)).tolist() == [36, 37, 38, 39]
+
+
+@pytest.mark.parametrize("scores", [[0.0] * 20, [1.0] * 10 + [2.0], [0.0, 9.0], []])
+def test_nothing_is_odd_among_equal_or_few_scores(scores):
+    assert not find_outliers(scores).any()
+    if scores:
+        assert np.isfinite(robust_z(scores)).all()
+
+
+def test_robust_z_by_hand():
+    assert robust_z([1.0, 2.0, 3.0, 4.0, 10.0]) == pytest.approx(
+        np.array([-2.0, -1.0, 0.0, 1.0, 7.0]) / 1.4826
+    )
+
+
+def test_lower_quartile_lies_above_a_quarter_of_the_pixels():
+    maps = np.stack([np.arange(16.0), np.arange(16.0)[::-1] * 2]).reshape(2, 4, 4)
+    assert lower_quartile(maps).tolist() == [4.0, 8.0]

@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 
 from cad_edge.calibration import conformal_threshold
+from cad_edge.recognition import REJECTION_MARGIN
 from cad_edge.routing import (
-    REJECTION_MARGIN,
-    REJECTION_RATE,
     SAMPLES,
     SHRINKAGE,
+    SMALLEST_RADIUS,
+    SURE_RATE,
     RoutingStatistics,
     fit_discriminant,
     from_tensors,
     held_out_distances,
-    rejection_radius,
+    recognition_radius,
     shared_covariance,
     summarise,
+    sure_radius,
 )
 
 pytestmark = pytest.mark.torchless
@@ -41,9 +43,9 @@ def tasks(descriptors) -> dict[str, RoutingStatistics]:
     return {name: summary(values) for name, values in descriptors.items()}
 
 
-def summary(values: np.ndarray) -> RoutingStatistics:
+def summary(values: np.ndarray, groups: list[str] | None = None) -> RoutingStatistics:
     keys = values[:3].astype(np.float32)
-    return summarise(values, keys, np.arange(4, dtype=np.float32))
+    return summarise(values, keys, np.arange(4, dtype=np.float32), groups)
 
 
 def pooled(descriptors: dict[str, np.ndarray]) -> np.ndarray:
@@ -79,7 +81,7 @@ def test_every_order_of_learning_gives_the_same_bits(tasks, rng):
     for order in itertools.permutations(tasks):
         other = fit_discriminant({name: tasks[name] for name in order})
         assert other.tasks == first.tasks == tuple(sorted(NAMES))
-        assert other.radius == first.radius
+        assert other.radii == first.radii
         for ours, theirs in zip(vars(first).values(), vars(other).values(), strict=True):
             if isinstance(ours, np.ndarray):
                 assert ours.tobytes() == theirs.tobytes()
@@ -164,20 +166,132 @@ def test_radius_holds_new_parts_of_products_with_few_images(count, tasks, rng):
     }
     fitted = fit_discriminant(learned)
     new = fitted.distances(means[0] + rng.normal(size=(2000, width)) @ mixing)[:, 0]
-    assert (new > fitted.radius).mean() < 0.02
+    assert (new > REJECTION_MARGIN * fitted.radii[0]).mean() < 0.02
 
 
-def test_radius_is_the_conformal_quantile_with_its_margin(tasks, descriptors, rng):
+def test_radius_is_the_conformal_quantile_of_the_task_alone(tasks, descriptors, rng):
     values = rng.gamma(3.0, size=250)
-    expected = REJECTION_MARGIN * conformal_threshold(sorted(values.tolist()), REJECTION_RATE)
-    assert rejection_radius(values) == expected
+    assert sure_radius(values) == conformal_threshold(sorted(values.tolist()), SURE_RATE)
     fitted = fit_discriminant(tasks)
-    inside = [
-        fitted.distances(descriptors[name])[:, column] < fitted.radius
-        for column, name in enumerate(fitted.tasks)
-    ]
-    assert np.concatenate(inside).mean() > 0.99
-    assert (fitted.distances(rng.normal(200, 1, (9, WIDTH))) > fitted.radius).all()
+    freedom = sum(len(one) for one in descriptors.values()) - len(descriptors)
+    for column, name in enumerate(fitted.tasks):
+        own = held_out_distances(tasks[name], fitted.matrix, freedom)
+        assert fitted.radii[column] == sure_radius(own)
+        assert fitted.radii[column] == recognition_radius(tasks[name], fitted.matrix, freedom)
+        inside = fitted.distances(descriptors[name])[:, column] < fitted.radii[column]
+        assert inside.mean() > 0.99
+    strangers = fitted.distances(rng.normal(200, 1, (9, WIDTH)))
+    assert (strangers > np.array(fitted.radii)).all()
+
+
+def test_a_product_that_varies_more_has_a_larger_radius(rng):
+    tasks = {
+        name: summary(9 * place + spread * rng.normal(size=(40, WIDTH)))
+        for place, (name, spread) in enumerate({"calm": 0.5, "lively": 3.0}.items())
+    }
+    calm, lively = fit_discriminant(tasks).radii
+    assert lively > 3 * calm
+
+
+def test_copies_of_one_picture_keep_a_radius(rng):
+    tasks = {"copies": summary(np.ones((9, WIDTH))), "lively": summary(rng.normal(size=(9, WIDTH)))}
+    assert fit_discriminant(tasks).radii[0] == SMALLEST_RADIUS
+
+
+GROUPED = ("brick", "wood")
+
+
+@pytest.fixture
+def grouped(descriptors, rng) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """Descriptors of which two tasks have groups of 1 to 9 images with offsets of their own."""
+    values, groups = dict(descriptors), {}
+    for name in GROUPED:
+        count = len(values[name])
+        members = rng.permutation(np.repeat(range(6), 9)[:count])
+        members[0] = 99  # one image that is a group of its own
+        offsets = rng.normal(0, 3, (100, WIDTH))
+        values[name] = values[name] + offsets[members]
+        groups[name] = [f"photograph {member}" for member in members]
+    return values, groups
+
+
+def test_distance_with_a_group_left_out_is_its_refit(grouped):
+    """Brute force: the mean without the group, the scatter without what it adds between groups."""
+    values, groups = grouped
+    tasks = {name: summary(values[name], groups.get(name)) for name in values}
+    covariance = shared_covariance(list(tasks.values()))
+    matrix = np.linalg.cholesky(np.linalg.inv(covariance))
+    freedom = sum(len(one) for one in values.values()) - len(values)
+    for name in GROUPED:
+        got = held_out_distances(tasks[name], matrix, freedom)
+        members = np.array(groups[name])
+        for index, member in enumerate(members):
+            own, rest = values[name][members == member], values[name][members != member]
+            between = scatter(values[name]) - scatter(rest) - scatter(own)
+            refit = covariance - (1 - SHRINKAGE) * between / freedom
+            expected = mahalanobis(values[name][index : index + 1], rest.mean(axis=0), refit)
+            np.testing.assert_allclose(got[index], expected[0], rtol=1e-5)
+
+
+def test_groups_of_one_image_are_no_groups(descriptors, tasks):
+    matrix = fit_discriminant(tasks).matrix
+    for name, values in descriptors.items():
+        alone = summary(values, [f"{place:03d}" for place in range(len(values))])
+        np.testing.assert_allclose(
+            held_out_distances(alone, matrix, 99),
+            held_out_distances(tasks[name], matrix, 99),
+            rtol=1e-5,
+        )
+
+
+def test_one_image_left_out_is_a_factor_on_the_plain_distance(tasks):
+    """The closed form for single images: n / (n - 1) sqrt(s / (1 - 0.9 n s / (n - 1) / f))."""
+    task, matrix = tasks["wood"], fit_discriminant(tasks).matrix
+    points = (task.samples.astype(np.float64) - task.mean) @ matrix
+    squares, factor = (points * points).sum(axis=1), task.count / (task.count - 1)
+    expected = factor * np.sqrt(squares / (1 - 0.9 * factor * squares / 99))
+    np.testing.assert_allclose(held_out_distances(task, matrix, 99), expected, rtol=1e-12)
+
+
+def test_windows_of_few_photographs_get_a_radius_that_holds_a_new_photograph(rng):
+    """By single windows it would not: each has its neighbours among those that stay."""
+
+    def windows(photographs: int) -> np.ndarray:
+        offsets = rng.normal(0, 4, (photographs, 1, WIDTH))
+        return (offsets + rng.normal(size=(photographs, 10, WIDTH))).reshape(-1, WIDTH)
+
+    learned, names = windows(9), [f"photograph {place // 10}" for place in range(90)]
+    new, inside = windows(200), {}
+    for groups in (None, names):
+        fitted = fit_discriminant({"road": summary(learned, groups)})
+        inside[groups is None] = (fitted.distances(new)[:, 0] <= fitted.radii[0]).mean()
+    assert inside[True] < inside[False] and inside[False] > 0.85
+
+
+def test_groups_are_kept_whole_beside_the_samples(rng):
+    values = rng.normal(size=(130, WIDTH))
+    groups = [f"{place // 13}" for place in range(130)]
+    task = summary(values, groups)
+    assert len(task.samples) == len(task.group_means) == len(task.group_counts) == 44
+    assert (task.group_counts == 13).all() and task.group_counts.dtype == np.int64
+    np.testing.assert_allclose(task.group_means[-1], values[117:].mean(axis=0), rtol=1e-12)
+    again = from_tensors(task.to_tensors())
+    assert again.group_means.tobytes() == task.group_means.tobytes()
+    assert again.group_counts.tobytes() == task.group_counts.tobytes()
+    moved = task.moved(np.float64(2.0))
+    np.testing.assert_allclose(moved.group_means, task.group_means + 2, rtol=1e-12)
+    matrix = np.eye(WIDTH)
+    np.testing.assert_allclose(
+        held_out_distances(moved, matrix, 120), held_out_distances(task, matrix, 120), rtol=1e-5
+    )
+
+
+def test_tensors_without_groups_are_those_of_before(tasks):
+    for task in tasks.values():
+        assert list(task.to_tensors()) == [
+            *("count", "mean", "scatter", "samples", "keys", "key_distances")
+        ]
+        assert from_tensors(task.to_tensors()).group_means is None
 
 
 def test_packing_round_trip_is_bit_exact(tasks):
@@ -199,7 +313,7 @@ def test_unpacked_tasks_give_the_same_selector_bit_for_bit(tasks):
     twice = {name: from_tensors(task.to_tensors()) for name, task in packed.items()}
     once, again = fit_discriminant(packed), fit_discriminant(twice)
     assert once.matrix.tobytes() == again.matrix.tobytes()
-    assert once.keys.tobytes() == again.keys.tobytes() and once.radius == again.radius
+    assert once.keys.tobytes() == again.keys.tobytes() and once.radii == again.radii
 
 
 @pytest.mark.parametrize(("count", "kept"), [(2, 2), (64, 64), (65, 33), (640, 64), (1000, 63)])
@@ -218,12 +332,12 @@ def test_channel_that_never_varies_leaves_the_selector_finite(descriptors):
     tasks = {name: summary(values) for name, values in descriptors.items()}
     fitted = fit_discriminant(tasks)
     frames = descriptors["brick"].copy()
-    assert np.isfinite(fitted.distances(frames)).all() and np.isfinite(fitted.radius)
+    assert np.isfinite(fitted.distances(frames)).all() and np.isfinite(fitted.radii).all()
     assert (fitted.distances(frames).argmin(axis=1) == 0).mean() > 0.9
 
 
 def test_single_task_selects_itself_and_knows_strangers(descriptors, rng):
     fitted = fit_discriminant({"brick": summary(descriptors["brick"])})
-    assert fitted.tasks == ("brick",) and np.isfinite(fitted.radius)
-    assert (fitted.distances(descriptors["brick"]) < fitted.radius).all()
-    assert (fitted.distances(rng.normal(300, 1, (3, WIDTH))) > fitted.radius).all()
+    assert fitted.tasks == ("brick",) and np.isfinite(fitted.radii).all()
+    assert (fitted.distances(descriptors["brick"]) < fitted.radii[0]).all()
+    assert (fitted.distances(rng.normal(300, 1, (3, WIDTH))) > fitted.radii[0]).all()

@@ -10,11 +10,13 @@ from safetensors.numpy import load_file, save
 
 from cad_edge.bundle import Bundle
 from cad_edge.errors import OptionError
+from cad_edge.recognition import REJECTION_MARGIN
 from cad_edge.routing import fit_discriminant, from_tensors, summarise
 from cad_edge_benchmarks.benchmark.choosing import Choosing
 from cad_edge_benchmarks.benchmark.lenient import lenient_version
 from cad_edge_benchmarks.benchmark.made_up import VersionMaker
 from cad_edge_runtime import Detector
+from cad_edge_runtime.selection import Reach
 from cad_edge_runtime.session import SessionFactory
 from cad_edge_runtime.snapshot import open_snapshot
 
@@ -83,7 +85,7 @@ def discriminant(golden, products, rng):
     tasks = {
         name: task.model_copy(
             update={
-                "radius": fitted.radius,
+                "radius": REJECTION_MARGIN * fitted.radii[fitted.tasks.index(name)],
                 "routing": store.add_object(
                     {"tensors.safetensors": save(statistics[name].to_tensors())}
                 ),
@@ -159,11 +161,12 @@ def test_the_selector_is_that_of_the_statistics_of_its_tasks(discriminant, produ
     distances = fitted.distances(descriptors(frame[None]))[0]
     chosen = Choosing(snapshot, frame).run(0)
     assert snapshot.columns == fitted.tasks
-    assert set(snapshot.radii) == {fitted.radius}
+    radii = [REJECTION_MARGIN * radius for radius in fitted.radii]
+    assert snapshot.reaches == tuple(Reach(radius, radius) for radius in radii)
     order = np.argsort(distances)
     assert chosen.task == fitted.tasks[order[0]]
     assert chosen.runner_up.task == fitted.tasks[order[1]]
-    expected = 1 / (1 + (distances[order[0]] / fitted.radius) ** 2)
+    expected = 1 / (1 + (distances[order[0]] / radii[order[0]]) ** 2)
     assert chosen.similarity == pytest.approx(expected, rel=1e-3)
 
 

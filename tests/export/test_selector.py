@@ -1,5 +1,7 @@
 """The selector's graphs against the numpy form, for both kinds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,10 +46,10 @@ def images(backbone):
 @pytest.fixture(scope="module", params=["discriminant", "key_set"])
 def selector(request, statistics, backbone):
     """Kind, what `fuse_selector` gave, and its graphs."""
-    fused, names, radius = fuse_selector(
+    fused, radii = fuse_selector(
         request.param, statistics, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
     )
-    return request.param, fused, names, radius, [to_onnx(stage) for stage in fused.stages]
+    return request.param, fused, radii, [to_onnx(stage) for stage in fused.stages]
 
 
 def distances(fused, graphs, images) -> np.ndarray:
@@ -77,8 +79,8 @@ def by_hand(kind, statistics, backbone, images) -> np.ndarray:
 
 
 def test_graph_is_the_numpy_form(selector, statistics, backbone, images):
-    kind, fused, names, _, graphs = selector
-    assert names == tuple(sorted(NAMES))
+    kind, fused, radii, graphs = selector
+    assert list(radii) == sorted(NAMES)
     got = distances(fused, graphs, images)
     expected = by_hand(kind, statistics, backbone, images)
     assert got.shape == (18, 3) and got.dtype == np.float32
@@ -86,22 +88,20 @@ def test_graph_is_the_numpy_form(selector, statistics, backbone, images):
 
 
 def test_products_are_told_apart_and_strangers_are_far(selector, images, rng):
-    kind, fused, _, radius, graphs = selector
+    kind, fused, radii, graphs = selector
     got = distances(fused, graphs, images)
     expected = np.repeat(np.arange(3), 6)
     assert (got.argmin(axis=1) == expected).all()
     noise = rng.integers(0, 256, (4, *images.shape[1:]), dtype=np.uint8)
-    assert (distances(fused, graphs, noise).min(axis=1) > radius).all(), kind
+    assert (distances(fused, graphs, noise) > np.array(list(radii.values()))).all(), kind
 
 
 def test_a_graph_serves_any_number_of_tasks(selector, statistics, backbone, images):
     """The same bytes with the tensors of one task give that task's column."""
-    kind, _, names, _, graphs = selector
+    kind, _, radii, graphs = selector
     for count in (1, 2):
-        some = {name: statistics[name] for name in names[:count]}
-        fewer, _, _ = fuse_selector(
-            kind, some, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
-        )
+        some = {name: statistics[name] for name in list(radii)[:count]}
+        fewer, _ = fuse_selector(kind, some, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32")
         got = distances(fewer, graphs, images)
         expected = by_hand(kind, some, backbone, images)
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3 * expected.mean())
@@ -109,35 +109,45 @@ def test_a_graph_serves_any_number_of_tasks(selector, statistics, backbone, imag
 
 def test_order_of_learning_changes_no_byte(statistics, backbone):
     for kind in ("discriminant", "key_set"):
-        first, names, radius = fuse_selector(
+        first, radii = fuse_selector(
             kind, statistics, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
         )
         turned = dict(reversed(statistics.items()))
-        again, other, same = fuse_selector(
+        again, others = fuse_selector(
             kind, turned, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
         )
-        assert (names, radius) == (other, same)
+        assert list(radii.items()) == list(others.items())
         for name, tensor in first.tensors.items():
             assert tensor.tobytes() == again.tensors[name].tobytes()
 
 
+def test_a_key_set_has_a_radius_per_task_of_its_own_held_out_distances(statistics, backbone):
+    first, *_ = names = sorted(statistics)
+    farther = replace(statistics[first], key_distances=3 * statistics[first].key_distances)
+    changed = {**statistics, first: farther}
+    _, before = fuse_selector("key_set", statistics, backbone, 2, first_stage(backbone), "fp32")
+    _, after = fuse_selector("key_set", changed, backbone, 2, first_stage(backbone), "fp32")
+    assert after[first] == pytest.approx(3 * before[first])
+    assert all(after[name] == before[name] for name in names[1:])
+
+
 def test_frame_and_engine_share_their_first_stage(tiny, backbone, statistics):
     task = read_artifact(tiny / NAMES[0])
-    engine = load_fusion("cmpmb", "shared")(task, backbone, "fp32")
-    selector, _, _ = fuse_selector(
+    engine = load_fusion("patch_memory", "shared")(task, backbone, "fp32")
+    selector, _ = fuse_selector(
         "discriminant", statistics, backbone, 2, entry_stage(backbone, 1, "fp32"), "fp32"
     )
     assert engine.stages[0].shared_key == selector.stages[0].shared_key is not None
 
 
 def test_short_key_sets_are_padded_without_effect(statistics, backbone, images, selector):
-    kind, fused, names, _, graphs = selector
+    kind, fused, radii, graphs = selector
     if kind == "discriminant":
         pytest.skip("it has no key set")
-    short = {name: statistics[name] for name in names}
-    last = short[names[-1]]
-    short[names[-1]] = type(last)(**{**vars(last), "keys": last.keys[:3]})
-    padded, _, _ = fuse_selector(kind, short, backbone, 2, first_stage(backbone), "fp32")
+    short = {name: statistics[name] for name in radii}
+    name, last = list(short.items())[-1]
+    short[name] = type(last)(**{**vars(last), "keys": last.keys[:3]})
+    padded, _ = fuse_selector(kind, short, backbone, 2, first_stage(backbone), "fp32")
     assert padded.tensors["keys"].shape == fused.tensors["keys"].shape
     expected = by_hand(kind, short, backbone, images)
     got = distances(padded, graphs, images)

@@ -15,6 +15,7 @@ from cad_edge import cli
 from cad_edge.bundle import Bundle
 from cad_edge.calibration import decide
 from cad_edge.errors import ImageError
+from cad_edge.manifest import Recognition
 
 pytestmark = pytest.mark.torchless
 
@@ -125,6 +126,17 @@ def test_tasks(run, bundle):
     assert [line.split()[0] for line in table[1:]] == ["task", "red", "green", "blue"]
     rows = json.loads(run("tasks", bundle, "--json").stdout)
     assert rows[2]["layout"] == "fused" and rows[0]["images_needed"] == 19
+    assert [row["recognition"] for row in rows] == [None] * 3
+
+
+def test_the_rule_of_recognition_is_for_machines_alone(run, bundle, workshop):
+    before = run("tasks", bundle).stdout.splitlines()[1:]
+    rule = Recognition(sure=0.5, map_level=0.25, map_span=2.0, limit=0.55)
+    workshop.change_task("red", lambda entry: entry.model_copy(update={"recognition": rule}))
+    rows = {row["task"]: row for row in json.loads(run("tasks", bundle, "--json").stdout)}
+    assert rows["red"]["recognition"] == rule.model_dump()
+    assert rows["blue"]["recognition"] is None
+    assert run("tasks", bundle).stdout.splitlines()[1:] == before
 
 
 def in_groups(entry, groups: int):

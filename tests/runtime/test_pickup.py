@@ -141,9 +141,9 @@ def test_closing_during_a_frame_still_answers_it(bundle, frames, monkeypatch):
     detector = Detector.open(bundle, threads=1)
     inner = inspection.select
 
-    def closing(distance, tasks, radii):
+    def closing(distance, tasks, reaches):
         detector.close()
-        return inner(distance, tasks, radii)
+        return inner(distance, tasks, reaches)
 
     monkeypatch.setattr(inspection, "select", closing)
     assert detector.detect(frames["red.bad"][0]).verdict == "anomalous"

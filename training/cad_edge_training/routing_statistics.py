@@ -1,6 +1,6 @@
 """What a task tells the selector: its images, described by the frozen trunk."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,11 +19,17 @@ BATCH = 16  # images at a time through the trunk
 
 
 def routing_statistics(
-    backbone: Backbone, images: Images, folds: Folds, config: Record, seed: int
+    backbone: Backbone,
+    images: Images,
+    folds: Folds,
+    config: Record,
+    seed: int,
+    groups: Sequence[str] | None = None,
 ) -> RoutingStatistics:
     """Describe images (n, [views,] height, width, 3) by the frozen, un-prompted trunk.
 
     The descriptor of a sample is the mean of those of its views; its patches are those of all.
+    ``groups`` names the group of each sample; None where every one stands for itself.
     """
     descriptors, patches, views = [], [], views_in(images)
     count = max(1, BATCH // views)
@@ -37,7 +43,7 @@ def routing_statistics(
             found = backbone.feature_map(states[blocks[-1]]).flatten(2).transpose(1, 2)
             patches.append(found.reshape(-1, views * found.shape[1], found.shape[2]))
     keys, distances = held_out_keys(torch.cat(patches), folds, getattr(config, "keys", 196), seed)
-    return summarise(torch.cat(descriptors).double().numpy(), keys, distances)
+    return summarise(torch.cat(descriptors).double().numpy(), keys, distances, groups)
 
 
 def key_blocks(backbone: Backbone, config: Record) -> tuple[int, ...]:

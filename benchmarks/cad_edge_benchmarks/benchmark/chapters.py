@@ -115,6 +115,12 @@ def _difference_row(one: Difference) -> list[str]:
     ]
 
 
+def _inputs(recipe: tuple[int, int], further: Sequence[tuple[int, int]]) -> str:
+    """Say what size the selector takes, and which others some of the engines."""
+    others = " and ".join(f"{width}x{height}" for width, height in further)
+    return f"{recipe[0]}x{recipe[1]} px" + (f"; of some products {others} px" if others else "")
+
+
 def _with_unit(value: float, unit: str) -> str:
     return size(value) if unit == "B" else f"{short(value)} {unit}"
 
@@ -132,7 +138,7 @@ def _environment(report: Report) -> Chapter:
         ["bundle", f"version {bundle.version}, manifest {bundle.manifest[:12]}"],
         ["tasks", f"{len(bundle.tasks)} ({', '.join(bundle.layouts)}, "
          f"{', '.join(bundle.precisions)}, selector {bundle.selector})"],
-        ["input", f"{bundle.recipe[0]}x{bundle.recipe[1]} px"],
+        ["input", _inputs(bundle.recipe, bundle.further_recipes)],
         ["bundle on the disk", size(bundle.disk)],
         *([f"graph {at + 1}", sha] for at, sha in enumerate(bundle.graphs)),
         *_machine_rows(report.environment),

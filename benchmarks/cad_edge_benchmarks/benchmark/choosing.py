@@ -40,4 +40,4 @@ class Choosing:
         values = {**self._before}
         self._selector.run(values)
         distance = values[self._selector.results[DISTANCE]]
-        return select(distance, self._snapshot.columns, self._snapshot.radii)[0]
+        return select(distance, self._snapshot.columns, self._snapshot.reaches)[0]

@@ -63,6 +63,9 @@ class BundleFacts(Record):
     precisions: list[str]
     graphs: list[Sha256]
     recipe: tuple[int, int] = Field(description="width and height of the input")
+    further_recipes: list[tuple[int, int]] = Field(
+        default=[], description="of engines that take their image at another size than the selector"
+    )
     disk: int = Field(description="bytes of what this version names")
 
 

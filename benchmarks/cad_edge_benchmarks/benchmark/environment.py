@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from cad_edge.bundle import Bundle
-from cad_edge.manifest import Manifest
+from cad_edge.manifest import Engine, Manifest
 from cad_edge_benchmarks.benchmark.conditions import BundleFacts, Environment
 from cad_edge_benchmarks.benchmark.meters import list_gpus
 from cad_edge_benchmarks.machine import describe_machine, versions
@@ -71,6 +71,8 @@ def describe_bundle(bundle: Path) -> BundleFacts:
     store = Bundle(bundle)
     pointer, manifest = store.pointer(), store.manifest()
     engines = [task.engine for task in manifest.tasks.values()]
+    first = _sides(manifest.selector.engine)
+    sizes = {_sides(engine) for engine in engines}
     return BundleFacts(
         manifest=pointer.manifest,
         version=pointer.version,
@@ -79,9 +81,15 @@ def describe_bundle(bundle: Path) -> BundleFacts:
         layouts=sorted({engine.layout for engine in engines}),
         precisions=sorted({engine.precision for engine in engines}),
         graphs=graphs_of(manifest),
-        recipe=(manifest.selector.engine.recipe.width, manifest.selector.engine.recipe.height),
+        recipe=first,
+        further_recipes=sorted(sizes - {first}),
         disk=version_bytes(store, manifest, pointer.manifest),
     )
+
+
+def _sides(engine: Engine) -> tuple[int, int]:
+    """Width and height of what an engine takes, in pixels."""
+    return engine.recipe.width, engine.recipe.height
 
 
 def graphs_of(manifest: Manifest) -> list[str]:

@@ -33,4 +33,13 @@ def lenient(entry: TaskEntry) -> TaskEntry:
     decision = entry.decision.model_copy(
         update={"threshold": _BEYOND, "map_threshold": _BEYOND if localises else None}
     )
-    return entry.model_copy(update={"radius": _BEYOND, "decision": decision, "depth": None})
+    other = entry.without_depth
+    return entry.model_copy(
+        update={
+            "radius": _BEYOND,
+            "recognition": None,
+            "decision": decision,
+            "depth": None,
+            "without_depth": None if other is None else lenient(other),
+        }
+    )

@@ -8,7 +8,7 @@ it, without torch: its graph takes any number of tasks. A frame may be recognise
 product's copies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,7 @@ from cad_edge.artifact import Tensors
 from cad_edge.bundle import Bundle
 from cad_edge.errors import OptionError
 from cad_edge.manifest import Manifest, Pointer, Selector, TaskEntry
+from cad_edge.recognition import recognised
 from cad_edge.routing import RoutingStatistics, fit_discriminant, from_tensors
 from cad_edge_benchmarks.many_tasks import nearly_equal, scaled
 
@@ -35,8 +36,8 @@ class Fit(Protocol):
         """Add a resampled ``original`` under ``name``; return its routing tensors."""
         ...
 
-    def tensors(self, names: Sequence[str]) -> tuple[Tensors, float | None]:
-        """Tensors of a selector of ``names``, sorted, and its radius if that changes."""
+    def tensors(self, names: Sequence[str]) -> tuple[Tensors, Mapping[str, float]]:
+        """Tensors of a selector of ``names``, sorted, and the sure distances that change."""
         ...
 
 
@@ -50,22 +51,30 @@ class DiscriminantFit:
         """Resample the kept descriptors with replacement; the mean moves by as much as theirs."""
         source = self._statistics[original]
         count = len(source.samples)
-        samples = source.samples[rng.integers(0, count, count)]
+        drawn = rng.integers(0, count, count)
+        samples = source.samples[drawn]
         moved = samples.mean(axis=0, dtype=np.float64) - source.samples.mean(
             axis=0, dtype=np.float64
         )
-        found = replace(source, mean=source.mean + moved, samples=samples)
+        means, sizes = source.group_means, source.group_counts
+        found = replace(
+            source,
+            mean=source.mean + moved,
+            samples=samples,
+            group_means=None if means is None else means[drawn],
+            group_counts=None if sizes is None else sizes[drawn],
+        )
         self._statistics[name] = found
         return found.to_tensors()
 
-    def tensors(self, names: Sequence[str]) -> tuple[Tensors, float | None]:
+    def tensors(self, names: Sequence[str]) -> tuple[Tensors, Mapping[str, float]]:
         """Fit the discriminant of ``names``."""
         fitted = fit_discriminant({name: self._statistics[name] for name in names})
-        return fitted.to_tensors(), fitted.radius
+        return fitted.to_tensors(), dict(zip(fitted.tasks, fitted.radii, strict=True))
 
 
 class KeySetFit:
-    """Keys by task, for the selector ``key_set``, whose radius stays as it was exported."""
+    """Keys by task, for the selector ``key_set``, whose radii stay as they were exported."""
 
     def __init__(self, keys: dict[str, np.ndarray], routing: dict[str, Tensors]) -> None:
         self._keys, self._routing = keys, routing
@@ -76,9 +85,9 @@ class KeySetFit:
         self._keys[name] = (keys * rng.normal(1, _KEY_NOISE, keys.shape)).astype(keys.dtype)
         return scaled(self._routing[original], float(rng.normal(1, _KEY_NOISE)))
 
-    def tensors(self, names: Sequence[str]) -> tuple[Tensors, float | None]:
+    def tensors(self, names: Sequence[str]) -> tuple[Tensors, Mapping[str, float]]:
         """Stack the keys of ``names``."""
-        return {"keys": np.stack([self._keys[name] for name in names])}, None
+        return {"keys": np.stack([self._keys[name] for name in names])}, {}
 
 
 class VersionMaker:
@@ -131,18 +140,20 @@ class VersionMaker:
     def commit(self, names: Sequence[str]) -> Pointer:
         """Put a version with exactly these tasks in force, its selector fitted to them."""
         columns = sorted(names)
-        tensors, radius = self._fit.tensors(columns)
+        tensors, sure = self._fit.tensors(columns)
         before = self._bundle.pointer() if self._bundle.exists() else None
         engine = self._source.selector.engine.model_copy(
             update={"tensors": self._bundle.add_object({_FILE: save_tensors(tensors)})}
         )
-        changed = {} if radius is None or self._keeps_radius else {"radius": radius}
+        entries = {name: self._entries[name] for name in columns}
+        if not self._keeps_radius:
+            entries |= {name: recognised(entries[name], radius) for name, radius in sure.items()}
         manifest = Manifest(
             version=before.version + 1 if before else 1,
             previous=before.manifest if before else None,
             backbone=self._source.backbone,
             selector=Selector(kind=self._source.selector.kind, engine=engine, tasks=columns),
-            tasks={name: self._entries[name].model_copy(update=changed) for name in columns},
+            tasks=entries,
         )
         with self._bundle.lock():
             return self._bundle.commit(manifest)

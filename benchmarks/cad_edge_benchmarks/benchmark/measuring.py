@@ -104,7 +104,8 @@ def _open(order: Order) -> tuple[str, Pictures]:
             raise BundleError(f"{order.bundle} holds no task to measure; train and export one")
         manifest = detector.manifest
         looks = any(entry.depth is not None for entry in manifest.tasks.values())
-        recipe = manifest.selector.engine.recipe
+        engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
+        recipe = max((one.recipe for one in engines), key=lambda size: size.width * size.height)
         pictures = pictures or synthetic_pictures(recipe, settings.seed, looks)
         # Synthetic depth is in no range but that of a lenient version.
         if pictures.are_real or not looks:

@@ -10,6 +10,7 @@ import numpy as np
 from cad_edge.artifact import LearnedTask
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge.image import ImageRecipe, decode_image
+from cad_edge.recognition import REJECTION_MARGIN
 from cad_edge.routing import Discriminant, fit_discriminant, from_tensors
 from cad_edge.stream import StreamTask, read_stream
 from cad_edge_training.backbones import Backbone
@@ -88,11 +89,10 @@ def _check_product(
 ) -> None:
     some = images[:: max(1, len(images) // FEWEST)]
     distances = selector.distances(describe_images(backbone, some))
-    nearest = [selector.tasks[column] for column in distances.argmin(axis=1)]
-    strange = sum(
-        other != name or distance > selector.radius
-        for other, distance in zip(nearest, distances.min(axis=1), strict=True)
-    )
+    own = selector.tasks.index(name)
+    farthest = REJECTION_MARGIN * selector.radii[own]
+    near = (distances.argmin(axis=1) == own) & (distances[:, own] <= farthest)
+    strange = int((~near).sum())
     if 2 * strange > len(some):
         raise DatasetError(
             f"{strange} of {len(some)} images in {folder} do not show the product that was "

@@ -7,6 +7,7 @@ from cad_edge.artifact import LearnedTask, list_artifacts
 from cad_edge.bundle import Bundle
 from cad_edge.errors import ArtifactError, BundleError, OptionError
 from cad_edge.manifest import Manifest, Selector, TaskEntry
+from cad_edge.recognition import recognised
 from cad_edge.routing import from_tensors
 from cad_edge.wheels import refuse_several_wheels
 from cad_edge_export.entries import Progress, exact_entries, rounded_entries, with_stand_ins
@@ -22,8 +23,9 @@ from cad_edge_export.pending import (
 from cad_edge_export.plan import Plan
 from cad_edge_export.selector import Kind, fuse_selector
 from cad_edge_export.stored_engine import read_tensors, store_engine
+from cad_edge_export.trunk_sizes import check_one_size, trunk_sizes
 from cad_edge_export.undo import objects_undone
-from cad_edge_training.backbones import Backbone, load_backbone
+from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import saved_config
 from cad_edge_training.routing_statistics import key_blocks
 
@@ -63,7 +65,7 @@ def export_artifacts(
     CertificateError
         An engine does not answer as torch did.
     OptionError
-        A task looks at depth and the plan is of eight bits.
+        A task looks at depth, or at another size than the selector, and the plan is of eight bits.
     """
     refuse_several_wheels()
     bundle = Bundle(bundle_path)
@@ -79,15 +81,15 @@ def export_artifacts(
         if not new and not others and (before is None or before.selector.kind == kind):
             return []
         _check_precision(before, new, plan)
-        backbone = _backbone(learned, before, plan)
-        require_one_trunk(others, backbone)
+        trunks = trunk_sizes(learned, before, plan)
+        require_one_trunk(others, trunks.routing)
         graphs = Graphs(bundle, before, plan.style)
         with objects_undone(bundle_path):
             make = exact_entries if plan.style is None else rounded_entries
-            made = make(changed, backbone, plan, graphs, progress)
-            entries = with_stand_ins(held | made, held, others, backbone, plan, graphs, progress)
+            made = make(changed, trunks, plan, graphs, progress)
+            entries = with_stand_ins(held | made, held, others, trunks, plan, graphs, progress)
             progress("selector", len(changed), len(changed) + 1)
-            manifest = _manifest(bundle, before, entries, backbone, kind, plan, graphs)
+            manifest = _manifest(bundle, before, entries, trunks.routing, kind, plan, graphs)
         bundle.commit(manifest)
         progress("done", len(changed) + 1, len(changed) + 1)
     return [task.artifact.task for task in new]
@@ -99,6 +101,7 @@ def _check_precision(before: Manifest | None, new: Sequence[LearnedTask], plan: 
     if plan.style is not None:
         _check_entries(before, new, plan)
         _check_depth(new, plan)
+        check_one_size(new, plan)
 
 
 def _check_held(before: Manifest | None, plan: Plan) -> None:
@@ -133,48 +136,6 @@ def _check_depth(new: Sequence[LearnedTask], plan: Plan) -> None:
             )
 
 
-def _backbone(learned: Sequence[LearnedTask], before: Manifest | None, plan: Plan) -> Backbone:
-    wanted = before.backbone if before else learned[0].artifact.backbone
-    for task in learned:
-        found = task.artifact.backbone
-        if found != wanted:
-            raise ArtifactError(
-                f"task {task.artifact.task} was learned on {found.id} ({found.sha256[:12]}), the "
-                f"others on {wanted.id} ({wanted.sha256[:12]}); one bundle routes in one feature "
-                "space, so export it to a bundle of its own"
-            )
-    recipes = {(one.artifact.recipe.width, one.artifact.recipe.height) for one in learned}
-    if before:
-        recipe = before.selector.engine.recipe
-        recipes.add((recipe.width, recipe.height))
-    if len(recipes) > 1:
-        raise ArtifactError(
-            f"the tasks were learned at different sizes ({sorted(recipes)}); one bundle routes at "
-            "one size, so export them to bundles of their own"
-        )
-    _check_views(learned, before)
-    backbone = load_backbone(plan.backbone or wanted.id, next(iter(recipes))[0])
-    if backbone.identity.sha256 != wanted.sha256:
-        raise ArtifactError(
-            f"the weights of {wanted.id} found here ({backbone.identity.sha256[:12]}) are not "
-            f"those the tasks were learned on ({wanted.sha256[:12]}); give the "
-            "right ones by --backbone"
-        )
-    return backbone
-
-
-def _check_views(learned: Sequence[LearnedTask], before: Manifest | None) -> None:
-    """Raise ArtifactError where the frames of one bundle would differ in their number of views."""
-    found = {one.artifact.views for one in learned}
-    if before:
-        found.add(before.selector.engine.views)
-    if len(found) > 1:
-        raise ArtifactError(
-            f"the tasks were learned with different numbers of views ({sorted(found)}); one bundle "
-            "has frames of one number, so export them to bundles of their own"
-        )
-
-
 def _manifest(
     bundle: Bundle,
     before: Manifest | None,
@@ -190,7 +151,7 @@ def _manifest(
     task, first = min(entries.items(), key=lambda item: (item[1].position, item[0]))
     config = saved_config(task, first.method, first.hyperparameters)
     fusion = fusion_of(first.method)
-    fused, names, radius = fuse_selector(
+    fused, radii = fuse_selector(
         kind,
         statistics,
         backbone,
@@ -206,16 +167,9 @@ def _manifest(
         version=before.version + 1 if before else 1,
         previous=bundle.pointer().manifest if before else None,
         backbone=backbone.identity,
-        selector=Selector(kind=kind, engine=engine, tasks=list(names)),
-        tasks={name: _within(radius, entry) for name, entry in sorted(entries.items())},
+        selector=Selector(kind=kind, engine=engine, tasks=list(radii)),
+        tasks={name: recognised(entry, radii[name]) for name, entry in sorted(entries.items())},
     )
-
-
-def _within(radius: float, entry: TaskEntry) -> TaskEntry:
-    """Give a task its radius; what answers without depth has the same, being of one product."""
-    other = entry.without_depth
-    spare = None if other is None else other.model_copy(update={"radius": radius})
-    return entry.model_copy(update={"radius": radius, "without_depth": spare})
 
 
 def export_folder(

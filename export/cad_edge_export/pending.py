@@ -153,20 +153,23 @@ def _require_stand_in(task: LearnedTask, looks: Mapping[str, bool]) -> None:
 
 
 def require_one_trunk(spare: Sequence[LearnedTask], backbone: Backbone) -> None:
-    """Raise ArtifactError where a stand-in has another backbone or size than the bundle."""
+    """Raise ArtifactError where a stand-in has another backbone or size than the bundle.
+
+    ``backbone`` is that of the selector; an engine may look at its frames at another size.
+    """
     recipe = backbone.recipe
     for task in spare:
-        artifact = task.artifact
+        artifact, found = task.artifact, task.artifact.recognised_at
         if artifact.backbone.sha256 != backbone.identity.sha256:
             raise ArtifactError(
                 f"the task {artifact.task} of --without-depth was learned on "
                 f"{artifact.backbone.id} ({artifact.backbone.sha256[:12]}), the bundle's on "
                 f"{backbone.identity.id} ({backbone.identity.sha256[:12]}); learn it on that"
             )
-        if artifact.recipe != recipe:
+        if found != recipe:
             raise ArtifactError(
                 f"the task {artifact.task} of --without-depth was learned at "
-                f"{artifact.recipe.width}x{artifact.recipe.height} px, the bundle's at "
+                f"{found.width}x{found.height} px, the bundle's at "
                 f"{recipe.width}x{recipe.height} px; learn it at that size"
             )
         if artifact.views != 1:

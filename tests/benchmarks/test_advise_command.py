@@ -155,7 +155,7 @@ def data(tmp_path):
         (["--axis", "colour"], "--axis colour: there is no such axis"),
         (["--method", "best"], "method 'best' is unknown"),
         (["--backbone", "resnet"], "backbone 'resnet' is unknown"),
-        (["--set", "memory=3"], "--set memory: cmpmb has no such option"),
+        (["--set", "memory=3"], "--set memory: patch_memory has no such option"),
         (["--set", "memories=7x16", "--axis", "bank"], "--axis bank: there is no such axis"),
         (["--device", "abacus"], "device 'abacus' is not known"),
     ],

@@ -13,7 +13,7 @@ LITE0 = "efficientnet-lite0"
 
 
 def space(*asked, device="cpu", **fixed):
-    return Space("cmpmb", LITE0, device, fixed, asked)
+    return Space("patch_memory", LITE0, device, fixed, asked)
 
 
 def test_the_default_comes_first_and_changes_nothing():
@@ -27,9 +27,9 @@ def test_the_default_comes_first_and_changes_nothing():
 
 def test_values_are_put_together():
     found = space().setting(
-        {"resolution": "320px", "layers": "one-memory", "bank": "bank/2", "precision": "uint8"}
+        {"resolution": "320px", "layers": "blocks-7+10", "bank": "bank/2", "precision": "uint8"}
     )
-    assert found.name == "320px, one-memory, bank/2, uint8"
+    assert found.name == "320px, blocks-7+10, bank/2, uint8"
     assert (found.size, found.options, found.precision) == (320, ("memories=7+10x128",), "uint8")
 
 
@@ -43,21 +43,17 @@ def test_precisions_are_those_of_the_device(device, precisions):
 
 
 def test_axes_and_values_can_be_asked_for():
-    found = space("resolution=320px,160px", "prompts")
+    found = space("resolution=320px,160px", "layers=blocks-7+10")
     assert [(axis.name, axis.values) for axis in found.axes] == [
         ("resolution", ("224px", "160px", "320px")),
-        ("prompts", ("no-prompts", "prompts")),
+        ("layers", ("blocks-4+7+10", "blocks-7+10")),
     ]
 
 
 def test_axes_that_would_change_a_fixed_option_are_left_out():
-    found = space(memories="7x64", text="false")
-    assert [axis.name for axis in found.axes] == ["resolution", "prompts", "precision"]
-    assert found.setting({"prompts": "prompts"}).options == (
-        "memories=7x64",
-        "text=false",
-        "prompts=true",
-    )
+    found = space(memories="7x64", smoothing="2")
+    assert [axis.name for axis in found.axes] == ["resolution", "precision"]
+    assert found.setting({"precision": "uint8"}).options == ("memories=7x64", "smoothing=2")
 
 
 @pytest.mark.parametrize(
@@ -76,10 +72,10 @@ def test_unknown_axes_and_values_are_refused(asked, said):
 
 def test_commands_are_those_that_a_user_types():
     setting = space().setting({"resolution": "160px", "bank": "bank/2", "precision": "uint8"})
-    train, export = commands(setting, Taught("cmpmb", LITE0, 3, "auto", 2), "my line.json")
+    train, export = commands(setting, Taught("patch_memory", LITE0, 3, "auto", 2), "my line.json")
     assert train == (
-        "cad-edge train --stream 'my line.json' --out artifacts --method cmpmb --size 160 "
-        "--set memories=7+10x128,7+10@3x64,4x128 --seed 3"
+        "cad-edge train --stream 'my line.json' --out artifacts --method patch_memory --size 160 "
+        "--set memories=7+10x128,4x128 --seed 3"
     )
     assert export == (
         "cad-edge export artifacts --bundle bundle --precision uint8 --calibration 'my line.json'"

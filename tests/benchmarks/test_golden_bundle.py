@@ -96,6 +96,14 @@ def test_frames_in_memory_are_those_of_the_files(stream_file, products):
         assert np.array_equal(read[name].anomalous, product.anomalous)
 
 
+def test_frames_stay_in_their_files_where_graphs_take_several_sizes(stream_file, products):
+    for name, read in read_frames(read_stream(stream_file), None).items():
+        assert len(read.frames) == len(products[name].frames) == len(read.frames[:])
+        for frame, expected in zip(read.frames, products[name].frames, strict=True):
+            assert np.array_equal(frame, expected)
+        assert np.array_equal(read.anomalous, products[name].anomalous)
+
+
 def test_an_older_task_answers_the_same_in_a_later_version(
     golden, with_blue, without_blue, products
 ):

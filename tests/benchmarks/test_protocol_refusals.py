@@ -35,7 +35,7 @@ def written(folder, names, name="line.json", **more):
         (["--data", "."], "--data goes with the name of a protocol"),
         (["--false-reject-rate", "0.1"], "--false-reject-rate goes with the name of a protocol"),
         (["--method", "best"], "method 'best' is unknown"),
-        (["--set", "memory=3"], "--set memory: cmpmb has no such option"),
+        (["--set", "memory=3"], "--set memory: patch_memory has no such option"),
         (["--set", "keys"], "write it as NAME=VALUE"),
         (["--backbone", "resnet"], "backbone 'resnet' is unknown"),
     ],

@@ -17,8 +17,8 @@ from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import GRAPH, Graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_training.backbones import load_backbone
-from cad_edge_training.methods.cmpmb.config import Config
-from cad_edge_training.methods.cmpmb.learn import build_model
+from cad_edge_training.methods.patch_memory.config import Config
+from cad_edge_training.methods.patch_memory.learn import build_model
 from tests.export.conftest import export
 from tests.export.test_incremental import content
 from tests.training.small_products import NAMES
@@ -47,7 +47,7 @@ def bench(tiny, dinov2) -> Bench:
     task = read_artifact(tiny / "stripes")
     backbone = load_backbone(f"dinov2:{dinov2}", 56)
     config = Config.model_validate(task.artifact.hyperparameters)
-    fused = load_fusion("cmpmb", "shared")(task, backbone, "fp32")
+    fused = load_fusion("patch_memory", "shared")(task, backbone, "fp32")
     graphs = [to_onnx(stage) for stage in fused.stages]
     model = build_model(backbone, config, task.tensors)
     decision = decide(task.artifact.calibration, 0.1)
@@ -71,7 +71,7 @@ def test_certificates_of_the_default_trunk_are_in_the_manifest(shared, fused):
 
 
 def test_changed_scale_tensor_is_caught_and_the_task_named(bench):
-    name = next(name for name in bench.fused.tensors if name.endswith("_gain"))
+    name = next(name for name in bench.fused.tensors if "gain" in name)
     changed = {name: bench.fused.tensors[name] * np.float32(1.001)}
     with pytest.raises(CertificateError, match=r"task stripes: .* worst image \d+ of 13"):
         bench.certify(tensors=changed)
@@ -102,7 +102,7 @@ def test_constant_added_to_the_score_alone_is_caught(bench):
 
 
 def test_broken_tensor_that_gives_no_number_is_caught(bench):
-    name = next(name for name in bench.fused.tensors if name.endswith("_shift"))
+    name = next(name for name in bench.fused.tensors if name.startswith("patch_shift"))
     with pytest.raises(CertificateError):
         bench.certify(tensors={name: np.full_like(bench.fused.tensors[name], np.nan)})
 

@@ -268,5 +268,7 @@ def test_a_task_that_eight_bits_change_is_refused(tasks, stream, tmp_path, monke
 def test_no_other_method_joins_a_family_in_eight_bits(bundles, lite0, products, tmp_path):
     bundle = Path(shutil.copytree(bundles[0], tmp_path / "bundle"))
     plan = Plan(precision="uint8", calibration=products / "checks-stripes-waves.json")
-    with pytest.raises(BundleError, match="cl_anomaly and cmpmb do not share a bundle in uint8"):
+    with pytest.raises(
+        BundleError, match="cl_anomaly and patch_memory do not share a bundle in uint8"
+    ):
         export_artifacts([lite0 / NAMES[1]], bundle, plan, quiet)

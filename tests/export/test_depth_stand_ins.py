@@ -102,12 +102,12 @@ def test_a_task_of_the_bundle_gets_a_stand_in_later(place, tiny, frame):
     """By any method: here by CMPMB, whose graph of the first stage is the same."""
     before = content(place.bundle)
     main_entry = place.manifest.tasks[FIRST]
-    shutil.copytree(tiny / FIRST, place.folder / "cmpmb" / FIRST)
-    assert place.export([FIRST], [FIRST], kind="cmpmb") == []
+    shutil.copytree(tiny / FIRST, place.folder / "patch_memory" / FIRST)
+    assert place.export([FIRST], [FIRST], kind="patch_memory") == []
     entry = place.manifest.tasks[FIRST]
     assert entry.model_copy(update={"without_depth": None}) == main_entry
     other = entry.without_depth
-    assert (other.method, other.depth) == ("cmpmb", None)
+    assert (other.method, other.depth) == ("patch_memory", None)
     assert other.certificate.score_max <= 1e-4 and other.certificate.flips == 0
     assert other.calibration != entry.calibration
     assert other.engine.stages[0].graph == entry.engine.stages[0].graph
@@ -153,7 +153,7 @@ def test_what_is_there_stays_without_the_option_and_with_it(place, frame):
     assert place.export([FIRST], [FIRST]) == [] and place.manifest.version == 2
     assert place.export([FIRST, SECOND]) == [SECOND]
     entry = place.manifest.tasks[FIRST]
-    # One radius is for all products, and a further one moves it.
+    # A further product moves the covariance, and with it the radius of every other.
     assert entry.without_depth == spare.model_copy(update={"radius": entry.radius})
     assert place.manifest.tasks[SECOND].without_depth is None
 
@@ -192,9 +192,9 @@ def test_a_family_of_tasks_that_grows_keeps_the_stand_ins(tiny, place):
 
 def test_another_artifact_takes_the_place_of_a_stand_in(place, tiny):
     place.export([FIRST], [FIRST])
-    shutil.copytree(tiny / FIRST, place.folder / "cmpmb" / FIRST)
-    place.export([FIRST], [FIRST], kind="cmpmb")
-    assert place.manifest.tasks[FIRST].without_depth.method == "cmpmb"
+    shutil.copytree(tiny / FIRST, place.folder / "patch_memory" / FIRST)
+    place.export([FIRST], [FIRST], kind="patch_memory")
+    assert place.manifest.tasks[FIRST].without_depth.method == "patch_memory"
     assert place.manifest.version == 3
 
 

@@ -19,14 +19,13 @@ from cad_edge_export.trunk import entry_stage, folded, folds_prompt
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from tests.export import test_graph_rules as rules
-from tests.training.small_products import TINY, learn, quiet, spoil, stream_of, texture
+from tests.training.small_products import learn, quiet, spoil, stream_of, texture
 from tests.training.tiny_models import blotches, save_efficientnet
 
 SIDE = 64
-# Without the sigmoid, whose slope on untrained features is no business of the trunk.
+# A flat sigmoid: a steep one on untrained features is no business of the trunk.
 PROMPTED = {
-    **TINY,
-    **{"memories": "6x16", "normalisation": "standard"},
+    **{"blocks": "6", "bank_size": "16", "keys": "8", "text": "false", "slope": "0.01"},
     **{"prompts": "true", "prompt_from_block": "5", "epochs": "1", "learning_rate": "0.05"},
 }
 
@@ -52,7 +51,14 @@ def images():
 def learned(folder, products, tmp_path_factory):
     """A task of CMPMB with prompts in front of blocks 5 and 6."""
     out = tmp_path_factory.mktemp("learned")
-    learn(stream_of(products, ("stripes",)), out, PROMPTED, f"efficientnet:{folder}", SIDE)
+    learn(
+        stream_of(products, ("stripes",)),
+        out,
+        PROMPTED,
+        f"efficientnet:{folder}",
+        SIDE,
+        method="cmpmb",
+    )
     return out / "stripes"
 
 

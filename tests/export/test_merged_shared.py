@@ -211,8 +211,8 @@ def test_nothing_to_merge_is_refused(base):
 
 def test_method_without_shared_experts_is_refused(base):
     task = task_of(base, {})
-    other = replace(task, artifact=task.artifact.model_copy(update={"method": "cmpmb"}))
-    with pytest.raises(OptionError, match="cmpmb has no shared experts"):
+    other = replace(task, artifact=task.artifact.model_copy(update={"method": "patch_memory"}))
+    with pytest.raises(OptionError, match="patch_memory has no shared experts"):
         merged(other, base)
 
 

@@ -1,7 +1,5 @@
 """The fused forms are the paper's equations, and ONNX Runtime answers as torch does."""
 
-import copy
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +14,30 @@ from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_training.backbones import Backbone, load_backbone
-from cad_edge_training.methods.cmpmb.config import Config
-from cad_edge_training.methods.cmpmb.learn import build_model
+from cad_edge_training.methods import load_method, saved_config
 from tests.training.small_products import LITE0, SMALL, TINY, learn, spoil, stream_of, texture
 
-PUBLISHED = {
-    **{"memories": "4+10x24", "keys": "24", "compression": "k_center", "whitening": "false"},
-    **{"statistics_blocks": "", "border_correction": "false", "top_fraction": "0"},
-    **{"normalisation": "sigmoid", "prompts": "true", "prompt_from_block": "0", "epochs": "1"},
-}
+# Untouched features make distances of 20, and the published slope of 1.5 turns the last digit of
+# such a float32 into more than 1e-5 of a map between 0 and 1.
+FLAT = {"slope": "0.02"}
+PUBLISHED = {**FLAT, "blocks": "4,10", "bank_size": "24", "keys": "24", "epochs": "1"}
+PROMPTS = {**PUBLISHED, "prompt_from_block": "5", "learning_rate": "0.01"}
 MULTIMODAL = {
-    **{"memories": "2x24", "keys": "8", "epochs": "1", "text_epochs": "1"},
+    **{**FLAT, "blocks": "2", "bank_size": "24", "keys": "8", "epochs": "1", "text_epochs": "1"},
     **{"class_name": "screw"},
 }
-LATE = {**MULTIMODAL, "memories": "3x24", "prompt_from_block": "3", "text_layer": "last"}
-PROMPTS = {**SMALL, "prompts": "true", "epochs": "1", "learning_rate": "0.01"}
-# Backbone, size, options, and the layout that is exported here; the default is in both bundles.
+LATE = {**MULTIMODAL, "blocks": "3", "prompt_from_block": "3", "text_layer": "last"}
+PROMPTED_TINY = {**FLAT, "blocks": "1,2", "bank_size": "16", "keys": "8", "epochs": "1"}
+# Method, backbone, size, options, and the layout that is exported here; the default is in both
+# bundles.
 CASES = {
-    "default": (LITE0, 64, SMALL, None),
-    "prompts": (LITE0, 64, PROMPTS, "shared"),
-    "published": (LITE0, 64, PUBLISHED, "fused"),
-    "clip": ("clip", 32, MULTIMODAL, "shared"),
-    "clip late": ("clip", 32, LATE, "fused"),
-    "dinov2": ("dinov2", 56, {**TINY, "prompts": "true", "epochs": "1"}, "fused"),
+    "default": ("patch_memory", LITE0, 64, SMALL, None),
+    "patch memory on dinov2": ("patch_memory", "dinov2", 56, TINY, "shared"),
+    "prompts": ("cmpmb", LITE0, 64, PROMPTS, "shared"),
+    "published": ("cmpmb", LITE0, 64, PUBLISHED, "fused"),
+    "clip": ("cmpmb", "clip", 32, MULTIMODAL, "shared"),
+    "clip late": ("cmpmb", "clip", 32, LATE, "fused"),
+    "dinov2": ("cmpmb", "dinov2", 56, PROMPTED_TINY, "fused"),
 }
 LAYOUTS = ("shared", "fused")
 
@@ -49,7 +48,9 @@ class Case:
     def __init__(self, folder: Path, backbone: Backbone, layout: str | None) -> None:
         self.task: LearnedTask = read_artifact(folder)
         self.backbone, self.layout = backbone, layout
-        self.config = Config.model_validate(self.task.artifact.hyperparameters)
+        artifact = self.task.artifact
+        self.method = artifact.method
+        self.config = saved_config(artifact.task, self.method, artifact.hyperparameters)
         recipe = backbone.recipe
         rng = np.random.default_rng(11)
         good = [texture("stripes", rng) for _ in range(3)]
@@ -59,26 +60,14 @@ class Case:
 
     def reference(self) -> Answers:
         """Answers of the paper's equations."""
-        model = build_model(self.backbone, self.config, self.task.tensors)
+        learn = load_method(self.method, "learn")
+        model = learn.build_model(self.backbone, self.config, self.task.tensors)
         with torch.inference_mode():
             score, anomaly_map = model(torch.from_numpy(self.images))
         return Answers(score.numpy(), anomaly_map.numpy())
 
     def fused(self, layout: str) -> FusedTask:
-        return load_fusion("cmpmb", layout)(self.task, self.backbone, "fp32")
-
-    def before_the_sigmoid(self) -> "Case":
-        """Give the same task with the sigmoids left out, of reference and fused form alike.
-
-        Untouched features make distances of 20, and a slope of 1.5 turns the last digit of such a
-        float32 into more than 1e-5 of a map between 0 and 1.
-        """
-        plain = {**self.task.artifact.hyperparameters, "normalisation": "standard"}
-        artifact = self.task.artifact.model_copy(update={"hyperparameters": plain})
-        case = copy.copy(self)
-        case.task = dataclasses.replace(self.task, artifact=artifact)
-        case.config = self.config.model_copy(update={"normalisation": "standard"})
-        return case
+        return load_fusion(self.method, layout)(self.task, self.backbone, "fp32")
 
 
 def run_modules(fused: FusedTask, images: np.ndarray) -> Answers:
@@ -108,10 +97,10 @@ def assert_close(got: Answers, reference: Answers, natural: int, tolerance: floa
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request, products, tmp_path_factory) -> Case:
-    name, size, options, layout = CASES[request.param]
+    method, name, size, options, layout = CASES[request.param]
     source = name if name == LITE0 else f"{name}:{request.getfixturevalue(name)}"
     out = tmp_path_factory.mktemp("case")
-    learn(stream_of(products, ("stripes",)), out, options, source, size)
+    learn(stream_of(products, ("stripes",)), out, options, source, size, method=method)
     return Case(out / "stripes", load_backbone(source, size), layout)
 
 
@@ -130,9 +119,8 @@ def graphs(case, request) -> dict[str, list[Graph]]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_fused_form_is_the_reference_model(case, layout):
-    plain = case.before_the_sigmoid()
-    got = run_modules(plain.fused(layout), case.images)
-    assert_close(got, plain.reference(), len(case.natural), 1e-5)
+    got = run_modules(case.fused(layout), case.images)
+    assert_close(got, case.reference(), len(case.natural), 1e-5)
 
 
 def test_onnx_runtime_answers_as_torch(case, graphs):
@@ -150,7 +138,7 @@ def test_answers_do_not_depend_on_the_batch(case, graphs):
 
 def test_prompts_are_tensors_when_shared_and_inside_the_graph_when_fused(case):
     learned = {name for name in case.task.tensors if name.startswith("prompt/")}
-    assert bool(learned) == case.config.prompts
+    assert bool(learned) == (case.method == "cmpmb")
     bound = {name for name in case.fused("shared").tensors if name.startswith("prompt_")}
     assert {name.replace("_", "/") for name in bound} == learned
     fused = case.fused("fused")

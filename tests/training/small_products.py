@@ -13,10 +13,10 @@ from cad_edge_training.train import Plan, train
 NAMES = ("checks", "stripes", "waves")
 SIDE = 80  # pixels of an image on the disk
 LITE0 = "efficientnet-lite0"
-SMALL = {"memories": "7+10x24,7+10@3x16,4x24", "keys": "24"}
+SMALL = {"memories": "7+10x24,4x24", "keys": "24"}
 """Options of the default trunk: its own defaults, only with fewer patches kept."""
 
-TINY = {"memories": "1+2x16", "keys": "8", "prompts": "false", "text": "false"}
+TINY = {"memories": "1+2x16", "statistics_blocks": "", "keys": "8"}
 """Options for the untrained transformers."""
 
 
@@ -94,6 +94,7 @@ def learn(
     backbone: str = LITE0,
     size: int | None = 64,
     seed: int = 0,
+    method: str = "patch_memory",
 ) -> list[str]:
-    """Learn a stream with CMPMB; return the tasks learned."""
-    return train(stream, out, Plan("cmpmb", backbone, size, options, seed), lambda name: quiet)
+    """Learn a stream; return the tasks learned."""
+    return train(stream, out, Plan(method, backbone, size, options, seed), lambda name: quiet)

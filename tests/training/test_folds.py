@@ -7,10 +7,12 @@ import torch
 from cad_edge.errors import DatasetError
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.folds import MINIMUM_IMAGES, SPLIT_IMAGES, draw_folds
-from cad_edge_training.methods.cmpmb.config import Config, defaults_for
-from cad_edge_training.methods.cmpmb.features import extract, fit
-from cad_edge_training.methods.cmpmb.learn import build_model, learn
-from cad_edge_training.methods.cmpmb.model import as_patches
+from cad_edge_training.methods.cmpmb import features as published_features
+from cad_edge_training.methods.cmpmb.config import Config as Published
+from cad_edge_training.methods.patch_memory.config import Config, defaults_for
+from cad_edge_training.methods.patch_memory.features import extract, fit
+from cad_edge_training.methods.patch_memory.learn import build_model, learn
+from cad_edge_training.patch_features import as_patches
 from cad_edge_training.routing_keys import held_out_keys
 from tests.training.small_products import LITE0, a_request, quiet, texture
 
@@ -70,14 +72,12 @@ def test_too_few_images_are_refused(count):
 
 
 def test_memory_of_a_fold_holds_no_patch_of_a_held_out_image(backbone, images):
-    """A k-centre memory without whitening is made of patches, so each can be traced."""
-    config = Config(memories=("4@3x40",), prompts=False, text=False)
-    features = extract(backbone, images, config, {}, quiet)
-    patches = as_patches(
-        torch.nn.functional.avg_pool2d(features.groups["4"], 3, 1, 1, count_include_pad=False)
-    )
+    """A k-centre bank without whitening is made of patches, so each can be traced."""
+    config = Published(blocks=(4,), bank_size=40, prompts=False, text=False)
+    features = published_features.extract(backbone, images, config, {}, quiet)
+    patches = as_patches(features.patches)
     for fitted, held in draw_folds(len(images), 0.1, 0).splits():
-        memory = fit(features.of(torch.from_numpy(fitted)), config, 0)["memory/0"]
+        memory = published_features.fit_bank(features.of(torch.from_numpy(fitted)), config, 0)
         seen, unseen = patches[fitted].flatten(0, 1), patches[held].flatten(0, 1)
         assert nearest(memory, seen).max() < 1e-4
         assert nearest(memory, unseen).min() > 1e-2
@@ -90,12 +90,16 @@ def nearest(points: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 def test_calibration_is_what_the_model_of_each_fold_says_of_its_held_out_images(backbone, images):
     """Brute force: finish a model per fold, show it the images of that fold."""
-    defaults = defaults_for(LITE0) | {"memories": ("7+10x16", "7+10@3x12", "4x16"), "keys": 8}
+    defaults = defaults_for(LITE0) | {
+        "memories": ("7+10x16", "4x16"),
+        "statistics_blocks": (),
+        "keys": 8,
+    }
     config = Config.model_validate(defaults)
     folds = draw_folds(len(images), 0.1, 0)
     request = a_request(images, backbone, folds)
     learned = learn(request, config)
-    features = extract(backbone, images, config, {}, quiet)
+    features = extract(backbone, images, config, quiet)
     scales = {name: value for name, value in learned.tensors.items() if name.startswith("scale/")}
     scores, peaks = [], []
     for fitted, held in folds.splits():
@@ -113,7 +117,7 @@ def test_calibration_is_what_the_model_of_each_fold_says_of_its_held_out_images(
 
 
 def test_held_out_scores_are_higher_than_those_of_images_in_memory(backbone, images):
-    config = Config(memories=("7x400",), prompts=False, text=False, normalisation="standard")
+    config = Config(memories=("7x400",))
     folds = draw_folds(len(images), 0.1, 0)
     learned = learn(a_request(images, backbone, folds), config)
     with torch.inference_mode():

@@ -43,6 +43,11 @@ def test_folds_and_calibration_count_groups(tmp_path):
     alone = read_record(tmp_path / "out/waves").calibration
     assert (alone.folds, alone.groups) == (5, None) and decide(alone, 0.1).supported
     assert b'"groups"' not in (tmp_path / "out/waves/artifact.json").read_bytes()
+    routing = read_artifact(tmp_path / "out/checks").routing
+    assert routing["group_counts"].tolist() == [4] * 8 + [2] * 2
+    means = routing["samples"].astype(np.float64)[:8].reshape(2, 4, -1).mean(1)
+    np.testing.assert_allclose(routing["group_means"][[0, 4]], means, rtol=1e-5, atol=1e-6)
+    assert "group_means" not in read_artifact(tmp_path / "out/waves").routing
 
 
 def test_a_rule_that_tells_nothing_is_refused_before_the_first_task(tmp_path):

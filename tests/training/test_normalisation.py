@@ -8,7 +8,7 @@ from cad_edge_training.methods.cmpmb.normalisation import (
     defect_share,
     pixel_ap,
     search_shifts,
-    sigmoid_scales,
+    sigmoid_centres,
 )
 
 
@@ -63,18 +63,18 @@ def test_search_never_makes_the_fused_map_worse():
 
 def test_scales_see_good_parts_and_synthetic_defects_only(rng):
     good = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    config = Config(memories=("5x196",))
+    config = Config(blocks=(5,))
     seen = []
 
     def measure(images):
         seen.append(images)
         return random((len(images), 4, 4)), random((len(images), 4, 4), 1)
 
-    scales = sigmoid_scales(good, measure, config, seed=4)
+    scales = sigmoid_centres(good, measure, config, seed=4)
     assert len(seen) == 1
     assert np.array_equal(seen[0][:3], good)
     assert not np.array_equal(seen[0][3:], good)
-    assert set(scales) == {"scale/patch", "scale/text"}
-    assert scales["scale/patch"][1] == config.slope
-    alone = sigmoid_scales(good, lambda images: (measure(images)[0], None), config, seed=4)
-    assert set(alone) == {"scale/patch"}
+    assert set(scales) == {"anm/patch", "anm/text"}
+    assert all(centre.shape == () for centre in scales.values())
+    alone = sigmoid_centres(good, lambda images: (measure(images)[0], None), config, seed=4)
+    assert set(alone) == {"anm/patch"}

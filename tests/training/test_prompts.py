@@ -43,7 +43,7 @@ def loss_of(backbone, images, config, prompts):
 @pytest.mark.parametrize("first", [0, 2])
 def test_learning_lowers_the_loss(clip, first):
     config = Config(
-        memories=("1+3x196",), prompt_from_block=first, epochs=6, learning_rate=0.05, batch_size=2
+        blocks=(1, 3), prompt_from_block=first, epochs=6, learning_rate=0.05, batch_size=2
     )
     start = learn_prompts(
         clip, pictures(), config.model_copy(update={"learning_rate": 1e-12}), 3, quiet
@@ -57,9 +57,7 @@ def test_learning_lowers_the_loss(clip, first):
 
 
 def test_equal_seeds_give_equal_prompts_with_and_without_cache(clip, monkeypatch):
-    config = Config(
-        memories=("3x196",), prompt_from_block=2, epochs=2, learning_rate=0.01, batch_size=2
-    )
+    config = Config(blocks=(3,), prompt_from_block=2, epochs=2, learning_rate=0.01, batch_size=2)
     first = learn_prompts(clip, pictures(), config, 5, quiet)
     monkeypatch.setattr(module, "CACHE_BYTES", 0)
     again = learn_prompts(clip, pictures(), config, 5, quiet)
@@ -69,7 +67,7 @@ def test_equal_seeds_give_equal_prompts_with_and_without_cache(clip, monkeypatch
 
 
 def test_prompted_features_are_those_of_a_whole_run(clip):
-    config = Config(memories=("0+1+4x196",), prompt_from_block=2)
+    config = Config(blocks=(0, 1, 4), prompt_from_block=2)
     images = pictures()
     prompts = {2: torch.rand(2, 1, 64, generator=torch.Generator().manual_seed(0))}
     early = EarlyStates(clip, images, config).at(torch.tensor([2, 0]))
@@ -82,9 +80,7 @@ def test_prompted_features_are_those_of_a_whole_run(clip):
 
 def test_additive_prompts_start_from_the_unprompted_trunk():
     backbone = load_backbone("efficientnet-lite0", 64)
-    config = Config(
-        memories=("4+5x196",), prompt_from_block=5, epochs=3, learning_rate=0.05, text=False
-    )
+    config = Config(blocks=(4, 5), prompt_from_block=5, epochs=3, learning_rate=0.05, text=False)
     images = pictures(2, 64)
     learned = learn_prompts(backbone, images, config, 1, quiet)
     assert {block: tuple(prompt.shape) for block, prompt in learned.items()} == {5: (40,)}
@@ -94,4 +90,4 @@ def test_additive_prompts_start_from_the_unprompted_trunk():
 
 def test_prompts_behind_the_features_are_refused(clip):
     with pytest.raises(OptionError, match="prompt_from_block=4 lies behind"):
-        learn_prompts(clip, pictures(), Config(memories=("3x196",), prompt_from_block=4), 0, quiet)
+        learn_prompts(clip, pictures(), Config(blocks=(3,), prompt_from_block=4), 0, quiet)

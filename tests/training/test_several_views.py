@@ -207,8 +207,10 @@ def test_tasks_with_different_numbers_of_views_are_refused(place, llava, tmp_pat
 
 def test_a_method_that_looks_at_one_image_says_so(place, tmp_path):
     stream = line_of(place, "waves")
-    with pytest.raises(OptionError, match=r"cmpmb looks at one .* views: 2; take --method cl_an"):
-        learn_line(stream, tmp_path / "out", "", "cmpmb")
+    with pytest.raises(
+        OptionError, match=r"patch_memory looks at one .* views: 2; take --method cl_an"
+    ):
+        learn_line(stream, tmp_path / "out", "", "patch_memory")
     command = ["train", "--stream", str(place / "views.json"), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(main, command)
     errors = [line for line in done.output.splitlines() if line.startswith("Error: ")]

@@ -63,9 +63,7 @@ def test_loss_by_hand():
 
 
 def test_learning_lowers_the_loss_and_repeats(clip):
-    config = Config(
-        memories=("3x196",), class_name="screw", text_epochs=30, text_learning_rate=0.02
-    )
+    config = Config(blocks=(3,), class_name="screw", text_epochs=30, text_learning_rate=0.02)
     start = config.model_copy(update={"text_learning_rate": 1e-12})
     before = learn_text_prompt(clip, IMAGES, start, 2, quiet)
     after = learn_text_prompt(clip, IMAGES, config, 2, quiet)
@@ -87,7 +85,7 @@ def test_learning_lowers_the_loss_and_repeats(clip):
 
 @pytest.mark.parametrize("layer", ["same", "last"])
 def test_the_map_is_one_minus_cosine(clip, layer):
-    config = Config(memories=("3x196",), text_layer=layer)
+    config = Config(blocks=(3,), text_layer=layer)
     pixels = clip.normalise(torch.from_numpy(IMAGES))
     states = clip.run(pixels, 7)
     feature = torch.nn.functional.normalize(random((24,)), dim=0)
@@ -98,7 +96,7 @@ def test_the_map_is_one_minus_cosine(clip, layer):
 
 
 def test_visual_prompts_change_what_the_sentence_is_learned_from(clip):
-    config = Config(memories=("3x196",), class_name="screw", text_epochs=2, text_learning_rate=0.05)
+    config = Config(blocks=(3,), class_name="screw", text_epochs=2, text_learning_rate=0.05)
     plain = learn_text_prompt(clip, IMAGES, config, 2, quiet)
     prompted = learn_text_prompt(clip, IMAGES, config, 2, quiet, {0: random((2, 1, 64))})
     assert not torch.allclose(plain, prompted)
@@ -107,6 +105,6 @@ def test_visual_prompts_change_what_the_sentence_is_learned_from(clip):
 def test_backbones_without_words_are_refused(clip):
     bare = load_backbone("efficientnet-lite0", 32)
     with pytest.raises(OptionError, match="has no text tower"):
-        learn_text_prompt(bare, IMAGES, Config(memories=("3x196",)), 0, quiet)
+        learn_text_prompt(bare, IMAGES, Config(blocks=(3,)), 0, quiet)
     with pytest.raises(OptionError, match="no tokenizer that can read"):
-        learn_text_prompt(clip, IMAGES, Config(memories=("3x196",), class_name="été"), 0, quiet)
+        learn_text_prompt(clip, IMAGES, Config(blocks=(3,), class_name="été"), 0, quiet)

@@ -13,8 +13,8 @@ from cad_edge.image import decode_image
 from cad_edge.routing import from_tensors
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.fingerprint import fingerprint
-from cad_edge_training.methods.cmpmb.config import Config
-from cad_edge_training.methods.cmpmb.learn import build_model
+from cad_edge_training.methods.patch_memory.config import Config
+from cad_edge_training.methods.patch_memory.learn import build_model
 from tests.training.small_products import (
     LITE0,
     SMALL,
@@ -59,12 +59,12 @@ def test_artifacts_are_listed_in_stream_order(artifacts):
 def test_artifact_says_what_it_was_learned_from(artifacts, products):
     task = read_artifact(artifacts / "checks")
     record = task.artifact
-    assert (record.task, record.position, record.method) == ("checks", 1, "cmpmb")
+    assert (record.task, record.position, record.method) == ("checks", 1, "patch_memory")
     assert record.backbone == load_backbone(LITE0).identity
     assert (record.recipe.width, record.recipe.height) == (64, 64)
     assert record.false_reject_rate == 0.1
     config = Config.model_validate(record.hyperparameters)
-    assert [memory.size for memory in config.memories] == [24, 16, 24] and config.keys == 24
+    assert [memory.size for memory in config.memories] == [24, 24] and config.keys == 24
     assert record.provenance.images == 10 and record.provenance.seed == 0
     assert {"python", "torch", "numpy"} <= set(record.provenance.versions)
     paths = sorted((products / "checks/train/good").iterdir())
@@ -74,10 +74,9 @@ def test_artifact_says_what_it_was_learned_from(artifacts, products):
 
 def test_tensors_are_those_of_the_configuration(artifacts):
     tensors = read_artifact(artifacts / "stripes").tensors
-    assert tensors["memory/0"].shape == (24, 192)  # blocks 7 and 10: 80 + 112 channels
-    assert tensors["memory/1"].shape == (16, 192)
-    assert tensors["memory/2"].shape == (24, 40)
-    assert tensors["statistics/mean"].shape == (240,)  # blocks 4 and 7, mean and deviation
+    assert tensors["memory/7+10"].shape == (24, 192)  # blocks 7 and 10: 80 + 112 channels
+    assert tensors["memory/4"].shape == (24, 40)
+    assert tensors["statistics/mean"].shape == (384,)  # blocks 7 and 10, mean and deviation
     assert not any(name.startswith(("prompt/", "text/")) for name in tensors)
     assert all(value.dtype == np.float32 for value in tensors.values())
     assert all(np.isfinite(value).all() for value in tensors.values())
@@ -132,7 +131,7 @@ def test_equal_seeds_give_equal_bytes(artifacts, products, tmp_path):
 def test_other_seed_gives_another_memory_and_the_same_routing(artifacts, products, tmp_path):
     learn(stream_of(products, ("stripes",)), tmp_path, SMALL, seed=1)
     ours, other = read_artifact(artifacts / "stripes"), read_artifact(tmp_path / "stripes")
-    assert not np.array_equal(ours.tensors["memory/0"], other.tensors["memory/0"])
+    assert not np.array_equal(ours.tensors["memory/7+10"], other.tensors["memory/7+10"])
     for name in ("count", "mean", "scatter"):
         assert ours.routing[name].tobytes() == other.routing[name].tobytes()
 

@@ -45,7 +45,7 @@ def test_the_command_learns(product):
 
 
 def test_misspelt_option_is_refused_and_the_right_ones_are_named(product):
-    refused(product, "--set memroies: cmpmb has no such option", "--set", "memroies=7x8")
+    refused(product, "--set memroies: patch_memory has no such option", "--set", "memroies=7x8")
     assert "memories" in train(product, "--set", "memroies=7x8").output
 
 
@@ -53,7 +53,7 @@ def test_misspelt_option_is_refused_and_the_right_ones_are_named(product):
     "setting",
     [
         *("memories=7x0", "memories=7", "memories=7+4x8", "memories=7@2x8", "memories="),
-        *("compression=mean", "slope=-1", "keys=many", "top_fraction=2", "statistics_blocks=a"),
+        *("shrinkage=0", "smoothing=-1", "keys=many", "statistics_rank=0", "statistics_blocks=a"),
     ],
 )
 def test_value_that_is_not_allowed_is_refused(product, setting):
@@ -70,13 +70,13 @@ def test_block_beyond_the_trunk_is_refused(product):
 
 
 def test_options_that_do_not_fit_together_are_refused(product):
-    refused(product, "--set: the sigmoid is searched for one", "--set", "normalisation=sigmoid")
+    refused(product, "--set: two memories have the same blocks", "--set", "memories=7x8,7x4")
 
 
 def test_unknown_method_and_backbone_are_refused(product):
     refused(
         product,
-        "method 'patchcore' is unknown; take one of cl_anomaly, cmpmb",
+        "method 'patchcore' is unknown; take one of cl_anomaly, cmpmb, ib_iumad, patch_memory",
         "--method",
         "patchcore",
     )

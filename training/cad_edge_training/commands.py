@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,28 @@ from cad_edge.errors import OptionError
 from cad_edge.stream import read_stream
 from cad_edge_training.backbones import DEFAULT_BACKBONE
 from cad_edge_training.learned import Progress
+
+if TYPE_CHECKING:
+    from cad_edge_training.input_size import Size
+
+SMALLEST, LARGEST = 64, 2048  # pixels of the input's side
+DEFAULT_SIZE: "Size" = None  # what --size is where it is not given; "auto" would choose
+
+
+def input_side(
+    context: click.Context, parameter: click.Parameter, value: str | int | None
+) -> "Size":
+    """Return a number of pixels or ``auto``; click says what else was given."""
+    if value is None or value == "auto":
+        return None if value is None else "auto"
+    text = str(value)
+    if text.isascii() and text.isdecimal() and SMALLEST <= int(text[:9]) <= LARGEST:
+        return int(text)
+    raise click.BadParameter(
+        f"{text!r} is neither auto nor a number of pixels from {SMALLEST} to {LARGEST}",
+        context,
+        parameter,
+    )
 
 
 @click.command()
@@ -27,7 +50,11 @@ from cad_edge_training.learned import Progress
     required=True,
     help="Folder of artifacts; tasks that it holds already are not learned again.",
 )
-@click.option("--method", default="cmpmb", show_default=True, help="How to learn.")
+@click.option(
+    "--method",
+    help="How to learn: cl_anomaly, cmpmb, ib_iumad or patch_memory [default: patch_memory; on "
+    "clip:ID and dinov2:ID cmpmb].",
+)
 @click.option(
     "--backbone",
     default=DEFAULT_BACKBONE,
@@ -36,7 +63,19 @@ from cad_edge_training.learned import Progress
     "llava:ID (hub id or folder).",
 )
 @click.option(
-    "--size", type=click.IntRange(64, 2048), help="Input side in pixels [default: the backbone's]."
+    "--size",
+    metavar="PIXELS|auto",
+    callback=input_side,
+    default=DEFAULT_SIZE,
+    help="Input side in pixels; auto: for every product the smaller of two at which its good parts "
+    "keep their detail, else the larger (efficientnet-lite0: 224 and 288) [default: the "
+    "backbone's].",
+)
+@click.option(
+    "--budget-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --size auto: leave out sizes at which the trunk, in torch on this machine, takes "
+    "longer for one frame.",
 )
 @click.option(
     "--set",
@@ -60,9 +99,10 @@ from cad_edge_training.learned import Progress
 def train(
     stream_file: Path,
     out: Path,
-    method: str,
+    method: str | None,
     backbone: str,
-    size: int | None,
+    size: "Size",
+    budget_ms: float | None,
     settings: tuple[str, ...],
     seed: int,
     keep_outliers: bool,
@@ -71,15 +111,19 @@ def train(
     # Before torch loads its threads: those that spin while they wait slow learning tenfold and more
     # as soon as another program needs a core, and gain nothing that was measured when none does.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from cad_edge_training.methods import default_method
     from cad_edge_training.processes import started_processes
     from cad_edge_training.train import Plan
     from cad_edge_training.train import train as run
 
     stream = read_stream(stream_file)
-    plan = Plan(method, backbone, size, read_settings(settings), seed, keep_outliers)
+    options = read_settings(settings)
+    plan = Plan(
+        method or default_method(backbone), backbone, size, options, seed, keep_outliers, budget_ms
+    )
     processes = started_processes()
     with progress_bars(processes.leads) as progress:
-        learned = run(stream, out, plan, progress)
+        learned = run(stream, out, plan, progress, click.echo)
     processes.end()
     if not processes.leads:
         return

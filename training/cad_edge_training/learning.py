@@ -53,6 +53,8 @@ class Learning:
     """Stated false-reject rate, in (0, 1)."""
     keep_outliers: bool = False
     """Whether odd ones among the good parts have a say in thresholds and scales."""
+    routing: Backbone | None = None
+    """By which products are recognised, where that is at another size than ``backbone``'s."""
 
     def learn(
         self,
@@ -102,8 +104,8 @@ class Learning:
             for record, one in zip(records, learned, strict=True)
         ]
         whole = with_families([*earlier, *new])[len(earlier) :]
-        for task, request in zip(whole, requests, strict=True):
-            self._write(task, request)
+        for product, task, request in zip(tasks, whole, requests, strict=True):
+            self._write(product, task, request)
         for request in requests:
             shutil.rmtree(request.workspace, ignore_errors=True)
         return folders
@@ -130,12 +132,18 @@ class Learning:
                 seconds=seconds,
             ),
             depth=request.depth_range,
+            routing_recipe=None if self.routing is None else self.routing.recipe,
         )
 
-    def _write(self, task: LearnedTask, request: Request) -> None:
+    def _write(self, product: StreamTask, task: LearnedTask, request: Request) -> None:
         """Write an artifact with what its model, that of the whole step, says of some images."""
+        describing, images = self.backbone, request.images
+        if self.routing is not None:
+            describing = self.routing
+            every, recipe = product.samples().train_views(), describing.recipe
+            images = read_samples(every, product.views, recipe, request.progress)
         routing = routing_statistics(
-            self.backbone, request.images, request.folds, self.config, self.seed
+            describing, images, request.folds, self.config, self.seed, request.groups
         )
         method = load_method(self.method, "learn")
         model = method.build_model(self.backbone, self.config, task.model_tensors())

@@ -1,11 +1,10 @@
-"""The memory of normal patches: whitening, compression to centres, distance to the nearest.
+"""Memory banks of normal patches: whitening, coreset or k-means centres, nearest distances.
 
-Greedy k-centre selection is what CMPMB and UCAD call CSS and FPS alike (METHODS: one algorithm);
-whitening and k-means centres go beyond the paper.
+Greedy k-centre selection is PatchCore's coreset subsampling, and what CMPMB and UCAD call CSS and
+FPS alike.
 """
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,77 +12,8 @@ from torch import Tensor
 
 PROJECTION_WIDTH = 128  # of the random projection in which k-centre distances are taken
 START_POINTS = 10  # k-centre starts from the mean distance to this many random points
+MAX_PATCHES = 100_000  # patches that whitening and compression see, drawn with the seed
 CHUNK = 16384  # patches per distance matrix, bounds the memory of large products
-
-
-@dataclass(frozen=True)
-class Subspace:
-    """Gaussian whose smaller variances are one: probabilistic PCA (Tipping & Bishop 1999, Eq. 7).
-
-    With y = (x - mean) * scale and a = y V the squared Mahalanobis length is
-    sum_i precision_i a_i^2 + rest (|y|^2 - |a|^2).
-    """
-
-    mean: Tensor
-    """(d,)"""
-    scale: Tensor
-    """(d,) brings every number to unit deviation."""
-    directions: Tensor
-    """(d, rank) orthonormal columns V."""
-    precision: Tensor
-    """(rank,)"""
-    rest: Tensor
-    """() precision of everything outside V."""
-
-    @staticmethod
-    def of(tensors: Mapping[str, Tensor]) -> "Subspace":
-        """Read what `tensors` wrote."""
-        return Subspace(*(tensors[f"statistics/{name}"] for name in SUBSPACE_PARTS))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Tensors ``statistics/<part>``."""
-        return {f"statistics/{name}": getattr(self, name) for name in SUBSPACE_PARTS}
-
-    def length(self, values: Tensor) -> Tensor:
-        """Mahalanobis length (n,) of values (n, d) float32."""
-        scaled = (values - self.mean) * self.scale
-        along = (scaled @ self.directions) ** 2
-        outside = ((scaled * scaled).sum(1) - along.sum(1)).clamp_min(0)
-        return torch.sqrt(along @ self.precision + self.rest * outside)
-
-
-SUBSPACE_PARTS = ("mean", "scale", "directions", "precision", "rest")
-
-
-def fit_subspace(values: Tensor, rank: int, shrinkage: float) -> Subspace:
-    """Fit to values (n, d) float32, n >= 2.
-
-    Parameters
-    ----------
-    rank
-        Directions kept, at most d.
-    shrinkage
-        Fraction of the mean eigenvalue added to every eigenvalue.
-    """
-    wide = values.double()
-    mean = wide.mean(dim=0)
-    # Means of early channels and deviations of late ones differ in scale by orders of magnitude;
-    # the shrinkage would flatten the small ones.
-    scale = 1 / (wide.std(dim=0, correction=0) + 1e-6)
-    scaled = (wide - mean) * scale
-    eigenvalues, vectors = torch.linalg.eigh(scaled.T @ scaled / max(len(scaled) - 1, 1))
-    eigenvalues, vectors = eigenvalues.clamp_min(0).flip(0), vectors.flip(1)
-    floor = (shrinkage * eigenvalues.mean()).clamp_min(1e-12)
-    rank = min(rank, len(eigenvalues))
-    remaining = eigenvalues[rank:]
-    rest = remaining.mean() if len(remaining) else torch.zeros((), dtype=torch.float64)
-    return Subspace(
-        mean.float(),
-        scale.float(),
-        vectors[:, :rank].float().contiguous(),
-        (1 / (eigenvalues[:rank] + floor)).float(),
-        (1 / (rest + floor)).float(),
-    )
 
 
 @dataclass(frozen=True)
@@ -98,11 +28,6 @@ class Whitening:
     def apply(self, features: Tensor) -> Tensor:
         """Whiten features (..., channels) float32."""
         return (features - self.mean) @ self.matrix
-
-
-def identity_whitening(channels: int) -> Whitening:
-    """Return the whitening that changes nothing."""
-    return Whitening(torch.zeros(channels), torch.eye(channels))
 
 
 def fit_whitening(features: Tensor, shrinkage: float) -> Whitening:
@@ -215,9 +140,9 @@ def k_means(features: Tensor, count: int, seed: int) -> Tensor:
     return centres
 
 
-def compress(features: Tensor, method: str, count: int, seed: int) -> Tensor:
-    """Compress patches (n_samples, channels) to at most ``count`` centres by ``method``."""
-    if method == "k_means":
-        return k_means(features, count, seed)
+def drawn(patches: Tensor, seed: int) -> Tensor:
+    """All patches (n, channels), or MAX_PATCHES of them drawn with the seed."""
+    if len(patches) <= MAX_PATCHES:
+        return patches
     generator = torch.Generator().manual_seed(seed)
-    return features[k_center(features, count, generator)].clone()
+    return patches[torch.randperm(len(patches), generator=generator)[:MAX_PATCHES]]

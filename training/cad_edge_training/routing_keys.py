@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cad_edge_training.folds import Folds
-from cad_edge_training.methods.cmpmb.memory import k_center, nearest_distance
+from cad_edge_training.memory_bank import k_center, nearest_distance
 
 Float32 = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -1,7 +1,7 @@
 """Learning the tasks of a stream, one after another, into a folder of artifacts."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from cad_edge.errors import ArtifactError, OptionError
 from cad_edge.schema import Record
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_training.backbones import Backbone, load_backbone
+from cad_edge_training.input_size import AUTO, InputSizes, Size, input_sizes
 from cad_edge_training.learned import Progress
 from cad_edge_training.learning import Learning, discard_unfinished, learns_steps
 from cad_edge_training.methods import load_method
@@ -24,12 +25,26 @@ class Plan:
 
     method: str
     backbone: str
-    size: int | None
+    size: Size
     options: Mapping[str, str]
     """Options of the method as NAME: VALUE, values still text."""
     seed: int
     keep_outliers: bool = False
     """Whether odd ones among the good parts have a say in thresholds and scales."""
+    budget_ms: float | None = None
+    """Longest time of the trunk for one frame, in milliseconds, where ``size`` is auto."""
+
+    def __post_init__(self) -> None:
+        if self.budget_ms is not None and self.size != AUTO:
+            raise OptionError(
+                "--budget-ms chooses among the input sizes of --size auto; give that as well, or "
+                "leave --budget-ms out"
+            )
+
+    @property
+    def given_size(self) -> int | None:
+        """Input side in pixels, None where that is the backbone's own to begin with."""
+        return self.size if isinstance(self.size, int) else None
 
 
 def train(
@@ -37,6 +52,7 @@ def train(
     out: Path,
     plan: Plan,
     progress: Callable[[str], Progress],
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """Learn the tasks of ``stream`` that ``out`` does not hold yet; return their names.
 
@@ -50,6 +66,8 @@ def train(
         Method, backbone and options.
     progress
         Gives, for the name of a task, the callback that shows its progress.
+    say
+        Told, line by line, what was chosen for a product and why.
 
     Raises
     ------
@@ -58,9 +76,14 @@ def train(
     """
     processes = started_processes()
     views = views_of(stream, plan.method)
-    backbone = load_backbone(plan.backbone, plan.size)
+    backbone = load_backbone(plan.backbone, plan.given_size)
     config = read_config(plan, views)
+    sizes: InputSizes | None = None
+    if plan.size == AUTO:
+        sizes = input_sizes(plan.method, backbone, config, plan.budget_ms)
     if processes.leads:
+        if (missing := missing_parts(plan)) is not None:
+            say(missing)
         discard_unfinished(out, plan.method)
     processes.wait()
     held = _held(out, stream)
@@ -81,11 +104,45 @@ def train(
         # What is there has been read by all before one writes, and written before all read on.
         processes.wait()
         if processes.leads or learns_in_several(plan.method):
-            learning.learn(tasks, position, progress)
+            sized = learning if sizes is None else _sized(learning, sizes, tasks[0], say)
+            sized.learn(tasks, position, progress)
         learned += [task.name for task in tasks]
         position += len(tasks)
     processes.wait()
+    if processes.leads:
+        for name in learned:
+            for line in outlier_lines(read_record(out / name)):
+                say(line)
     return learned
+
+
+def missing_parts(plan: Plan) -> str | None:
+    """Say which published parts of a method its backbone cannot carry; None where it carries all."""
+    asked = getattr(load_method(plan.method, "config"), "missing_parts", None)
+    return None if asked is None else asked(plan.backbone)
+
+
+def outlier_lines(record: Artifact) -> list[str]:
+    """Name the odd ones among a task's good parts, one line each."""
+    kept = record.calibration.keep_outliers
+    done = "kept in the threshold" if kept else "left out of the threshold (--keep-outliers)"
+    return [
+        f"{record.task}: {odd.image or 'a good part'} is unlike the other good parts, robust z "
+        f"{odd.robust_z:.1f}; {done}"
+        for odd in record.calibration.outliers
+    ]
+
+
+def _sized(
+    learning: Learning, sizes: InputSizes, task: StreamTask, say: Callable[[str], None]
+) -> Learning:
+    """Learn at the product's own size, and recognise at the one that all products have."""
+    backbone, line = sizes.choose(task)
+    say(line)
+    routing = learning.backbone
+    if backbone.recipe == routing.recipe:
+        return learning
+    return replace(learning, backbone=backbone, routing=routing)
 
 
 def _pending(
@@ -137,11 +194,13 @@ def _check_held(held: Mapping[str, Artifact], out: Path, backbone: Backbone, vie
                 f"({record.backbone.sha256[:12]}), not on {backbone.identity.id} "
                 f"({backbone.identity.sha256[:12]}); give --out another folder"
             )
-        if record.recipe != backbone.recipe:
+        held_at = record.recognised_at
+        if held_at != backbone.recipe:
+            known = "was learned" if record.routing_recipe is None else "is recognised"
             raise ArtifactError(
-                f"{out / record.task} was learned at {record.recipe.width}x{record.recipe.height} "
-                f"px, not at {backbone.recipe.width}x{backbone.recipe.height} px, and one bundle "
-                f"has one size; give --size {record.recipe.width}, or --out another folder"
+                f"{out / record.task} {known} at {held_at.width}x{held_at.height} px, not at "
+                f"{backbone.recipe.width}x{backbone.recipe.height} px, and one bundle recognises "
+                f"its products at one size; give --size {held_at.width}, or --out another folder"
             )
         if record.views != views:
             raise ArtifactError(

@@ -63,7 +63,11 @@ _STREAM = "line.json"
     metavar="NAME=VALUE",
     help="Option of the method that every setting has, as for train.",
 )
-@click.option("--method", default="cmpmb", show_default=True, help="How to learn.")
+@click.option(
+    "--method",
+    help="How to learn: cl_anomaly, cmpmb, ib_iumad or patch_memory [default: patch_memory; on "
+    "clip:ID and dinov2:ID cmpmb].",
+)
 @click.option("--backbone", default=BACKBONE, show_default=True, help="As for cad-edge train.")
 @click.option(
     "--work",
@@ -92,7 +96,7 @@ def advise(
     budget_mb: float | None,
     axes: tuple[str, ...],
     fixed: tuple[str, ...],
-    method: str,
+    method: str | None,
     backbone: str,
     work: Path | None,
     out: Path | None,
@@ -109,6 +113,9 @@ def advise(
         if place is not None:
             check_folder(option, place)
     check_memory_budget(budget_mb)
+    from cad_edge_training.methods import default_method
+
+    method = method or default_method(backbone)
     order = Order(
         data=data,
         stream=read_products(data),

@@ -71,7 +71,11 @@ class Request:
     type=click.Path(path_type=Path),
     help="Folder for models, results and the report; a call that was interrupted goes on there.",
 )
-@click.option("--method", default="cmpmb", show_default=True, help="How to learn.")
+@click.option(
+    "--method",
+    help="How to learn: cl_anomaly, cmpmb, ib_iumad or patch_memory [default: patch_memory; on "
+    "clip:ID and dinov2:ID cmpmb].",
+)
 @click.option("--backbone", default=BACKBONE, show_default=True, help="As for cad-edge train.")
 @click.option("--size", type=click.IntRange(64, 2048), help="Input side in pixels.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As for train.")
@@ -126,7 +130,7 @@ def protocol(
     stream: str,
     roots: tuple[Path, ...],
     out: Path,
-    method: str,
+    method: str | None,
     backbone: str,
     size: int | None,
     settings: tuple[str, ...],
@@ -151,6 +155,7 @@ def protocol(
     chosen = _orders(course, orders, count)
     check_compats(course, compats)
     check_products(course)
+    method = method or _default_method(backbone)
     options = _settings(method, backbone, size, settings)
     request = Request(tuple(chosen), seeds, baselines, compats, threads, last_only)
     plan = plan_of(course, method, backbone, size, options)
@@ -171,6 +176,12 @@ def _orders(course: Course, orders: Sequence[str], count: int | None) -> list[st
     if count is not None:
         return draw_orders(course, count)
     return [f"{SHUFFLED}-1" if order == SHUFFLED else order for order in orders or (GIVEN,)]
+
+
+def _default_method(backbone: str) -> str:
+    from cad_edge_training.methods import default_method
+
+    return default_method(backbone)
 
 
 def _settings(

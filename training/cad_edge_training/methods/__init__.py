@@ -21,6 +21,15 @@ def method_names() -> list[str]:
     return sorted(path.parent.name for path in folder.glob("*/learn.py"))
 
 
+def default_method(backbone: str) -> str:
+    """Name of the method that a backbone gets where none is said.
+
+    The published prompts and texts belong to transformers; a convolutional trunk is judged best by
+    its patches alone (README.md of ``patch_memory`` has the figures of both).
+    """
+    return "cmpmb" if backbone.startswith(("clip:", "dinov2:")) else "patch_memory"
+
+
 def load_method(name: str, part: str) -> ModuleType:
     """Import ``config``, ``model`` or ``learn`` of a method; raise OptionError if unknown."""
     if name not in method_names():

@@ -1,4 +1,4 @@
-"""Learning one task with CMPMB: prompts, memory, and scales from held-out normals."""
+"""Learning one task with CMPMB: prompts, memory bank, and calibration from held-out normals."""
 
 import numpy as np
 import torch
@@ -8,9 +8,9 @@ from cad_edge.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.learned import Learned, Request
 from cad_edge_training.methods.cmpmb.config import Config
-from cad_edge_training.methods.cmpmb.features import extract, fit
-from cad_edge_training.methods.cmpmb.held_out import calibrate, fit_scales, hold_out
-from cad_edge_training.methods.cmpmb.model import CMPMB, read_prompts
+from cad_edge_training.methods.cmpmb.features import extract, fit_bank
+from cad_edge_training.methods.cmpmb.held_out import calibration_of, fit_centres, hold_out
+from cad_edge_training.methods.cmpmb.model import CMPMB, MEMORY, read_prompts
 from cad_edge_training.methods.cmpmb.prompts import learn_prompts
 from cad_edge_training.methods.cmpmb.text import learn_text_prompt
 
@@ -28,10 +28,10 @@ def learn(request: Request, config: Config) -> Learned:
     tensors = _prompts_and_text(request, config)
     features = extract(request.backbone, request.images, config, tensors, request.progress)
     held_out = hold_out(request, config, features)
-    scales = fit_scales(request, config, features, held_out, tensors)
-    calibration = calibrate(request, config, held_out, scales)
+    tensors |= fit_centres(request, config, features, tensors)
+    calibration = calibration_of(request, config, held_out, tensors)
     learned = torch.from_numpy(request.folds.learned())
-    tensors |= scales | fit(features.of(learned), config, request.seed)
+    tensors[MEMORY] = fit_bank(features.of(learned), config, request.seed)
     return Learned(
         {name: tensor.detach().numpy().astype(np.float32) for name, tensor in tensors.items()},
         calibration,

@@ -31,7 +31,7 @@ def anm(values: Tensor, shift: float, slope: float) -> Tensor:
     return torch.sigmoid(slope * (values - shift))
 
 
-def sigmoid_scales(
+def sigmoid_centres(
     held_out: Images, measure: Measure, config: Config, seed: int
 ) -> dict[str, Tensor]:
     """Choose the centres of the sigmoids without any real defect.
@@ -53,7 +53,7 @@ def sigmoid_scales(
     Returns
     -------
     dict
-        ``scale/patch`` and, with a text branch, ``scale/text``: (b, k) float32.
+        ``anm/patch`` and, with a text branch, ``anm/text``: () float32.
     """
     good = held_out[:MAX_IMAGES]
     damaged, masks = synthetic_defects(good, seed)
@@ -63,7 +63,7 @@ def sigmoid_scales(
     weights = [1.0] if text is None else [config.visual_weight, 1 - config.visual_weight]
     shifts = search_shifts(parts, weights, defect, config.slope)
     return {
-        f"scale/{name}": torch.tensor([shift, config.slope])
+        f"anm/{name}": torch.tensor(shift)
         for name, shift in zip(("patch", "text"), shifts, strict=False)
     }
 

@@ -12,8 +12,8 @@ from cad_edge_training.backbones import Backbone
 from cad_edge_training.learned import Progress
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.contrastive import structural_contrastive_loss
-from cad_edge_training.methods.cmpmb.model import as_patches, patch_features
 from cad_edge_training.methods.cmpmb.regions import load_regions
+from cad_edge_training.patch_features import as_patches, patch_features
 
 GRADIENT_NORM = 1.0  # longest gradient of all prompts together
 CACHE_BYTES = 512 * 2**20  # up to this much of the unprompted blocks' output is kept
@@ -110,7 +110,7 @@ def prompted_features(
     states = dict(early)
     for block in range(config.prompt_from_block, max(config.blocks) + 1):
         states[block] = backbone.block(block, states[block - 1], prompts.get(block))
-    return as_patches(patch_features(backbone, states, config))
+    return as_patches(patch_features(backbone, states, config.blocks))
 
 
 def region_ids(
@@ -125,7 +125,7 @@ def region_ids(
         states = dict(early)
         for block in range(config.prompt_from_block, max(config.blocks) + 1):
             states[block] = backbone.block(block, states[block - 1])
-        grid = patch_features(backbone, states, config).shape[-2:]
+        grid = patch_features(backbone, states, config.blocks).shape[-2:]
     regions = load_regions(config.regions)
     ids = np.empty((len(images), grid[0] * grid[1]), np.int64)
     for index, image in enumerate(images):

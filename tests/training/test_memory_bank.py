@@ -4,15 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge_training.methods.cmpmb import memory as module
-from cad_edge_training.methods.cmpmb.memory import (
+from cad_edge_training import memory_bank as module
+from cad_edge_training.memory_bank import (
     PROJECTION_WIDTH,
     START_POINTS,
-    Subspace,
-    compress,
-    fit_subspace,
     fit_whitening,
-    identity_whitening,
     k_center,
     k_means,
     nearest_distance,
@@ -103,10 +99,6 @@ def test_whitening_of_fewer_samples_than_channels_stays_finite(rng):
     assert largest == pytest.approx((0.01 * mean) ** -0.5, rel=1e-3)
 
 
-def test_identity_whitening_changes_nothing(features):
-    assert torch.equal(identity_whitening(12).apply(features), features)
-
-
 def test_k_center_takes_the_farthest_each_time(features):
     """Step by step against the definition; 12 channels are not projected."""
     chosen = k_center(features, 40, seeded()).tolist()
@@ -139,6 +131,12 @@ def test_k_center_of_equal_patches_repeats_no_index():
     assert len(set(chosen.tolist())) == 12
 
 
+def compress(features: torch.Tensor, method: str, count: int, seed: int) -> torch.Tensor:
+    if method == "k_means":
+        return k_means(features, count, seed)
+    return features[k_center(features, count, seeded(seed))]
+
+
 @pytest.mark.parametrize("method", ["k_center", "k_means"])
 def test_compression_depends_on_its_seed_alone(features, method):
     first, again = (compress(features, method, 20, 3) for _ in range(2))
@@ -166,37 +164,3 @@ def test_k_means_of_repeated_patches_finds_them_all_and_nothing_else(features):
     centres = k_means(distinct.repeat(50, 1), 20, 0)
     assert torch.cdist(centres, distinct).amin(dim=1).max() < 1e-2
     assert torch.cdist(distinct, centres).amin(dim=1).max() < 1e-2
-
-
-@pytest.mark.parametrize("rank", [1, 5, 12, 50])
-def test_subspace_length_is_mahalanobis_with_the_small_variances_as_one(features, rank):
-    """Brute force: build the covariance that the subspace stands for and invert it."""
-    subspace = fit_subspace(features, rank, 0.05)
-    values = features.double().numpy()
-    scaled = (values - values.mean(axis=0)) * subspace.scale.double().numpy()
-    eigenvalues, vectors = np.linalg.eigh(np.cov(scaled.T))
-    floor = 0.05 * eigenvalues.mean()
-    kept = min(rank, 12)
-    variances = np.empty(12)
-    variances[12 - kept :] = eigenvalues[12 - kept :] + floor
-    if kept < 12:
-        variances[: 12 - kept] = eigenvalues[: 12 - kept].mean() + floor
-    precision = vectors @ np.diag(1 / variances) @ vectors.T
-    expected = np.sqrt(np.einsum("nd,de,ne->n", scaled, precision, scaled))
-    got = subspace.length(features).numpy()
-    np.testing.assert_allclose(got, expected, rtol=1e-4)
-
-
-def test_subspace_brings_every_number_to_unit_deviation_first(features):
-    stretched = features * torch.logspace(-3, 3, 12)
-    subspace = fit_subspace(features, 4, 0.05)
-    other = fit_subspace(stretched, 4, 0.05)
-    torch.testing.assert_close(
-        other.length(stretched), subspace.length(features), atol=0, rtol=1e-3
-    )
-
-
-def test_subspace_survives_its_tensors(features):
-    subspace = fit_subspace(features, 4, 0.05)
-    again = Subspace.of(subspace.tensors())
-    assert torch.equal(again.length(features), subspace.length(features))

@@ -1,0 +1,48 @@
+"""Patches of an image: feature maps of several blocks of a frozen backbone, joined on one grid."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cad_edge_training.backbones import Backbone
+
+
+def patch_features(
+    backbone: Backbone, states: Mapping[int, Tensor], blocks: tuple[int, ...]
+) -> Tensor:
+    """Concatenated features of ``blocks`` at the deepest one's grid.
+
+    Parameters
+    ----------
+    states
+        Hidden states by block, from `Backbone.run`.
+    blocks
+        At least one, ascending.
+
+    Returns
+    -------
+    Tensor
+        (batch, channels, grid height, grid width) float32.
+    """
+    maps = [backbone.feature_map(states[block]) for block in blocks]
+    height, width = grid_of(maps[-1])
+    return torch.cat([to_grid(features, height, width) for features in maps], dim=1)
+
+
+def to_grid(features: Tensor, height: int, width: int) -> Tensor:
+    """Average features (batch, channels, h, w) over the cells of a coarser grid."""
+    if features.shape[-2:] == (height, width):
+        return features
+    return functional.adaptive_avg_pool2d(features, (height, width))
+
+
+def as_patches(features: Tensor) -> Tensor:
+    """(batch, channels, h, w) to (batch, h * w, channels)."""
+    return features.flatten(2).transpose(1, 2)
+
+
+def grid_of(features: Tensor) -> tuple[int, int]:
+    """Height and width of features (batch, channels, h, w)."""
+    return int(features.shape[2]), int(features.shape[3])

@@ -8,7 +8,7 @@ OPENVINO := .venv-openvino
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types units torchless accuracy benchmark precisions openvino peers questions questions-exported sizes line-with-depth parts-with-depth engines-with-depth clean help
+.PHONY: demo test lint types units torchless accuracy choices recognition contamination benchmark precisions openvino peers questions questions-exported sizes line-with-depth parts-with-depth engines-with-depth clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
 	@$(VENV)/bin/cad-edge demo --out demo
@@ -36,7 +36,16 @@ torchless: $(RUNTIME)/.installed  ## the device's tests, where torch is not on t
 	@$(RUNTIME)/bin/python -m pytest -q tests/base tests/runtime tests/house
 
 accuracy: $(VENV)/.installed  ## the nine open categories: docs/results
-	@$(VENV)/bin/python -m cad_edge_benchmarks.accuracy
+	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.accuracy --size auto
+
+choices: $(VENV)/.installed  ## defaults chosen by the categories they are not reported on: docs/results
+	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.choices
+
+recognition: $(VENV)/.installed  ## products told apart, bundles of 1, 2, 4 and all: docs/results
+	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.recognition
+
+contamination: $(VENV)/.installed  ## defective parts among the good ones: docs/results
+	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.contamination
 
 benchmark: $(VENV)/.installed  ## latency and memory on this machine
 	@$(VENV)/bin/python -m cad_edge_benchmarks.latency

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from cad_edge.errors import OptionError
 from cad_edge.schema import Record, Sparing
 
 TAIL_SHARE = 0.25  # of the scores, the highest, to which the exponential tail is fitted
+TAIL_REACH = 0.1  # of the smallest rate that n scores support: how far the tail is trusted
 TAIL_SCORES = 5  # at least so many of them
 OUTLIER_SIGNIFICANCE = 0.05  # chance that the largest score of n good parts is called an outlier
 OUTLIER_SHARE = 0.1  # of the held-out images, at most so many are left out
@@ -97,6 +99,24 @@ class Decision(Sparing):
 def images_needed(rate: float) -> int:
     """Return the smallest n for which ceil((n + 1)(1 - rate)) <= n, that is n >= 1 / rate - 1."""
     return max(1, math.ceil(1 / rate - 1 - 1e-9))
+
+
+def require_rate(rate: float, images: int, groups: int | None, task: str) -> None:
+    """Refuse a false-reject rate that not even the fitted tail can stand for.
+
+    Raises
+    ------
+    OptionError
+        The rate is under a tenth of the smallest one that the images, or their groups, support.
+    """
+    count = images if groups is None else min(images, groups)
+    smallest = TAIL_REACH / (count + 1)
+    if rate < smallest:
+        what = "images of good parts" if groups is None else "groups of good parts"
+        raise OptionError(
+            f"{task}: a false-reject rate of {rate:g} is beyond what {count} {what} can say; state "
+            f"at least {smallest:.2g}, or give {images_needed(rate)} of them"
+        )
 
 
 def conformal_threshold(scores: Sequence[float], rate: float) -> float:

@@ -1,6 +1,7 @@
 """Accuracy on the nine open categories, from learning to verdict, as a user runs it.
 
     python -m cad_edge_benchmarks.accuracy [--data DIR] [--out FILE] [--task NAME] [--seed N]
+        [--size PIXELS|auto] [--method NAME]
 
 Learns and exports with `cad-edge`, then measures with the runtime alone: every figure of `cad-edge
 evaluate`, defects found and good parts rejected before all others; AUROC with the task given,
@@ -9,7 +10,7 @@ With several seeds the first is measured in full, and of the others the means ar
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ from cad_edge_benchmarks.verdict_sentences import beside, headline
 from cad_edge_benchmarks.verdicts import pooled
 from cad_edge_benchmarks.workshop import export, learn
 
-RESULT = REPOSITORY / "docs" / "results" / "cmpmb-open.json"
-README = REPOSITORY / "training" / "cad_edge_training" / "methods" / "cmpmb" / "README.md"
+RESULT = REPOSITORY / "docs" / "results" / "patch-memory-open.json"
+README = REPOSITORY / "training" / "cad_edge_training" / "methods" / "patch_memory" / "README.md"
 
 FURTHER = (
     "image_auroc_task_given",
@@ -54,7 +55,9 @@ Figures = dict[str, Any]
 @click.option("--readme", type=click.Path(path_type=Path), help="Page whose table to update.")
 @click.option("--task", "tasks", multiple=True, help="Only this category; may be repeated.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0,), show_default=True)
+@click.option("--method", help="Passed on to cad-edge train.")
 @click.option("--set", "settings", multiple=True, help="Passed on to cad-edge train.")
+@click.option("--size", help="Passed on to cad-edge train: pixels, or auto.")
 @click.option("--threads", type=int, default=2, show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), help="Keep artifacts and bundles there.")
 def main(
@@ -63,11 +66,16 @@ def main(
     readme: Path | None,
     tasks: tuple[str, ...],
     seeds: tuple[int, ...],
+    method: str | None,
     settings: tuple[str, ...],
+    size: str | None,
     threads: int,
     work: Path | None,
 ) -> None:
     """Measure the default configuration on real products."""
+    options = [word for setting in settings for word in ("--set", setting)]
+    options += [] if size is None else ["--size", size]
+    options += [] if method is None else ["--method", method]
     try:
         folder = data_folder(data)
         with tempfile.TemporaryDirectory() as temporary:
@@ -75,12 +83,12 @@ def main(
             place.mkdir(parents=True, exist_ok=True)
             stream_file = place / "stream.json"
             write_stream(stream_file, folder, tasks)
-            first = _learned(stream_file, place / f"seed-{seeds[0]}", seeds[0], settings)
+            first = _learned(stream_file, place / f"seed-{seeds[0]}", seeds[0], options)
             result = measure(first, seeds[0], threads)
             result["seeds"] = {
                 str(seeds[0]): result["mean"],
                 **{
-                    str(seed): _means(stream_file, place / f"seed-{seed}", seed, settings, threads)
+                    str(seed): _means(stream_file, place / f"seed-{seed}", seed, options, threads)
                     for seed in seeds[1:]
                 },
             }
@@ -94,19 +102,18 @@ def main(
     print_report(result)
 
 
-def _learned(stream_file: Path, place: Path, seed: int, settings: tuple[str, ...]) -> Learned:
+def _learned(stream_file: Path, place: Path, seed: int, options: Sequence[str]) -> Learned:
     """Learn what ``place`` lacks of the stream."""
     click.echo(f"learning with seed {seed}")
-    options = [word for setting in settings for word in ("--set", setting)]
     learn(stream_file, place / "artifacts", seed, options)
     return Learned(read_stream(stream_file), list_artifacts(place / "artifacts"), place)
 
 
 def _means(
-    stream_file: Path, place: Path, seed: int, settings: tuple[str, ...], threads: int
+    stream_file: Path, place: Path, seed: int, options: Sequence[str], threads: int
 ) -> dict[str, float | None]:
     """Mean figures of a further seed."""
-    learned = _learned(stream_file, place, seed, settings)
+    learned = _learned(stream_file, place, seed, options)
     bundle = place / "bundle-shared"
     export(learned.artifacts, bundle, place / "staging")
     return mean_of(evaluate_bundle(bundle, learned.stream, threads))
@@ -164,13 +171,15 @@ def _summary(
 def _task_figures(
     artifact: Path, evaluation: TaskEvaluation, stages: Stages, left_out: LeftOut | None
 ) -> Figures:
-    provenance = read_record(artifact).provenance
+    record = read_record(artifact)
+    provenance = record.provenance
     return {
         **asdict(evaluation),
         "image_auroc_task_given": stages.given_auroc[artifact.name],
         "unknown_product_auroc": left_out.auroc if left_out else None,
         "unknown_product_rejected": left_out.rejected if left_out else None,
         "seconds": provenance.seconds,
+        "input_side": record.recipe.width,
         "images_train": provenance.images,
         "disk_bytes": stages.disk_bytes[artifact.name],
     }

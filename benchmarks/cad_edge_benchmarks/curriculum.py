@@ -75,7 +75,9 @@ class Curriculum:
     def __init__(self, learned: Learned, threads: int) -> None:
         self._learned = learned
         self._threads = threads
-        recipe = read_record(learned.artifacts[0]).recipe
+        records = [read_record(path) for path in learned.artifacts]
+        sizes = {recipe for one in records for recipe in (one.recipe, one.recognised_at)}
+        recipe = sizes.pop() if len(sizes) == 1 else None
         self._frames: dict[str, ProductFrames] = read_frames(learned.stream, recipe)
         self._image = learned.place / "probe.png"
         _write_png(self._image, self._frames[learned.artifacts[0].name])

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import click
 
 from cad_edge.bundle import Bundle
-from cad_edge.calibration import Decision, decide
+from cad_edge.calibration import Decision, decide, require_rate
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.manifest import Manifest, TaskEntry
 from cad_edge_runtime.graph_check import check_graph
@@ -57,6 +57,7 @@ def _row(name: str, entry: TaskEntry, frames: str) -> dict[str, object]:
         "groups": decision.groups,
         "images_needed": decision.images_needed,
         "supported": decision.supported,
+        "outliers": [odd.model_dump(mode="json") for odd in entry.calibration.outliers],
         "threshold": decision.threshold,
         "minimum_area": decision.minimum_area,
         "recognition": entry.recognition and entry.recognition.model_dump(mode="json"),
@@ -64,10 +65,9 @@ def _row(name: str, entry: TaskEntry, frames: str) -> dict[str, object]:
 
 
 def _table(rows: list[dict[str, object]]) -> str:
-    """Align the columns; words to the left, numbers to the right; groups where there are some."""
+    """Align the columns; words to the left, numbers to the right; groups and outliers where there are some."""
     left_out = {"recognition"}
-    if all(row["groups"] is None for row in rows):
-        left_out.add("groups")
+    left_out |= {name for name in ("groups", "outliers") if not any(row[name] for row in rows)}
     rows = [{name: row[name] for name in row if name not in left_out} for row in rows]
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -86,6 +86,8 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if value is None:
         return "-"
+    if isinstance(value, list):
+        return str(len(value))
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
@@ -163,16 +165,18 @@ def _restated(
         )
     changed: dict[str, object] = {}
     if frames != "without-depth":
-        changed["decision"] = _decided(entry, rate, minimum_area)
+        changed["decision"] = _decided(entry, rate, minimum_area, task)
     if other is not None and frames != "with-depth":
-        again = {"decision": _decided(other, rate, minimum_area)}
+        again = {"decision": _decided(other, rate, minimum_area, task)}
         changed["without_depth"] = other.model_copy(update=again)
     return entry.model_copy(update=changed)
 
 
-def _decided(entry: TaskEntry, rate: float, minimum_area: int | None) -> Decision:
+def _decided(entry: TaskEntry, rate: float, minimum_area: int | None, task: str) -> Decision:
+    held_out = entry.calibration
+    require_rate(rate, len(held_out.scores), held_out.groups, f"task {task}")
     area = entry.decision.minimum_area if minimum_area is None else minimum_area
-    return decide(entry.calibration, rate, area)
+    return decide(held_out, rate, area)
 
 
 def _restatements(task: str, before: TaskEntry, after: TaskEntry, version: int) -> list[str]:
@@ -195,7 +199,7 @@ def _restatements(task: str, before: TaskEntry, after: TaskEntry, version: int) 
 def support_sentence(decision: Decision) -> str:
     """Say how many images, or groups of them, the stated rate needs, and whether they are there."""
     what, count = "held-out images of good parts", decision.images
-    there, otherwise = str(count), "the threshold is the highest score among them"
+    there, otherwise = str(count), "the threshold is the highest score, or what its tail says"
     if decision.groups is not None:
         what, count = f"groups of {what}", decision.groups
         there, otherwise = f"{count}, of {decision.images} images", "the rate is not promised"

@@ -188,9 +188,16 @@ def test_threshold_writes_a_version_and_says_what_the_rate_needs(run, bundle):
     assert Bundle(bundle).manifest() == before
 
 
-def test_threshold_says_when_images_are_too_few(run, bundle):
+def test_threshold_refuses_a_rate_that_no_tail_can_stand_for(run, bundle):
+    before = run("tasks", bundle).stdout
     result = run("threshold", bundle, "--task", "red", "--false-reject-rate", "0.001")
-    assert "needs 999" in result.stdout and "but there are 40" in result.stdout
+    assert result.exit_code == 1 and "0.001 is beyond what 40 images" in result.output
+    assert run("tasks", bundle).stdout == before
+
+
+def test_threshold_says_when_images_are_too_few(run, bundle):
+    result = run("threshold", bundle, "--task", "red", "--false-reject-rate", "0.005")
+    assert "needs 199" in result.stdout and "but there are 40" in result.stdout
     assert "0.0244" in result.stdout
 
 

@@ -16,7 +16,7 @@ def held_out() -> HeldOutScores:
 def test_an_odd_image_is_named_and_left_out_of_everything():
     found = calibrate(held_out(), HeldOutImages(None, names=NAMES), "cross", 5)
     assert [odd.image for odd in found.outliers] == [NAMES[30]]
-    # Median 15/29 of a ladder of 29 steps with one score above it; deviations are multiples of 1/29.
+    # A ladder of 29 steps and one score above: median 15/29, deviations in steps of 1/29.
     median, deviation = 15 / 29, 8 / 29
     assert found.outliers[0].robust_z == pytest.approx((9 - median) / (1.4826 * deviation))
     assert len(found.scores) == len(found.map_peaks) == len(found.map_quartiles) == 30

@@ -23,6 +23,7 @@ from cad_edge.artifact import (
     with_families,
     write_artifact,
 )
+from cad_edge.calibration import require_rate
 from cad_edge.depth import range_of
 from cad_edge.errors import DatasetError, ImageError
 from cad_edge.schema import Record
@@ -173,11 +174,13 @@ class Learning:
                     "layout with depth, or options with which images are enough"
                 )
             depth = read_planes(product.train_depth, product.train, recipe, progress)
+        folds = draw_folds(len(images), self.rate, self.seed, groups)
+        require_rate(self.rate, len(images), folds.groups, f"task {task.name}")
         return Request(
             task=task.name,
             images=images,
             backbone=self.backbone,
-            folds=draw_folds(len(images), self.rate, self.seed, groups),
+            folds=folds,
             seed=self.seed,
             progress=progress,
             rate=self.rate,

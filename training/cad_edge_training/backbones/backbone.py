@@ -57,6 +57,19 @@ class Backbone(nn.Module, ABC):
     def prompt_shape(self, index: int, length: int) -> tuple[int, ...]:
         """Shape of the prompt of block ``index``; ``length`` rows of keys where it has rows."""
 
+    def at_size(self, size: int) -> "Backbone":
+        """Return the same network, sharing its weights, for square input of ``size`` pixels.
+
+        Raises
+        ------
+        OptionError
+            What it computes depends on a size that is settled when it is loaded.
+        """
+        raise OptionError(
+            f"{self.identity.id} cannot take another input size for each product; give --size a "
+            f"number of pixels, such as its own {self.recipe.width}"
+        )
+
     def run(
         self, pixels: Tensor, last: int, prompts: Mapping[int, Tensor] | None = None
     ) -> dict[int, Tensor]:

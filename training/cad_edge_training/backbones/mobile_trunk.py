@@ -1,5 +1,6 @@
 """What the EfficientNets share: a stem and mobile blocks under TensorFlow's "same" padding."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -130,6 +131,13 @@ class MobileTrunk(Backbone):
         self.stage_ends = _stage_ends(blocks)
         # Texture and small shapes: what recognises a product before anything deep is run.
         self.routing_blocks = self.stage_ends[1:3]
+
+    def at_size(self, size: int) -> "MobileTrunk":
+        """Return the same trunk for another size: convolutions do not know of it."""
+        weights = (*self.parameters(), *self.buffers())
+        other = copy.deepcopy(self, {id(weight): weight for weight in weights})
+        other.recipe = ImageRecipe(width=size, height=size)
+        return other
 
     def stem(self, pixels: Tensor) -> Tensor:
         """Convolve pixels to (batch, stem width, height / 2, width / 2)."""

@@ -26,6 +26,12 @@ class Command:
 
 
 COMMANDS = {
+    "check": Command(
+        "cad_edge_benchmarks.check.command",
+        "check",
+        "train",
+        "Look for what is wrong with images before learning.",
+    ),
     "train": Command(
         "cad_edge_training.commands", "train", "train", "Learn products from images of good parts."
     ),

@@ -1,6 +1,6 @@
 """Adding learned tasks to a bundle: fuse, certify, store, and switch the pointer last."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cad_edge.artifact import LearnedTask, list_artifacts
@@ -9,6 +9,7 @@ from cad_edge.errors import ArtifactError, BundleError, OptionError
 from cad_edge.manifest import Manifest, Selector, TaskEntry
 from cad_edge.recognition import recognised
 from cad_edge.routing import from_tensors
+from cad_edge.schema import Record
 from cad_edge.wheels import refuse_several_wheels
 from cad_edge_export.entries import Progress, exact_entries, rounded_entries, with_stand_ins
 from cad_edge_export.fusions import fusion_of
@@ -148,8 +149,7 @@ def _manifest(
     statistics = {
         name: from_tensors(read_tensors(entry.routing, bundle)) for name, entry in entries.items()
     }
-    task, first = min(entries.items(), key=lambda item: (item[1].position, item[0]))
-    config = saved_config(task, first.method, first.hyperparameters)
+    first, config = _first(entries)
     fusion = fusion_of(first.method)
     fused, radii = fuse_selector(
         kind,
@@ -170,6 +170,22 @@ def _manifest(
         selector=Selector(kind=kind, engine=engine, tasks=list(radii)),
         tasks={name: recognised(entry, radii[name]) for name, entry in sorted(entries.items())},
     )
+
+
+def _first(entries: Mapping[str, TaskEntry]) -> tuple[TaskEntry, Record]:
+    """Return the first task whose options this version reads, with them.
+
+    Products that an earlier version learned stay in a bundle as they are; all that the selector
+    takes from a task's options is where its first stage ends, and that is one for all of them.
+    """
+    ordered = sorted(entries.items(), key=lambda item: (item[1].position, item[0]))
+    for name, entry in ordered:
+        try:
+            return entry, saved_config(name, entry.method, entry.hyperparameters)
+        except ArtifactError:
+            continue
+    name, entry = ordered[0]
+    return entry, saved_config(name, entry.method, entry.hyperparameters)
 
 
 def export_folder(

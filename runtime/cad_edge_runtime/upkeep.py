@@ -65,7 +65,7 @@ def _row(name: str, entry: TaskEntry, frames: str) -> dict[str, object]:
 
 
 def _table(rows: list[dict[str, object]]) -> str:
-    """Align the columns; words to the left, numbers to the right; groups and outliers where there are some."""
+    """Align words to the left, numbers to the right; groups and outliers where there are some."""
     left_out = {"recognition"}
     left_out |= {name for name in ("groups", "outliers") if not any(row[name] for row in rows)}
     rows = [{name: row[name] for name in row if name not in left_out} for row in rows]

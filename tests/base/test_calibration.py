@@ -198,9 +198,7 @@ def test_nothing_is_odd_among_equal_or_few_scores(scores):
 def test_a_rate_that_no_tail_can_stand_for_is_refused():
     """Nineteen scores support 5 %, their tail a tenth of that."""
     require_rate(0.005, 19, None, "task pcb")
-    with pytest.raises(
-        OptionError, match=r"pcb: .* 0\.004 is beyond what 19 images .* 249 of"
-    ):
+    with pytest.raises(OptionError, match=r"pcb: .* 0\.004 is beyond what 19 images .* 249 of"):
         require_rate(0.004, 19, None, "task pcb")
     with pytest.raises(OptionError, match="what 9 groups of good parts can say"):
         require_rate(0.005, 400, 9, "task pcb")

@@ -108,3 +108,30 @@ def test_layouts_mix_in_one_bundle_and_fused_bytes_repeat(tiny, tiny_first, dino
     shared, fused = engines[0][NAMES[0]], engines[0][NAMES[1]]
     assert (shared.layout, fused.layout) == ("shared", "fused")
     assert fused.tensors is None and len(fused.stages) == 1 and len(shared.stages) == 2
+
+
+def test_a_product_joins_those_that_an_earlier_version_learned(
+    tiny, tiny_first, dinov2, tmp_path_factory
+):
+    """Options that no method has any more stay in the bundle, and its engines as they are."""
+    path = shutil.copytree(tiny_first, tmp_path_factory.mktemp("aged") / "bundle")
+    bundle = Bundle(path)
+    manifest = bundle.manifest()
+    old = manifest.tasks[NAMES[0]].model_copy(
+        update={"method": "cmpmb", "hyperparameters": {"compression": "k_means", "contrast": 0.4}}
+    )
+    with bundle.lock():
+        bundle.commit(
+            manifest.model_copy(
+                update={
+                    "version": 2,
+                    "previous": bundle.pointer().manifest,
+                    "tasks": {NAMES[0]: old},
+                }
+            )
+        )
+    plan = Plan(backbone=f"dinov2:{dinov2}")
+    assert export_artifacts([tiny / NAMES[1]], path, plan, quiet) == [NAMES[1]]
+    after = bundle.manifest()
+    assert after.tasks[NAMES[0]].engine == old.engine
+    assert after.selector.engine.stages[0].graph == old.engine.stages[0].graph

@@ -117,7 +117,7 @@ def train(
 
 
 def missing_parts(plan: Plan) -> str | None:
-    """Say which published parts of a method its backbone cannot carry; None where it carries all."""
+    """Say which published parts the backbone cannot carry; None where it carries all."""
     asked = getattr(load_method(plan.method, "config"), "missing_parts", None)
     return None if asked is None else asked(plan.backbone)
 

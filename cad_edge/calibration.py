@@ -2,8 +2,8 @@
 
 For exchangeable normals, rejecting above the k-th smallest of n held-out scores with
 k = ceil((n + 1)(1 - rate)) rejects a new normal with probability at most ``rate`` (Vovk et al.,
-Algorithmic Learning in a Random World; Lei et al. 2018, Theorem 2.2). Where n is too small for the
-rate, the tail beyond the largest score is taken for exponential. Figures:
+Algorithmic Learning in a Random World; Lei et al. 2018, Theorem 2.2). Where k reaches n, the
+threshold would hang on one image, and the upper half is taken for exponential. Figures:
 docs/decisions/0006-calibration.md.
 """
 
@@ -18,7 +18,7 @@ from pydantic import Field
 from cad_edge.errors import OptionError
 from cad_edge.schema import Record, Sparing
 
-TAIL_SHARE = 0.25  # of the scores, the highest, to which the exponential tail is fitted
+TAIL_SHARE = 0.5  # of the scores, the highest, to which the exponential tail is fitted
 TAIL_REACH = 0.1  # of the smallest rate that n scores support: how far the tail is trusted
 TAIL_SCORES = 5  # at least so many of them
 OUTLIER_SIGNIFICANCE = 0.05  # chance that the largest score of n good parts is called an outlier
@@ -130,17 +130,16 @@ def conformal_threshold(scores: Sequence[float], rate: float) -> float:
         Stated false-reject rate in (0, 1).
     """
     count = len(scores)
-    rank = math.ceil((count + 1) * (1 - rate) - 1e-9)
-    return scores[min(max(rank, 1), count) - 1]
+    return scores[min(_rank(count, rate), count) - 1]
 
 
 def decision_threshold(scores: Sequence[float], rate: float) -> float:
-    """Threshold that a device decides with: the order statistic, or the tail beyond the largest.
+    """Threshold that a device decides with: an order statistic, or the tail where one score rules.
 
-    Where n scores support the rate, it is that of `conformal_threshold`. Where they do not, the
-    excess of the highest quarter over the score u below it is taken for exponential with mean b
-    (Pickands 1975, shape 0): with a share p of the scores above u, a share ``rate`` lies above
-    u + b ln(p / rate).
+    The order statistic is that of `conformal_threshold`. Where it would be the largest score
+    itself, it hangs on a single image; then the upper half of the scores is taken for exponential
+    above the score u below it, with the mean excess b (Pickands 1975, shape 0): with a share p of
+    the scores above u, a share ``rate`` lies above u + b ln(p / rate).
 
     Parameters
     ----------
@@ -161,11 +160,16 @@ def decision_threshold(scores: Sequence[float], rate: float) -> float:
     """
     count = len(scores)
     above = min(max(round(TAIL_SHARE * count), TAIL_SCORES), count - 1)
-    if count >= images_needed(rate) or above < 1:
+    if _rank(count, rate) < count or above < 1:
         return conformal_threshold(scores, rate)
     start = scores[count - above - 1]
     mean = sum(scores[count - above :]) / above - start
-    return max(scores[-1], start + mean * math.log(above / (count + 1) / rate))
+    return max(scores[-2], start + mean * math.log(above / (count + 1) / rate))
+
+
+def _rank(count: int, rate: float) -> int:
+    """k = ceil((n + 1)(1 - rate)), from 1; above n where n scores are too few."""
+    return max(math.ceil((count + 1) * (1 - rate) - 1e-9), 1)
 
 
 def find_outliers(scores: Sequence[float] | Float64) -> NDArray[np.bool_]:

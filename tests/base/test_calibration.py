@@ -144,19 +144,20 @@ def test_rates_that_mean_nothing_are_refused(rate):
         Decision(false_reject_rate=rate, threshold=1, map_threshold=None, images=1, images_needed=1)
 
 
-def test_threshold_is_the_order_statistic_where_the_rate_is_supported():
+def test_threshold_is_the_order_statistic_where_it_is_not_the_largest_score():
     scores = [float(value) for value in range(1, 20)]
-    assert decision_threshold(scores, 0.05) == conformal_threshold(scores, 0.05) == 19.0
+    assert decision_threshold(scores, 0.1) == conformal_threshold(scores, 0.1) == 18.0
     assert decision_threshold(scores, 0.5) == conformal_threshold(scores, 0.5) == 10.0
 
 
-def test_beyond_the_largest_score_the_tail_is_exponential():
+def test_where_the_largest_score_would_rule_the_tail_is_exponential():
     """Seven scores: the five highest lie 1, 1, 2, 3, 8 above the second, 3 on average."""
     scores = [0.0, 2.0, 3.0, 3.0, 4.0, 5.0, 10.0]
     expected = 2.0 + 3.0 * math.log((5 / 8) / 0.02)
     assert decision_threshold(scores, 0.02) == pytest.approx(expected)
-    # The largest score itself where the tail would be below it: 2 + 3 ln(5 / 8 / 0.1) = 7.5.
-    assert decision_threshold(scores, 0.1) == 10.0
+    assert decision_threshold(scores, 0.1) == pytest.approx(2.0 + 3.0 * math.log(6.25))
+    # Never below the second largest, which a rate a little higher would give.
+    assert decision_threshold([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 5.0], 0.11) == 5.0
 
 
 def test_threshold_never_falls_with_the_rate(rng):

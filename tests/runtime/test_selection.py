@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from cad_edge.calibration import Calibration, decide, p_value, standardise
+from cad_edge.calibration import (
+    Calibration,
+    decide,
+    decision_threshold,
+    p_value,
+    standardise,
+)
 from cad_edge.errors import GraphError
 from cad_edge.manifest import Manifest, Recognition
 from cad_edge_runtime.decision import judge_of
@@ -101,7 +107,7 @@ def test_judge_says_what_the_calibration_says(bundle, rng):
         assert judge.p_value(score) == p_value(values, score)
         if math.isfinite(score):
             assert judge.standardise(score) == standardise(values, score)
-    assert judge.threshold == judge.map_threshold == values[-1]
+    assert judge.threshold == judge.map_threshold == decision_threshold(values, 0.01)
     assert judge.minimum_area == 9 and not judge.supported
 
 

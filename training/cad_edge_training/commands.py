@@ -123,7 +123,7 @@ def train(
     )
     processes = started_processes()
     with progress_bars(processes.leads) as progress:
-        learned = run(stream, out, plan, progress, click.echo)
+        learned = run(stream, out, plan, progress, click.echo, check=True)
     processes.end()
     if not processes.leads:
         return

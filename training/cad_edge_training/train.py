@@ -11,6 +11,7 @@ from cad_edge.errors import ArtifactError, OptionError
 from cad_edge.schema import Record
 from cad_edge.stream import Stream, StreamTask
 from cad_edge_training.backbones import Backbone, load_backbone
+from cad_edge_training.check.before_learning import lines_before_learning
 from cad_edge_training.input_size import AUTO, InputSizes, Size, input_sizes
 from cad_edge_training.learned import Progress
 from cad_edge_training.learning import Learning, discard_unfinished, learns_steps
@@ -53,6 +54,7 @@ def train(
     plan: Plan,
     progress: Callable[[str], Progress],
     say: Callable[[str], None] = lambda line: None,
+    check: bool = False,
 ) -> list[str]:
     """Learn the tasks of ``stream`` that ``out`` does not hold yet; return their names.
 
@@ -68,6 +70,8 @@ def train(
         Gives, for the name of a task, the callback that shows its progress.
     say
         Told, line by line, what was chosen for a product and why.
+    check
+        Whether the images are looked at first, and what is wrong with them is said.
 
     Raises
     ------
@@ -88,7 +92,11 @@ def train(
     processes.wait()
     held = _held(out, stream)
     _check_held(held, out, backbone, views)
-    _check_groups([task for task in stream.tasks if task.name not in held])
+    pending = [task for task in stream.tasks if task.name not in held]
+    _check_groups(pending)
+    if check and processes.leads:
+        for line in lines_before_learning(pending, stream.false_reject_rate):
+            say(line)
     position = 1 + max((record.position for record in held.values()), default=-1)
     learned: list[str] = []
     learning = Learning(

@@ -270,7 +270,7 @@ def test_help_lists_the_contract_and_imports_no_command():
     lines = done.stdout.splitlines()
     assert lines[-1] == "[]"
     named = [line.split()[0] for line in lines[lines.index("Commands:") + 1 : -1]]
-    learn_and_run = "train export detect explain tasks threshold verify rollback gc"
+    learn_and_run = "check train export detect explain tasks threshold verify rollback gc"
     measure_and_show = "evaluate benchmark protocol advise demo"
     assert named == f"{learn_and_run} {measure_and_show}".split()
 

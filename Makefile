@@ -39,13 +39,13 @@ accuracy: $(VENV)/.installed  ## the nine open categories: docs/results
 	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.accuracy --size auto
 
 choices: $(VENV)/.installed  ## defaults chosen by the categories they are not reported on: docs/results
-	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.choices
+	@PYTHONPATH=benchmarks/studies OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_studies.choices
 
 recognition: $(VENV)/.installed  ## products told apart, bundles of 1, 2, 4 and all: docs/results
 	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.recognition
 
 contamination: $(VENV)/.installed  ## defective parts among the good ones: docs/results
-	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.contamination
+	@PYTHONPATH=benchmarks/studies OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_studies.contamination
 
 benchmark: $(VENV)/.installed  ## latency and memory on this machine
 	@$(VENV)/bin/python -m cad_edge_benchmarks.latency

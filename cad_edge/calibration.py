@@ -168,7 +168,7 @@ def decision_threshold(scores: Sequence[float], rate: float) -> float:
 
 
 def _rank(count: int, rate: float) -> int:
-    """k = ceil((n + 1)(1 - rate)), from 1; above n where n scores are too few."""
+    """Rank k = ceil((n + 1)(1 - rate)), from 1; above n where n scores are too few."""
     return max(math.ceil((count + 1) * (1 - rate) - 1e-9), 1)
 
 

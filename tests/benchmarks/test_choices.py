@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cad_edge_benchmarks.category_evidence import Category
-from cad_edge_benchmarks.choices import (
+from cad_edge_studies.category_evidence import Category
+from cad_edge_studies.choices import (
     Figures,
     Scores,
     Setting,
@@ -38,9 +38,9 @@ def test_a_category_has_no_say_in_the_setting_that_it_is_reported_with():
 
 
 def test_figures_by_hand():
-    """Nineteen held-out scores support 5 %: the threshold is their largest, 19."""
+    """Of 39 held-out scores the 38th is the threshold at 5 %: 19."""
     scores = Scores(
-        held_out=np.arange(1.0, 20.0),
+        held_out=np.arange(1.0, 40.0) / 2,
         good=np.array([1.0, 5.0, 18.0, 25.0]),
         defective=np.array([17.0, 19.5, 30.0, 40.0]),
     )

@@ -1,6 +1,6 @@
 """Defective parts among the good ones: what they cost, and who finds them.
 
-    python -m cad_edge_benchmarks.contamination [--data DIR] [--out FILE]
+    python -m cad_edge_studies.contamination [--data DIR] [--out FILE]
 
 Real defective images of each category are put among its good parts (2, 5 and 10 % of them, drawn
 with the seed and then absent from the test). Each set is learned with and without the outlier rule;

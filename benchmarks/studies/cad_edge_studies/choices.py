@@ -1,6 +1,6 @@
 """How the defaults of the patch memory are chosen: by the categories they are not reported on.
 
-    python -m cad_edge_benchmarks.choices [--data DIR] [--out FILE]
+    python -m cad_edge_studies.choices [--data DIR] [--out FILE]
 
 Every setting is learned on every category, the product given, and judged by its test parts. For
 each category the setting with the best mean image AUROC on the *other* categories is taken, and its
@@ -22,7 +22,6 @@ from torch import Tensor
 from cad_edge.calibration import conformal_threshold, decision_threshold, find_outliers
 from cad_edge.errors import CadEdgeError
 from cad_edge.stream import read_stream
-from cad_edge_benchmarks.category_evidence import Categories, Category, Distances
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.metrics import image_auroc
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder, write_stream
@@ -34,6 +33,7 @@ from cad_edge_benchmarks.tables import (
     write_result,
 )
 from cad_edge_benchmarks.verdicts import perfect_threshold
+from cad_edge_studies.category_evidence import Categories, Category, Distances
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.input_size import choose_size, median_losses
 from cad_edge_training.methods.patch_memory.config import Config

@@ -3,8 +3,9 @@
     python -m cad_edge_studies.choices [--data DIR] [--out FILE]
 
 Every setting is learned on every category, the product given, and judged by its test parts. For
-each category the setting with the best mean image AUROC on the *other* categories is taken, and its
-figures on this one are reported: the means of the last row are of categories without a say. A
+each category the setting whose scores find most defects on the *other* categories is taken, the threshold
+placed by their good test parts so that no calibration comes between; its figures on this one are
+reported: the means of the last row are of categories without a say. A
 second table thins out the held-out scores of the larger categories and shows what thresholds from
 few good parts do: the order statistic, and the one that a device decides with.
 """
@@ -59,8 +60,8 @@ class Setting:
     statistics: tuple[int, ...] = (7, 10)
     top: float = 0.0
     """Share of the highest patches that is averaged; 0: the highest alone."""
-    added: bool = False
-    """Whether local and global score are added, where the default takes the larger."""
+    larger: bool = False
+    """Whether the larger of local and global score is taken, where the default adds them."""
 
 
 SETTINGS: Mapping[str, Setting] = {
@@ -73,7 +74,8 @@ SETTINGS: Mapping[str, Setting] = {
     "no channel statistics": Setting(statistics=()),
     "statistics of 4 and 7": Setting(statistics=(4, 7)),
     "mean of the top 1 %": Setting(top=0.01),
-    "sum of both scores": Setting(added=True),
+    "larger of both scores": Setting(larger=True),
+    "larger of both scores, 224 px": Setting(size=224, larger=True),
 }
 
 
@@ -184,7 +186,9 @@ def _joined(
     """Scaled means of each part, then the larger of them or their sum."""
     chosen = torch.from_numpy(used)
     join: Callable[[Tensor], Tensor] = (
-        (lambda scores: scores.sum(dim=0)) if setting.added else (lambda scores: scores.amax(dim=0))
+        (lambda scores: scores.amax(dim=0))
+        if setting.larger
+        else (lambda scores: scores.sum(dim=0))
     )
     scaled = [_scaled(_mean([_scaled(pair, chosen) for pair in part]), chosen) for part in parts]
     held_out, test = (join(torch.stack([pair[side] for pair in scaled])) for side in (0, 1))
@@ -217,11 +221,13 @@ def figures_of(scores: Scores, rate: float) -> Figures:
 
 
 def chosen(figures: Mapping[str, Mapping[str, Figures]]) -> dict[str, str]:
-    """Return, by category, the setting with the best mean image AUROC on all others."""
+    """Return, by category, the setting whose scores find most defects on all others."""
     tasks = list(next(iter(figures.values())))
 
     def on_others(name: str, left_out: str) -> float:
-        others = [one.image_auroc for task, one in figures[name].items() if task != left_out]
+        others = [
+            one.detection_rate_perfect for task, one in figures[name].items() if task != left_out
+        ]
         return float(np.mean(others)) if others else 0.0
 
     return {task: max(figures, key=lambda name: on_others(name, task)) for task in tasks}

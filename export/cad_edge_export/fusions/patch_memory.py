@@ -233,7 +233,7 @@ class Head(nn.Module):
         score = highest @ tensors["local_weight"] + tensors["local_bias"]
         statistics = statistics_of(self.backbone, states, config)
         if statistics is not None:
-            score = torch.maximum(score, _global_score(statistics, tensors))
+            score = score + _global_score(statistics, tensors)
         return score, self._map(maps, grids)
 
     def _map(self, maps: list[Tensor], grids: list[Grid]) -> Tensor:

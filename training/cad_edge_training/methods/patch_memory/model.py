@@ -10,10 +10,10 @@ and for the image as a whole, from mean and deviation s of every channel,
 
     g = | s |  under a Gaussian                (subspace.py)
 
-Every part is brought to mean 0 and deviation 1 on held-out good parts, N(.), and the score is that
-of the part that is surest,
+Every part is brought to mean 0 and deviation 1 on held-out good parts, N(.), and the score is the
+sum of what is seen at a place and of what is seen in the whole,
 
-    score = max( N( mean_k N(t_k) ), N(g) ).
+    score = N( mean_k N(t_k) ) + N(g).
 
 The map is the mean over k of M, resized to the frame and smoothed.
 """
@@ -174,7 +174,7 @@ def image_score(
 ) -> Tensor:
     """Image score (batch,) from patch maps (batch, n_patches) and statistics length (batch,)."""
     local = Scale.of(tensors, "local").apply(local_score(maps, tensors, config))
-    return local if length is None else local.maximum(Scale.of(tensors, "global").apply(length))
+    return local if length is None else local + Scale.of(tensors, "global").apply(length)
 
 
 def statistics_of(

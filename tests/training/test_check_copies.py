@@ -9,10 +9,11 @@ pytest.importorskip("scipy")
 from pathlib import Path
 
 from cad_edge.image import ImageRecipe
-from cad_edge_training.check.copies import copy_findings, find_copies
+from cad_edge_training.check.copies import Copies, copy_findings, find_copies
 from cad_edge_training.check.files import Seen, Source, look_at
-from cad_edge_training.check.near_copies import near_copies
+from cad_edge_training.check.near_copies import NearCopy, near_copies
 from cad_edge_training.check.picture import Picture
+from cad_edge_training.check.registration import Axis, Fit
 from tests.training.check_samples import COPIES, encoded, part, surface, write
 
 
@@ -71,7 +72,7 @@ def test_copies_of_copies_are_one_cluster(rng, tmp_path):
     first = surface(rng)
     train = seen(tmp_path / "train", [first, surface(rng), encoded(first), first])
     copies = find_copies(train, [])
-    assert copies.clusters == ((0, 2, 3),) and copies.exact == {(0, 3)}
+    assert copies.clusters() == ((0, 2, 3),) and copies.exact == {(0, 3)}
     assert copies.distinct(4) == 2
     (found,) = copy_findings("plate", tmp_path, (train, []), copies, None)
     assert (found.kind, found.level) == ("copies", "warning")
@@ -87,17 +88,32 @@ def test_leaks_name_the_two_files(rng, tmp_path):
     (found,) = copy_findings("plate", tmp_path, (train, test), copies, None)
     assert (found.kind, found.level) == ("leak", "error")
     assert found.said.startswith(
-        "1 test image is in training too, 1 of them defective by the test (test/001.png is train/003.png)"
+        "1 test image is in training too, 1 of them defective by the test (test/001.png is "
+        "train/003.png)"
     )
     assert found.exhibits[0].figures["correlation"] > 0.9
     assert copies.distinct(4) == 4
+
+
+def test_what_joins_two_good_parts_in_the_test_joins_nothing_in_training(rng, tmp_path):
+    first, second, third = (surface(rng) for _ in range(3))
+    train = seen(tmp_path / "train", [first, second, third])
+    test = seen(tmp_path / "test", [first], False)
+    pair = find_copies(train, test).near
+    assert pair == ()
+    fit = Fit(Axis(), Axis(), 1.0)
+    joined = Copies(3, frozenset({(0, 3)}), (NearCopy(1, 3, fit, 0.95),))
+    assert joined.clusters() == ((0, 1, 3),)
+    assert joined.learned() == () and joined.distinct(3) == 3
+    (found,) = copy_findings("plate", tmp_path, (train, test), joined, ("a", "b", "c"))
+    assert found.kind == "leak" and len(found.exhibits[0].images) == 3
 
 
 def test_test_images_are_not_compared_with_each_other(rng, tmp_path):
     twice = surface(rng)
     train = seen(tmp_path / "train", [surface(rng) for _ in range(3)])
     test = seen(tmp_path / "test", [twice, twice, encoded(twice)], False)
-    assert find_copies(train, test).clusters == ()
+    assert find_copies(train, test).clusters() == ()
 
 
 def test_copies_in_several_groups(rng, tmp_path):
@@ -118,12 +134,12 @@ def test_views_of_one_part_are_no_copies_of_each_other(rng, tmp_path):
     paths = write(tmp_path, [first, encoded(first), surface(rng)])
     sources = [Source(path, True, "good", part=0) for path in paths]
     train = look_at(sources, ImageRecipe(width=64, height=64), lambda done: None)
-    assert find_copies(train, []).clusters == ()
+    assert find_copies(train, []).clusters() == ()
 
 
 def test_flat_and_equal_pictures(tmp_path):
     flat = [np.full((64, 64, 3), level, np.uint8) for level in (0, 0, 90, 200)]
     train = seen(tmp_path / "flat", flat)
-    assert find_copies(train, []).clusters == ((0, 1),)
+    assert find_copies(train, []).clusters() == ((0, 1),)
     equal = seen(tmp_path / "equal", [flat[2]] * 5)
     assert find_copies(equal, []).distinct(5) == 1

@@ -134,3 +134,13 @@ def test_lines_before_learning(place):
     assert lines[1].startswith("warning: plate: 8 different good parts support")
     (place / "plate/train/good/001.png").write_text("no image")
     assert any("cannot be read" in line for line in lines_before_learning(stream.tasks, 0.2))
+
+
+def test_learning_goes_on_whatever_happens_to_the_check(place, monkeypatch):
+    def broken(name: str):
+        raise RuntimeError("no weights")
+
+    monkeypatch.setattr("cad_edge_training.check.before_learning.load_backbone", broken)
+    stream = read_stream(stream_file(place))
+    lines = lines_before_learning(stream.tasks, 0.2)
+    assert lines == ["the images were not all checked: no weights"]

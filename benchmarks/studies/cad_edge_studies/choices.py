@@ -3,11 +3,11 @@
     python -m cad_edge_studies.choices [--data DIR] [--out FILE]
 
 Every setting is learned on every category, the product given, and judged by its test parts. For
-each category the setting whose scores find most defects on the *other* categories is taken, the threshold
-placed by their good test parts so that no calibration comes between; its figures on this one are
-reported: the means of the last row are of categories without a say. A
-second table thins out the held-out scores of the larger categories and shows what thresholds from
-few good parts do: the order statistic, and the one that a device decides with.
+each category the setting whose scores find most defects on the *other* categories is taken, the
+threshold placed by their good test parts so that no calibration comes between; its figures on this
+one are reported: the means of the last row are of categories without a say. A second table thins
+out the held-out scores of the larger categories and shows what thresholds from few good parts do:
+the order statistic, and the one that a device decides with.
 """
 
 from collections.abc import Callable, Mapping, Sequence

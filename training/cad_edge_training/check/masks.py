@@ -1,0 +1,90 @@
+"""Masks that fit no image, are empty, or are missing where others have one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cad_edge.dataset import GOOD
+from cad_edge.errors import ImageError
+from cad_edge.image import as_rgb, decode_pixels
+from cad_edge_training.check.files import Seen
+from cad_edge_training.check.findings import Exhibit, Finding, Kind, Level, below, counted, names
+
+NEARLY_ALL = 0.9  # of an image; a mask that marks more is probably inverted
+
+
+def mask_findings(task: str, root: Path, test: Sequence[Seen]) -> list[Finding]:
+    """Look at the masks of the defective test images.
+
+    Parameters
+    ----------
+    task
+        Name of the product.
+    root
+        Its folder.
+    test
+        Test images that could be read.
+    """
+    defective = [seen for seen in test if seen.source.label != GOOD]
+    masked = [seen for seen in defective if seen.source.mask is not None]
+    wrong: list[Exhibit] = []
+    inverted: list[Exhibit] = []
+    for seen in masked:
+        said, share = _problem(seen)
+        if said:
+            kept = inverted if share > NEARLY_ALL else wrong
+            kept.append(_exhibit(seen, said, share))
+    found = []
+    if wrong:
+        said = f"{counted(len(wrong), 'mask')} cannot be used: {_first(wrong, root)}"
+        found.append(_finding(task, "mask", "error", said, wrong))
+    if inverted:
+        said = f"{counted(len(inverted), 'mask')} may be inverted: {_first(inverted, root)}"
+        found.append(_finding(task, "mask_inverted", "warning", said, inverted))
+    missing = [seen.source.path for seen in defective if seen.source.mask is None]
+    if masked and missing:
+        said = (
+            f"{len(missing)} of {len(defective)} defective test images have no mask "
+            f"({names(missing, root)}); they count in image scores alone"
+        )
+        bare = [Exhibit(images=(path,), said="no mask") for path in missing]
+        found.append(_finding(task, "masks_missing", "warning", said, bare))
+    return found
+
+
+def _problem(seen: Seen) -> tuple[str, float]:
+    """Say what is wrong with the mask of an image, "" if nothing, and the share that it marks.
+
+    The device's reader stops at the first of these; here all are named.
+    """
+    mask = seen.source.mask
+    assert mask is not None
+    try:
+        pixels = decode_pixels(mask)
+        marked = (pixels if pixels.ndim == 2 else as_rgb(pixels).max(axis=2)) > 0
+    except ImageError as problem:
+        return str(problem).removeprefix(f"{mask} "), 0.0
+    if marked.shape != seen.size:
+        theirs, its = (f"{width}x{height} px" for height, width in (marked.shape, seen.size))
+        return f"it is {theirs} and its image {its}", 0.0
+    share = float(marked.mean())
+    if share == 0:
+        return "it is empty", share
+    if share > NEARLY_ALL:
+        return f"it marks {100 * share:.0f} % of its image", share
+    return "", share
+
+
+def _first(wrong: Sequence[Exhibit], root: Path) -> str:
+    """Name the first mask, and how many more there are."""
+    more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return f"{below(wrong[0].images[-1], root)}: {wrong[0].said}{more}"
+
+
+def _exhibit(seen: Seen, said: str, share: float) -> Exhibit:
+    assert seen.source.mask is not None
+    images = (seen.source.path, seen.source.mask)
+    return Exhibit(images=images, said=said, figures={"marked_share": share})
+
+
+def _finding(task: str, kind: Kind, level: Level, said: str, shown: Sequence[Exhibit]) -> Finding:
+    return Finding(task=task, kind=kind, level=level, said=said, exhibits=tuple(shown))

@@ -81,6 +81,12 @@ def test_another_size_of_the_same_shape_is_a_note(rng, tmp_path):
     assert (found.kind, found.level) == ("sizes", "note")
 
 
+def test_sizes_without_a_common_one(rng, tmp_path):
+    paths = write(tmp_path, [surface(rng, side=60)[: 40 + number] for number in range(5)])
+    (found,) = format_findings("plate", tmp_path, look(paths))
+    assert found.said.startswith("images have 5 sizes, from 60x40 to 60x44 px; 4 of another shape")
+
+
 def test_pictures_that_show_nothing(rng, tmp_path):
     paths = write(tmp_path, [surface(rng, side=64), np.full((64, 64, 3), 7, np.uint8)])
     (found,) = format_findings("plate", tmp_path, look(paths))

@@ -10,7 +10,7 @@ from cad_edge.errors import ImageError
 from cad_edge.image import Frame, as_rgb, decode_image, decode_pixels
 from cad_edge_benchmarks.demo.drawing import data_address
 
-LARGE, MIDDLE, SMALL = 220, 150, 84  # pixels of the longer side
+LARGE, MIDDLE, SMALL = 220, 164, 84  # pixels of the longer side
 
 
 def thumbnail(path: Path, side: int, said: str) -> str:

@@ -70,7 +70,6 @@ SETTINGS: Mapping[str, Setting] = {
     "default, 288 px": Setting(size=288),
     "blocks 7+10 alone": Setting(banks=("7+10x256",)),
     "block 4 alone": Setting(banks=("4x256",)),
-    "512 centres": Setting(banks=("7+10x512", "4x256")),
     "no channel statistics": Setting(statistics=()),
     "statistics of 4 and 7": Setting(statistics=(4, 7)),
     "mean of the top 1 %": Setting(top=0.01),

@@ -58,13 +58,21 @@ class Contaminated:
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
 @click.option("--task", "tasks", multiple=True, help="Only this category; may be repeated.")
+@click.option("--share", "shares", multiple=True, type=float, default=SHARES, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=int, default=2, show_default=True)
-def main(data: Path | None, out: Path, tasks: tuple[str, ...], seed: int, threads: int) -> None:
+def main(
+    data: Path | None,
+    out: Path,
+    tasks: tuple[str, ...],
+    shares: tuple[float, ...],
+    seed: int,
+    threads: int,
+) -> None:
     """Plant defective parts among good ones, and measure what that does."""
     torch.set_num_threads(threads)
     try:
-        rows = _measure(data_folder(data), out, tasks, seed)
+        rows = _measure(data_folder(data), out, tasks, shares, seed)
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
     means = {share: _means(of_tasks) for share, of_tasks in rows.items()}
@@ -86,7 +94,7 @@ def main(data: Path | None, out: Path, tasks: tuple[str, ...], seed: int, thread
 
 
 def _measure(
-    folder: Path, out: Path, names: Sequence[str], seed: int
+    folder: Path, out: Path, names: Sequence[str], shares: Sequence[float], seed: int
 ) -> dict[str, dict[str, Figures]]:
     """Figures by share of planted images and by category."""
     stream_file = out.with_suffix(".stream.json")
@@ -94,10 +102,10 @@ def _measure(
     stream = read_stream(stream_file)
     stream_file.unlink()
     backbone = load_backbone(BACKBONE)
-    rows: dict[str, dict[str, Figures]] = {f"{share:.0%}": {} for share in SHARES}
+    rows: dict[str, dict[str, Figures]] = {f"{share:.0%}": {} for share in shares}
     for task in stream.tasks:
         click.echo(task.name, err=True)
-        for share in SHARES:
+        for share in shares:
             mixed = contaminate(task, backbone, share, seed)
             found = _figures(mixed, backbone, stream.false_reject_rate, seed, task)
             rows[f"{share:.0%}"][task.name] = found

@@ -184,8 +184,13 @@ def _words(pair: NearCopy) -> str:
     """Say how a near copy differs from its picture."""
     rows, columns = pair.fit.rows, pair.fit.columns
     said = f"detail that is theirs alone correlates by {pair.own:.2f}"
-    if max(abs(rows.shift), abs(columns.shift)) > MOVED:
-        said += f"; moved by {100 * columns.shift:+.1f} % across, {100 * rows.shift:+.1f} % down"
+    moved = [
+        f"{100 * abs(axis.shift):.0f} % {where}"
+        for axis, where in ((columns, "across"), (rows, "down"))
+        if abs(axis.shift) > MOVED
+    ]
+    if moved:
+        said += f"; moved by {' and '.join(moved)}"
     if max(abs(rows.scale - 1), abs(columns.scale - 1)) > MOVED:
         said += f"; scaled to {100 * columns.scale:.0f} % by {100 * rows.scale:.0f} %"
     return said

@@ -1,5 +1,6 @@
 """Files that give no image, images of one value, and sizes and kinds of pixels that differ."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,12 +77,16 @@ def _sizes(task: str, root: Path, seen: Sequence[Seen]) -> list[Finding]:
     counts = Counter(one.size for one in seen)
     if len(counts) < 2:
         return []
-    (height, width), _ = counts.most_common(1)[0]
+    (height, width), usual = counts.most_common(1)[0]
     others = [one for one in seen if one.size != (height, width)]
     stretched = sum(_stretch(one, height, width) > STRETCHED for one in others)
-    named = names([one.source.path for one in others], root)
-    verb = "is" if len(others) == 1 else "are"
-    said = f"{len(others)} of {len(seen)} images {verb} not {width}x{height} px ({named})"
+    if 2 * usual > len(seen):
+        verb = "is" if len(others) == 1 else "are"
+        named = names([one.source.path for one in others], root)
+        said = f"{len(others)} of {len(seen)} images {verb} not {width}x{height} px ({named})"
+    else:
+        low, high = (pick(counts, key=math.prod) for pick in (min, max))
+        said = f"images have {len(counts)} sizes, from {low[1]}x{low[0]} to {high[1]}x{high[0]} px"
     if stretched:
         said += f"; {stretched} of another shape, which the network's input stretches"
     others.sort(key=lambda one: -_stretch(one, height, width))

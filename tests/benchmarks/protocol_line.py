@@ -50,9 +50,10 @@ def _write_stains(product: Path, name: str, masks: bool) -> None:
 
 def arguments(stream: Path, out: Path, network: Path, *more: str) -> list[str]:
     """Words after ``cad-edge`` for a protocol on the untrained network."""
-    options = ("memories=1+2x16", "keys=8", "prompts=false", "text=false")
+    options = ("memories=1+2x16", "statistics_blocks=", "keys=8")
     settings = [word for option in options for word in ("--set", option)]
     place = ["--out", str(out), "--backbone", f"dinov2:{network}"]
+    place += ["--method", "patch_memory"]
     return ["protocol", str(stream), *place, *settings, "--threads", "1", *more]
 
 

@@ -30,9 +30,10 @@ class Called:
         write_line(self.data)
         network = save_dinov2(folder / "tiny-dinov2", side=56)
         self.work, self.out = folder / "work", folder / "out"
-        options = ("memories=1+2x16", "keys=8", "prompts=false", "text=false")
+        options = ("memories=1+2x16", "statistics_blocks=", "keys=8")
         self.words = ["--data", self.data, "--backbone", f"dinov2:{network}", "--work", self.work]
         self.words += [word for option in options for word in ("--set", option)]
+        self.words += ["--method", "patch_memory"]
         self.words += ["--axis", "resolution=112px", "--axis", "precision", "--threads", "1"]
         self.first = self.run("--out", self.out)
 

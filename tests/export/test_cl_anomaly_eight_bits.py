@@ -27,6 +27,7 @@ from cad_edge_export.quantisation.families import quantise_families
 from cad_edge_export.quantisation.products import products_in
 from cad_edge_export.quantisation.running import run
 from cad_edge_export.quantisation.tasks import FloatTask
+from cad_edge_export.trunk_sizes import TrunkSizes
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
@@ -255,14 +256,16 @@ def test_a_stream_without_an_older_member_is_refused(artifacts, llava, stream, t
         export(artifacts, 2, tmp_path / "bundle", llava, alone)
 
 
-def test_a_task_that_eight_bits_change_is_refused(tasks, stream, tmp_path, monkeypatch):
+def test_a_task_that_eight_bits_change_is_refused(
+    tasks, siglip_base, stream, tmp_path, monkeypatch
+):
     monkeypatch.setattr(entries, "_float_tasks", lambda *_: tasks)
     monkeypatch.setattr("cad_edge_export.quantisation.evidence.SMALLEST_RANK_CORRELATION", 1.1)
     graphs = Graphs(Bundle(tmp_path / "bundle"), None, "uint8")
     learned = [task.learned for task in tasks]
     plan = Plan(precision="uint8", calibration=stream)
     with pytest.raises(CertificateError, match=f"task {COLOURS[0]}: uint8 changes what"):
-        entries.rounded_entries(learned, None, plan, graphs, quiet)
+        entries.rounded_entries(learned, TrunkSizes(siglip_base), plan, graphs, quiet)
 
 
 def test_no_other_method_joins_a_family_in_eight_bits(bundles, lite0, products, tmp_path):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from cad_edge.artifact import Tensors
-from cad_edge.calibration import conformal_threshold
+from cad_edge.calibration import conformal_threshold, decision_threshold
 
 Float64 = np.ndarray[Any, np.dtype[np.float64]]
 Float32 = np.ndarray[Any, np.dtype[np.float32]]
@@ -27,6 +27,7 @@ Int64 = np.ndarray[Any, np.dtype[np.int64]]
 SHRINKAGE = 0.1  # weight of the diagonal in the shared covariance
 SAMPLES = 64  # descriptors kept per task, to place its radius
 SURE_RATE = 0.01  # of good parts, so many may lie beyond the radius of their product
+FEW_SAMPLES = 30  # below, the largest distance alone says too little of what 99 % keep to
 # One deviation in one direction. Copies of one picture lie at no distance from each other, and
 # arithmetic in float32 alone moves a frame farther than that.
 SMALLEST_RADIUS = 1.0
@@ -209,8 +210,15 @@ def recognition_radius(task: RoutingStatistics, matrix: Float64, freedom: int) -
 
 
 def sure_radius(distances: Float64 | Float32) -> float:
-    """Conformal 99 % quantile of held-out distances (n,) of one task."""
-    return conformal_threshold(sorted(float(distance) for distance in distances), SURE_RATE)
+    """Conformal 99 % quantile of held-out distances (n,) of one task.
+
+    Of few images it is at least what the tail of `cad_edge.calibration.decision_threshold` says.
+    """
+    ordered = sorted(float(distance) for distance in distances)
+    radius = conformal_threshold(ordered, SURE_RATE)
+    if len(ordered) < FEW_SAMPLES:
+        return max(radius, decision_threshold(ordered, SURE_RATE))
+    return radius
 
 
 def held_out_distances(task: RoutingStatistics, matrix: Float64, freedom: int) -> Float64:

@@ -1,6 +1,7 @@
 """The selector against closed forms, brute-force refits and another implementation."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -341,3 +342,11 @@ def test_single_task_selects_itself_and_knows_strangers(descriptors, rng):
     assert fitted.tasks == ("brick",) and np.isfinite(fitted.radii).all()
     assert (fitted.distances(descriptors["brick"]) < fitted.radii[0]).all()
     assert (fitted.distances(rng.normal(300, 1, (3, WIDTH))) > fitted.radii[0]).all()
+
+
+def test_a_radius_of_few_images_is_that_of_their_tail(rng):
+    """Ten distances 1..10: the upper half lies 3 above 5 on average, half of 11 places above it."""
+    few = np.arange(1.0, 11.0)
+    assert sure_radius(few) == pytest.approx(5 + 3 * math.log(5 / 11 / 0.01))
+    many = rng.uniform(1, 2, 64)
+    assert sure_radius(many) == many.max()

@@ -101,12 +101,22 @@ class Figures:
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
 @click.option("--task", "tasks", multiple=True, help="Only this category; may be repeated.")
+@click.option(
+    "--setting",
+    "names",
+    multiple=True,
+    type=click.Choice(list(SETTINGS)),
+    default=list(SETTINGS),
+    help="Only this setting; may be repeated.",
+)
 @click.option("--threads", type=int, default=2, show_default=True)
-def main(data: Path | None, out: Path, tasks: tuple[str, ...], threads: int) -> None:
+def main(
+    data: Path | None, out: Path, tasks: tuple[str, ...], names: tuple[str, ...], threads: int
+) -> None:
     """Choose defaults by leaving out one category after another."""
     torch.set_num_threads(threads)
     try:
-        scores, rate = _measure(data_folder(data), out, tasks)
+        scores, rate = _measure(data_folder(data), out, tasks, names)
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
     figures = {
@@ -114,7 +124,7 @@ def main(data: Path | None, out: Path, tasks: tuple[str, ...], threads: int) -> 
         for name, of_tasks in scores.items()
     }
     taken = chosen(figures)
-    few = thinned(scores["default, --size auto"])
+    few = thinned(scores[names[0]])
     write_result(out, _result(figures, taken, few, rate))
     tables = [table_of(figures, taken), _few_table(few)]
     click.echo("\n\n".join(text_table(*table) for table in tables))
@@ -124,15 +134,15 @@ def main(data: Path | None, out: Path, tasks: tuple[str, ...], threads: int) -> 
 
 
 def _measure(
-    folder: Path, out: Path, names: Sequence[str]
+    folder: Path, out: Path, tasks: Sequence[str], names: Sequence[str]
 ) -> tuple[dict[str, dict[str, Scores]], float]:
     """Scores by setting and task, and the stated rate."""
     stream_file = out.with_suffix(".stream.json")
-    write_stream(stream_file, folder, names)
+    write_stream(stream_file, folder, tasks)
     stream = read_stream(stream_file)
     stream_file.unlink()
     backbones = {size: load_backbone("efficientnet-lite0", size) for size in SIZES}
-    scores: dict[str, dict[str, Scores]] = {name: {} for name in SETTINGS}
+    scores: dict[str, dict[str, Scores]] = {name: {} for name in names}
     for task in stream.tasks:
         click.echo(task.name, err=True)
         sized: Categories = {
@@ -140,7 +150,8 @@ def _measure(
             for size in SIZES
         }
         own = choose_size(median_losses(task.samples().train, SIZES))
-        for name, setting in SETTINGS.items():
+        for name in names:
+            setting = SETTINGS[name]
             scores[name][task.name] = score(setting, sized[task.name, setting.size or own])
     return scores, stream.false_reject_rate
 

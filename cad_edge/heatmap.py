@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cad_edge.data.image import Frame
 from cad_edge.errors import ImageError
-from cad_edge.image import Frame
 
 OPACITY = 0.75  # of the hottest colour, so that the part stays visible under it
 

@@ -9,8 +9,8 @@ strictly the farther away the frame is. docs/decisions/0003-route-early.md says 
 import math
 
 from cad_edge.calibration import Calibration, conformal_threshold, decision_threshold
-from cad_edge.manifest import Recognition, TaskEntry
 from cad_edge.routing import SURE_RATE
+from cad_edge.store.manifest import Recognition, TaskEntry
 
 OUTER = 5.0  # radii beyond which nothing is of the product
 # Without maps there is nothing to ask in between, and one radius has to do: a defect moves a frame

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from cad_edge.artifact import Tensors
 from cad_edge.calibration import conformal_threshold, decision_threshold
+from cad_edge.store.artifact import Tensors
 
 Float64 = np.ndarray[Any, np.dtype[np.float64]]
 Float32 = np.ndarray[Any, np.dtype[np.float32]]

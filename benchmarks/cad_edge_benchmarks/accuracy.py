@@ -17,9 +17,9 @@ from typing import Any
 
 import click
 
-from cad_edge.artifact import list_artifacts, read_record
+from cad_edge.data.stream import Stream, read_stream
 from cad_edge.errors import CadEdgeError
-from cad_edge.stream import Stream, read_stream
+from cad_edge.store.artifact import list_artifacts, read_record
 from cad_edge_benchmarks.accuracy_report import print_report, update_front_page, update_readme
 from cad_edge_benchmarks.accuracy_targets import accuracy_targets
 from cad_edge_benchmarks.curriculum import Curriculum, Learned, Stages, evaluate_bundle

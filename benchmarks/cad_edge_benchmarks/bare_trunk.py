@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cad_edge.artifact import Artifact, read_record
-from cad_edge.bundle import Bundle
+from cad_edge.data.image import Frame
 from cad_edge.errors import OptionError
-from cad_edge.image import Frame
+from cad_edge.store.artifact import Artifact, read_record
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.own_process import run_python
 from cad_edge_runtime.session import SessionFactory
 

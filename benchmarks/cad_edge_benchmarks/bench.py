@@ -11,9 +11,9 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from cad_edge.artifact import read_artifact
-from cad_edge.bundle import Bundle
-from cad_edge.image import Frame
+from cad_edge.data.image import Frame
+from cad_edge.store.artifact import read_artifact
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.bare_trunk import open_trunk
 from cad_edge_benchmarks.many_tasks import multiply_artifacts
 from cad_edge_benchmarks.pick_up import PickUp, Versions, measure_pick_up

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from cad_edge.artifact import read_record
-from cad_edge.bundle import Bundle
-from cad_edge.stream import Stream
+from cad_edge.data.stream import Stream
+from cad_edge.store.artifact import read_record
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.evaluate_command import evaluate_stream
 from cad_edge_benchmarks.evaluation import TaskEvaluation
 from cad_edge_benchmarks.forgetting import (

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from cad_edge.data.stream import Stream, StreamTask, read_stream
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge.manifest import Manifest, TaskEntry
-from cad_edge.stream import Stream, StreamTask, read_stream
+from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_benchmarks.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.headings import (
     ALL_PARTS,

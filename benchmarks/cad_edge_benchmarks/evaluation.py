@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cad_edge.calibration import Calibration, standardise
-from cad_edge.dataset import LabelledImage
+from cad_edge.data.image import Frame, decode_image, decode_mask
+from cad_edge.data.product import LabelledImage
 from cad_edge.errors import ImageError
-from cad_edge.image import Frame, decode_image, decode_mask
 from cad_edge_benchmarks.metrics import image_ap, image_auroc, mean_defined
 from cad_edge_benchmarks.pixels import PixelScores
 from cad_edge_benchmarks.verdicts import (

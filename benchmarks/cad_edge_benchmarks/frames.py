@@ -13,9 +13,9 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge.dataset import LabelledImage
-from cad_edge.image import Frame, ImageRecipe, decode_image
-from cad_edge.stream import Stream
+from cad_edge.data.image import Frame, ImageRecipe, decode_image
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import Stream
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import click
 
-from cad_edge.artifact import list_artifacts, read_artifact, read_record
 from cad_edge.errors import CadEdgeError, DatasetError, OptionError
+from cad_edge.store.artifact import list_artifacts, read_artifact, read_record
 from cad_edge_benchmarks.accuracy import RESULT as ACCURACY
 from cad_edge_benchmarks.bench import Bench
 from cad_edge_benchmarks.demo.surfaces import write_line

@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cad_edge.data.image import decode_image
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import OptionError
-from cad_edge.image import decode_image
-from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.recognition_figures import Figures, shares
 from cad_edge_benchmarks.recognition_line import Line

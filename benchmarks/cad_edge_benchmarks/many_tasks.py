@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.artifact import Tensors, read_artifact, write_artifact
+from cad_edge.store.artifact import Tensors, read_artifact, write_artifact
 
 _STEP = 2.0**-22  # two to four steps of float32, far below the tolerance of a certificate
 

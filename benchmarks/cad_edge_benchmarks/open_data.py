@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cad_edge.dataset import Layout
+from cad_edge.data.dataset import Layout
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge_benchmarks.product_folders import find_products
 

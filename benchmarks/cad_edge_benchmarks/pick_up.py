@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cad_edge.disk import replace_file
+from cad_edge.data.image import Frame
 from cad_edge.errors import CadEdgeError
-from cad_edge.image import Frame
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_runtime import Detection, Detector
 
 GIVEN_UP = 10.0  # seconds after which a version counts as never picked up

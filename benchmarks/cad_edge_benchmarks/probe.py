@@ -18,8 +18,8 @@ from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.memory import Memory, memory_of, peak_rss
 
 if TYPE_CHECKING:
-    from cad_edge.depth import Plane
-    from cad_edge.image import Frame
+    from cad_edge.data.depth import Plane
+    from cad_edge.data.image import Frame
     from cad_edge_runtime import Detector
 
 _MODULE = "cad_edge_benchmarks.probe"
@@ -93,7 +93,7 @@ def main(
     bundle: str, image: str, threads: str, device: str = "cpu", depth: str | None = None
 ) -> None:
     """Be the device process."""
-    from cad_edge.image import decode_image
+    from cad_edge.data.image import decode_image
     from cad_edge_runtime import Detector
 
     began = time.perf_counter()

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cad_edge.dataset import GOOD, Layout
+from cad_edge.data.dataset import Layout
+from cad_edge.data.product import GOOD
 from cad_edge.errors import DatasetError
 
 _LEARNED = (f"train/{GOOD}", "train/data")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import click
 
-from cad_edge.artifact import read_record
 from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.store.artifact import read_record
 from cad_edge_benchmarks.left_out_photographs import LEFT_OUT, STREAM, window_figures, write_windows
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder, write_stream

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cad_edge.artifact import list_artifacts
-from cad_edge.image import Frame, decode_image
-from cad_edge.stream import Stream, read_stream
+from cad_edge.data.image import Frame, decode_image
+from cad_edge.data.stream import Stream, read_stream
+from cad_edge.store.artifact import list_artifacts
 from cad_edge_benchmarks.benchmark.made_up import VersionMaker
 from cad_edge_benchmarks.recognition_figures import Look, Seen
 from cad_edge_benchmarks.unknown_product import strangeness_of

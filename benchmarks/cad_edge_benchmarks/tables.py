@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cad_edge.disk import replace_file
 from cad_edge.errors import OptionError
+from cad_edge.store.atomic_write import replace_file
 
 UNDEFINED = "-"
 _PARAGRAPH = 100  # characters of a line

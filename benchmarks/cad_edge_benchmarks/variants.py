@@ -19,9 +19,9 @@ from typing import Any
 import click
 import numpy as np
 
+from cad_edge.data.image import Frame, ImageRecipe, decode_image
+from cad_edge.data.stream import Stream, read_stream
 from cad_edge.errors import CadEdgeError, OptionError
-from cad_edge.image import Frame, ImageRecipe, decode_image
-from cad_edge.stream import Stream, read_stream
 from cad_edge_benchmarks.evaluate_command import evaluate_stream, evaluation_result
 from cad_edge_benchmarks.headings import HEADINGS
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions

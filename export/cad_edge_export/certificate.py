@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime
 import torch
 
-from cad_edge.artifact import LearnedTask, Tensors
-from cad_edge.depth import DepthRange
+from cad_edge.data.depth import DepthRange
 from cad_edge.errors import ArtifactError, CertificateError
-from cad_edge.manifest import Certificate, Quantisation
+from cad_edge.store.artifact import LearnedTask, Tensors
+from cad_edge.store.manifest import Certificate, Quantisation
 from cad_edge_export.drift import drift
 from cad_edge_export.fused_task import FusedTask, ModulePrecision
 from cad_edge_export.graph_files import Graph, open_graph

@@ -72,7 +72,7 @@ def export(
     without_depth: Path | None,
 ) -> None:
     """Add to BUNDLE the learned tasks of ARTIFACTS that it lacks."""
-    from cad_edge.bundle import Bundle
+    from cad_edge.store.bundle import Bundle
     from cad_edge_export.drift import drift_lines, stand_in_drift_lines
     from cad_edge_export.exporter import export_folder
     from cad_edge_export.pending import stand_in_line

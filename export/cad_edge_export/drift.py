@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from cad_edge.artifact import LearnedTask
 from cad_edge.calibration import decide
-from cad_edge.manifest import Manifest, TaskEntry
+from cad_edge.store.artifact import LearnedTask
+from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_export.pending import Held, stand_ins_of
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration, decide
 from cad_edge.errors import OptionError
-from cad_edge.manifest import Certificate, Explainer, TaskEntry
 from cad_edge.routing import from_tensors
+from cad_edge.store.artifact import LearnedTask, Tensors
+from cad_edge.store.manifest import Certificate, Explainer, TaskEntry
 from cad_edge_export.certificate import certify, measure, reference_model
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion

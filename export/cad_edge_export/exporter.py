@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cad_edge.artifact import LearnedTask, list_artifacts
-from cad_edge.bundle import Bundle
 from cad_edge.errors import ArtifactError, BundleError, OptionError
-from cad_edge.manifest import Manifest, Selector, TaskEntry
 from cad_edge.recognition import recognised
 from cad_edge.routing import from_tensors
 from cad_edge.schema import Record
+from cad_edge.store.artifact import LearnedTask, list_artifacts
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest, Selector, TaskEntry
 from cad_edge.wheels import refuse_several_wheels
 from cad_edge_export.entries import Progress, exact_entries, rounded_entries, with_stand_ins
 from cad_edge_export.fusions import fusion_of

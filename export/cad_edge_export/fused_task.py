@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
-from cad_edge.artifact import Tensors
+from cad_edge.store.artifact import Tensors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -21,7 +21,7 @@ class GraphInput:
 
     name: str
     source: str
-    """As in cad_edge.manifest: frame/image, tensor/<name>, <k>/<output> or loop/<name>."""
+    """As in cad_edge.store.manifest: frame/image, tensor/<name>, <k>/<output> or loop/<name>."""
     example: Tensor
     """A value of the right dtype and shape; the batch axis has two entries."""
     dynamic: tuple[int, ...] = ()

@@ -4,9 +4,9 @@ import copy
 from collections.abc import Mapping
 
 from cad_edge import __version__
-from cad_edge.bundle import Bundle
-from cad_edge.manifest import Manifest
 from cad_edge.schema import sha256_of
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest
 from cad_edge_export.fused_task import StageModule
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.onnx_graph import to_onnx

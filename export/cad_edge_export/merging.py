@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from cad_edge.artifact import LearnedTask
 from cad_edge.calibration import conformal_threshold
 from cad_edge.errors import CertificateError, OptionError
-from cad_edge.manifest import MergedShared
+from cad_edge.store.artifact import LearnedTask
+from cad_edge.store.manifest import MergedShared
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.quantisation.evidence import (
     LARGEST_FLIP_RATE,

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cad_edge.artifact import LearnedTask, read_artifact, with_families
 from cad_edge.errors import ArtifactError, BundleError
-from cad_edge.manifest import Manifest, TaskEntry
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_training.backbones import Backbone
 
 Held = Mapping[str, TaskEntry]

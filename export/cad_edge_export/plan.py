@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cad_edge.errors import OptionError
-from cad_edge.manifest import Precision
+from cad_edge.store.manifest import Precision
 from cad_edge_export.fused_task import ModulePrecision
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from cad_edge.artifact import Tensors
-from cad_edge.bundle import Bundle
-from cad_edge.manifest import Engine, Stage
+from cad_edge.store.artifact import Tensors
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Engine, Stage
 from cad_edge_export.certificate import tensors_as_stored
 from cad_edge_export.fused_task import FusedTask, StageModule
 from cad_edge_export.graph_files import Graph

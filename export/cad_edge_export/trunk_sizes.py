@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from cad_edge.artifact import LearnedTask
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import ArtifactError, OptionError
-from cad_edge.image import ImageRecipe
-from cad_edge.manifest import Manifest
+from cad_edge.store.artifact import LearnedTask
+from cad_edge.store.manifest import Manifest
 from cad_edge_export.plan import Plan
 from cad_edge_training.backbones import Backbone, load_backbone
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cad_edge.objects import ObjectStore
+from cad_edge.store.objects import ObjectStore
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Words in a bundle: the objects by which a task answers questions, and their record."""
 
-from cad_edge.artifact import LearnedTask
-from cad_edge.manifest import Explainer
+from cad_edge.store.artifact import LearnedTask
+from cad_edge.store.manifest import Explainer
 from cad_edge_export.fusions import fusion_of
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.language.explainer import Explaining

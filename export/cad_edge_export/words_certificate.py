@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from cad_edge.artifact import LearnedTask
 from cad_edge.errors import CertificateError
-from cad_edge.manifest import WordsCertificate
+from cad_edge.store.artifact import LearnedTask
+from cad_edge.store.manifest import WordsCertificate
 from cad_edge_export.certificate import REFERENCE, RUNTIME, TOLERANCE, run_stages
 from cad_edge_export.fused_task import ModulePrecision
 from cad_edge_export.graph_files import Graph, open_graph

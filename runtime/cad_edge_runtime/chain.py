@@ -12,10 +12,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import BundleError
-from cad_edge.image import ImageRecipe
-from cad_edge.manifest import Engine
 from cad_edge.schema import sha256_of
+from cad_edge.store.manifest import Engine
 from cad_edge_runtime.session import Array, GraphSession
 
 Values = dict[str, Array]
@@ -95,7 +95,7 @@ def plan_chain(engine: Engine, results: tuple[str, ...], owner: str) -> ChainPla
     Raises
     ------
     BundleError
-        A source is not one of those that ``cad_edge.manifest`` lists.
+        A source is not one of those that ``cad_edge.store.manifest`` lists.
     """
     stages: list[StagePlan] = []
     for place in range(len(engine.stages)):

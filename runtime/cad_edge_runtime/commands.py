@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 import numpy as np
 
+from cad_edge.data.image import Frame, decode_image
 from cad_edge.errors import ImageError
 from cad_edge.heatmap import overlay, write_png
-from cad_edge.image import Frame, decode_image
-from cad_edge.manifest import TaskEntry
+from cad_edge.store.manifest import TaskEntry
 from cad_edge_runtime.detection import Detection
 from cad_edge_runtime.detector import Detector
 from cad_edge_runtime.listing import ImageFile, listed, listed_parts, with_depth

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cad_edge.manifest import TaskEntry
+from cad_edge.store.manifest import TaskEntry
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError, CadEdgeError, ImageError
-from cad_edge.manifest import Manifest
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest
 from cad_edge_runtime.conversation import Conversation, begin_conversation
 from cad_edge_runtime.detection import Detection
 from cad_edge_runtime.explanation import MOST_TOKENS, Explanation, require_length
@@ -86,8 +86,8 @@ class Detector:
             The product, where it is known; skips the selection.
         depth
             (h, w) float32 in the units of training with 0 for no measurement, or the path of a file
-            that `cad_edge.depth_files` reads, for tasks that inspect depth. Without it the bundle
-            answers by the image alone where it can.
+            that `cad_edge.data.depth_files` reads, for tasks that inspect depth. Without it the
+            bundle answers by the image alone where it can.
 
         Raises
         ------

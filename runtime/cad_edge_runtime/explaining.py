@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError, GraphError
-from cad_edge.manifest import Engine, Explainer, Manifest, Stage, Texts
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Engine, Explainer, Manifest, Stage, Texts
 from cad_edge_runtime.chain import (
     Chain,
     ChainPlan,

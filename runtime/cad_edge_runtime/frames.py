@@ -8,21 +8,21 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge.depth import to_size
-from cad_edge.depth_files import decode_depth
+from cad_edge.data.depth import to_size
+from cad_edge.data.depth_files import decode_depth
+from cad_edge.data.image import Frame, ImageRecipe, as_rgb, decode_image
 from cad_edge.errors import ImageError
-from cad_edge.image import Frame, ImageRecipe, as_rgb, decode_image
 from cad_edge_runtime.session import Array
 
 Picture: TypeAlias = NDArray[Any] | Path | str
-"""An array as ``cad_edge.image.as_rgb`` takes it, or an image file."""
+"""An array as ``cad_edge.data.image.as_rgb`` takes it, or an image file."""
 
 Sample: TypeAlias = Picture | Sequence[Picture]
 """A picture; or all views of a part, in their order, for a bundle that looks at several."""
 
 Depth: TypeAlias = NDArray[Any] | Path | str
 """(h, w) float32 in the sensor's units with 0 for no measurement, or a file as
-``cad_edge.depth_files`` reads it."""
+``cad_edge.data.depth_files`` reads it."""
 
 
 @dataclass(frozen=True)

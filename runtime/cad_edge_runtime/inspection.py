@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from cad_edge.calibration import lower_quartile
-from cad_edge.depth import to_size
+from cad_edge.data.depth import to_size
 from cad_edge.errors import ImageError, UnknownTask
 from cad_edge.recognition import shows_product
 from cad_edge_runtime.chain import Chain, Values

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cad_edge.dataset import SUFFIXES, images_in
+from cad_edge.data.image_formats import SUFFIXES
+from cad_edge.data.product import images_in
 from cad_edge.errors import ImageError
 
 

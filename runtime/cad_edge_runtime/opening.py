@@ -11,9 +11,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError, IntegrityError
-from cad_edge.manifest import Engine
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Engine
 from cad_edge_runtime.chain import Chain, ChainPlan, StagePlan, Wanted, build_chain
 from cad_edge_runtime.session import Array, GraphSession, SessionFactory
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cad_edge.errors import GraphError
-from cad_edge.manifest import TaskEntry
+from cad_edge.store.manifest import TaskEntry
 from cad_edge_runtime.session import Array
 
 

@@ -8,9 +8,9 @@ opened when it is first asked (``explaining.py``); its bytes are verified with a
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError
-from cad_edge.manifest import Manifest, Pointer, TaskEntry
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest, Pointer, TaskEntry
 from cad_edge_runtime.chain import Chain, ChainPlan, plan_chain
 from cad_edge_runtime.decision import Judge, judge_of
 from cad_edge_runtime.explaining import Explainers

@@ -6,10 +6,10 @@ from typing import Literal, TypeAlias
 
 import click
 
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import Decision, decide, require_rate
 from cad_edge.errors import CadEdgeError, OptionError
-from cad_edge.manifest import Manifest, TaskEntry
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_runtime.graph_check import check_graph
 from cad_edge_runtime.inspection import unknown_task
 

@@ -15,8 +15,8 @@ import signal
 import sys
 from pathlib import Path
 
-from cad_edge.bundle import Bundle
-from cad_edge.manifest import Manifest
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest
 
 CALLS = ("open", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir")
 

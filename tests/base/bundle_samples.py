@@ -3,12 +3,12 @@
 import hashlib
 from pathlib import Path
 
-from cad_edge.artifact import BackboneIdentity, Provenance
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import Calibration, decide
-from cad_edge.disk import TEMPORARY
-from cad_edge.image import ImageRecipe
-from cad_edge.manifest import Certificate, Engine, Manifest, Selector, Stage, TaskEntry
+from cad_edge.data.image import ImageRecipe
+from cad_edge.store.artifact import BackboneIdentity, Provenance
+from cad_edge.store.atomic_write import TEMPORARY
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Certificate, Engine, Manifest, Selector, Stage, TaskEntry
 
 GRAPH = {"graph.onnx": b"graph", "weights.bin": bytes(range(256)) * 64}
 RECIPE = ImageRecipe(width=32, height=32)

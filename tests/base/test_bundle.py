@@ -11,9 +11,9 @@ import threading
 
 import pytest
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError, BundleLocked, IntegrityError
 from cad_edge.schema import canonical_json
+from cad_edge.store.bundle import Bundle
 from tests.base.bundle_samples import (
     GRAPH,
     content,
@@ -255,7 +255,7 @@ class TestCommit:
 
     def test_a_second_process_is_refused_until_the_first_is_gone(self, two):
         script = (
-            "import sys, pathlib, cad_edge.bundle as b\n"
+            "import sys, pathlib, cad_edge.store.bundle as b\n"
             "with b.Bundle(pathlib.Path(sys.argv[1])).lock():\n"
             "    print('held', flush=True)\n"
             "    sys.stdin.read()\n"

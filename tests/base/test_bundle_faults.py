@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError
-from cad_edge.manifest import Manifest
 from cad_edge.schema import canonical_json, sha256_of
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest
 from tests.base.bundle_samples import (
     GRAPH,
     content,
@@ -79,7 +79,7 @@ class TestDiskFull:
         export(two, ["brick"])
         before = content(two.path)
         script = (
-            "import sys, pathlib, cad_edge.bundle as b, cad_edge.errors as e\n"
+            "import sys, pathlib, cad_edge.store.bundle as b, cad_edge.errors as e\n"
             "bundle = b.Bundle(pathlib.Path(sys.argv[1]))\n"
             "try:\n    bundle.add_object({'graph.onnx': bytes(1 << 20)})\n"
             "except e.BundleError as problem:\n    print(problem)\n"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cad_edge.bundle import Bundle
-from cad_edge.disk import TEMPORARY
 from cad_edge.errors import BundleError, IntegrityError
+from cad_edge.store.atomic_write import TEMPORARY
+from cad_edge.store.bundle import Bundle
 from tests.base.bundle_samples import content, export, leftovers, routing, sha_of, tensors
 
 pytestmark = pytest.mark.torchless

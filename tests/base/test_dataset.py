@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.dataset import Layout, read_product
-from cad_edge.depth_files import decode_depth
+from cad_edge.data.dataset import Layout, read_product
+from cad_edge.data.depth_files import decode_depth
+from cad_edge.data.image import decode_image, decode_mask
 from cad_edge.errors import DatasetError
-from cad_edge.image import decode_image, decode_mask
 
 
 def touch(root: Path, *names: str) -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.dataset import read_product
-from cad_edge.depth import range_of
-from cad_edge.depth_files import decode_depth
+from cad_edge.data.dataset import read_product
+from cad_edge.data.depth import range_of
+from cad_edge.data.depth_files import decode_depth
+from cad_edge.data.image import decode_image
 from cad_edge.errors import ImageError
-from cad_edge.image import decode_image
 
 tifffile = pytest.importorskip("tifffile")
 

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cad_edge.artifact import evolves, read_artifact, with_families, write_artifact
 from cad_edge.errors import ArtifactError
+from cad_edge.store.artifact import evolves, read_artifact, with_families, write_artifact
 from tests.base.test_formats import RECORDS
 
 RECORD = RECORDS["artifact"]

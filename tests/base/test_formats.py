@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cad_edge.artifact import Artifact, BackboneIdentity, Provenance, read_record
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import Calibration, Decision
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import ArtifactError, BundleError
-from cad_edge.image import ImageRecipe
-from cad_edge.manifest import (
+from cad_edge.schema import canonical_json, sha256_of
+from cad_edge.store.artifact import Artifact, BackboneIdentity, Provenance, read_record
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import (
     Certificate,
     Engine,
     Explainer,
@@ -27,7 +28,6 @@ from cad_edge.manifest import (
     Texts,
     WordsCertificate,
 )
-from cad_edge.schema import canonical_json, sha256_of
 
 pytestmark = pytest.mark.torchless
 

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from cad_edge.calibration import Calibration, decide
-from cad_edge.dataset import read_product
+from cad_edge.data.dataset import read_product
+from cad_edge.data.grouping import GroupRule
+from cad_edge.data.stream import Stream, StreamTask, read_stream
 from cad_edge.errors import DatasetError
-from cad_edge.grouping import GroupRule
-from cad_edge.stream import Stream, StreamTask, read_stream
 
 FOUR = [f"train/good/{name}.png" for name in ("1_a", "1_b", "2_a", "2_b")]
 

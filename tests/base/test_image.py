@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cad_edge.data.image import ImageRecipe, as_rgb, decode_image, decode_mask, image_size
 from cad_edge.errors import ImageError
-from cad_edge.image import ImageRecipe, as_rgb, decode_image, decode_mask, image_size
 
 SIDE = 12
 

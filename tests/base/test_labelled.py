@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cad_edge.dataset import LabelledImage, ProductImages, read_product
+from cad_edge.data.dataset import read_product
+from cad_edge.data.labelled import LabelledSplit, deal
+from cad_edge.data.product import LabelledImage, ProductImages
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import DatasetError
-from cad_edge.labelled import LabelledSplit, deal
-from cad_edge.stream import read_stream
 
 
 def product(good: int, tested: int, defective: int) -> ProductImages:

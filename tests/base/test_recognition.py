@@ -7,7 +7,6 @@ import pytest
 from pydantic import ValidationError
 
 from cad_edge.calibration import Calibration
-from cad_edge.manifest import Recognition, TaskEntry
 from cad_edge.recognition import (
     LIMIT,
     OUTER,
@@ -17,6 +16,7 @@ from cad_edge.recognition import (
     shows_product,
 )
 from cad_edge.schema import canonical_json
+from cad_edge.store.manifest import Recognition, TaskEntry
 from tests.base.bundle_samples import entry
 
 pytestmark = pytest.mark.torchless

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.dataset import read_product
-from cad_edge.depth_files import decode_depth
+from cad_edge.data.dataset import read_product
+from cad_edge.data.depth_files import decode_depth
+from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
-from cad_edge.image import decode_image, decode_mask
-from cad_edge.stream import StreamTask
 
 tifffile = pytest.importorskip("tifffile")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import DatasetError
-from cad_edge.stream import read_stream
 
 GOOD = """
 name: line 4

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cad_edge.dataset import LabelledImage, read_product
+from cad_edge.data.dataset import read_product
+from cad_edge.data.labelled import LabelledSplit, deal
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import StreamTask, read_stream
 from cad_edge.errors import DatasetError
-from cad_edge.labelled import LabelledSplit, deal
-from cad_edge.manifest import Engine
 from cad_edge.schema import canonical_json, parse_json
-from cad_edge.stream import StreamTask, read_stream
+from cad_edge.store.manifest import Engine
 
 RECIPE = {"width": 32, "height": 32}
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save
 
-from cad_edge.artifact import Artifact, write_artifact
-from cad_edge.bundle import Bundle
+from cad_edge.store.artifact import Artifact, write_artifact
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.frames import ProductFrames
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from cad_edge.cli import main
-from cad_edge.stream import read_stream
+from cad_edge.data.stream import read_stream
 from cad_edge_benchmarks.advise.schema import Advice
 from cad_edge_benchmarks.advise.trials import fingerprint
 from tests.benchmarks.protocol_line import write_line

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 from click.testing import CliRunner
 
-from cad_edge.bundle import Bundle
 from cad_edge.cli import main
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.benchmark.earlier import read_earlier
 from tests.benchmarks.test_benchmark_made_up import contents
 

@@ -4,8 +4,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from cad_edge.bundle import Bundle
 from cad_edge.cli import main
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.benchmark.earlier import read_earlier
 from cad_edge_benchmarks.benchmark.pictures import DEPTH_NOTE
 from tests.benchmarks.test_benchmark_made_up import contents

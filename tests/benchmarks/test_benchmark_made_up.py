@@ -8,10 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file, save
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import OptionError
 from cad_edge.recognition import REJECTION_MARGIN
 from cad_edge.routing import fit_discriminant, from_tensors, summarise
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.benchmark.choosing import Choosing
 from cad_edge_benchmarks.benchmark.lenient import lenient_version
 from cad_edge_benchmarks.benchmark.made_up import VersionMaker

@@ -3,7 +3,7 @@
 import pytest
 
 import cad_edge_benchmarks.curriculum as module
-from cad_edge.stream import read_stream
+from cad_edge.data.stream import read_stream
 from cad_edge_benchmarks.accuracy import measure
 from cad_edge_benchmarks.accuracy_targets import accuracy_targets
 from cad_edge_benchmarks.curriculum import Curriculum, Learned

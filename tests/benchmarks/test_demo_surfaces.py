@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from cad_edge.dataset import read_product
+from cad_edge.data.dataset import read_product
+from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import DatasetError
-from cad_edge.image import decode_image, decode_mask
-from cad_edge.stream import read_stream
 from cad_edge_benchmarks.demo import surfaces
 from cad_edge_benchmarks.demo.defects import KINDS
 from cad_edge_benchmarks.demo.surfaces import PRODUCTS, SIDE, draw_lots, grid, write_line

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cad_edge.calibration import Calibration
-from cad_edge.dataset import LabelledImage
+from cad_edge.data.product import LabelledImage
 from cad_edge_benchmarks.evaluation import (
     evaluate_task,
     mean_of,

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from cad_edge.cli import main
+from cad_edge.data.image import ImageRecipe
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError
-from cad_edge.image import ImageRecipe
-from cad_edge.stream import read_stream
 from cad_edge_benchmarks.evaluate_command import evaluate
 from cad_edge_benchmarks.forgetting import compare, given_answers, routed_auroc
 from cad_edge_benchmarks.frames import read_frames

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cad_edge.artifact import Artifact, list_artifacts, read_artifact, write_artifact
+from cad_edge.store.artifact import Artifact, list_artifacts, read_artifact, write_artifact
 from cad_edge_benchmarks.many_tasks import multiply_artifacts
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from cad_edge.artifact import read_record
-from cad_edge.dataset import LabelledImage
+from cad_edge.data.product import LabelledImage
 from cad_edge.errors import OptionError
+from cad_edge.store.artifact import read_record
 from cad_edge_benchmarks.open_data import REPOSITORY
 from cad_edge_benchmarks.peers import line as line_module
 from cad_edge_benchmarks.peers.__main__ import main

@@ -2,10 +2,10 @@
 
 import pytest
 
-from cad_edge.dataset import read_product
+from cad_edge.data.dataset import read_product
+from cad_edge.data.image import decode_image
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
-from cad_edge.image import decode_image
-from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.advise.products import read_products
 from cad_edge_benchmarks.product_folders import find_products
 from cad_edge_benchmarks.protocol.course import Course

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.dataset import read_product
-from cad_edge.image import ImageRecipe, decode_image
-from cad_edge.stream import StreamTask
+from cad_edge.data.dataset import read_product
+from cad_edge.data.image import ImageRecipe, decode_image
+from cad_edge.data.stream import StreamTask
 from cad_edge_benchmarks.protocol.baselines import Reference, link_all, link_newest, pool_of
 
 RECIPE = ImageRecipe(width=16, height=16)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cad_edge.dataset import read_product
-from cad_edge.stream import Stream, read_stream
+from cad_edge.data.dataset import read_product
+from cad_edge.data.stream import Stream, read_stream
 from cad_edge_benchmarks.evaluate_command import evaluate_stream
 from cad_edge_benchmarks.evaluation import RATES
 from cad_edge_benchmarks.protocol.run import read_step

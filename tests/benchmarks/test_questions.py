@@ -8,10 +8,10 @@ from PIL import Image
 
 pytest.importorskip("torch")
 
-from cad_edge.dataset import read_product
+from cad_edge.data.dataset import read_product
+from cad_edge.data.labelled import LabelledSplit
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import OptionError
-from cad_edge.labelled import LabelledSplit
-from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.questions.course import hold_back, joint_task, orders, tasks_of
 from cad_edge_benchmarks.questions.figures import Run, answers, figures_of
 from cad_edge_benchmarks.questions.learners import Learner, Setting, run_learner

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
-from cad_edge.stream import read_stream
 from cad_edge_benchmarks.frames import ProductFrames
 from cad_edge_benchmarks.left_out_photographs import STREAM, write_windows
 from cad_edge_benchmarks.recognition import parse_sizes, print_report

@@ -5,11 +5,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cad_edge.dataset import read_product
-from cad_edge.depth_files import decode_depth
+from cad_edge.data.dataset import read_product
+from cad_edge.data.depth_files import decode_depth
+from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge.image import decode_image, decode_mask
-from cad_edge.stream import read_stream
 from cad_edge_benchmarks.rgbd_line.__main__ import main
 from cad_edge_benchmarks.rgbd_line.defects import DEFECTS
 from cad_edge_benchmarks.rgbd_line.fields import Plane

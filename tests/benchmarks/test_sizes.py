@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from cad_edge.artifact import list_artifacts, read_artifact
-from cad_edge.bundle import Bundle
+from cad_edge.store.artifact import list_artifacts, read_artifact
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.sizes.artifacts import pictures
 from cad_edge_benchmarks.sizes.build import bundle_of
 from cad_edge_benchmarks.sizes.dimensions import Dimensions, read_dimensions

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.numpy import load_file
 
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
-from cad_edge.stream import read_stream
 from cad_edge_benchmarks.precisions import precision_targets
 from cad_edge_benchmarks.variants import (
     FRAMES_OF_A_TURN,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cad_edge.artifact import Artifact, LearnedTask, Provenance, Tensors, with_families
 from cad_edge.calibration import Calibration
+from cad_edge.store.artifact import Artifact, LearnedTask, Provenance, Tensors, with_families
 from cad_edge_export.certificate import Answers, adversarial_images
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_training.backbones.llava import LlavaBase

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import cad_edge_training.methods
-from cad_edge.artifact import LearnedTask, read_artifact, write_artifact
 from cad_edge.calibration import Calibration
-from cad_edge.depth import DepthRange
+from cad_edge.data.depth import DepthRange
 from cad_edge.schema import Record
+from cad_edge.store.artifact import LearnedTask, read_artifact, write_artifact
 from cad_edge_export.fused_task import FusedTask, GraphInput, StageModule
 from cad_edge_export.trunk import entry_stage, image_input
 

@@ -8,10 +8,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cad_edge.artifact import read_artifact, write_artifact
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import decide
 from cad_edge.errors import CertificateError
+from cad_edge.store.artifact import read_artifact, write_artifact
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import Answers, adversarial_images, certify, compare
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import GRAPH, Graph

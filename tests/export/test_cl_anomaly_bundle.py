@@ -12,12 +12,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cad_edge.artifact import LearnedTask, read_artifact, with_families
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import decide
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import ArtifactError, CertificateError
-from cad_edge.manifest import Engine, Manifest, WordsCertificate
-from cad_edge.stream import read_stream
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Engine, Manifest, WordsCertificate
 from cad_edge_benchmarks.questions.family import LearnedFamily, Shown
 from cad_edge_benchmarks.questions.lasting import history, lasting
 from cad_edge_export import commands, exporter

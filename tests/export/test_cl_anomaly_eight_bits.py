@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge.artifact import read_artifact, with_families
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import Calibration, decide
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import BundleError, CertificateError, DatasetError, OptionError
-from cad_edge.stream import read_stream
+from cad_edge.store.artifact import read_artifact, with_families
+from cad_edge.store.bundle import Bundle
 from cad_edge_export import entries
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.exporter import export_artifacts

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge.artifact import LearnedTask
+from cad_edge.store.artifact import LearnedTask
 from cad_edge_export.certificate import run_chain
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cad_edge.bundle import Bundle
-from cad_edge.disk import TEMPORARY
 from cad_edge.errors import BundleLocked
+from cad_edge.store.atomic_write import TEMPORARY
+from cad_edge.store.bundle import Bundle
 from tests.export.conftest import export
 from tests.export.test_incremental import content
 from tests.training.small_products import NAMES

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from cad_edge.artifact import read_artifact
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import decide
 from cad_edge.errors import ArtifactError, CertificateError, OptionError
+from cad_edge.store.artifact import read_artifact
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import adversarial_depth, certify, reference_model, run_stages
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.onnx_graph import to_onnx

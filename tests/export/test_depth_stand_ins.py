@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from cad_edge.bundle import Bundle
 from cad_edge.cli import main
+from cad_edge.data.image import decode_image
 from cad_edge.errors import ArtifactError, CertificateError, ImageError
-from cad_edge.image import decode_image
-from cad_edge.manifest import Manifest
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest
 from cad_edge_export.exporter import export_artifacts, export_folder
 from cad_edge_export.plan import Plan
 from cad_edge_runtime import Detector

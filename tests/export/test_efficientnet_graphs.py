@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from cad_edge.artifact import read_artifact
-from cad_edge.bundle import Bundle
+from cad_edge.store.artifact import read_artifact
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.graph_files import GRAPH
 from cad_edge_export.onnx_graph import to_onnx

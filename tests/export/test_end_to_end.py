@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.bundle import Bundle
+from cad_edge.store.bundle import Bundle
 from cad_edge_runtime import Detector
 from tests.export.test_crash import ENVIRONMENT
 from tests.training.small_products import NAMES, texture

@@ -5,8 +5,8 @@ import onnx
 import pytest
 import torch
 
-from cad_edge.bundle import Bundle
-from cad_edge.manifest import Stage
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Stage
 from cad_edge_export import graph_files, onnx_graph
 from cad_edge_export.certificate import run_chain
 from cad_edge_export.fused_task import FusedTask, GraphInput, StageModule

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from cad_edge.bundle import Bundle
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import Plan
 from cad_edge_runtime import Detector

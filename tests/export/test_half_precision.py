@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from cad_edge.bundle import Bundle
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_folder
 from cad_edge_export.plan import Plan
 from cad_edge_runtime import Detector

@@ -8,13 +8,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cad_edge.artifact import read_artifact, with_families
-from cad_edge.bundle import Bundle
 from cad_edge.cli import main
-from cad_edge.depth import to_size
-from cad_edge.depth_files import decode_depth
+from cad_edge.data.depth import to_size
+from cad_edge.data.depth_files import decode_depth
+from cad_edge.data.image import decode_image
 from cad_edge.errors import ArtifactError
-from cad_edge.image import decode_image
+from cad_edge.store.artifact import read_artifact, with_families
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions.ib_iumad import fused, shared

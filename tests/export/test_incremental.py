@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from cad_edge.bundle import Bundle
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts, export_folder
 from cad_edge_export.plan import Plan
 from tests.export.conftest import export

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.bundle import Bundle
-from cad_edge.image import ImageRecipe
-from cad_edge.stream import read_stream
+from cad_edge.data.image import ImageRecipe
+from cad_edge.data.stream import read_stream
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import Plan as ExportPlan
 from cad_edge_runtime import Detector

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge.artifact import LearnedTask
+from cad_edge.store.artifact import LearnedTask
 from cad_edge_export.fusions.cl_anomaly import explained
 from cad_edge_export.graph_files import open_graph
 from cad_edge_export.language.explainer import Explaining

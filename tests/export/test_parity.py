@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge.artifact import LearnedTask, read_artifact
-from cad_edge.bundle import Bundle
+from cad_edge.store.artifact import LearnedTask, read_artifact
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import Answers, adversarial_images, run_chain
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion

@@ -8,9 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError, CertificateError, DatasetError, OptionError
-from cad_edge.manifest import Quantisation
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Quantisation
 from cad_edge_export.exporter import export_folder
 from cad_edge_export.plan import Plan
 from cad_edge_export.quantisation import quantiser

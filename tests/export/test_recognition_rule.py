@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 
-from cad_edge.artifact import read_record
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import Calibration
 from cad_edge.recognition import OUTER, REJECTION_MARGIN, recognition_of
 from cad_edge.routing import fit_discriminant, from_tensors
 from cad_edge.schema import canonical_json
+from cad_edge.store.artifact import read_record
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.entries import shifted
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import Plan

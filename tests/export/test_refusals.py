@@ -6,8 +6,8 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from cad_edge.artifact import read_artifact, write_artifact
 from cad_edge.cli import main
+from cad_edge.store.artifact import read_artifact, write_artifact
 from tests.export.test_incremental import content
 from tests.training.small_products import NAMES, TINY, learn, stream_of
 from tests.training.tiny_models import save_dinov2

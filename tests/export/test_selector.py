@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge.artifact import read_artifact
 from cad_edge.routing import fit_discriminant, from_tensors
+from cad_edge.store.artifact import read_artifact
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import open_graph
 from cad_edge_export.onnx_graph import to_onnx

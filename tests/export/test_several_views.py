@@ -10,12 +10,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from cad_edge.artifact import LearnedTask, read_artifact, with_families
-from cad_edge.bundle import Bundle
 from cad_edge.cli import main
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import ArtifactError, ImageError, OptionError
 from cad_edge.routing import fit_discriminant, from_tensors
-from cad_edge.stream import read_stream
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import in_views, reference_model, run_chain
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions import load_fusion

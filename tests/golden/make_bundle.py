@@ -16,11 +16,11 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save
 
-from cad_edge.artifact import BackboneIdentity, Provenance
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import Calibration, decide
-from cad_edge.image import ImageRecipe
-from cad_edge.manifest import Certificate, Engine, Manifest, Selector, Stage, TaskEntry
+from cad_edge.data.image import ImageRecipe
+from cad_edge.store.artifact import BackboneIdentity, Provenance
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Certificate, Engine, Manifest, Selector, Stage, TaskEntry
 
 HERE = Path(__file__).parent
 SIDE, CELLS, WIDTH, BANK, HELD_OUT = 32, 16, 8, 24, 40

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from cad_edge.bundle import Bundle
+from cad_edge.store.bundle import Bundle
 from tests.house.refusals import content, run, sentence
 from tests.runtime.conftest import Workshop
 from tests.runtime.golden_depth import give_depth, plane

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cad_edge.bundle import Bundle
+from cad_edge.store.bundle import Bundle
 from tests.house.refusals import sentence
 
 onnx = pytest.importorskip("onnx")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.artifact import Artifact, write_artifact
 from cad_edge.schema import parse_json
+from cad_edge.store.artifact import Artifact, write_artifact
 from tests.house.refusals import content, sentence
 
 pytest.importorskip("torch")

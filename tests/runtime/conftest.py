@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 from safetensors.numpy import load_file, save
 
-from cad_edge.bundle import Bundle
-from cad_edge.manifest import Engine, Manifest, Stage, TaskEntry
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Engine, Manifest, Stage, TaskEntry
 from cad_edge_runtime import Detector
 from cad_edge_runtime.session import GraphSession, SessionFactory
 from tests.runtime.golden_words import Dialogue, features, give_words

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cad_edge.calibration import Calibration, decide
-from cad_edge.depth import DepthRange
-from cad_edge.manifest import Engine, Stage, TaskEntry
+from cad_edge.data.depth import DepthRange
+from cad_edge.store.manifest import Engine, Stage, TaskEntry
 from tests.runtime.onnx_bytes import field, model
 
 RANGE = DepthRange(low=490.0, high=510.0)

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from safetensors.numpy import load_file, save
 
-from cad_edge.manifest import Engine, Explainer, Stage, Texts, WordsCertificate
+from cad_edge.store.manifest import Engine, Explainer, Stage, Texts, WordsCertificate
 
 WORDS = Path(__file__).resolve().parents[1] / "golden" / "words"
 LAYERS, HEADS, HEAD_WIDTH, POSITIONS = 2, 2, 4, 96

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cad_edge.image import ImageRecipe
-from cad_edge.manifest import Engine, Stage
+from cad_edge.data.image import ImageRecipe
+from cad_edge.store.manifest import Engine, Stage
 from cad_edge_runtime.chain import build_chain, image_source, plan_chain
 
 pytestmark = pytest.mark.torchless

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cad_edge import cli
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import decide
 from cad_edge.errors import ImageError
-from cad_edge.manifest import Recognition
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Recognition
 
 pytestmark = pytest.mark.torchless
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cad_edge.depth_files import decode_depth
+from cad_edge.data.depth_files import decode_depth
 from cad_edge.errors import BundleError, ImageError, IntegrityError
 from cad_edge_runtime import Detector
 from tests.runtime.golden_depth import give_depth, plane

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cad_edge import cli
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import decide
 from cad_edge.heatmap import overlay
+from cad_edge.store.bundle import Bundle
 from cad_edge_runtime.commands import map_scale
 from tests.runtime.golden_depth import SCORES, give_depth, plane
 

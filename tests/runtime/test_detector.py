@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import BundleError, ImageError, OptionError, UnknownTask
-from cad_edge.image import ImageRecipe
 from cad_edge_runtime import Detection, Detector
 from cad_edge_runtime.frames import depth_batch, read_frame
 
@@ -225,7 +225,7 @@ def test_threads_must_be_positive(bundle):
 
 STARTUP = """
 import resource, sys, time
-from cad_edge.image import ImageRecipe
+from cad_edge.data.image import ImageRecipe
 from cad_edge_runtime import Detector
 from safetensors.numpy import load_file
 frame = load_file(sys.argv[2])["red.good"][0]

@@ -7,7 +7,7 @@ import pytest
 
 from cad_edge.calibration import lower_quartile
 from cad_edge.errors import UnknownTask
-from cad_edge.manifest import Recognition, TaskEntry
+from cad_edge.store.manifest import Recognition, TaskEntry
 from cad_edge_runtime import Detector
 from tests.runtime.golden_depth import give_depth, plane
 from tests.runtime.golden_words import give_words, needs_tokenizers

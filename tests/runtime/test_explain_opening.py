@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cad_edge.bundle import Bundle
+from cad_edge.store.bundle import Bundle
 from cad_edge_runtime import Detector
 from cad_edge_runtime.session import SessionFactory
 from tests.runtime.golden_words import (

@@ -15,7 +15,7 @@ from cad_edge.errors import (
     OptionError,
     UnknownTask,
 )
-from cad_edge.manifest import Explainer, Stage
+from cad_edge.store.manifest import Explainer, Stage
 from cad_edge_runtime import Detector
 from cad_edge_runtime.session import GraphSession
 from tests.runtime.golden_words import TEXTS, give_words, needs_tokenizers, weights

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import BundleError, CadEdgeError, GraphError, IntegrityError
-from cad_edge.manifest import Stage
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Stage
 from cad_edge_runtime import Detector
 
 pytestmark = pytest.mark.torchless

@@ -3,7 +3,7 @@
 import pytest
 
 from cad_edge.errors import BundleError, CadEdgeError, GraphError, IntegrityError
-from cad_edge.manifest import Stage
+from cad_edge.store.manifest import Stage
 from cad_edge_runtime import Detector
 from tests.runtime.onnx_bytes import field, node, tensor
 

@@ -13,7 +13,7 @@ from cad_edge.calibration import (
     standardise,
 )
 from cad_edge.errors import GraphError
-from cad_edge.manifest import Manifest, Recognition
+from cad_edge.store.manifest import Manifest, Recognition
 from cad_edge_runtime.decision import judge_of
 from cad_edge_runtime.selection import Reach, reach_of, select, similarity
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import BundleError, ImageError
-from cad_edge.image import ImageRecipe
 from cad_edge_runtime import Detector
 from cad_edge_runtime.frames import image_batch, read_frame
 

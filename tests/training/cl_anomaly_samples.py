@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.artifact import Artifact, LearnedTask, Provenance, with_families
+from cad_edge.store.artifact import Artifact, LearnedTask, Provenance, with_families
 from cad_edge_training.folds import draw_folds
 from cad_edge_training.learned import Learned, Request
 from cad_edge_training.methods.cl_anomaly.config import Config

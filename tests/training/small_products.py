@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cad_edge.stream import Stream, read_stream
+from cad_edge.data.stream import Stream, read_stream
 from cad_edge_training.learned import Request
 from cad_edge_training.train import Plan, train
 

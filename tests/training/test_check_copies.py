@@ -8,7 +8,7 @@ pytest.importorskip("scipy")
 
 from pathlib import Path
 
-from cad_edge.image import ImageRecipe
+from cad_edge.data.image import ImageRecipe
 from cad_edge_training.check.copies import Copies, copy_findings, find_copies
 from cad_edge_training.check.files import Seen, Source, look_at
 from cad_edge_training.check.near_copies import NearCopy, near_copies

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cad_edge.image import ImageRecipe
+from cad_edge.data.image import ImageRecipe
 from cad_edge_training.check.evidence import evidence_findings, supported_rate
 from cad_edge_training.check.exposure import exposure_findings, taken, trend
 from cad_edge_training.check.files import Seen, Source, Unread, look_at

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.stream import read_stream
+from cad_edge.data.stream import read_stream
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.check.before_learning import lines_before_learning
 from cad_edge_training.check.product import Looking, check_product

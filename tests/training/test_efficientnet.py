@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import OptionError
-from cad_edge.image import ImageRecipe
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.dinov2 import DEVIATION, MEAN
 from cad_edge_training.backbones.efficientnet import EfficientNet, load_efficientnet

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cad_edge.artifact import read_artifact, read_record, with_families
 from cad_edge.calibration import decide
+from cad_edge.data.grouping import GroupRule
 from cad_edge.errors import DatasetError
-from cad_edge.grouping import GroupRule
+from cad_edge.store.artifact import read_artifact, read_record, with_families
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.llava import load_llava
 from cad_edge_training.division import divide

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cad_edge.artifact import read_artifact, with_families
+from cad_edge.data.image import decode_image
 from cad_edge.errors import DatasetError, ImageError, OptionError
-from cad_edge.image import decode_image
+from cad_edge.store.artifact import read_artifact, with_families
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import Seen, look, stage_ends

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cad_edge.artifact import Artifact, read_artifact, read_record
+from cad_edge.data.image import ImageRecipe
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import ArtifactError, OptionError
-from cad_edge.image import ImageRecipe
 from cad_edge.schema import canonical_json
-from cad_edge.stream import read_stream
+from cad_edge.store.artifact import Artifact, read_artifact, read_record
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.input_size import (
     AUTO,

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import OptionError
-from cad_edge.image import ImageRecipe
 from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone, weights_sha256
 from cad_edge_training.backbones.efficientnet_lite0 import weights_path
 from cad_edge_training.backbones.mobile_trunk import BN_EPSILON, SameConv

@@ -7,10 +7,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cad_edge.artifact import read_artifact
 from cad_edge.cli import main
 from cad_edge.errors import ArtifactError, DatasetError, OptionError
 from cad_edge.routing import from_tensors
+from cad_edge.store.artifact import read_artifact
 from cad_edge_export.certificate import in_views
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.llava import load_llava

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cad_edge.artifact import list_artifacts, read_artifact
-from cad_edge.image import decode_image
+from cad_edge.data.image import decode_image
 from cad_edge.routing import from_tensors
+from cad_edge.store.artifact import list_artifacts, read_artifact
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.methods.patch_memory.config import Config

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cad_edge.artifact import list_artifacts, read_artifact
-from cad_edge.stream import read_stream
+from cad_edge.data.stream import read_stream
+from cad_edge.store.artifact import list_artifacts, read_artifact
 from cad_edge_training.train import Plan, train
 from tests.house.refusals import content
 from tests.training.small_products import NAMES, quiet, write_product

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from cad_edge.artifact import list_artifacts
 from cad_edge.cli import main
+from cad_edge.store.artifact import list_artifacts
 from tests.training.small_products import stream_of, write_product
 from tests.training.tiny_models import save_clip, save_dinov2
 

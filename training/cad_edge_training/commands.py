@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
-from cad_edge.stream import read_stream
 from cad_edge_training.backbones import DEFAULT_BACKBONE
 from cad_edge_training.learned import Progress
 

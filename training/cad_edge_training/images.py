@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.depth import to_size
-from cad_edge.depth_files import decode_depth
+from cad_edge.data.depth import to_size
+from cad_edge.data.depth_files import decode_depth
+from cad_edge.data.image import ImageRecipe, decode_image, image_size
 from cad_edge.errors import ImageError
-from cad_edge.image import ImageRecipe, decode_image, image_size
 from cad_edge_training.learned import Images, Planes, Progress
 
 

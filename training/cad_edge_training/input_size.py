@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from cad_edge.data.image import Frame, ImageRecipe, decode_image
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import ImageError, OptionError
-from cad_edge.image import Frame, ImageRecipe, decode_image
 from cad_edge.schema import Record
-from cad_edge.stream import StreamTask
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import load_method
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge.artifact import LearnedTask, Tensors
 from cad_edge.calibration import Calibration
-from cad_edge.depth import DepthRange
+from cad_edge.data.depth import DepthRange
 from cad_edge.errors import OptionError
 from cad_edge.schema import Record
+from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import Folds
 from cad_edge_training.held_out_scores import HeldOutImages

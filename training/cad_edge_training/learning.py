@@ -11,7 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cad_edge.artifact import (
+from cad_edge.calibration import require_rate
+from cad_edge.data.depth import range_of
+from cad_edge.data.stream import StreamTask
+from cad_edge.errors import DatasetError, ImageError
+from cad_edge.schema import Record
+from cad_edge.store.artifact import (
     Artifact,
     LearnedTask,
     Provenance,
@@ -23,11 +28,6 @@ from cad_edge.artifact import (
     with_families,
     write_artifact,
 )
-from cad_edge.calibration import require_rate
-from cad_edge.depth import range_of
-from cad_edge.errors import DatasetError, ImageError
-from cad_edge.schema import Record
-from cad_edge.stream import StreamTask
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.folds import draw_folds

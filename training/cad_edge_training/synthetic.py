@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from cad_edge.data.image import MINIMUM_SIDE, Frame
 from cad_edge.errors import ImageError
-from cad_edge.image import MINIMUM_SIDE, Frame
 
 OVERSAMPLING = 4  # strokes are drawn this much larger, then averaged, for smooth edges
 VISIBLE = 0.3  # opacity from which a pixel counts as defect

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cad_edge.artifact import Artifact, list_artifacts, read_record
+from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.errors import ArtifactError, OptionError
 from cad_edge.schema import Record
-from cad_edge.stream import Stream, StreamTask
+from cad_edge.store.artifact import Artifact, list_artifacts, read_record
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.check.before_learning import lines_before_learning
 from cad_edge_training.input_size import AUTO, InputSizes, Size, input_sizes

@@ -1,7 +1,7 @@
 """Several views of a sample: who looks at them, and that all of a stream have as many."""
 
+from cad_edge.data.stream import Stream
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge.stream import Stream
 from cad_edge_training.methods import load_method, method_names
 
 DEFAULTS = "defaults_for_views"

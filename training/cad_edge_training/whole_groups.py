@@ -1,7 +1,7 @@
 """Draws that divide no group of images: folds, and a part that is held out.
 
-A group is what the stream file says belongs together (`cad_edge.grouping`). Draws depend on the
-names of the groups, the number of their images and the seed.
+A group is what the stream file says belongs together (`cad_edge.data.grouping`). Draws depend on
+the names of the groups, the number of their images and the seed.
 """
 
 from collections.abc import Sequence

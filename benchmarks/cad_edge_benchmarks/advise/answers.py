@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cad_edge.bundle import Bundle
 from cad_edge.schema import Record, TaskName
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.advise.halves import Line, ProductHalves
 from cad_edge_benchmarks.advise.stand_ins import Part
 from cad_edge_benchmarks.evaluation import judge_task

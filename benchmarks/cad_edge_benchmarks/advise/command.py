@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from cad_edge.disk import replace_file
+from cad_edge.data.stream import Stream
 from cad_edge.schema import canonical_json
-from cad_edge.stream import Stream
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.advise.front import Budgets
 from cad_edge_benchmarks.advise.judgement import judge
 from cad_edge_benchmarks.advise.page import render

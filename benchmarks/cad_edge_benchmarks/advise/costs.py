@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from cad_edge.image import Frame, decode_image
+from cad_edge.data.image import Frame, decode_image
 from cad_edge_benchmarks.advise.halves import Line
 from cad_edge_benchmarks.probe import probe
 from cad_edge_benchmarks.stopwatch import Latency, latency_of, take_turns

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.dataset import LabelledImage, ProductImages
+from cad_edge.data.product import LabelledImage, ProductImages
+from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.schema import TaskName
-from cad_edge.stream import Stream, StreamTask
 from cad_edge_benchmarks.advise.stand_ins import Part, write_stand_in
 
 FEWEST = 2

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from cad_edge.dataset import GOOD, Layout, read_product
+from cad_edge.data.dataset import Layout, read_product
+from cad_edge.data.product import GOOD
+from cad_edge.data.stream import Stream, StreamTask, read_stream
 from cad_edge.errors import DatasetError
 from cad_edge.schema import TaskName
-from cad_edge.stream import Stream, StreamTask, read_stream
 from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.product_folders import find_products, is_product, layout_of
 from cad_edge_benchmarks.protocol.course import STREAM_SUFFIXES

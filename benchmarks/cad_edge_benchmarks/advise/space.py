@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cad_edge.errors import OptionError
-from cad_edge.manifest import Precision
+from cad_edge.store.manifest import Precision
 
 if TYPE_CHECKING:
     from cad_edge_training.sweep import Axis

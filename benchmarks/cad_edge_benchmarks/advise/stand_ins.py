@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.dataset import GOOD, LabelledImage, ProductImages
+from cad_edge.data.image import decode_image
+from cad_edge.data.product import GOOD, LabelledImage, ProductImages
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
 from cad_edge.heatmap import write_png
-from cad_edge.image import decode_image
-from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.protocol.dataset_root import link_image
 
 HELD_OUT = 1 / 3

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cad_edge.disk import replace_file
+from cad_edge.data.stream import Stream
 from cad_edge.errors import CadEdgeError
-from cad_edge.lock import WriterLock
-from cad_edge.stream import Stream
+from cad_edge.store.atomic_write import replace_file
+from cad_edge.store.lock import WriterLock
 from cad_edge_benchmarks.advise.accuracy import Jury
 from cad_edge_benchmarks.advise.answers import Answers
 from cad_edge_benchmarks.advise.combining import MOST, Tried, combine

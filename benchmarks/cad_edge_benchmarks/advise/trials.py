@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cad_edge import __version__
-from cad_edge.artifact import list_artifacts
-from cad_edge.disk import replace_file
+from cad_edge.data.stream import Stream
 from cad_edge.errors import OptionError
 from cad_edge.schema import canonical_json, parse_json, sha256_of
-from cad_edge.stream import Stream
+from cad_edge.store.artifact import list_artifacts
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.advise.answers import Answers, judge
 from cad_edge_benchmarks.advise.halves import Line
 from cad_edge_benchmarks.advise.space import Setting

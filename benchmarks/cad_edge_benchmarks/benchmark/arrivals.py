@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from cad_edge.disk import replace_file
 from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.benchmark.made_up import VersionMaker
 from cad_edge_benchmarks.benchmark.pace import Pace, Series, measurement
 from cad_edge_benchmarks.benchmark.pictures import Picture

@@ -1,6 +1,6 @@
 """The selection alone: what a routed frame costs more than one whose task is given."""
 
-from cad_edge.image import Frame
+from cad_edge.data.image import Frame
 from cad_edge_runtime.chain import Values
 from cad_edge_runtime.frames import image_batch, read_frame
 from cad_edge_runtime.selection import Choice, select

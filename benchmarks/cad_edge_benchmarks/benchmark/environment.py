@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from cad_edge.bundle import Bundle
-from cad_edge.manifest import Engine, Manifest
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Engine, Manifest
 from cad_edge_benchmarks.benchmark.conditions import BundleFacts, Environment
 from cad_edge_benchmarks.benchmark.meters import list_gpus
 from cad_edge_benchmarks.machine import describe_machine, versions

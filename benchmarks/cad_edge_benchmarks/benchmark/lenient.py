@@ -8,8 +8,8 @@ read where they lie.
 
 from pathlib import Path
 
-from cad_edge.bundle import Bundle
-from cad_edge.manifest import TaskEntry
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import TaskEntry
 
 _BEYOND = 1e30  # beyond every distance, score and map value
 

@@ -17,12 +17,12 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from cad_edge.artifact import Tensors
-from cad_edge.bundle import Bundle
 from cad_edge.errors import OptionError
-from cad_edge.manifest import Manifest, Pointer, Selector, TaskEntry
 from cad_edge.recognition import recognised
 from cad_edge.routing import RoutingStatistics, fit_discriminant, from_tensors
+from cad_edge.store.artifact import Tensors
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest, Pointer, Selector, TaskEntry
 from cad_edge_benchmarks.many_tasks import nearly_equal, scaled
 
 _FILE = "tensors.safetensors"

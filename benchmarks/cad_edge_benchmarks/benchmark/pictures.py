@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cad_edge.dataset import SUFFIXES
-from cad_edge.depth import Plane
-from cad_edge.depth_files import decode_depth
+from cad_edge.data.depth import Plane
+from cad_edge.data.depth_files import decode_depth
+from cad_edge.data.image import Frame, ImageRecipe, decode_image
+from cad_edge.data.image_formats import SUFFIXES
 from cad_edge.errors import DatasetError
-from cad_edge.image import Frame, ImageRecipe, decode_image
 from cad_edge_benchmarks.benchmark.conditions import FrameFacts
 from cad_edge_runtime import Detection, Detector
 from cad_edge_runtime.listing import ImageFile, with_depth

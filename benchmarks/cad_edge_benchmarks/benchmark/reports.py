@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from cad_edge.disk import replace_file
 from cad_edge.errors import OptionError
 from cad_edge.schema import canonical_json
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.benchmark.chapter import Chapter, Table
 from cad_edge_benchmarks.benchmark.chapters import chapters, headline
 from cad_edge_benchmarks.benchmark.page import render_page

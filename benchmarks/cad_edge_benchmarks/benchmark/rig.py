@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cad_edge.bundle import Bundle
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.benchmark.pace import Pace
 from cad_edge_benchmarks.benchmark.pictures import Pictures
 from cad_edge_runtime import Detector

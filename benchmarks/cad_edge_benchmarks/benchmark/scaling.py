@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import OptionError
-from cad_edge.manifest import Pointer
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Pointer
 from cad_edge_benchmarks.benchmark.choosing import Choosing
 from cad_edge_benchmarks.benchmark.environment import version_bytes
 from cad_edge_benchmarks.benchmark.made_up import VersionMaker

@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
+from cad_edge.data.image import decode_image
 from cad_edge.errors import OptionError
-from cad_edge.image import decode_image
 from cad_edge_benchmarks.benchmark.choosing import Choosing
 from cad_edge_benchmarks.benchmark.pace import Pace, Series, Subject, in_turns, measurement
 from cad_edge_benchmarks.benchmark.pictures import Picture, Pictures

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from cad_edge import __version__
-from cad_edge.disk import replace_file
+from cad_edge.data.stream import Stream, read_stream
 from cad_edge.errors import OptionError
 from cad_edge.schema import canonical_json
-from cad_edge.stream import Stream, read_stream
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.check.page import render
 from cad_edge_benchmarks.check.text import terminal
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cad_edge.data.image import Frame, as_rgb, decode_image, decode_pixels
 from cad_edge.errors import ImageError
-from cad_edge.image import Frame, as_rgb, decode_image, decode_pixels
 from cad_edge_benchmarks.demo.drawing import data_address
 
 LARGE, MIDDLE, SMALL = 220, 164, 84  # pixels of the longer side

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from cad_edge.bundle import Bundle
-from cad_edge.disk import replace_file
 from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.store.atomic_write import replace_file
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.demo.device import inspect
 from cad_edge_benchmarks.demo.inspections import read_inspections
 from cad_edge_benchmarks.demo.report import Story, beside, headline, render

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from cad_edge.image import Frame
+from cad_edge.data.image import Frame
 
 Mask = NDArray[np.bool_]
 """(height, width) bool, True where the defect is."""

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import click
 
-from cad_edge.dataset import SUFFIXES, LabelledImage
+from cad_edge.data.image import Frame, decode_image
+from cad_edge.data.image_formats import SUFFIXES
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError, DatasetError
-from cad_edge.image import Frame, decode_image
-from cad_edge.stream import read_stream
 from cad_edge_benchmarks.demo.inspections import (
     Inspected,
     Inspections,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
+from cad_edge.data.image import Frame
 from cad_edge.heatmap import COLOURS, OPACITY
-from cad_edge.image import Frame
 
 ENLARGED = 224  # pixels that the longer side of a drawn frame gets
 _QUALITY = 88  # of JPEG, at which the grain of a surface stays

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cad_edge.data.image import decode_image, decode_mask
 from cad_edge.heatmap import overlay
-from cad_edge.image import decode_image, decode_mask
-from cad_edge.manifest import Manifest
+from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.demo.drawing import Box, enlarged, picture
 from cad_edge_benchmarks.demo.inspections import Inspected, Inspections, Maps
 from cad_edge_benchmarks.demo.results import ProductResult

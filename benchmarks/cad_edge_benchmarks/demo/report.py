@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from cad_edge.calibration import standardise
-from cad_edge.manifest import Manifest
+from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks import verdict_sentences
 from cad_edge_benchmarks.demo.drawing import colour_bar, roc_figure, score_figure
 from cad_edge_benchmarks.demo.examples import (

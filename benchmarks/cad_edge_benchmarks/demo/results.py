@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.bundle import Bundle
-from cad_edge.manifest import Manifest
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.demo.inspections import STAGES, Inspected, Inspections
 from cad_edge_benchmarks.evaluation import TaskEvaluation
 from cad_edge_benchmarks.proportion import Count

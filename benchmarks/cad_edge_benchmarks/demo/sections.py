@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cad_edge.calibration import Decision
-from cad_edge.manifest import Manifest
+from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.demo.inspections import Inspections
 from cad_edge_benchmarks.demo.results import BundleBytes, ProductResult, RoutingRow, Speed
 from cad_edge_benchmarks.probe import Probe

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from cad_edge.data.image import Frame, decode_image
 from cad_edge.errors import DatasetError
 from cad_edge.heatmap import write_png
-from cad_edge.image import Frame, decode_image
 from cad_edge_benchmarks.demo.defects import draw_defects, kind_of
 
 PRODUCTS = ("brick", "grass", "gravel")

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cad_edge.dataset import LabelledImage
-from cad_edge.image import decode_image, decode_mask
-from cad_edge.stream import Stream
+from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import Stream
 from cad_edge_benchmarks.curriculum import evaluate_bundle
 from cad_edge_benchmarks.metrics import image_auroc, mean_defined
 from cad_edge_benchmarks.peers.environment import PeerEnvironment

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cad_edge.artifact import Artifact, list_artifacts, read_record
-from cad_edge.dataset import LabelledImage
+from cad_edge.data.image import decode_image
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import Stream, read_stream
 from cad_edge.errors import OptionError
-from cad_edge.image import decode_image
-from cad_edge.stream import Stream, read_stream
+from cad_edge.store.artifact import Artifact, list_artifacts, read_record
 from cad_edge_benchmarks.many_tasks import multiply_artifacts
 from cad_edge_benchmarks.peers.workers import Launch
 from cad_edge_benchmarks.workshop import export

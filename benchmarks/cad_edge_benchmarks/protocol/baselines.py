@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cad_edge.bundle import Bundle
-from cad_edge.image import ImageRecipe, decode_image
-from cad_edge.stream import StreamTask
+from cad_edge.data.image import ImageRecipe, decode_image
+from cad_edge.data.stream import StreamTask
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.protocol.course import Step
 from cad_edge_benchmarks.protocol.dataset_root import link_image
 from cad_edge_benchmarks.protocol.judging import judge

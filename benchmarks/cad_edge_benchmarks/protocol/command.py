@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from cad_edge.disk import replace_file
 from cad_edge.errors import OptionError
-from cad_edge.lock import WriterLock
+from cad_edge.store.atomic_write import replace_file
+from cad_edge.store.lock import WriterLock
 from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.protocol.baselines import BASELINES
 from cad_edge_benchmarks.protocol.compat import COMPATS, Compat, read_compats

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cad_edge.data.stream import StreamTask, read_stream
 from cad_edge.errors import OptionError
-from cad_edge.stream import StreamTask, read_stream
 from cad_edge_benchmarks.protocol.dataset_root import FoundClass, find_classes
 from cad_edge_benchmarks.protocol.splits import named_split
 

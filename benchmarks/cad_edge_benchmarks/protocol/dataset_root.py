@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cad_edge.dataset import GOOD, Layout, read_product
+from cad_edge.data.dataset import Layout, read_product
+from cad_edge.data.product import GOOD
 from cad_edge.errors import DatasetError
 from cad_edge_benchmarks.product_folders import layout_of
 from cad_edge_benchmarks.protocol.splits import CLASSES, TITLES, Dataset, Split

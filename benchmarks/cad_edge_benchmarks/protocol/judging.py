@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from cad_edge.calibration import Calibration
-from cad_edge.stream import StreamTask
+from cad_edge.data.stream import StreamTask
 from cad_edge_benchmarks.evaluation import Detect, TaskEvaluation, judge_task, summarise
 from cad_edge_benchmarks.pixels import PixelScores
 from cad_edge_benchmarks.protocol.compat import Compat, best_f1, flipped

@@ -8,12 +8,12 @@ from typing import Protocol
 
 from pydantic import Field
 
-from cad_edge.artifact import read_record
-from cad_edge.bundle import Bundle
 from cad_edge.calibration import Calibration
-from cad_edge.manifest import Manifest
+from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.schema import Record
-from cad_edge.stream import Stream, StreamTask
+from cad_edge.store.artifact import read_record
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.evaluation import Detect, TaskEvaluation
 from cad_edge_benchmarks.progress import quiet
 from cad_edge_benchmarks.protocol.compat import Compat

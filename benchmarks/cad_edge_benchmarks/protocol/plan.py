@@ -16,11 +16,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cad_edge.dataset import ProductImages
-from cad_edge.disk import replace_file
+from cad_edge.data.product import ProductImages
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge.schema import Record, Sha256, TaskName, canonical_json, parse_json, sha256_of
-from cad_edge.stream import StreamTask
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.protocol.compat import VISA_TRAIN_CAP, Compat
 from cad_edge_benchmarks.protocol.course import Course
 from cad_edge_benchmarks.protocol.dataset_root import link_first

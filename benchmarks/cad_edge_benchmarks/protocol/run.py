@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cad_edge.artifact import read_record
-from cad_edge.disk import replace_file
 from cad_edge.errors import OptionError
 from cad_edge.schema import Record, TaskName, canonical_json, parse_json
+from cad_edge.store.artifact import read_record
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pool_of
 from cad_edge_benchmarks.protocol.course import Step
 from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Measured, Recipe

@@ -14,9 +14,9 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge.dataset import LabelledImage
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import CadEdgeError
-from cad_edge.stream import StreamTask
 from cad_edge_benchmarks.machine import describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder
 from cad_edge_benchmarks.questions.course import CATEGORIES, hold_back, orders, tasks_of

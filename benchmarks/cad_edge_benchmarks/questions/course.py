@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.dataset import LabelledImage, ProductImages
-from cad_edge.labelled import LabelledSplit, deal
-from cad_edge.stream import Stream, StreamTask
+from cad_edge.data.labelled import LabelledSplit, deal
+from cad_edge.data.product import LabelledImage, ProductImages
+from cad_edge.data.stream import Stream, StreamTask
 from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE, chosen_categories
 
 CATEGORIES = ("juice_bottle", "magnetic_tile", "pcb", "screw_on_wood", "solar_mono")

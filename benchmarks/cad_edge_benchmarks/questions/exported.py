@@ -15,8 +15,8 @@ from pathlib import Path
 
 import click
 
-from cad_edge.artifact import read_record
 from cad_edge.errors import CadEdgeError
+from cad_edge.store.artifact import read_record
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder
 from cad_edge_benchmarks.progress import quiet

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact, with_families
 from cad_edge.errors import OptionError
+from cad_edge.store.artifact import LearnedTask, list_artifacts, read_artifact, with_families
 from cad_edge_benchmarks.questions.course import tasks_of
 from cad_edge_benchmarks.questions.shown import Scores, Shown, scores_of, show
 

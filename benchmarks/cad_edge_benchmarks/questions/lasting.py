@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge.artifact import LearnedTask
-from cad_edge.bundle import Bundle
-from cad_edge.manifest import Manifest
+from cad_edge.store.artifact import LearnedTask
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.questions.family import LearnedFamily
 from cad_edge_benchmarks.questions.shown import Scores, scores_of
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cad_edge.artifact import LearnedTask, list_artifacts, read_artifact, with_families
-from cad_edge.dataset import LabelledImage
-from cad_edge.disk import replace_file
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import OptionError
-from cad_edge.stream import StreamTask
+from cad_edge.store.artifact import LearnedTask, list_artifacts, read_artifact, with_families
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.progress import quiet
 from cad_edge_benchmarks.questions.course import JOINT, joint_task, stream_of
 from cad_edge_benchmarks.questions.figures import Run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge.dataset import LabelledImage
+from cad_edge.data.product import LabelledImage
 from cad_edge_benchmarks.progress import quiet
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cad_edge.image import Frame, decode_image
+from cad_edge.data.image import Frame, decode_image
 from cad_edge_benchmarks.questions.family import LearnedFamily
 from cad_edge_benchmarks.questions.shown import Shown
 from cad_edge_benchmarks.stopwatch import Latency, Ratio, latency_of, ratio_of, take_turns

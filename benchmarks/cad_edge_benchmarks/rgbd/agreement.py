@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge.artifact import read_artifact, with_families
-from cad_edge.dataset import LabelledImage
-from cad_edge.stream import Stream
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import Stream
+from cad_edge.store.artifact import read_artifact, with_families
 from cad_edge_benchmarks.progress import quiet
 from cad_edge_runtime import Detector
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cad_edge.stream import Stream, read_stream
+from cad_edge.data.stream import Stream, read_stream
 from cad_edge_benchmarks.rgbd_line.parts import PARTS
 from cad_edge_benchmarks.rgbd_line.writing import write_line
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
+from cad_edge.data.stream import Stream
 from cad_edge.errors import CadEdgeError
-from cad_edge.stream import Stream
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY
 from cad_edge_benchmarks.progress import quiet

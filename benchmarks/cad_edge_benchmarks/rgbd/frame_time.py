@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cad_edge.artifact import read_artifact
-from cad_edge.bundle import Bundle
-from cad_edge.depth import Plane
-from cad_edge.image import Frame
-from cad_edge.manifest import Engine
+from cad_edge.data.depth import Plane
+from cad_edge.data.image import Frame
+from cad_edge.store.artifact import read_artifact
+from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Engine
 from cad_edge_benchmarks.bare_trunk import open_trunk
 from cad_edge_benchmarks.stopwatch import Latency, Ratio, latency_of, ratio_of, take_turns
 from cad_edge_runtime import Detector

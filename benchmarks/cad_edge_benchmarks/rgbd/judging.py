@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge.artifact import LearnedTask, read_artifact, with_families
 from cad_edge.calibration import decide
-from cad_edge.dataset import LabelledImage
-from cad_edge.image import decode_mask, image_size
-from cad_edge.stream import Stream
+from cad_edge.data.image import decode_mask, image_size
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import Stream
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
 from cad_edge_benchmarks.metrics import image_auroc
 from cad_edge_benchmarks.pixels import PixelMetrics, PixelScores
 from cad_edge_benchmarks.progress import quiet

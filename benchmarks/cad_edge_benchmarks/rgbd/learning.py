@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cad_edge.disk import replace_file
-from cad_edge.stream import Stream
+from cad_edge.data.stream import Stream
+from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.machine import commit_of
 from cad_edge_benchmarks.open_data import REPOSITORY
 from cad_edge_benchmarks.progress import quiet

@@ -17,8 +17,8 @@ from typing import Any
 import click
 import numpy as np
 
+from cad_edge.data.stream import Stream, read_stream
 from cad_edge.errors import CadEdgeError
-from cad_edge.stream import Stream, read_stream
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.open_data import REPOSITORY, categories, data_folder
 from cad_edge_benchmarks.rgbd.course import MODALITIES, RATE, SEEDS

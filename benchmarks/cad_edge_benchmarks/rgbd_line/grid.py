@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cad_edge.image import Frame
+from cad_edge.data.image import Frame
 from cad_edge_benchmarks.rgbd_line.defects import DEFECTS
 from cad_edge_benchmarks.rgbd_line.parts import PARTS
 from cad_edge_benchmarks.rgbd_line.scenes import DISTANCE, Scene, render

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge.depth import Plane as DepthPlane
-from cad_edge.image import Frame
+from cad_edge.data.depth import Plane as DepthPlane
+from cad_edge.data.image import Frame
 from cad_edge_benchmarks.rgbd_line.defects import DEFECTS, Surface
 from cad_edge_benchmarks.rgbd_line.fields import Field, noise, plane_of
 from cad_edge_benchmarks.rgbd_line.parts import PARTS, Part

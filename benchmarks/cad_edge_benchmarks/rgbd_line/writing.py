@@ -11,7 +11,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from cad_edge.dataset import GOOD
+from cad_edge.data.product import GOOD
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge_benchmarks.rgbd_line.defects import DEFECTS
 from cad_edge_benchmarks.rgbd_line.parts import PARTS

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cad_edge.artifact import Artifact, Provenance, Tensors, write_artifact
 from cad_edge.calibration import Calibration
 from cad_edge.routing import SAMPLES, RoutingStatistics, summarise
+from cad_edge.store.artifact import Artifact, Provenance, Tensors, write_artifact
 from cad_edge_benchmarks.rgbd_line.parts import PARTS
 from cad_edge_benchmarks.rgbd_line.scenes import render
 from cad_edge_benchmarks.sizes.dimensions import Dimensions

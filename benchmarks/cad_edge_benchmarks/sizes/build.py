@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cad_edge.artifact import list_artifacts
-from cad_edge.bundle import Bundle
 from cad_edge.errors import CadEdgeError
+from cad_edge.store.artifact import list_artifacts
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.sizes.artifacts import pictures, write_stream, write_tasks
 from cad_edge_benchmarks.sizes.base_model import write_base, write_prompt
 from cad_edge_benchmarks.sizes.dimensions import Dimensions, read_dimensions

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cad_edge.bundle import Bundle
 from cad_edge.errors import CadEdgeError
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.peers.turns import REFUSED
 from cad_edge_benchmarks.peers.workers import Turn, Worker
 from cad_edge_benchmarks.sizes.subjects import copy_of_version, ours

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from cad_edge.bundle import Bundle
+from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.peers.workers import Launch
 
 

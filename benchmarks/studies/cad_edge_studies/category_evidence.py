@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cad_edge.stream import StreamTask
+from cad_edge.data.stream import StreamTask
 from cad_edge_benchmarks.progress import quiet
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import Folds, draw_folds

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cad_edge.calibration import conformal_threshold, decision_threshold, find_outliers
+from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError
-from cad_edge.stream import read_stream
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.metrics import image_auroc
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder, write_stream

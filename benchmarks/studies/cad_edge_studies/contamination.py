@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from cad_edge.calibration import decide
-from cad_edge.dataset import LabelledImage
+from cad_edge.data.product import LabelledImage
+from cad_edge.data.stream import StreamTask, read_stream
 from cad_edge.errors import CadEdgeError
-from cad_edge.stream import StreamTask, read_stream
 from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.metrics import image_auroc, mean_defined
 from cad_edge_benchmarks.open_data import REPOSITORY, data_folder, write_stream

@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Callable
 from types import ModuleType
 
-from cad_edge.artifact import LearnedTask
 from cad_edge.errors import OptionError
+from cad_edge.store.artifact import LearnedTask
 from cad_edge_export.fused_task import FusedTask, ModulePrecision
 from cad_edge_training.backbones import Backbone
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, Decision
 from cad_edge_export.language.decoder import Decoder

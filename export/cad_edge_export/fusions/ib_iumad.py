@@ -9,7 +9,7 @@ resizing, map and score are products with constant matrices; the network's are i
 import torch
 from torch import Tensor, nn
 
-from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.reconstruction import FastNetwork
 from cad_edge_export.resizing import Taps, aligned_matrix, box_matrix, joined

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cad_edge.artifact import Tensors
-from cad_edge.manifest import Texts
+from cad_edge.store.artifact import Tensors
+from cad_edge.store.manifest import Texts
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.language.decision import Mix, bound_mu
 from cad_edge_export.language.decoder import Decoder

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cad_edge.artifact import LearnedTask, Tensors
+from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import ModulePrecision
 from cad_edge_export.language.decision import Mix
 from cad_edge_export.language.experts import Composition

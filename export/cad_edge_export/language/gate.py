@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cad_edge.artifact import Tensors
+from cad_edge.store.artifact import Tensors
 
 Routing = Literal["soft", "hard", "selector"]
 

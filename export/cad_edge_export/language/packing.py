@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cad_edge.artifact import Tensors
+from cad_edge.store.artifact import Tensors
 from cad_edge_export.language.experts import GROUPS, leaf
 from cad_edge_training.methods.cl_anomaly.experts import FIXED
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cad_edge.artifact import Tensors
+from cad_edge.store.artifact import Tensors
 from cad_edge_export.fused_task import ModulePrecision
 from cad_edge_training.backbones.llava import LlavaBase
 

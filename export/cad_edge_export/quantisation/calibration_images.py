@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from cad_edge.artifact import LearnedTask
+from cad_edge.data.image import ImageRecipe, decode_image
+from cad_edge.data.stream import StreamTask, read_stream
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge.image import ImageRecipe, decode_image
 from cad_edge.recognition import REJECTION_MARGIN
 from cad_edge.routing import Discriminant, fit_discriminant, from_tensors
-from cad_edge.stream import StreamTask, read_stream
+from cad_edge.store.artifact import LearnedTask
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.routing_statistics import describe_images
 from cad_edge_training.synthetic import synthetic_defects

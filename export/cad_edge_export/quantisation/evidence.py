@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from cad_edge.errors import CertificateError
-from cad_edge.manifest import Quantisation
+from cad_edge.store.manifest import Quantisation
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

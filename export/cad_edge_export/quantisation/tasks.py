@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from cad_edge.artifact import LearnedTask
 from cad_edge.calibration import Calibration, decide
-from cad_edge.manifest import Quantisation
+from cad_edge.store.artifact import LearnedTask
+from cad_edge.store.manifest import Quantisation
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.quantisation.calibration_images import CalibrationImages

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cad_edge.artifact import BackboneIdentity
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import OptionError
-from cad_edge.image import ImageRecipe
+from cad_edge.store.artifact import BackboneIdentity
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from cad_edge.artifact import BackboneIdentity
 from cad_edge.errors import OptionError
+from cad_edge.store.artifact import BackboneIdentity
 from cad_edge_training.backbones.backbone import weights_sha256
 from cad_edge_training.backbones.pretrained import find_part, load_pretrained
 from cad_edge_training.backbones.text_tower import TextTower

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from cad_edge.artifact import BackboneIdentity
+from cad_edge.store.artifact import BackboneIdentity
 from cad_edge_training.backbones.backbone import weights_sha256
 from cad_edge_training.backbones.pretrained import load_pretrained
 from cad_edge_training.backbones.vision_transformer import (

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cad_edge.artifact import BackboneIdentity
 from cad_edge.errors import OptionError
+from cad_edge.store.artifact import BackboneIdentity
 from cad_edge_training.backbones.backbone import weights_sha256
 from cad_edge_training.backbones.dinov2 import DEVIATION, MEAN
 from cad_edge_training.backbones.mobile_trunk import (

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cad_edge.artifact import BackboneIdentity
 from cad_edge.errors import OptionError
+from cad_edge.store.artifact import BackboneIdentity
 from cad_edge_training.backbones.backbone import weights_sha256
 from cad_edge_training.backbones.mobile_trunk import BlockShape, MobileBlock, MobileTrunk
 

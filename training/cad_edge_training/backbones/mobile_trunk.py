@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import OptionError
-from cad_edge.image import ImageRecipe
 from cad_edge_training.backbones.backbone import Backbone
 
 BN_EPSILON = 1e-3

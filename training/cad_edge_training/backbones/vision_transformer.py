@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import OptionError
-from cad_edge.image import ImageRecipe
 from cad_edge_training.backbones.backbone import Backbone
 
 

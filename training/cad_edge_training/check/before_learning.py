@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cad_edge.stream import StreamTask
+from cad_edge.data.stream import StreamTask
 from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
 from cad_edge_training.check.findings import Finding, summary_lines
 from cad_edge_training.check.product import Looking, check_product

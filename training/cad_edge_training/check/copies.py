@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cad_edge.dataset import GOOD
+from cad_edge.data.product import GOOD
 from cad_edge_training.check.files import Seen
 from cad_edge_training.check.findings import Exhibit, Finding, Kind, Level, below, counted
 from cad_edge_training.check.near_copies import NearCopy, near_copies

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+from cad_edge.data.image import Frame, ImageRecipe, as_rgb, decode_pixels
 from cad_edge.errors import ImageError
-from cad_edge.image import Frame, ImageRecipe, as_rgb, decode_pixels
 from cad_edge_training.check.picture import Picture
 
 MOST_PIXELS = 500_000  # of an image that exposure is measured on

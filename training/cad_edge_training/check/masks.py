@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cad_edge.dataset import GOOD
+from cad_edge.data.image import as_rgb, decode_pixels
+from cad_edge.data.product import GOOD
 from cad_edge.errors import ImageError
-from cad_edge.image import as_rgb, decode_pixels
 from cad_edge_training.check.files import Seen
 from cad_edge_training.check.findings import Exhibit, Finding, Kind, Level, below, counted, names
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cad_edge.image import Frame
+from cad_edge.data.image import Frame
 from cad_edge_training.check.registration import Plane, local_contrast
 
 SIDE = 256  # pixels, to which pictures are resized whatever their shape

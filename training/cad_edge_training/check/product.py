@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cad_edge.dataset import GOOD, LabelledImage, ProductImages, read_product
+from cad_edge.data.dataset import read_product
+from cad_edge.data.product import GOOD, LabelledImage, ProductImages
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
-from cad_edge.stream import StreamTask
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.check.copies import Copies, copy_findings, find_copies
 from cad_edge_training.check.evidence import evidence_findings, supported_rate

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from cad_edge.artifact import BackboneIdentity
 from cad_edge.errors import OptionError
+from cad_edge.store.artifact import BackboneIdentity
 from cad_edge_training.backbones.backbone import Backbone, weights_sha256
 from cad_edge_training.backbones.llava.chat import (
     Answers,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from cad_edge.image import Frame
+from cad_edge.data.image import Frame
 from cad_edge_training.backbones.llava.surfaces import Colour, Picture
 from cad_edge_training.synthetic import blot, cut_paste, scratch
 

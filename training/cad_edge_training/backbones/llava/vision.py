@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import OptionError
-from cad_edge.image import ImageRecipe
 from cad_edge_training.backbones.clip import NAMES
 from cad_edge_training.backbones.efficientnet_lite0 import EfficientNetLite0
 from cad_edge_training.backbones.vision_transformer import TransformerBlock

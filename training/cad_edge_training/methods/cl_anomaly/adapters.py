@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from cad_edge.artifact import Tensors
 from cad_edge.errors import OptionError
+from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.sites import PROJECTIONS, Site, sites_of
 

@@ -14,10 +14,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from cad_edge.artifact import Tensors
-from cad_edge.disk import remove, replace_file
 from cad_edge.errors import ArtifactError
 from cad_edge.schema import Record, Sha256, canonical_json, parse_json, sha256_of
+from cad_edge.store.artifact import Tensors
+from cad_edge.store.atomic_write import remove, replace_file
 
 POINTER = "checkpoint.json"
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cad_edge.artifact import Tensors
+from cad_edge.store.artifact import Tensors
 from cad_edge_training.methods.cl_anomaly.key_experts import KeyScores
 from cad_edge_training.methods.cl_anomaly.sites import Site
 

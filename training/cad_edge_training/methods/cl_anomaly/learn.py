@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from cad_edge.artifact import LearnedTask, Tensors, family_tensors
 from cad_edge.calibration import Calibration
 from cad_edge.errors import OptionError
+from cad_edge.store.artifact import LearnedTask, Tensors, family_tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.division import Division, divide

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cad_edge.artifact import Tensors
+from cad_edge.store.artifact import Tensors
 from cad_edge_training.methods.cl_anomaly.experts import FIXED, GatedLinear
 from cad_edge_training.methods.cl_anomaly.held_out import Tokens, score_each
 from cad_edge_training.methods.cl_anomaly.model import CLAnomaly

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cad_edge.artifact import Tensors
+from cad_edge.store.artifact import Tensors
 from cad_edge_training.methods.cl_anomaly.sites import Site
 
 OF_THIS_TASK, OF_THE_LAST_TASK, OF_BOTH_OR_NONE = 0.75, 0.25, 0.5

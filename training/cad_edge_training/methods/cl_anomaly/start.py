@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from cad_edge.artifact import Tensors
 from cad_edge.errors import DatasetError, OptionError
+from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.learned import Request, require_options, views_in

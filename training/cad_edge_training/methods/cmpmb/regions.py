@@ -6,8 +6,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from cad_edge.data.image import Frame
 from cad_edge.errors import OptionError
-from cad_edge.image import Frame
 
 Ids: TypeAlias = NDArray[np.int64]
 Regions: TypeAlias = Callable[[Frame, tuple[int, int]], Ids]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cad_edge.image import Frame
+from cad_edge.data.image import Frame
 from cad_edge_training.backbones.pretrained import load_pretrained
 
 MEAN = (123.675, 116.28, 103.53)

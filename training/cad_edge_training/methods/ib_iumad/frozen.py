@@ -70,7 +70,7 @@ def depth_as_image(depth: Tensor, depth_range: Tensor) -> tuple[Tensor, Tensor]:
     depth
         (batch, height, width) float32 in the sensor's units, 0 for no measurement.
     depth_range
-        (2,) float32, `cad_edge.depth.DepthRange` of the product.
+        (2,) float32, `cad_edge.data.depth.DepthRange` of the product.
 
     Returns
     -------

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cad_edge.artifact import Tensors
 from cad_edge.calibration import Calibration, lower_quartile
+from cad_edge.store.artifact import Tensors
 from cad_edge_training.held_out_scores import HeldOutImages, HeldOutScores
 from cad_edge_training.held_out_scores import calibrate as calibrate_scores
 from cad_edge_training.methods.ib_iumad.frozen import Seen

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from cad_edge.artifact import LearnedTask, Tensors, family_tensors
 from cad_edge.calibration import Calibration
 from cad_edge.errors import ArtifactError
+from cad_edge.store.artifact import LearnedTask, Tensors, family_tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.division import Index, divide
 from cad_edge_training.held_out_scores import HeldOutImages

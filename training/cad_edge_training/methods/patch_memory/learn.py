@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cad_edge.artifact import Tensors
+from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.learned import Learned, Request
 from cad_edge_training.methods.patch_memory.config import Config

@@ -13,15 +13,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from cad_edge.disk import (
+from cad_edge.errors import BundleError, IntegrityError
+from cad_edge.schema import sha256_of
+from cad_edge.store.atomic_write import (
     TEMPORARY,
     read_chunks,
     sync_folder,
     temporary_beside,
     write_file,
 )
-from cad_edge.errors import BundleError, IntegrityError
-from cad_edge.schema import sha256_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

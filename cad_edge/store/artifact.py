@@ -31,9 +31,9 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from cad_edge.calibration import Calibration
-from cad_edge.depth import DepthRange
+from cad_edge.data.depth import DepthRange
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import ArtifactError
-from cad_edge.image import ImageRecipe
 from cad_edge.schema import (
     Record,
     Sha256,

@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from cad_edge.dataset import LabelledImage, ProductImages
+from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.errors import DatasetError
 
 

@@ -20,11 +20,11 @@ from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from cad_edge.artifact import BackboneIdentity, Provenance
 from cad_edge.calibration import Calibration, Decision
-from cad_edge.depth import DepthRange
-from cad_edge.image import ImageRecipe
+from cad_edge.data.depth import DepthRange
+from cad_edge.data.image import ImageRecipe
 from cad_edge.schema import Record, Sha256, Sparing, TaskName, Viewed
+from cad_edge.store.artifact import BackboneIdentity, Provenance
 
 FORMAT: Literal[1] = 1
 

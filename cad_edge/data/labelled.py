@@ -7,7 +7,7 @@ its own; this is it, and everything that measures asks for the same one.
 
 from pydantic import Field
 
-from cad_edge.dataset import LabelledImage, ProductImages
+from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.errors import DatasetError
 from cad_edge.schema import Record
 

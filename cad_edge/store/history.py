@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from cad_edge.disk import TEMPORARY, replace_file
 from cad_edge.errors import BundleError, CadEdgeError, IntegrityError
-from cad_edge.manifest import FORMAT, Manifest
-from cad_edge.objects import is_sha256
 from cad_edge.schema import R, canonical_json, parse_json, sha256_of
+from cad_edge.store.atomic_write import TEMPORARY, replace_file
+from cad_edge.store.manifest import FORMAT, Manifest
+from cad_edge.store.objects import is_sha256
 
 
 class History:

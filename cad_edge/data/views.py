@@ -6,7 +6,14 @@ order of their names. There are no masks: what looks at several views locates no
 
 from pathlib import Path
 
-from cad_edge.dataset import GOOD, LabelledImage, ProductImages, folders_in, images_in, kinds_in
+from cad_edge.data.product import (
+    GOOD,
+    LabelledImage,
+    ProductImages,
+    folders_in,
+    images_in,
+    kinds_in,
+)
 from cad_edge.errors import DatasetError
 
 Views = tuple[Path, ...]
@@ -32,7 +39,7 @@ def read_views(path: Path, layout: str, views: int) -> ProductImages:
         good part.
     """
     if layout == "instruction":
-        from cad_edge.instruction import read_instructions
+        from cad_edge.data.instruction import read_instructions
 
         return read_instructions(path, views)
     if layout == "folder":

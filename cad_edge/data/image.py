@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import Field
 
+from cad_edge.data.image_formats import FORMATS
 from cad_edge.errors import ImageError
 from cad_edge.schema import Record
 
@@ -30,7 +31,6 @@ Frame: TypeAlias = NDArray[np.uint8]
 
 MINIMUM_SIDE = 8  # pixels; below this no backbone has a single patch
 MAXIMUM_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 _UINT8 = np.dtype(np.uint8)
 _ORIENTATION = 274  # EXIF
@@ -236,7 +236,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a file of an allowed size; whatever goes wrong with it is an ImageError."""
     try:
         # Given a name, Pillow maps uncompressed TIFFs into memory and then turns them wrongly.
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with path.open("rb") as file, Image.open(file, formats=tuple(FORMATS)) as image:
             check_size(*image.size, str(path))
             yield image
     except ImageError:

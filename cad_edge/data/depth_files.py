@@ -3,7 +3,7 @@
 What a file holds is told by its contents, not by its name:
 
     16-bit grey PNG or TIFF            in the file's units, 0 for no measurement
-    the same, of Eyecandies            metres, by the YAML file beside it (`cad_edge.eyecandies`)
+    the same, of Eyecandies            metres, by the YAML file beside it (`eyecandies`)
     TIFF of one float32 channel        as it is, 0 for no measurement
     TIFF (height, width, 3) float32    an organised point cloud, as MVTec 3D-AD has it: x, y and z
                                        of what each pixel sees, of which z is the depth; the
@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cad_edge.depth import Plane
+from cad_edge.data.depth import Plane
+from cad_edge.data.eyecandies import depth_bounds
+from cad_edge.data.image import check_size, decode_pixels
 from cad_edge.errors import ImageError
-from cad_edge.eyecandies import depth_bounds
-from cad_edge.image import check_size, decode_pixels
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SAMPLES_PER_PIXEL, _ORIENTATION = 277, 274

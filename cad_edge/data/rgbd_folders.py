@@ -15,7 +15,7 @@ all of them, so a second division by folders would only leave images unused.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cad_edge.dataset import (
+from cad_edge.data.product import (
     GOOD,
     LabelledImage,
     ProductImages,

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import ImageError
-from cad_edge.image import ImageRecipe
 from cad_edge.schema import Record
 
 Plane: TypeAlias = NDArray[np.float32]

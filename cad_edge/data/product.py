@@ -1,24 +1,16 @@
-"""Readers for the folder layouts that products come in: which images, which masks, which labels.
+"""The images of one product as its folders name them: good parts, defects, ground truth masks.
 
 Only names are read here; a file is decoded when someone needs its pixels. Every listing is sorted,
 so that a seed gives the same result on every file system.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
 
+from cad_edge.data.image_formats import SUFFIXES
 from cad_edge.errors import DatasetError
 
-Layout: TypeAlias = Literal[
-    "mvtec", "visa", "folder", "rgbd", "mvtec3d", "eyecandies", "instruction"
-]
-
 GOOD = "good"
-GOOD_FOLDERS = {"mvtec": f"train/{GOOD}", "folder": ""}
-"""Where good parts lie below the product's folder, of layouts that can have them in sub-folders."""
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -32,7 +24,7 @@ class LabelledImage:
     mask: Path | None = None
     """Where the defect is, if anyone drew it."""
     depth: Path | None = None
-    """Depth of the same view, a file as `cad_edge.depth_files` reads it."""
+    """Depth of the same view, a file as `cad_edge.data.depth_files` reads it."""
     more: tuple[Path, ...] = ()
     """Further views of the same part, in their order."""
 
@@ -73,87 +65,6 @@ class ProductImages:
         return tuple((first, *more) for first, more in zip(self.train, further, strict=True))
 
 
-def read_product(
-    path: Path, layout: str = "mvtec", views: int = 1, by_folder: bool = False
-) -> ProductImages:
-    """List the images of a product.
-
-    Parameters
-    ----------
-    path
-        The product's folder; for ``visa`` one beside the folder ``split_csv``.
-    layout
-        One of `Layout`; docs/data.md draws them.
-    views
-        How many images show each part; where there are several, a folder of them stands in the
-        place of an image. For ``mvtec``, ``folder`` and ``instruction``.
-    by_folder
-        Whether good parts to learn from lie in a sub-folder for each group of them. For ``mvtec``
-        and ``folder`` with one view.
-
-    Raises
-    ------
-    DatasetError
-        No images of good parts, a folder that is not there, files that contradict each other, or a
-        part with another number of views.
-    """
-    if layout not in get_args(Layout):
-        known = ", ".join(get_args(Layout))
-        raise DatasetError(f"layout {layout!r} is not known; use one of {known}")
-    path = path.absolute()
-    if not path.is_dir():
-        raise DatasetError(f"{path} is not a folder; give the folder of the product's images")
-    if by_folder:
-        if layout not in GOOD_FOLDERS or views > 1:
-            known = " and ".join(GOOD_FOLDERS)
-            raise DatasetError(f"sub-folders of groups go with the layouts {known} and one view")
-        return _mvtec(path, by_folder) if layout == "mvtec" else _folder(path, by_folder)
-    if views > 1:
-        from cad_edge.views import read_views
-
-        return read_views(path, layout, views)
-    return _readers()[layout](path)
-
-
-def _readers() -> dict[str, Callable[[Path], ProductImages]]:
-    # Imported late, since these modules need what this one defines.
-    from cad_edge.eyecandies import read_eyecandies
-    from cad_edge.instruction import read_instructions
-    from cad_edge.rgbd_folders import read_mvtec3d, read_rgbd
-    from cad_edge.visa import read_visa
-
-    return {
-        "mvtec": _mvtec,
-        "visa": read_visa,
-        "folder": _folder,
-        "rgbd": read_rgbd,
-        "mvtec3d": read_mvtec3d,
-        "eyecandies": read_eyecandies,
-        "instruction": lambda folder: read_instructions(folder, 1),
-    }
-
-
-def _folder(path: Path, by_folder: bool = False) -> ProductImages:
-    return ProductImages(train=good_parts(path, by_folder))
-
-
-def _mvtec(path: Path, by_folder: bool = False) -> ProductImages:
-    train = good_parts(path / "train" / GOOD, by_folder)
-    masks = path / "ground_truth"
-    kinds = kinds_in(path / "test")
-    for folder in folders_in(masks):
-        if folder.name != GOOD and folder.name not in kinds:
-            _match_masks(images_in(folder), {}, folder)
-    test: list[LabelledImage] = []
-    for kind in kinds:
-        images = images_in(path / "test" / kind)
-        if by_folder:
-            _refuse_deeper(path / "test" / kind)
-        drawn = masks_of(masks / kind, images, kind)
-        test += [labelled_image(image, kind, drawn.get(image.stem)) for image in images]
-    return ProductImages(train=train, test=tuple(test))
-
-
 def good_parts(folder: Path, by_folder: bool = False) -> tuple[Path, ...]:
     """Images of a folder of good parts, and of its sub-folders; DatasetError where there are none.
 
@@ -162,7 +73,7 @@ def good_parts(folder: Path, by_folder: bool = False) -> tuple[Path, ...]:
     images = images_in(folder)
     if by_folder:
         for group in folders_in(folder):
-            _refuse_deeper(group)
+            refuse_deeper(group)
             images += images_in(group)
     if not images:
         state = "holds no images" if folder.is_dir() else "does not exist"
@@ -172,7 +83,7 @@ def good_parts(folder: Path, by_folder: bool = False) -> tuple[Path, ...]:
     return images
 
 
-def _refuse_deeper(folder: Path) -> None:
+def refuse_deeper(folder: Path) -> None:
     """Raise DatasetError for images that nobody would read; a group is one folder of good parts."""
     for deeper in folders_in(folder):
         if lost := images_in(deeper):
@@ -201,10 +112,11 @@ def masks_of(folder: Path, images: tuple[Path, ...], kind: str) -> dict[str, Pat
     """Masks of one kind of defect by the stem of their image; good parts have none."""
     if kind == GOOD:
         return {}
-    return _match_masks(images_in(folder), {image.stem: image for image in images}, folder)
+    return match_masks(images_in(folder), {image.stem: image for image in images}, folder)
 
 
-def _match_masks(masks: tuple[Path, ...], images: dict[str, Path], folder: Path) -> dict[str, Path]:
+def match_masks(masks: tuple[Path, ...], images: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Give every mask its image by their stems; DatasetError for one without an image, or twice."""
     matched: dict[str, Path] = {}
     for mask in masks:
         stem = mask.stem if mask.stem in images else mask.stem.removesuffix("_mask")

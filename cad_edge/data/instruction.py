@@ -13,7 +13,7 @@ shown in several views, ``image`` is a list of them.
 import json
 from pathlib import Path
 
-from cad_edge.dataset import LabelledImage, ProductImages
+from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.errors import DatasetError
 
 DEFECT = "anomaly"

@@ -34,9 +34,9 @@ from typing import Any
 
 import yaml
 
-from cad_edge.dataset import LabelledImage, ProductImages, images_in
+from cad_edge.data.product import LabelledImage, ProductImages, images_in
+from cad_edge.data.rgbd_folders import match_depths
 from cad_edge.errors import CadEdgeError, DatasetError, ImageError
-from cad_edge.rgbd_folders import match_depths
 
 LIGHT = "image_4"
 KINDS = ("bumps", "dents", "colors", "normals")

@@ -20,10 +20,11 @@ from typing import ClassVar
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from cad_edge.dataset import GOOD_FOLDERS, Layout, ProductImages, read_product
+from cad_edge.data.dataset import GOOD_FOLDERS, Layout, read_product
+from cad_edge.data.grouping import GroupRule
+from cad_edge.data.labelled import LabelledSplit, deal
+from cad_edge.data.product import ProductImages
 from cad_edge.errors import DatasetError
-from cad_edge.grouping import GroupRule
-from cad_edge.labelled import LabelledSplit, deal
 from cad_edge.schema import Record, TaskName, Viewed, first_problem
 
 

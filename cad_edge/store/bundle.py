@@ -2,7 +2,7 @@
 
     bundle.json               the Pointer: which manifest is in force; replaced atomically
     manifests/<sha256>.json   one version each, naming the version before as ``previous``
-    objects/<sha256>/...      see cad_edge.objects
+    objects/<sha256>/...      see cad_edge.store.objects
     .lock                     held by the one process that writes
 
 A version is visible when ``bundle.json`` names it, and by then everything it needs is on the disk:
@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cad_edge.disk import TEMPORARY, remove, replace_file, sync_folder
 from cad_edge.errors import BundleError, IntegrityError
-from cad_edge.history import History, read_format
-from cad_edge.lock import WriterLock
-from cad_edge.manifest import Manifest, Pointer
-from cad_edge.objects import ObjectStore
 from cad_edge.schema import canonical_json
+from cad_edge.store.atomic_write import TEMPORARY, remove, replace_file, sync_folder
+from cad_edge.store.history import History, read_format
+from cad_edge.store.lock import WriterLock
+from cad_edge.store.manifest import Manifest, Pointer
+from cad_edge.store.objects import ObjectStore
 
 
 @dataclass(frozen=True)

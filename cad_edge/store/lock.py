@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cad_edge.disk import ensure_folder
 from cad_edge.errors import BundleError, BundleLocked
+from cad_edge.store.atomic_write import ensure_folder
 
 if sys.platform == "win32":
     import msvcrt

@@ -69,14 +69,15 @@ def last_block(artifact: Artifact, backbone: "Backbone") -> int:
     OptionError
         It does not say which.
     """
+    from cad_edge_export.fusion import KnowsLastBlock
     from cad_edge_export.fusions import fusion_of
     from cad_edge_training.methods import saved_config
 
     fusion = fusion_of(artifact.method)
-    if not hasattr(fusion, "last_block"):
+    if not isinstance(fusion, KnowsLastBlock):
         raise OptionError(f"{artifact.method} does not say which blocks of the backbone it uses")
     config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
-    return int(fusion.last_block(backbone, config))
+    return fusion.last_block(backbone, config)
 
 
 def main(artifact: str, target: str, weights: str | None = None) -> None:

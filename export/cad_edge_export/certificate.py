@@ -129,9 +129,7 @@ def reference_model(task: LearnedTask, backbone: Backbone) -> torch.nn.Module:
     """Build the method's own model of a task, in torch and float32."""
     artifact = task.artifact
     config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
-    module = load_method(artifact.method, "learn")
-    model: torch.nn.Module = module.build_model(backbone, config, task.model_tensors())
-    return model
+    return load_method(artifact.method).build_model(backbone, config, task.model_tensors())
 
 
 def _both(

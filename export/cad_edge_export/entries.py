@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from cad_edge.calibration import Calibration, decide
-from cad_edge.errors import OptionError
+from cad_edge.errors import ArtifactError, OptionError
 from cad_edge.routing import from_tensors
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge.store.manifest import Certificate, Explainer, TaskEntry
@@ -25,6 +25,7 @@ from cad_edge_export.stored_engine import read_tensors, store_engine, store_tens
 from cad_edge_export.trunk_sizes import TrunkSizes
 from cad_edge_export.words import explainer_of
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.method import UpdatesEarlierTasks
 from cad_edge_training.methods import load_method, saved_config
 
 Progress = Callable[[str, int, int], None]
@@ -103,8 +104,13 @@ def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:
     if not task.evolves:
         return artifact.calibration
     config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
-    found: Calibration = load_method(artifact.method, "learn").recalibrate(backbone, config, task)
-    return found
+    method = load_method(artifact.method)
+    if not isinstance(method, UpdatesEarlierTasks):
+        raise ArtifactError(
+            f"{artifact.task} shares weights with other tasks, and {artifact.method} cannot score "
+            "it by the newest of them"
+        )
+    return method.recalibrate(backbone, config, task)
 
 
 def rounded_entries(

@@ -12,7 +12,7 @@ from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Selector, TaskEntry
 from cad_edge.wheels import refuse_several_wheels
 from cad_edge_export.entries import Progress, exact_entries, rounded_entries, with_stand_ins
-from cad_edge_export.fusions import fusion_of
+from cad_edge_export.fusions import fusion_of, require_capabilities
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.pending import (
     lacking,
@@ -70,8 +70,11 @@ def export_artifacts(
     """
     refuse_several_wheels()
     bundle = Bundle(bundle_path)
-    learned = read_all(artifacts)  # before the lock makes a folder: a bad one leaves no trace
-    spare = read_all(without_depth)
+    # Before the lock makes a folder: what is refused here leaves no trace.
+    learned, spare = read_all(artifacts), read_all(without_depth)
+    require_capabilities([*learned, *spare], plan.precision, plan.style, plan.merge_shared)
+    if not bundle.exists():
+        _check_precision(None, lacking(learned, {}), plan)
     with bundle.lock():
         before = bundle.manifest() if bundle.exists() else None
         held = dict(before.tasks) if before else {}

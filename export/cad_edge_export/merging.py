@@ -17,6 +17,7 @@ from cad_edge_export.quantisation.evidence import (
     flips_allowed,
 )
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.method import HasRouter
 from cad_edge_training.methods import load_method, saved_config
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -33,14 +34,14 @@ def merged(task: LearnedTask, backbone: Backbone) -> tuple[LearnedTask, MergedSh
         It does too much.
     """
     artifact = task.artifact
-    method = load_method(artifact.method, "learn")
-    if not hasattr(method, "without_router"):
+    method = load_method(artifact.method)
+    if not isinstance(method, HasRouter):
         raise OptionError(
             f"{artifact.method} has no shared experts, so that there are none to merge; leave "
             "--merge-shared out"
         )
     config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
-    lean: LearnedTask = method.without_router(backbone, config, task)
+    lean = method.without_router(backbone, config, task)
     exact, approximate = (
         (np.array(method.held_out_scores(backbone, config, one)), _witness_scores(one, backbone))
         for one in (task, lean)

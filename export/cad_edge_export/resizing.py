@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cad_edge_training.gaussian import resize_matrix
-from cad_edge_training.methods.ib_iumad.config import Resize
+from cad_edge_training.gaussian import Resize, resize_matrix
 
 
 class Taps(NamedTuple):

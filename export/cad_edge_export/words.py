@@ -2,9 +2,9 @@
 
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import Explainer
+from cad_edge_export.fusion import Explains
 from cad_edge_export.fusions import fusion_of
 from cad_edge_export.graphs import Graphs
-from cad_edge_export.language.explainer import Explaining
 from cad_edge_export.plan import Plan
 from cad_edge_export.stored_engine import store_engine, store_stage, store_tensors
 from cad_edge_export.words_certificate import certify_words
@@ -24,9 +24,9 @@ def explainer_of(
         It does not.
     """
     fusion = fusion_of(task.artifact.method)
-    if not plan.words or not hasattr(fusion, "explained"):
+    if not plan.words or not isinstance(fusion, Explains):
         return None
-    made: Explaining = fusion.explained(task, backbone, plan.module_precision)
+    made = fusion.explained(task, backbone, plan.module_precision)
     bundle = graphs.bundle
     exported = [graphs.of(stage) for stage in made.engine.stages]
     decoder = graphs.of(made.decoder)

@@ -89,17 +89,38 @@ def entry(backbone, config: Config, precision) -> StageModule:
     return entry_stage(backbone, 1, precision)
 
 
+class LevelMethod:
+    """The method; its artifacts are made by `Learner`."""
+
+    config = Config
+    build_model = staticmethod(build_model)
+    recalibrate = staticmethod(recalibrate)
+
+    def defaults_for(self, backbone: str):
+        return {"depth": True}
+
+    def learn(self, request, config: Config):
+        raise NotImplementedError
+
+
+class LevelFusion:
+    """Its fusion, which has one graph for both layouts."""
+
+    shared = fused = staticmethod(shared)
+    entry = staticmethod(entry)
+
+    def recentred(self, fused: FusedTask, exact, rounded):
+        """A gain does not move with rounding."""
+        return fused.tensors
+
+
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the method among those that there are."""
     names = [*cad_edge_training.methods.method_names(), NAME]
     monkeypatch.setattr(cad_edge_training.methods, "method_names", lambda: names)
     parts = {
-        f"cad_edge_training.methods.{NAME}.config": {"Config": Config},
-        f"cad_edge_training.methods.{NAME}.learn": {
-            "build_model": build_model,
-            "recalibrate": recalibrate,
-        },
-        f"cad_edge_export.fusions.{NAME}": {"shared": shared, "entry": entry},
+        f"cad_edge_training.methods.{NAME}.method": {"METHOD": LevelMethod()},
+        f"cad_edge_export.fusions.{NAME}": {"FUSION": LevelFusion()},
     }
     for path, content in parts.items():
         module = ModuleType(path)

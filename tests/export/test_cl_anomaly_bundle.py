@@ -24,7 +24,7 @@ from cad_edge_export import commands, exporter
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.drift import drift, drift_lines
 from cad_edge_export.exporter import export_artifacts
-from cad_edge_export.fusions.cl_anomaly import explained
+from cad_edge_export.fusions.cl_anomaly.fusion import explained
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.language.explainer import Explaining
 from cad_edge_export.plan import Plan

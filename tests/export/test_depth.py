@@ -1,6 +1,8 @@
 """Certificates with depth: both sides see it, near, far, noisy, in steps and with gaps."""
 
+import sys
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,3 +164,17 @@ def test_depth_is_not_offered_in_eight_bits(tiny, dinov2, tmp_path, precision, g
     with pytest.raises(OptionError, match=rf"{NAMES[0]} looks at depth, and {precision} is meas"):
         export_artifacts([path], tmp_path / "bundle", plan, quiet)
     assert content(tmp_path / "bundle") == {}
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8"])
+def test_a_method_that_cannot_be_quantised_says_so_before_anything_is_made(
+    tiny, dinov2, tmp_path, precision, monkeypatch
+):
+    whole = level_method.LevelFusion()
+    in_float = SimpleNamespace(shared=whole.shared, fused=whole.fused, entry=whole.entry)
+    monkeypatch.setattr(sys.modules["cad_edge_export.fusions.level"], "FUSION", in_float)
+    path = Learner(tiny).learn(tmp_path / "a", NAMES[0], depth=False)
+    plan = Plan(precision=precision, backbone=f"dinov2:{dinov2}", calibration=tmp_path / "s.json")
+    with pytest.raises(OptionError, match=f"^level cannot be quantised, .*--precision {precision}"):
+        export_artifacts([path], tmp_path / "bundle", plan, lambda *a: None)
+    assert not (tmp_path / "bundle").exists()

@@ -17,11 +17,11 @@ from cad_edge.store.artifact import read_artifact, with_families
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.exporter import export_artifacts
-from cad_edge_export.fusions.ib_iumad import fused, shared
+from cad_edge_export.fusions.ib_iumad.fusion import fused, shared
+from cad_edge_export.fusions.ib_iumad.reconstruction import FastNetwork
 from cad_edge_export.graphs import made_from
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.plan import Plan
-from cad_edge_export.reconstruction import FastNetwork
 from cad_edge_export.resizing import aligned_matrix, box_matrix, resized
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cad_edge_export.fusions.cl_anomaly.packing import pack_private, pack_shared
 from cad_edge_export.language.experts import (
     GROUPS,
     LINEARS,
@@ -12,7 +13,6 @@ from cad_edge_export.language.experts import (
     merged_changes,
     stacked_experts,
 )
-from cad_edge_export.language.packing import pack_private, pack_shared
 from cad_edge_training.methods.cl_anomaly.experts import Gate, GatedLinear, Mixture, SiteExperts
 
 LAYERS, RANK, BATCH, TOKENS = 2, 3, 2, 5

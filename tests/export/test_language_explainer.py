@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cad_edge.store.artifact import LearnedTask
-from cad_edge_export.fusions.cl_anomaly import explained
+from cad_edge_export.fusions.cl_anomaly.fusion import explained
 from cad_edge_export.graph_files import open_graph
 from cad_edge_export.language.explainer import Explaining
 from cad_edge_training.backbones.llava import LlavaBase

@@ -60,7 +60,7 @@ class Case:
 
     def reference(self) -> Answers:
         """Answers of the paper's equations."""
-        learn = load_method(self.method, "learn")
+        learn = load_method(self.method)
         model = learn.build_model(self.backbone, self.config, self.task.tensors)
         with torch.inference_mode():
             score, anomaly_map = model(torch.from_numpy(self.images))

@@ -1,21 +1,49 @@
 """What every method folder and its fusion must have: the registry is the folder listing."""
 
 import inspect
-from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+import cad_edge_export
+import cad_edge_training
 import cad_edge_training.methods
+from cad_edge.errors import OptionError
 from cad_edge.schema import Record
+from cad_edge_export.fusion import Explains, Fusion, KnowsLastBlock, Quantisable
+from cad_edge_export.fusions import fusion_of, read_fusion
 from cad_edge_training.backbones import DEFAULT_BACKBONE
-from cad_edge_training.methods import load_method, method_names
-from cad_edge_training.sweep import Settings, axes_of, settings_of
+from cad_edge_training.method import (
+    HasRouter,
+    LearnsInSeveralProcesses,
+    LearnsSteps,
+    Method,
+    NamesMissingParts,
+    Settings,
+    Sweepable,
+    UpdatesEarlierTasks,
+    UsesDepth,
+    UsesViews,
+)
+from cad_edge_training.methods import load_method, method_names, read_method
+from cad_edge_training.methods.patch_memory.config import Config
+from cad_edge_training.sweep import axes_of, settings_of
 from cad_edge_training.train import Plan, read_config
 
+CAPABILITIES = (
+    LearnsSteps,
+    UpdatesEarlierTasks,
+    LearnsInSeveralProcesses,
+    UsesDepth,
+    UsesViews,
+    HasRouter,
+    NamesMissingParts,
+    Sweepable,
+)
 FOLDER = Path(cad_edge_training.methods.__file__).parent
 
 
@@ -27,16 +55,16 @@ def test_there_is_a_method():
 class TestMethod:
     def test_its_files_have_the_names_of_every_method(self, name):
         files = {path.name for path in (FOLDER / name).iterdir()}
-        assert {"config.py", "model.py", "learn.py", "README.md"} <= files
+        assert {"method.py", "config.py", "model.py", "learn.py", "README.md"} <= files
 
     def test_its_defaults_are_allowed_options(self, name):
-        config = load_method(name, "config")
-        defaults = config.Config.model_validate(config.defaults_for(DEFAULT_BACKBONE))
+        method = load_method(name)
+        defaults = method.config.model_validate(method.defaults_for(DEFAULT_BACKBONE))
         assert isinstance(defaults, Record)
-        assert config.Config.model_validate(defaults.model_dump(mode="json")) == defaults
+        assert method.config.model_validate(defaults.model_dump(mode="json")) == defaults
 
     def test_every_option_is_described(self, name):
-        fields = load_method(name, "config").Config.model_fields
+        fields = load_method(name).config.model_fields
         assert [option for option, field in fields.items() if not field.description] == []
 
     def test_every_value_that_is_worth_sweeping_is_allowed(self, name):
@@ -50,29 +78,89 @@ class TestMethod:
                     assert found != Settings()
                     read_config(Plan(name, backbone, found.size, found.options, 0))
 
-    def test_it_learns_and_builds_its_reference_model(self, name):
-        learn = load_method(name, "learn")
-        assert list(inspect.signature(learn.learn).parameters) == ["request", "config"]
-        assert list(inspect.signature(learn.build_model).parameters) == [
-            "backbone",
-            "config",
-            "tensors",
-        ]
+    def test_it_has_every_function_of_the_contract_and_of_each_capability_it_has(self, name):
+        method = load_method(name)
+        assert isinstance(method, Method)
+        for capability in (Method, *CAPABILITIES):
+            if isinstance(method, capability):
+                assert_same_parameters(method, capability)
 
-    def test_it_has_a_fusion_in_both_layouts(self, name):
-        fusion = import_module(f"cad_edge_export.fusions.{name}")
-        for layout in ("shared", "fused"):
-            assert list(inspect.signature(getattr(fusion, layout)).parameters) == [
-                "task",
-                "backbone",
-                "precision",
-            ]
-        assert list(inspect.signature(fusion.entry).parameters) == [
-            "backbone",
-            "config",
-            "precision",
-        ]
+    def test_its_fusion_has_every_function_too(self, name):
+        fusion = fusion_of(name)
+        assert isinstance(fusion, Fusion)
+        for capability in (Fusion, Quantisable, Explains, KnowsLastBlock):
+            if isinstance(fusion, capability):
+                assert_same_parameters(fusion, capability)
 
     def test_its_readme_names_the_paper_and_a_command(self, name):
         text = (FOLDER / name / "README.md").read_text(encoding="utf-8")
         assert "arXiv" in text and "cad-edge train" in text
+
+
+def assert_same_parameters(found: object, contract: type) -> None:
+    """The functions of ``contract`` take in ``found`` what they take there, in the same order."""
+    for name, asked in inspect.getmembers(contract, inspect.isfunction):
+        if not name.startswith("_"):
+            given = list(inspect.signature(vars(type(found))[name].__get__(found)).parameters)
+            assert given == list(inspect.signature(asked).parameters)[1:], name
+
+
+def test_capabilities_are_those_that_the_methods_have_been_built_with():
+    able = {
+        one.__name__: [name for name in method_names() if isinstance(load_method(name), one)]
+        for one in CAPABILITIES
+    }
+    assert able == {
+        "LearnsSteps": ["ib_iumad"],
+        "UpdatesEarlierTasks": ["cl_anomaly", "ib_iumad"],
+        "LearnsInSeveralProcesses": ["cl_anomaly"],
+        "UsesDepth": ["ib_iumad"],
+        "UsesViews": ["cl_anomaly"],
+        "HasRouter": ["cl_anomaly"],
+        "NamesMissingParts": ["cmpmb"],
+        "Sweepable": [
+            name for name in ("cmpmb", "padim", "patch_memory") if name in method_names()
+        ],
+    }
+
+
+def test_nothing_looks_into_a_method_but_by_its_contract():
+    """`vars` of the module is read at the one place that checks the contract."""
+    for package in (cad_edge_training, cad_edge_export):
+        root = Path(package.__file__).parent
+        for path in root.rglob("*.py"):
+            inside = path.relative_to(root).parts
+            if (inside[0] in ("methods", "fusions") and len(inside) > 2) or inside[0] == "fusions":
+                continue
+            text = path.read_text(encoding="utf-8")
+            assert "cad_edge_training.methods." not in text, path
+
+
+class TestBrokenMethod:
+    def test_a_folder_without_learn_is_named(self, tmp_path):
+        method = SimpleNamespace(config=Config, defaults_for=dict, build_model=None)
+        with pytest.raises(
+            OptionError, match=r"method\.py: METHOD has no learn; docs/add-a-method"
+        ):
+            read_method({"METHOD": method}, tmp_path / "method.py")
+
+    def test_a_module_without_method_is_named(self, tmp_path):
+        with pytest.raises(OptionError, match=r"no build_model, config, defaults_for, learn;"):
+            read_method({}, tmp_path / "method.py")
+
+    def test_a_fusion_without_its_float_form_is_named(self, tmp_path):
+        with pytest.raises(OptionError, match=r"mine\.py: FUSION has no fused, shared; docs/add-a"):
+            read_fusion({"FUSION": SimpleNamespace(entry=None)}, tmp_path / "mine.py")
+
+    def test_two_methods_of_one_name_are_named(self, tmp_path):
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "method.py").touch()
+        (tmp_path / "mine.py").touch()
+        with pytest.raises(OptionError, match=r"mine\.py and .*mine are two methods of one name"):
+            method_names(tmp_path)
+
+    def test_a_folder_without_method_py_is_named(self, monkeypatch):
+        names = [*method_names(), "empty"]
+        monkeypatch.setattr(cad_edge_training.methods, "method_names", lambda: names)
+        with pytest.raises(OptionError, match=r"empty.method\.py is missing"):
+            load_method("empty")

@@ -4,10 +4,15 @@ Bilinear resizing and separable smoothing are linear along each axis, so that
 ``map = A S A^T`` with A = G R: G smooths (border rule included), R resizes.
 """
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Resize: TypeAlias = Literal["bilinear", "area"]
+"""How feature maps come to one grid."""
 
 TRUNCATE = 4.0  # standard deviations, as scipy's default
 

@@ -33,6 +33,7 @@ from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.folds import draw_folds
 from cad_edge_training.images import read_planes, read_samples
 from cad_edge_training.learned import Images, Learned, Planes, Progress, Request
+from cad_edge_training.method import LearnsSteps, UsesDepth
 from cad_edge_training.methods import load_method
 from cad_edge_training.processes import started_processes
 from cad_edge_training.routing_statistics import routing_statistics
@@ -87,8 +88,8 @@ class Learning:
         start = time.monotonic()
         earlier = self._earlier()
         requests = [self._request(task, earlier, progress(task.name)) for task in tasks]
-        method = load_method(self.method, "learn")
-        if learns_steps(self.method):
+        method = load_method(self.method)
+        if isinstance(method, LearnsSteps):
             learned = method.learn_step(requests, self.config)
         else:
             learned = [method.learn(request, self.config) for request in requests]
@@ -146,7 +147,7 @@ class Learning:
         routing = routing_statistics(
             describing, images, request.folds, self.config, self.seed, request.groups
         )
-        method = load_method(self.method, "learn")
+        method = load_method(self.method)
         model = method.build_model(self.backbone, self.config, task.model_tensors())
         write_artifact(
             self.out,
@@ -213,13 +214,13 @@ def family_in(out: Path, method: str) -> list[Path]:
 
 def learns_steps(method: str) -> bool:
     """Whether a method learns the tasks of a step together."""
-    return hasattr(load_method(method, "learn"), "learn_step")
+    return isinstance(load_method(method), LearnsSteps)
 
 
 def uses_depth(method: str, config: Record) -> bool:
     """Whether a method, with these options, looks at depth."""
-    asked = getattr(load_method(method, "config"), "uses_depth", None)
-    return asked is not None and bool(asked(config))
+    loaded = load_method(method)
+    return isinstance(loaded, UsesDepth) and loaded.uses_depth(config)
 
 
 def discard_unfinished(out: Path, method: str) -> None:
@@ -227,11 +228,11 @@ def discard_unfinished(out: Path, method: str) -> None:
 
     That one alone holds what the step's tasks share; the generation before it is in force again.
     """
-    if not learns_steps(method):
+    loaded = load_method(method)
+    if not isinstance(loaded, LearnsSteps):
         return
-    is_whole = load_method(method, "learn").is_whole
     for path in reversed(family_in(out, method)):
-        if is_whole(read_artifact(path).generation):
+        if loaded.is_whole(read_artifact(path).generation):
             return
         shutil.rmtree(path)
 

@@ -13,9 +13,11 @@ from cad_edge_training.backbones.backbone import channel_statistics
 from cad_edge_training.backbones.descriptor import compact
 from cad_edge_training.folds import Folds
 from cad_edge_training.learned import Images, views_in
+from cad_edge_training.method import HasKeySet
 from cad_edge_training.routing_keys import held_out_keys
 
 BATCH = 16  # images at a time through the trunk
+KEYS = 196  # patches of the key set, as published (CMPMB)
 
 
 def routing_statistics(
@@ -42,14 +44,14 @@ def routing_statistics(
             descriptors.append(each.reshape(-1, views, each.shape[1]).mean(dim=1))
             found = backbone.feature_map(states[blocks[-1]]).flatten(2).transpose(1, 2)
             patches.append(found.reshape(-1, views * found.shape[1], found.shape[2]))
-    keys, distances = held_out_keys(torch.cat(patches), folds, getattr(config, "keys", 196), seed)
+    count = config.keys if isinstance(config, HasKeySet) else KEYS
+    keys, distances = held_out_keys(torch.cat(patches), folds, count, seed)
     return summarise(torch.cat(descriptors).double().numpy(), keys, distances, groups)
 
 
 def key_blocks(backbone: Backbone, config: Record) -> tuple[int, ...]:
     """Blocks whose un-prompted features form the published key set."""
-    blocks: tuple[int, ...] = getattr(config, "blocks", backbone.routing_blocks)
-    return blocks
+    return config.blocks if isinstance(config, HasKeySet) else backbone.routing_blocks
 
 
 def describe(backbone: Backbone, states: Mapping[int, torch.Tensor]) -> torch.Tensor:

@@ -15,9 +15,10 @@ from cad_edge_training.check.before_learning import lines_before_learning
 from cad_edge_training.input_size import AUTO, InputSizes, Size, input_sizes
 from cad_edge_training.learned import Progress
 from cad_edge_training.learning import Learning, discard_unfinished, learns_steps
+from cad_edge_training.method import LearnsInSeveralProcesses, NamesMissingParts, UsesViews
 from cad_edge_training.methods import load_method
 from cad_edge_training.processes import started_processes
-from cad_edge_training.views import DEFAULTS, views_of
+from cad_edge_training.views import views_of
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ def train(
 
 def missing_parts(plan: Plan) -> str | None:
     """Say which published parts the backbone cannot carry; None where it carries all."""
-    asked = getattr(load_method(plan.method, "config"), "missing_parts", None)
-    return None if asked is None else asked(plan.backbone)
+    method = load_method(plan.method)
+    return method.missing_parts(plan.backbone) if isinstance(method, NamesMissingParts) else None
 
 
 def outlier_lines(record: Artifact) -> list[str]:
@@ -167,7 +168,7 @@ def _pending(
 
 def learns_in_several(method: str) -> bool:
     """Whether all processes of a training learn a task together, and not the first one alone."""
-    return bool(getattr(load_method(method, "learn"), "SEVERAL_PROCESSES", False))
+    return isinstance(load_method(method), LearnsInSeveralProcesses)
 
 
 def _held(out: Path, stream: Stream) -> dict[str, Artifact]:
@@ -239,21 +240,21 @@ def read_config(plan: Plan, views: int = 1) -> Record:
     OptionError
         An option does not exist or a value is not allowed.
     """
-    module = load_method(plan.method, "config")
-    known = module.Config.model_fields
+    method = load_method(plan.method)
+    known = method.config.model_fields
     for name in plan.options:
         if name not in known:
             raise OptionError(
                 f"--set {name}: {plan.method} has no such option; it has {', '.join(sorted(known))}"
             )
-    defaults = module.defaults_for(plan.backbone)
-    if views > 1:
-        defaults |= getattr(module, DEFAULTS)()
+    defaults = method.defaults_for(plan.backbone)
+    if views > 1 and isinstance(method, UsesViews):
+        defaults |= method.defaults_for_views()
     values = defaults | {
         name: _parsed(text, known[name].annotation) for name, text in plan.options.items()
     }
     try:
-        config: Record = module.Config.model_validate(values)
+        config: Record = method.config.model_validate(values)
         return config
     except ValidationError as problem:
         raise OptionError(_said(problem)) from None

@@ -2,10 +2,8 @@
 
 from cad_edge.data.stream import Stream
 from cad_edge.errors import DatasetError, OptionError
+from cad_edge_training.method import UsesViews
 from cad_edge_training.methods import load_method, method_names
-
-DEFAULTS = "defaults_for_views"
-"""What the `config` of a method has that looks at several views: values to start from then."""
 
 
 def views_of(stream: Stream, method: str) -> int:
@@ -25,8 +23,8 @@ def views_of(stream: Stream, method: str) -> int:
                 f"task {first.name} has views: {first.views} and {task.name} views: {task.views}, "
                 "and one bundle has one number of views; give the stream file tasks of one number"
             )
-    if first.views > 1 and not hasattr(load_method(method, "config"), DEFAULTS):
-        able = [name for name in method_names() if hasattr(load_method(name, "config"), DEFAULTS)]
+    if first.views > 1 and not isinstance(load_method(method), UsesViews):
+        able = [name for name in method_names() if isinstance(load_method(name), UsesViews)]
         raise OptionError(
             f"{method} looks at one image of each part, and task {first.name} has views: "
             f"{first.views}; take --method {' or '.join(able)}, or leave `views` out"

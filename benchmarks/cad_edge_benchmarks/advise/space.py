@@ -8,7 +8,7 @@ from cad_edge.errors import OptionError
 from cad_edge.store.manifest import Precision
 
 if TYPE_CHECKING:
-    from cad_edge_training.sweep import Axis
+    from cad_edge_training.method import Axis
 
 PRECISION = "precision"
 DEFAULT = "default"
@@ -63,7 +63,8 @@ class Space:
         fixed: Mapping[str, str],
         asked: Sequence[str] = (),
     ) -> None:
-        from cad_edge_training.sweep import Axis, axes_of
+        from cad_edge_training.method import Axis
+        from cad_edge_training.sweep import axes_of
 
         self._method, self._backbone, self._fixed = method, backbone, dict(fixed)
         known = {axis.name: axis for axis in axes_of(method, backbone) if not self._is_fixed(axis)}
@@ -105,7 +106,7 @@ class Space:
 
 def _narrowed(known: Mapping[str, "Axis"], asked: Sequence[str]) -> "tuple[Axis, ...]":
     """Keep the axes and values that were asked for; the default value stays in any case."""
-    from cad_edge_training.sweep import Axis
+    from cad_edge_training.method import Axis
 
     found: dict[str, Axis] = {}
     for word in asked:

@@ -1,26 +1,91 @@
 """One file per method: from a learned task to graphs and the tensors bound to them."""
 
 import importlib
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 from cad_edge.errors import OptionError
 from cad_edge.store.artifact import LearnedTask
 from cad_edge_export.fused_task import FusedTask, ModulePrecision
+from cad_edge_export.fusion import Fusion, Quantisable
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.method import HasRouter
+from cad_edge_training.methods import load_method
 
-Fusion = Callable[[LearnedTask, Backbone, ModulePrecision], FusedTask]
+Fuse = Callable[[LearnedTask, Backbone, ModulePrecision], FusedTask]
+
+FOLDER = Path(__file__).parent
 
 
-def fusion_of(method: str) -> ModuleType:
-    """Import ``fusions/<method>.py``; raise OptionError if missing."""
+def fusion_of(method: str) -> Fusion[Any]:
+    """Import the fusion of a method.
+
+    Raises
+    ------
+    OptionError
+        There is none, or it lacks what `Fusion` asks for.
+    """
+    module = f"{__name__}.{method}"
     try:
-        return importlib.import_module(f"{__name__}.{method}")
-    except ModuleNotFoundError:
+        names = vars(importlib.import_module(module))
+    except ModuleNotFoundError as problem:
+        if problem.name != module:
+            raise
         raise OptionError(f"method {method!r} has no fusion, so it cannot be exported") from None
+    return read_fusion(names, FOLDER / f"{method}.py")
 
 
-def load_fusion(method: str, layout: str) -> Fusion:
+def read_fusion(names: Mapping[str, object], place: Path) -> Fusion[Any]:
+    """Take FUSION from the names of a module; OptionError, with its ``place``, where it is none."""
+    found = names.get("FUSION")
+    if isinstance(found, Fusion):
+        return found
+    lacks = sorted({one for one in dir(Fusion) if not one.startswith("_")} - {*dir(found)})
+    raise OptionError(f"{place}: FUSION has no {', '.join(lacks)}; docs/add-a-method.md says what")
+
+
+def load_fusion(method: str, layout: str) -> Fuse:
     """Return ``shared`` or ``fused`` of `fusion_of`."""
-    fusion: Fusion = getattr(fusion_of(method), layout)
-    return fusion
+    fusion = fusion_of(method)
+    return fusion.fused if layout == "fused" else fusion.shared
+
+
+def require_capabilities(
+    tasks: Sequence[LearnedTask],
+    precision: str,
+    style: Literal["int8", "uint8"] | None,
+    merge_shared: bool,
+) -> None:
+    """Refuse what a method of ``tasks`` cannot do, before anything is made.
+
+    Parameters
+    ----------
+    tasks
+        To be exported.
+    precision
+        As it was asked for.
+    style
+        The same in eight bits, None in floating point.
+    merge_shared
+        Whether shared experts lose their router.
+
+    Raises
+    ------
+    OptionError
+        A method has no fusion, cannot be quantised, or has no router.
+    """
+    for task in tasks:
+        method = task.artifact.method
+        fusion = fusion_of(method)
+        # What shares weights between tasks is quantised row by row and needs nothing of its fusion.
+        if style is not None and not task.evolves and not isinstance(fusion, Quantisable):
+            raise OptionError(
+                f"{method} cannot be quantised, since its fusion has no recentred: --precision "
+                f"{precision} is not for it; give fp32 or fp16"
+            )
+        if merge_shared and not isinstance(load_method(method), HasRouter):
+            raise OptionError(
+                f"{method} has no shared experts, so that there are none to merge; leave "
+                "--merge-shared out"
+            )

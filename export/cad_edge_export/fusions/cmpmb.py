@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
+from cad_edge_export.fusion import Fusion
 from cad_edge_export.trunk import (
     enter,
     entry_stage,
@@ -215,3 +216,16 @@ class SelfContained(nn.Module):
         values = [getattr(self, f"constant_{name}") for name in self.head.names]
         score, anomaly_map = self.head(hidden.float(), *values)
         return score, anomaly_map
+
+
+class CMPMBFusion:
+    """CMPMB as the exporter sees it."""
+
+    shared = staticmethod(shared)
+    fused = staticmethod(fused)
+    entry = staticmethod(entry)
+    recentred = staticmethod(recentred)
+    last_block = staticmethod(last_block)
+
+
+FUSION: Fusion[Config] = CMPMBFusion()

@@ -15,7 +15,7 @@ from cad_edge_export.language.decision import Mix, bound_mu
 from cad_edge_export.language.decoder import Decoder
 from cad_edge_export.language.experts import stacked_experts
 from cad_edge_training.backbones.llava import LlavaBase
-from cad_edge_training.methods.cl_anomaly.speech import Said
+from cad_edge_training.backbones.llava.greedy_answers import GreedyAnswers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,7 +42,7 @@ class Explaining:
     tokenizer: bytes
     """tokenizer.json."""
     texts: Texts
-    reference: Callable[[Array, int], Said]
+    reference: Callable[[Array, int], GreedyAnswers]
     """What torch answers to the task's question about images (n, height, width, 3) uint8 in so many
     tokens."""
 

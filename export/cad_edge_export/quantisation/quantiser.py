@@ -14,6 +14,7 @@ import numpy as np
 
 from cad_edge.errors import OptionError
 from cad_edge_export.fused_task import FusedTask, StageModule
+from cad_edge_export.fusion import Quantisable
 from cad_edge_export.fusions import fusion_of
 from cad_edge_export.graph_files import GRAPH, Graph, in_one
 from cad_edge_export.quantisation.biases import correct_biases
@@ -178,7 +179,10 @@ def _recentred(task: FloatTask, exact: Runs, rounded: Sequence[Graph]) -> FusedT
     """Let the task's tensors follow what rounding did to the stage before the last."""
     if len(task.graphs) < 2:
         return task.fused
-    fusion = fusion_of(task.learned.artifact.method)
+    method = task.learned.artifact.method
+    fusion = fusion_of(method)
+    if not isinstance(fusion, Quantisable):
+        raise OptionError(f"{method} cannot be quantised; give --precision fp32 or fp16")
     moved = run(task.fused, rounded[:-1], task.images.normal, ("hidden",))["hidden"]
     return replace(
         task.fused, tensors=fusion.recentred(task.fused, exact.measured["hidden"], moved)

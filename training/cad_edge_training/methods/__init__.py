@@ -1,24 +1,40 @@
 """One folder per method; the registry is the listing of this folder.
 
-A method folder holds ``config.py`` (`Config`: its options), ``model.py`` (the faithful form of the
-paper's equations), ``learn.py`` (`learn`: images of good parts to `Learned`) and a README.
+A method folder holds ``method.py`` with ``METHOD``, which satisfies `Method` of
+`cad_edge_training.method`, ``config.py`` (its options), ``model.py`` (the faithful form of the
+paper's equations), ``learn.py`` (images of good parts to `Learned`) and a README.
+docs/add-a-method.md walks through one.
 """
 
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from cad_edge.errors import ArtifactError, OptionError
 from cad_edge.schema import Record, first_problem
 
+if TYPE_CHECKING:
+    from cad_edge_training.method import Method
 
-def method_names() -> list[str]:
-    """Names of all methods."""
-    folder = Path(__file__).parent
-    return sorted(path.parent.name for path in folder.glob("*/learn.py"))
+FOLDER = Path(__file__).parent
+
+
+def method_names(folder: Path = FOLDER) -> list[str]:
+    """Names of all methods.
+
+    Raises
+    ------
+    OptionError
+        Two have one name.
+    """
+    names = sorted(path.name for path in folder.iterdir() if any(path.glob("*.py")))
+    for path in folder.glob("*.py"):
+        if path.stem in names:
+            raise OptionError(f"{path} and {folder / path.stem} are two methods of one name")
+    return names
 
 
 def default_method(backbone: str) -> str:
@@ -30,11 +46,37 @@ def default_method(backbone: str) -> str:
     return "cmpmb" if backbone.startswith(("clip:", "dinov2:")) else "patch_memory"
 
 
-def load_method(name: str, part: str) -> ModuleType:
-    """Import ``config``, ``model`` or ``learn`` of a method; raise OptionError if unknown."""
+def load_method(name: str) -> "Method[Any]":
+    """Import a method.
+
+    Raises
+    ------
+    OptionError
+        There is none of this name, or its folder does not hold what `Method` asks for.
+    """
     if name not in method_names():
         raise OptionError(f"method {name!r} is unknown; take one of {', '.join(method_names())}")
-    return importlib.import_module(f"{__name__}.{name}.{part}")
+    module, place = f"{__name__}.{name}.method", FOLDER / name / "method.py"
+    try:
+        names = vars(importlib.import_module(module))
+    except ModuleNotFoundError as problem:
+        if problem.name not in (module, module.removesuffix(".method")):
+            raise
+        raise OptionError(
+            f"{place} is missing; it holds METHOD, as docs/add-a-method.md says"
+        ) from None
+    return read_method(names, place)
+
+
+def read_method(names: Mapping[str, object], place: Path) -> "Method[Any]":
+    """Take METHOD from the names of a module; OptionError, with its ``place``, where it is none."""
+    from cad_edge_training.method import Method
+
+    found = names.get("METHOD")
+    if isinstance(found, Method):
+        return found
+    lacks = sorted({one for one in dir(Method) if not one.startswith("_")} - {*dir(found)})
+    raise OptionError(f"{place}: METHOD has no {', '.join(lacks)}; docs/add-a-method.md says what")
 
 
 def saved_config(task: str, method: str, hyperparameters: Mapping[str, object]) -> Record:
@@ -46,7 +88,7 @@ def saved_config(task: str, method: str, hyperparameters: Mapping[str, object]) 
         They are those of another version of the method.
     """
     try:
-        config: Record = load_method(method, "config").Config.model_validate(hyperparameters)
+        config: Record = load_method(method).config.model_validate(hyperparameters)
     except ValidationError as problem:
         raise ArtifactError(
             f"task {task} was learned with options that {method} does not have "

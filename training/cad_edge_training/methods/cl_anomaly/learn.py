@@ -39,9 +39,6 @@ from cad_edge_training.methods.cl_anomaly.start import (
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens
 from cad_edge_training.methods.cl_anomaly.training_loop import Lesson, train_experts
 
-SEVERAL_PROCESSES = True
-"""All processes of a training learn together, and each is given the whole request."""
-
 
 def learn(request: Request, config: Config) -> Learned:
     """Learn one task; what earlier tasks own is not touched.

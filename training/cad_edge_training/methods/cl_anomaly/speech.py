@@ -1,26 +1,16 @@
 """Answers in words, written by transformers' own loop: what every other form has to agree with."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cad_edge_training.backbones.llava.greedy_answers import GreedyAnswers
 from cad_edge_training.methods.cl_anomaly.model import CLAnomaly
 from cad_edge_training.methods.cl_anomaly.questions import Question
 
 
-@dataclass(frozen=True)
-class Said:
-    """Greedy answers about some images."""
-
-    tokens: Tensor
-    """(batch, count) int64."""
-    logits: Tensor
-    """(batch, count, vocabulary) float32 that every token is the largest of."""
-
-
-def greedy(model: CLAnomaly, raw: Tensor, count: int, question: str | None = None) -> Said:
+def greedy(model: CLAnomaly, raw: Tensor, count: int, question: str | None = None) -> GreedyAnswers:
     """Answer a question about images in ``count`` tokens; one that ends an answer is as any other.
 
     Parameters
@@ -51,4 +41,4 @@ def greedy(model: CLAnomaly, raw: Tensor, count: int, question: str | None = Non
             return_dict_in_generate=True,
             output_logits=True,
         )
-    return Said(found.sequences, torch.stack(found.logits, dim=1).float())
+    return GreedyAnswers(found.sequences, torch.stack(found.logits, dim=1).float())

@@ -6,7 +6,7 @@ which its size decides. Prompts cost time of learning alone.
 
 from collections.abc import Mapping
 
-from cad_edge_training.sweep import Axis, Settings
+from cad_edge_training.method import Axis, Settings
 
 _OWN_SIZE = "own-size"
 _BLOCKS = {"block-5": "5", "block-3": "3", "block-8": "8"}

@@ -5,10 +5,10 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from cad_edge.schema import Record
+from cad_edge_training.gaussian import Resize
 from cad_edge_training.methods.ib_iumad.fusion import FusionKind
 
 Modality: TypeAlias = Literal["rgbd", "rgb", "depth"]
-Resize: TypeAlias = Literal["bilinear", "area"]
 
 
 class Config(Record):

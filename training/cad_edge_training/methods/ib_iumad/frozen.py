@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.gaussian import Resize
 from cad_edge_training.learned import Images, Planes
-from cad_edge_training.methods.ib_iumad.config import Config, Resize
+from cad_edge_training.methods.ib_iumad.config import Config
 
 STRIDE = 16
 ROOM = 0.1  # of the values on either side of the range: dents and bumps lie beyond good parts

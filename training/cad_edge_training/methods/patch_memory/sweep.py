@@ -6,7 +6,7 @@ the banks, which their size and the finest grid decide.
 
 from collections.abc import Mapping
 
-from cad_edge_training.sweep import Axis, Settings
+from cad_edge_training.method import Axis, Settings
 
 _LITE0 = "efficientnet-lite0"
 _OWN_SIZE = "own-size"

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
+from cad_edge_export.fusion import Fusion
+from cad_edge_export.fusions.cl_anomaly.family import Family, family_of, rounded
 from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, Decision
 from cad_edge_export.language.decoder import Decoder
 from cad_edge_export.language.experts import merged_changes, merged_shared, stacked_experts
@@ -29,7 +31,6 @@ from cad_edge_export.language.explainer import (
     speaking,
     texts_of,
 )
-from cad_edge_export.language.family import Family, family_of, rounded
 from cad_edge_export.language.gate import ANCHORS, of_frame, weights
 from cad_edge_export.language.vision import Vision
 from cad_edge_export.trunk import (
@@ -42,9 +43,10 @@ from cad_edge_export.trunk import (
 )
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
+from cad_edge_training.backbones.llava.greedy_answers import GreedyAnswers
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.learn import build_model
-from cad_edge_training.methods.cl_anomaly.speech import Said, greedy
+from cad_edge_training.methods.cl_anomaly.speech import greedy
 from cad_edge_training.methods.cl_anomaly.start import as_llava
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -116,7 +118,9 @@ def explained(task: LearnedTask, backbone: Backbone, precision: ModulePrecision)
     )
 
 
-def _said(base: LlavaBase, config: Config, task: LearnedTask, images: Array, count: int) -> Said:
+def _said(
+    base: LlavaBase, config: Config, task: LearnedTask, images: Array, count: int
+) -> GreedyAnswers:
     model = build_model(base, config, task.model_tensors())
     with torch.inference_mode():
         return greedy(model, model.raw(torch.from_numpy(images)), count)
@@ -232,3 +236,15 @@ class SelfContained(nn.Module):
 
 def _constants(tensors: Tensors) -> dict[str, Tensor]:
     return {name: torch.from_numpy(value) for name, value in tensors.items()}
+
+
+class CLAnomalyFusion:
+    """CL-Anomaly as the exporter sees it."""
+
+    shared = staticmethod(shared)
+    fused = staticmethod(fused)
+    entry = staticmethod(entry)
+    explained = staticmethod(explained)
+
+
+FUSION: Fusion[Config] = CLAnomalyFusion()

@@ -6,10 +6,10 @@ import numpy as np
 
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import ModulePrecision
+from cad_edge_export.fusions.cl_anomaly.packing import pack_private, pack_shared
 from cad_edge_export.language.decision import Mix
 from cad_edge_export.language.experts import Composition
 from cad_edge_export.language.gate import ANCHORS, needs_anchor, pack_anchor
-from cad_edge_export.language.packing import pack_private, pack_shared
 from cad_edge_export.language.vision import pack_projector
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config

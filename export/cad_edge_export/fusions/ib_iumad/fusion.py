@@ -3,7 +3,7 @@
 Exact rewrites (METHODS 5.3): the backbone is cut after its last stage end, and runs image and depth
 as one batch; the image's first blocks are those of the entry, which has recognised the product;
 resizing, map and score are products with constant matrices; the network's are in
-`cad_edge_export.reconstruction`.
+`cad_edge_export.fusions.ib_iumad.reconstruction`.
 """
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
-from cad_edge_export.reconstruction import FastNetwork
+from cad_edge_export.fusion import Fusion
+from cad_edge_export.fusions.ib_iumad.reconstruction import FastNetwork
 from cad_edge_export.resizing import Taps, aligned_matrix, box_matrix, joined
 from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
 from cad_edge_training.backbones import Backbone, weights_sha256
-from cad_edge_training.methods.ib_iumad.config import Config, Resize
+from cad_edge_training.gaussian import Resize
+from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import (
     STRIDE,
     depth_as_image,
@@ -259,3 +261,15 @@ def _judged(
     parts = tokens.reshape(len(modalities), -1, *tokens.shape[1:]).unbind(0)
     found: tuple[Tensor, Tensor] = judge(dict(zip(modalities, parts, strict=True)), measured)
     return found
+
+
+class IBIUMADFusion:
+    """IB-IUMAD as the exporter sees it."""
+
+    shared = staticmethod(shared)
+    fused = staticmethod(fused)
+    entry = staticmethod(entry)
+    last_block = staticmethod(last_block)
+
+
+FUSION: Fusion[Config] = IBIUMADFusion()

@@ -1,0 +1,76 @@
+"""What a fusion offers: from a learned task of one method to graphs and the tensors bound to them.
+
+A fusion is a module ``fusions.<method>`` whose ``FUSION`` satisfies `Fusion`. What only some can do
+is a Protocol of its own, asked for by ``isinstance``.
+"""
+
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from cad_edge.schema import Record
+from cad_edge.store.artifact import LearnedTask, Tensors
+from cad_edge_export.fused_task import FusedTask, ModulePrecision, StageModule
+from cad_edge_export.language.explainer import Explaining
+from cad_edge_training.backbones import Backbone
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+C_contra = TypeVar("C_contra", bound=Record, contravariant=True)
+
+
+@runtime_checkable
+class Fusion(Protocol[C_contra]):
+    """What every fusion has: a method's tasks in floating point, in both layouts."""
+
+    def shared(
+        self, task: LearnedTask, backbone: Backbone, precision: ModulePrecision
+    ) -> FusedTask:
+        """Fuse a task into graphs that all tasks of the method share, and tensors of its own."""
+        ...
+
+    def fused(self, task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
+        """Fuse a task into one graph that needs nothing beside it."""
+        ...
+
+    def entry(
+        self, backbone: Backbone, config: C_contra, precision: ModulePrecision
+    ) -> StageModule:
+        """Return the first stage, from the image to what the selector and the tasks go on from."""
+        ...
+
+
+@runtime_checkable
+class Quantisable(Protocol):
+    """Can be exported in eight bits: its tensors follow what rounding does to the first stage."""
+
+    def recentred(self, fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
+        """Move the tensors of a task by the mean difference of its features.
+
+        Parameters
+        ----------
+        fused
+            The task in floating point.
+        exact, rounded
+            (n, channels, h, w) float32, ``hidden`` of good parts before and after rounding.
+        """
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """Answers in words as well (``cad-edge explain``)."""
+
+    def explained(
+        self, task: LearnedTask, backbone: Backbone, precision: ModulePrecision
+    ) -> Explaining:
+        """Return the engine, decoder and texts by which a task answers questions."""
+        ...
+
+
+@runtime_checkable
+class KnowsLastBlock(Protocol[C_contra]):
+    """Says how deep it looks, so that a frame can be compared with the bare backbone."""
+
+    def last_block(self, backbone: Backbone, config: C_contra) -> int:
+        """Deepest block whose features are used."""
+        ...

@@ -1,0 +1,189 @@
+"""What a method offers: the contract that learning, export and the commands ask for.
+
+A method is a folder below ``methods`` whose ``method.py`` holds ``METHOD``, a `Method`. What only
+some methods can do is a Protocol of its own, asked for by ``isinstance``:
+
+    method = load_method("ib_iumad")
+    if isinstance(method, LearnsSteps):
+        learned = method.learn_step(requests, config)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+import torch
+
+from cad_edge.calibration import Calibration
+from cad_edge.schema import Record
+from cad_edge.store.artifact import LearnedTask, Tensors
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.learned import Learned, Request
+
+C = TypeVar("C", bound=Record)
+C_contra = TypeVar("C_contra", bound=Record, contravariant=True)
+
+
+@runtime_checkable
+class Method(Protocol[C]):
+    """What every method has."""
+
+    @property
+    def config(self) -> type[C]:
+        """Its options, each with a description and a range; unknown names are refused."""
+        ...
+
+    def defaults_for(self, backbone: str) -> dict[str, Any]:
+        """Values to start from for a backbone, those that differ from the defaults of `config`."""
+        ...
+
+    def learn(self, request: Request, config: C) -> Learned:
+        """Learn one task from images of good parts; what was learned before is not touched."""
+        ...
+
+    def build_model(self, backbone: Backbone, config: C, tensors: Tensors) -> torch.nn.Module:
+        """Return the reference model of a learned task.
+
+        It takes images (batch, height, width, 3) uint8, and depth (batch, height, width) float32
+        where the method looks at it, and returns scores (batch,) float32 and maps
+        (batch, height, width) float32 or None.
+        """
+        ...
+
+
+@runtime_checkable
+class LearnsSteps(Protocol[C_contra]):
+    """Learns several tasks in one step."""
+
+    def learn_step(self, requests: Sequence[Request], config: C_contra) -> list[Learned]:
+        """Learn the tasks of a step together, one result per request and in their order."""
+        ...
+
+    def is_whole(self, generation: Mapping[str, object]) -> bool:
+        """Whether a generation holds what the tasks of its step share."""
+        ...
+
+
+@runtime_checkable
+class UpdatesEarlierTasks(Protocol[C_contra]):
+    """Shares weights between its tasks, so that a new one changes what the older ones answer."""
+
+    def recalibrate(self, backbone: Backbone, config: C_contra, task: LearnedTask) -> Calibration:
+        """Score a task's held-out good parts by the newest version of what is shared."""
+        ...
+
+
+@runtime_checkable
+class LearnsInSeveralProcesses(Protocol):
+    """All processes of a training learn a task together; of others the first one learns alone."""
+
+    @property
+    def several_processes(self) -> Literal[True]:
+        """Always True; a method that does not, has no such attribute."""
+        ...
+
+
+@runtime_checkable
+class UsesDepth(Protocol[C_contra]):
+    """Can look at depth beside the image."""
+
+    def uses_depth(self, config: C_contra) -> bool:
+        """Whether tasks are learned with depth by these options."""
+        ...
+
+
+@runtime_checkable
+class UsesViews(Protocol):
+    """Can look at several images of each part."""
+
+    def defaults_for_views(self) -> dict[str, Any]:
+        """Values to start from where parts have several views, on top of `defaults_for`."""
+        ...
+
+
+@runtime_checkable
+class HasRouter(Protocol[C_contra]):
+    """Weighs shared experts by a router, whose mean ``export --merge-shared`` can take instead."""
+
+    def without_router(
+        self, backbone: Backbone, config: C_contra, task: LearnedTask
+    ) -> LearnedTask:
+        """Give a task shared experts whose weights are the same for every token and image."""
+        ...
+
+    def held_out_scores(
+        self, backbone: Backbone, config: C_contra, task: LearnedTask
+    ) -> list[float]:
+        """Scores of a task's held-out good parts, in the order of the parts."""
+        ...
+
+
+@runtime_checkable
+class NamesMissingParts(Protocol):
+    """Is published with parts that some backbones cannot carry."""
+
+    def missing_parts(self, backbone: str) -> str | None:
+        """Say in one sentence which parts a backbone cannot carry; None where it carries all."""
+        ...
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing that is varied; a value is a word without space, comma or equals sign."""
+
+    name: str
+    values: tuple[str, ...]
+    """The default first."""
+
+    @property
+    def default(self) -> str:
+        """Value of the default configuration."""
+        return self.values[0]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `cad-edge train` is given beyond its defaults."""
+
+    size: int | None = None
+    """Input side in pixels; None for the backbone's own."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the method as NAME: VALUE, only those that differ from the defaults."""
+
+
+@runtime_checkable
+class Sweepable(Protocol):
+    """Has options that ``cad-edge advise`` tries on a user's images."""
+
+    def axes_for(self, backbone: str) -> tuple[Axis, ...]:
+        """Axes with their values, the default first."""
+        ...
+
+    def settings_for(self, backbone: str, values: Mapping[str, str]) -> Settings:
+        """Give the settings for one value of each axis; an axis left out has its default."""
+        ...
+
+
+@runtime_checkable
+class HasLastBlock(Protocol):
+    """Options that say how deep a method looks into its backbone."""
+
+    @property
+    def last_block(self) -> int:
+        """Deepest block that has to run."""
+        ...
+
+
+@runtime_checkable
+class HasKeySet(Protocol):
+    """Options that say of what the published key set is made (CMPMB, eq. 5)."""
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks whose features are the keys; the last one is taken."""
+        ...
+
+    @property
+    def keys(self) -> int:
+        """Patches that the key set keeps."""
+        ...

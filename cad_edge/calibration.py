@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cad_edge.errors import OptionError
-from cad_edge.schema import Record, Sparing
+from cad_edge.schema import OmitDefaults, Record
 
 TAIL_SHARE = 0.5  # of the scores, the highest, to which the exponential tail is fitted
 TAIL_REACH = 0.1  # of the smallest rate that n scores support: how far the tail is trusted
@@ -36,7 +36,7 @@ class Outlier(Record):
     robust_z: float = Field(description="(score - median) / (1.4826 MAD) of all held-out scores")
 
 
-class Calibration(Sparing):
+class Calibration(OmitDefaults):
     """Scores of held-out normals; no image of a test set ever enters."""
 
     RARE: ClassVar[frozenset[str]] = frozenset(
@@ -69,7 +69,7 @@ class Calibration(Sparing):
     )
 
 
-class Decision(Sparing):
+class Decision(OmitDefaults):
     """What the device decides with; changed by `cad-edge threshold` without a new export."""
 
     RARE: ClassVar[frozenset[str]] = frozenset({"groups"})

@@ -44,17 +44,22 @@ COMMANDS = {
     "explain": Command(
         "cad_edge_runtime.explain_command", "explain", "cpu,explain", "Ask about an image in words."
     ),
-    "tasks": Command("cad_edge_runtime.upkeep", "tasks", "cpu", "List the products of a bundle."),
+    "tasks": Command(
+        "cad_edge_runtime.bundle_commands", "tasks", "cpu", "List the products of a bundle."
+    ),
     "threshold": Command(
-        "cad_edge_runtime.upkeep", "threshold", "cpu", "State another false-reject rate."
+        "cad_edge_runtime.bundle_commands", "threshold", "cpu", "State another false-reject rate."
     ),
     "verify": Command(
-        "cad_edge_runtime.upkeep", "verify", "cpu", "Check every byte and graph of a bundle."
+        "cad_edge_runtime.bundle_commands",
+        "verify",
+        "cpu",
+        "Check every byte and graph of a bundle.",
     ),
     "rollback": Command(
-        "cad_edge_runtime.upkeep", "rollback", "cpu", "Put an older version in force."
+        "cad_edge_runtime.bundle_commands", "rollback", "cpu", "Put an older version in force."
     ),
-    "gc": Command("cad_edge_runtime.upkeep", "gc", "cpu", "Delete what no version needs."),
+    "gc": Command("cad_edge_runtime.bundle_commands", "gc", "cpu", "Delete what no version needs."),
     "evaluate": Command(
         "cad_edge_benchmarks.evaluate_command",
         "evaluate",

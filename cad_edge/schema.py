@@ -29,7 +29,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-class Sparing(Record):
+class OmitDefaults(Record):
     """A record that leaves out what is rare: fields of ``RARE`` are not written at their default.
 
     What is written without them therefore has the same bytes as where they are not known.
@@ -47,7 +47,7 @@ class Sparing(Record):
         return written
 
 
-class Viewed(Sparing):
+class Viewed(OmitDefaults):
     """A record about samples that consist of several views, or of one."""
 
     RARE: ClassVar[frozenset[str]] = frozenset({"views"})

@@ -21,13 +21,13 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from cad_edge.errors import DatasetError
-from cad_edge.schema import Sparing
+from cad_edge.schema import OmitDefaults
 
 ANY_PLANE = "*"
 """Stands in a table for the folder of a plane: ``train/good/*/000.png`` for ``rgb/000.png``."""
 
 
-class GroupRule(Sparing):
+class GroupRule(OmitDefaults):
     """How the group of an image is told."""
 
     RARE: ClassVar[frozenset[str]] = frozenset(

@@ -19,7 +19,7 @@ class LabelledSplit(Record):
     seed: int = Field(default=0, ge=0, description="of the deal")
 
 
-def deal(product: ProductImages, split: LabelledSplit) -> ProductImages:
+def split_labelled(product: ProductImages, split: LabelledSplit) -> ProductImages:
     """Pool all images of a product and deal them at random into training and test.
 
     The deal depends on the names of the images and the seed, so that it is the same on every

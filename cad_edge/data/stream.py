@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cad_edge.data.dataset import GOOD_FOLDERS, Layout, read_product
 from cad_edge.data.grouping import GroupRule
-from cad_edge.data.labelled import LabelledSplit, deal
+from cad_edge.data.labelled import LabelledSplit, split_labelled
 from cad_edge.data.product import ProductImages
 from cad_edge.errors import DatasetError
 from cad_edge.schema import Record, TaskName, Viewed, first_problem
@@ -74,12 +74,12 @@ class StreamTask(Viewed):
         Raises
         ------
         DatasetError
-            As `read_product` and `deal` do.
+            As `read_product` and `split_labelled` do.
         """
         by_folder = self.group is not None and self.group.folder
         product = read_product(self.path, self.layout, self.views, by_folder)
         try:
-            return product if self.labelled is None else deal(product, self.labelled)
+            return product if self.labelled is None else split_labelled(product, self.labelled)
         except DatasetError as problem:
             raise DatasetError(f"{self.path}: {problem}") from None
 

@@ -23,7 +23,7 @@ from pydantic import Field
 from cad_edge.calibration import Calibration, Decision
 from cad_edge.data.depth import DepthRange
 from cad_edge.data.image import ImageRecipe
-from cad_edge.schema import Record, Sha256, Sparing, TaskName, Viewed
+from cad_edge.schema import OmitDefaults, Record, Sha256, TaskName, Viewed
 from cad_edge.store.artifact import BackboneIdentity, Provenance
 
 FORMAT: Literal[1] = 1
@@ -221,7 +221,7 @@ class Recognition(Record):
     limit: float = Field(gt=0)
 
 
-class TaskEntry(Sparing):
+class TaskEntry(OmitDefaults):
     """One product in one version of the bundle."""
 
     RARE: ClassVar[frozenset[str]] = frozenset({"depth", "recognition", "without_depth"})

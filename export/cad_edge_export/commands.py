@@ -41,7 +41,7 @@ import click
 )
 @click.option("--backbone", help="Where the backbone's weights are, e.g. clip:FOLDER.")
 @click.option(
-    "--words/--no-words",
+    "--explanations/--no-explanations",
     default=True,
     show_default=True,
     help="Whether a task that asks a language model can be asked in words, for `cad-edge explain`.",
@@ -67,7 +67,7 @@ def export(
     calibration: Path | None,
     selector: str | None,
     backbone: str | None,
-    words: bool,
+    explanations: bool,
     merge_shared: bool,
     without_depth: Path | None,
 ) -> None:
@@ -75,7 +75,7 @@ def export(
     from cad_edge.store.bundle import Bundle
     from cad_edge_export.drift import drift_lines, stand_in_drift_lines
     from cad_edge_export.exporter import export_folder
-    from cad_edge_export.pending import stand_in_line
+    from cad_edge_export.missing_tasks import rgb_only_fallback_line
     from cad_edge_export.plan import Plan
     from cad_edge_training.commands import progress_bars
 
@@ -85,7 +85,7 @@ def export(
         selector,  # type: ignore[arg-type]
         backbone,
         calibration,
-        words,
+        explanations,
         merge_shared,
     )
     store = Bundle(bundle)
@@ -98,5 +98,5 @@ def export(
         click.echo(f"{bundle} holds all of {artifacts} already")
     after = store.manifest()
     lines = [*drift_lines(after, added), *stand_in_drift_lines(before, after)]
-    for line in lines if without_depth is None else [*lines, stand_in_line(after)]:
+    for line in lines if without_depth is None else [*lines, rgb_only_fallback_line(after)]:
         click.echo(line)

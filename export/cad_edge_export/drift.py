@@ -8,7 +8,7 @@ import numpy as np
 from cad_edge.calibration import decide
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import Manifest, TaskEntry
-from cad_edge_export.pending import Held, stand_ins_of
+from cad_edge_export.missing_tasks import Held, rgb_only_fallbacks_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -48,13 +48,13 @@ def drift_lines(manifest: Manifest, added: Sequence[str]) -> list[str]:
 
 def stand_in_drift_lines(before: Manifest | None, after: Manifest) -> list[str]:
     """Say it of what answers frames without depth; ``before`` is the version before, if any."""
-    held = stand_ins_of(before.tasks) if before else {}
-    now = stand_ins_of(after.tasks)
+    held = rgb_only_fallbacks_of(before.tasks) if before else {}
+    now = rgb_only_fallbacks_of(after.tasks)
     return _lines(now, [name for name in now if name not in held], " without depth")
 
 
 def _lines(entries: Held, added: Sequence[str], how: str) -> list[str]:
-    """Lines of tasks, or of their stand-ins; ``how`` follows the name."""
+    """Lines of tasks, or of their RGB-only fallbacks; ``how`` follows the name."""
     grown = {entries[name].method for name in added}
     lines = []
     for method in sorted(grown):

@@ -9,21 +9,21 @@ from cad_edge.routing import from_tensors
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge.store.manifest import Certificate, Explainer, TaskEntry
 from cad_edge_export.certificate import certify, measure, reference_model
+from cad_edge_export.explanation import explainer_of
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.graphs import Graphs, made_from
 from cad_edge_export.merging import merged
-from cad_edge_export.pending import stand_ins_of
+from cad_edge_export.missing_tasks import rgb_only_fallbacks_of
 from cad_edge_export.plan import Plan
 from cad_edge_export.quantisation.calibration_images import read_calibration
 from cad_edge_export.quantisation.evidence import require
-from cad_edge_export.quantisation.families import quantise_families
 from cad_edge_export.quantisation.quantiser import quantise
+from cad_edge_export.quantisation.shared_weights import quantise_shared_weights
 from cad_edge_export.quantisation.tasks import FloatTask, QuantisedTask
 from cad_edge_export.stored_engine import read_tensors, store_engine, store_tensors
 from cad_edge_export.trunk_sizes import TrunkSizes
-from cad_edge_export.words import explainer_of
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.method import UpdatesEarlierTasks
 from cad_edge_training.methods import load_method, saved_config
@@ -31,7 +31,7 @@ from cad_edge_training.methods import load_method, saved_config
 Progress = Callable[[str, int, int], None]
 
 
-def exact_entries(
+def float_entries(
     tasks: Sequence[LearnedTask],
     trunks: TrunkSizes,
     plan: Plan,
@@ -59,7 +59,7 @@ def exact_entries(
     return entries
 
 
-def with_stand_ins(
+def with_rgb_only_fallbacks(
     entries: Mapping[str, TaskEntry],
     held: Mapping[str, TaskEntry],
     others: Sequence[LearnedTask],
@@ -75,23 +75,23 @@ def with_stand_ins(
     entries
         Every task of the bundle, as it will be.
     held
-        Those of before, whose stand-ins stay where there is no other.
+        Those of before, whose RGB-only fallbacks stay where there is no other.
     others
         Learned without depth, to be exported now, for tasks among ``entries``.
 
     Raises
     ------
     CertificateError
-        A stand-in does not answer as torch did.
+        An RGB-only fallback does not answer as torch did.
     """
-    spare = stand_ins_of(held)
-    # A stand-in is asked about frames whose product is known, by the statistics of the task itself,
-    # and is not asked for words.
+    spare = rgb_only_fallbacks_of(held)
+    # An RGB-only fallback is asked about frames whose product is known, by the statistics of the
+    # task itself, and is not asked for words.
     known = [
         replace(task, routing=read_tensors(entries[task.artifact.task].routing, graphs.bundle))
         for task in others
     ]
-    spare |= exact_entries(known, trunks, replace(plan, words=False), graphs, progress)
+    spare |= float_entries(known, trunks, replace(plan, explanations=False), graphs, progress)
     return {
         name: entry.model_copy(update={"without_depth": spare.get(name)})
         for name, entry in entries.items()
@@ -113,7 +113,7 @@ def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:
     return method.recalibrate(backbone, config, task)
 
 
-def rounded_entries(
+def quantised_entries(
     tasks: Sequence[LearnedTask],
     trunks: TrunkSizes,
     plan: Plan,
@@ -144,7 +144,7 @@ def rounded_entries(
     floats = _float_tasks(tasks, backbone, plan, graphs, progress)
     progress(plan.precision, len(tasks), len(tasks) + 1)
     held = graphs.rounded([stage for one in floats for stage in one.fused.stages])
-    done = quantise_families(floats, held) if families else quantise(floats, plan.style, held)
+    done = quantise_shared_weights(floats, held) if families else quantise(floats, plan.style, held)
     for name, one in done.items():
         require(one.evidence, name, plan.precision)
     for task in floats:

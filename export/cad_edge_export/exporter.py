@@ -4,28 +4,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cad_edge.errors import ArtifactError, BundleError, OptionError
+from cad_edge.onnxruntime_installation import refuse_several_wheels
 from cad_edge.recognition import recognised
 from cad_edge.routing import from_tensors
 from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, list_artifacts
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Selector, TaskEntry
-from cad_edge.wheels import refuse_several_wheels
-from cad_edge_export.entries import Progress, exact_entries, rounded_entries, with_stand_ins
+from cad_edge_export.discard_on_failure import discard_on_failure
+from cad_edge_export.entries import (
+    Progress,
+    float_entries,
+    quantised_entries,
+    with_rgb_only_fallbacks,
+)
 from cad_edge_export.fusions import fusion_of, require_capabilities
 from cad_edge_export.graphs import Graphs
-from cad_edge_export.pending import (
-    lacking,
+from cad_edge_export.missing_tasks import (
+    missing_tasks,
     read_all,
     require_one_trunk,
-    stand_ins,
-    with_relatives,
+    rgb_only_fallbacks,
+    with_shared_weights,
 )
 from cad_edge_export.plan import Plan
 from cad_edge_export.selector import Kind, fuse_selector
 from cad_edge_export.stored_engine import read_tensors, store_engine
 from cad_edge_export.trunk_sizes import check_one_size, trunk_sizes
-from cad_edge_export.undo import objects_undone
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import saved_config
 from cad_edge_training.routing_statistics import key_blocks
@@ -74,13 +79,13 @@ def export_artifacts(
     learned, spare = read_all(artifacts), read_all(without_depth)
     require_capabilities([*learned, *spare], plan.precision, plan.style, plan.merge_shared)
     if not bundle.exists():
-        _check_precision(None, lacking(learned, {}), plan)
+        _check_precision(None, missing_tasks(learned, {}), plan)
     with bundle.lock():
         before = bundle.manifest() if bundle.exists() else None
         held = dict(before.tasks) if before else {}
-        new = lacking(learned, held)
-        changed = with_relatives(new, learned, held)
-        others = stand_ins(spare, learned, before)
+        new = missing_tasks(learned, held)
+        changed = with_shared_weights(new, learned, held)
+        others = rgb_only_fallbacks(spare, learned, before)
         kind = plan.selector or (before.selector.kind if before else "discriminant")
         if not new and not others and (before is None or before.selector.kind == kind):
             return []
@@ -88,10 +93,12 @@ def export_artifacts(
         trunks = trunk_sizes(learned, before, plan)
         require_one_trunk(others, trunks.routing)
         graphs = Graphs(bundle, before, plan.style)
-        with objects_undone(bundle_path):
-            make = exact_entries if plan.style is None else rounded_entries
+        with discard_on_failure(bundle_path):
+            make = float_entries if plan.style is None else quantised_entries
             made = make(changed, trunks, plan, graphs, progress)
-            entries = with_stand_ins(held | made, held, others, trunks, plan, graphs, progress)
+            entries = with_rgb_only_fallbacks(
+                held | made, held, others, trunks, plan, graphs, progress
+            )
             progress("selector", len(changed), len(changed) + 1)
             manifest = _manifest(bundle, before, entries, trunks.routing, kind, plan, graphs)
         bundle.commit(manifest)
@@ -194,7 +201,7 @@ def _first(entries: Mapping[str, TaskEntry]) -> tuple[TaskEntry, Record]:
 def export_folder(
     folder: Path, bundle: Path, plan: Plan, progress: Progress, without_depth: Path | None = None
 ) -> list[str]:
-    """Export every artifact under ``folder``, those under ``without_depth`` as their stand-ins.
+    """Export every artifact under ``folder``, with RGB-only fallbacks from ``without_depth``.
 
     Parameters, result and errors are those of `export_artifacts`; ArtifactError where a folder
     holds no artifact.

@@ -43,7 +43,7 @@ class Fusion(Protocol[C_contra]):
 class Quantisable(Protocol):
     """Can be exported in eight bits: its tensors follow what rounding does to the first stage."""
 
-    def recentred(self, fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
+    def bias_corrected(self, fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
         """Move the tensors of a task by the mean difference of its features.
 
         Parameters

@@ -33,7 +33,7 @@ class Plan:
     calibration: Path | None = None
     """Stream file with the folders of good parts that eight bits are measured on."""
 
-    words: bool = True
+    explanations: bool = True
     """Whether tasks of a method that asks a language model can be asked in words, too."""
     merge_shared: bool = False
     """Whether shared experts lose their router, so that they merge into the network, too."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge_runtime.outline import Point, outline
+from cad_edge_runtime.contour import Point, contour
 
 _FORWARD = ((0, 1), (1, -1), (1, 0), (1, 1))
 """Half of the eight neighbours (row, column); the other half are these seen from the other side."""
@@ -186,7 +186,7 @@ def _defect(
             min(math.ceil(bottom * tall), size[0]),
         ),
         polygon=tuple(
-            (round((x + left) * wide), round((y + top) * tall)) for x, y in outline(region)
+            (round((x + left) * wide), round((y + top) * tall)) for x, y in contour(region)
         ),
         area=round(cells.shape[1] * tall * wide),
         peak=peak,

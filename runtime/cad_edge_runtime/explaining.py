@@ -136,7 +136,7 @@ class Explainers:
         if record is None:
             raise BundleError(
                 f"task {task!r} does not answer in words; learn it with a method that asks a "
-                "language model, and export it without --no-words"
+                "language model, and export it without --no-explanations"
             )
         owner = f"the explainer of task {task!r}"
         plan = _plan(record, owner)

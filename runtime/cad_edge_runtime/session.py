@@ -23,8 +23,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from cad_edge.errors import CadEdgeError, DeviceError, GraphError, OptionError
+from cad_edge.onnxruntime_installation import refuse_several_wheels
 from cad_edge.store.bundle import Bundle
-from cad_edge.wheels import refuse_several_wheels
 from cad_edge_runtime.device import choose_device, providers_for, verify_device
 from cad_edge_runtime.graph_check import check_graph
 from cad_edge_runtime.plans import PlanCache, cache_root, read_gpu_facts

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cad_edge.data.dataset import read_product
-from cad_edge.data.labelled import LabelledSplit, deal
+from cad_edge.data.labelled import LabelledSplit, split_labelled
 from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import DatasetError
@@ -31,7 +31,7 @@ def everything(dealt: ProductImages) -> list[Path]:
 
 
 def test_every_image_is_dealt_once_and_eight_to_two():
-    dealt = deal(product(60, 20, 20), LabelledSplit())
+    dealt = split_labelled(product(60, 20, 20), LabelledSplit())
     assert len(dealt.test) == 20 and len(dealt.train) + len(dealt.defective) == 80
     assert len(set(everything(dealt))) == 100
     assert all(item.anomalous for item in dealt.defective)
@@ -41,23 +41,23 @@ def test_every_image_is_dealt_once_and_eight_to_two():
 
 
 def test_the_deal_depends_on_seed_and_names_alone():
-    first = deal(product(60, 20, 20), LabelledSplit())
-    assert deal(product(60, 20, 20), LabelledSplit()) == first
-    assert deal(product(60, 20, 20), LabelledSplit(seed=1)) != first
+    first = split_labelled(product(60, 20, 20), LabelledSplit())
+    assert split_labelled(product(60, 20, 20), LabelledSplit()) == first
+    assert split_labelled(product(60, 20, 20), LabelledSplit(seed=1)) != first
     shuffled = product(60, 20, 20)
-    assert deal(ProductImages(shuffled.train[::-1], test=shuffled.test[::-1]), LabelledSplit()) == (
-        first
-    )
+    assert split_labelled(
+        ProductImages(shuffled.train[::-1], test=shuffled.test[::-1]), LabelledSplit()
+    ) == (first)
 
 
 def test_too_few_images_are_one_sentence():
     with pytest.raises(DatasetError, match=r"2 labelled images dealt with test_share 0\.2 leave"):
-        deal(product(1, 0, 1), LabelledSplit())
+        split_labelled(product(1, 0, 1), LabelledSplit())
 
 
 def test_depth_is_not_dealt():
     with pytest.raises(DatasetError, match="leave `labelled` out"):
-        deal(ProductImages(train=(Path("a"),), train_depth=(Path("b"),)), LabelledSplit())
+        split_labelled(ProductImages(train=(Path("a"),), train_depth=(Path("b"),)), LabelledSplit())
 
 
 def write_images(folder: Path, *names: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cad_edge.data.dataset import read_product
-from cad_edge.data.labelled import LabelledSplit, deal
+from cad_edge.data.labelled import LabelledSplit, split_labelled
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import StreamTask, read_stream
 from cad_edge.errors import DatasetError
@@ -86,7 +86,7 @@ def test_another_number_of_views_is_one_sentence(tmp_path, layout, names, senten
 def test_every_part_is_dealt_whole(tmp_path):
     parts = {part(tmp_path, f"train/good/{number:02}") for number in range(10)}
     cut = {part(tmp_path, f"test/cut/{number:02}") for number in range(5)}
-    dealt = deal(read_product(tmp_path, views=2), LabelledSplit())
+    dealt = split_labelled(read_product(tmp_path, views=2), LabelledSplit())
     learned = {*dealt.train_views(), *(item.views for item in dealt.defective)}
     tested = {item.views for item in dealt.test}
     assert len(tested) == 3 and learned | tested == parts | cut and not learned & tested

@@ -14,7 +14,7 @@ from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import new_private, new_shared
 from cad_edge_training.methods.cl_anomaly.learn import build_model
 from cad_edge_training.methods.cl_anomaly.sites import sites_of
-from cad_edge_training.methods.cl_anomaly.twin import projector_of
+from cad_edge_training.methods.cl_anomaly.weight_sharing_copy import projector_of
 from tests.training.cl_anomaly_samples import pictures
 
 NAMES = ("red", "blue", "green")

@@ -109,7 +109,7 @@ class LevelFusion:
     shared = fused = staticmethod(shared)
     entry = staticmethod(entry)
 
-    def recentred(self, fused: FusedTask, exact, rounded):
+    def bias_corrected(self, fused: FusedTask, exact, rounded):
         """A gain does not move with rounding."""
         return fused.tensors
 

@@ -23,12 +23,12 @@ from cad_edge_benchmarks.questions.lasting import history, lasting
 from cad_edge_export import commands, exporter
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.drift import drift, drift_lines
+from cad_edge_export.explanation_certificate import certify_explanation
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions.cl_anomaly.fusion import explained
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.language.explainer import Explaining
 from cad_edge_export.plan import Plan
-from cad_edge_export.words_certificate import certify_words
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
@@ -156,7 +156,7 @@ def test_verdicts_that_changed_are_counted(artifacts):
 
 @dataclass(frozen=True)
 class Wording:
-    """What `certify_words` takes, for the second task."""
+    """What `certify_explanation` takes, for the second task."""
 
     task: LearnedTask
     made: Explaining
@@ -166,7 +166,7 @@ class Wording:
 
     def certify(self, **changes: object) -> WordsCertificate:
         made = dataclasses.replace(self.made, **changes)
-        return certify_words(self.task, made, self.graphs, self.decoder, "fp32")
+        return certify_explanation(self.task, made, self.graphs, self.decoder, "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ def test_rolled_back_scores_are_bit_identical(versions, frames, tmp_path):
 
 
 def test_a_fused_engine_answers_as_the_shared_one(artifacts, llava, versions, frames, tmp_path):
-    export(artifacts, 1, tmp_path / "fused", Plan("fused", backbone=llava, words=False))
+    export(artifacts, 1, tmp_path / "fused", Plan("fused", backbone=llava, explanations=False))
     with (
         Detector.open(versions[0], device="cpu", watch=False) as one,
         Detector.open(tmp_path / "fused", device="cpu", watch=False) as other,
@@ -277,7 +277,7 @@ def test_a_fused_engine_answers_as_the_shared_one(artifacts, llava, versions, fr
 
 
 def test_merged_shared_experts_are_measured_and_calibrated_anew(artifacts, llava, tmp_path):
-    plan = Plan("fused", backbone=llava, words=False, merge_shared=True)
+    plan = Plan("fused", backbone=llava, explanations=False, merge_shared=True)
     export(artifacts, 1, tmp_path / "lean", plan)
     entry = Bundle(tmp_path / "lean").manifest().tasks[NAMES[0]]
     (task,) = with_families([read_artifact(artifacts / NAMES[0])])

@@ -23,9 +23,9 @@ from cad_edge_export.plan import Plan
 from cad_edge_export.quantisation import families, products
 from cad_edge_export.quantisation.calibration_images import CalibrationImages
 from cad_edge_export.quantisation.evidence import holds
-from cad_edge_export.quantisation.families import quantise_families
-from cad_edge_export.quantisation.products import products_in
+from cad_edge_export.quantisation.matmul import products_in
 from cad_edge_export.quantisation.running import run
+from cad_edge_export.quantisation.shared_weights import quantise_shared_weights
 from cad_edge_export.quantisation.tasks import FloatTask
 from cad_edge_export.trunk_sizes import TrunkSizes
 from cad_edge_runtime import Detector
@@ -72,7 +72,7 @@ def tasks(siglip_base, graph_of) -> list[FloatTask]:
 
 @pytest.fixture(scope="module")
 def rounded(tasks):
-    return quantise_families(tasks, {})
+    return quantise_shared_weights(tasks, {})
 
 
 def test_every_product_of_constants_is_rounded_but_those_of_the_entry(tasks, rounded):
@@ -105,7 +105,7 @@ def test_scores_stay_close(tasks, rounded):
 def test_fewer_products_are_rounded_until_the_evidence_holds(tasks, monkeypatch, enough, layers):
     everything = {f"2/{name}" for name in products_in(tasks[0].graphs[2])}
     monkeypatch.setattr(families, "holds", lambda found: len(found.kept_in_float) >= enough)
-    done = quantise_families(tasks, {})
+    done = quantise_shared_weights(tasks, {})
     expected = layers or everything
     for task in tasks if enough < 99 else tasks[:1]:
         found = done[task.learned.artifact.task]
@@ -118,12 +118,12 @@ def test_fewer_products_are_rounded_until_the_evidence_holds(tasks, monkeypatch,
 def test_graphs_that_exist_are_used_until_the_evidence_fails(tasks, rounded, monkeypatch):
     first = rounded[COLOURS[0]].graphs
     monkeypatch.setattr(families, "holds", lambda found: len(found.kept_in_float) >= 2)
-    with_less = quantise_families(tasks, {})[COLOURS[0]].graphs
+    with_less = quantise_shared_weights(tasks, {})[COLOURS[0]].graphs
     held = {"vision": with_less[1], "decision": with_less[2]}
-    for done in quantise_families(tasks, held).values():
+    for done in quantise_shared_weights(tasks, held).values():
         assert done.graphs[1] is held["vision"] and done.graphs[2] is held["decision"]
         assert set(done.evidence.kept_in_float) == DOWN, "they are told from the graph itself"
-    for done in quantise_families(tasks, {"vision": first[1], "decision": first[2]}).values():
+    for done in quantise_shared_weights(tasks, {"vision": first[1], "decision": first[2]}).values():
         assert set(done.evidence.kept_in_float) == DOWN
         assert done.graphs[2] == with_less[2]
 
@@ -180,7 +180,7 @@ def bundles(artifacts, llava, stream, graph_of, tmp_path_factory) -> tuple[Path,
         patch.setattr("cad_edge_export.quantisation.evidence.LARGEST_FLIP_RATE", 0.2)
         export(artifacts, 1, folder / "first", llava, stream)
         shutil.copytree(folder / "first", folder / "both")
-        export(artifacts, 2, folder / "both", llava, stream, words=False)
+        export(artifacts, 2, folder / "both", llava, stream, explanations=False)
     return folder / "first", folder / "both"
 
 
@@ -265,7 +265,7 @@ def test_a_task_that_eight_bits_change_is_refused(
     learned = [task.learned for task in tasks]
     plan = Plan(precision="uint8", calibration=stream)
     with pytest.raises(CertificateError, match=f"task {COLOURS[0]}: uint8 changes what"):
-        entries.rounded_entries(learned, TrunkSizes(siglip_base), plan, graphs, quiet)
+        entries.quantised_entries(learned, TrunkSizes(siglip_base), plan, graphs, quiet)
 
 
 def test_no_other_method_joins_a_family_in_eight_bits(bundles, lite0, products, tmp_path):

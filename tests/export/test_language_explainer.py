@@ -13,10 +13,10 @@ from cad_edge_export.graph_files import open_graph
 from cad_edge_export.language.explainer import Explaining
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config
+from cad_edge_training.methods.cl_anomaly.explanation import greedy
 from cad_edge_training.methods.cl_anomaly.learn import build_model
 from cad_edge_training.methods.cl_anomaly.model import CLAnomaly
 from cad_edge_training.methods.cl_anomaly.questions import Question, read
-from cad_edge_training.methods.cl_anomaly.speech import greedy
 from tests.export.expert_samples import family, frames
 
 STEPS = 12

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cad_edge_export.graph_files import GRAPH, WEIGHTS, open_graph, put_beside
 from cad_edge_export.quantisation import products
-from cad_edge_export.quantisation.products import products_in, round_products
+from cad_edge_export.quantisation.matmul import products_in, round_products
 
 
 def graph_of(nodes, constants, rows="m", inputs=64, outputs=("y",)):

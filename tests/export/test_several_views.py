@@ -26,8 +26,8 @@ from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.llava import LlavaBase, load_llava
 from cad_edge_training.methods.cl_anomaly.config import QUESTION_OF_VIEWS, Config
+from cad_edge_training.methods.cl_anomaly.explanation import greedy
 from cad_edge_training.methods.cl_anomaly.learn import build_model
-from cad_edge_training.methods.cl_anomaly.speech import greedy
 from cad_edge_training.routing_statistics import describe_images
 from cad_edge_training.train import Plan as Lesson
 from cad_edge_training.train import train
@@ -280,6 +280,8 @@ def test_tasks_of_another_number_of_views_have_a_bundle_of_their_own(place, llav
 
 
 def test_eight_bits_are_refused(place, llava, tmp_path):
-    plan = Plan(precision="uint8", backbone=llava, calibration=place / "views.json", words=False)
+    plan = Plan(
+        precision="uint8", backbone=llava, calibration=place / "views.json", explanations=False
+    )
     with pytest.raises(OptionError, match=r"checks was learned with views: 2, and eight bits"):
         export_artifacts([place / "artifacts/checks"], tmp_path / "bundle", plan, quiet)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from cad_edge_runtime.contour import contour
 from cad_edge_runtime.defects import MOST, components, find_defects
-from cad_edge_runtime.outline import outline
 
 pytestmark = pytest.mark.torchless
 
@@ -60,7 +60,7 @@ def test_components_and_outlines_equal_the_slow_way(rng, share):
         expected = flooded(mask)
         assert (labels == expected).all() and count == expected.max()
         for label in range(1, count + 1):
-            corners = outline(labels == label)
+            corners = contour(labels == label)
             assert (painted(corners, shape) == filled(labels == label)).all()
 
 
@@ -74,7 +74,7 @@ def test_spiral_is_one_region():
 
 
 def test_outline_of_cells_that_touch_by_a_corner_is_one_polygon():
-    corners = outline(np.eye(2, dtype=bool))
+    corners = contour(np.eye(2, dtype=bool))
     assert corners == [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (1, 2), (1, 1), (0, 1)]
 
 

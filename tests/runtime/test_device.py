@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cad_edge import wheels
+from cad_edge import onnxruntime_installation
 from cad_edge.errors import DeviceError
 from cad_edge_runtime import Detector, session
 from cad_edge_runtime.device import (
@@ -134,7 +134,7 @@ def test_session_on_another_device_is_an_error(bundle, monkeypatch):
 
 
 def test_several_wheels_are_refused(bundle, monkeypatch):
-    monkeypatch.setattr(wheels, "distribution", lambda name: name)
+    monkeypatch.setattr(onnxruntime_installation, "distribution", lambda name: name)
     with pytest.raises(DeviceError, match="installed together"):
         Detector.open(bundle)
 
@@ -143,7 +143,7 @@ def test_missing_onnxruntime_says_what_to_install(bundle, monkeypatch):
     def absent(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(wheels, "distribution", absent)
+    monkeypatch.setattr(onnxruntime_installation, "distribution", absent)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DeviceError, match=r"pip install cad-edge\[cpu\]"):
         Detector.open(bundle)

@@ -11,7 +11,7 @@ from cad_edge_training.methods.cl_anomaly.adapters import load_adapter, save_ada
 from cad_edge_training.methods.cl_anomaly.experts import Mixture, attach, experts_at
 from cad_edge_training.methods.cl_anomaly.questions import read
 from cad_edge_training.methods.cl_anomaly.sites import sites_of
-from cad_edge_training.methods.cl_anomaly.twin import twin
+from cad_edge_training.methods.cl_anomaly.weight_sharing_copy import weight_sharing_copy
 from tests.training.tiny_llava import save_tiny_llava
 
 RANK, SCALE = 3, 2.0
@@ -49,7 +49,7 @@ def change(adapter, **settings):
 
 def ours(base, expert, rows):
     """Logits with the expert alone, its weight being one: lambda = 1, shared path off."""
-    model, sites = twin(base), sites_of(base.language)
+    model, sites = weight_sharing_copy(base), sites_of(base.language)
     tensors = {name: torch.from_numpy(value) for name, value in expert.items()}
     gate = attach(model.language, sites, experts_at(sites, [tensors], {}), Mixture(SCALE, 1.0, 0.0))
     gate.mu = torch.ones(len(rows), 1)

@@ -9,12 +9,12 @@ from cad_edge_training.backbones import load_backbone, weights_sha256
 from cad_edge_training.backbones.llava import load_llava
 from cad_edge_training.division import divide
 from cad_edge_training.methods.cl_anomaly import learn as module
+from cad_edge_training.methods.cl_anomaly.adapted_model import adapted_model_of
 from cad_edge_training.methods.cl_anomaly.adapters import save_adapter
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import GatedLinear
 from cad_edge_training.methods.cl_anomaly.learn import build_model, learn, recalibrate
 from cad_edge_training.methods.cl_anomaly.merging import coefficients, merge
-from cad_edge_training.methods.cl_anomaly.pupil import pupil_of
 from cad_edge_training.methods.cl_anomaly.sites import sites_of
 from cad_edge_training.methods.cl_anomaly.start import starting_values
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens, raw_tokens
@@ -98,14 +98,16 @@ def test_a_later_task_leaves_what_earlier_ones_own(tmp_path, base, tasks):
 
 def test_old_experts_are_not_in_the_graph(tmp_path, base, tasks):
     request = a_request(base, tmp_path, "green", tasks)
-    pupil = pupil_of(base, CONFIG, starting_values(request, CONFIG, base), torch.device("cpu"))
-    gated = [part for part in pupil.base.modules() if isinstance(part, GatedLinear)]
+    adapted = adapted_model_of(
+        base, CONFIG, starting_values(request, CONFIG, base), torch.device("cpu")
+    )
+    gated = [part for part in adapted.base.modules() if isinstance(part, GatedLinear)]
     assert len(gated) == len(sites_of(base.language))
     assert all(len(part.experts.private) == 1 for part in gated)
-    assert all(not weight.requires_grad for weight in pupil.base.parameters())
+    assert all(not weight.requires_grad for weight in adapted.base.parameters())
     for name, weight in tasks[1].generation.items():
         if name != "stage":
-            assert np.array_equal(pupil.learned[name].detach().numpy(), weight)
+            assert np.array_equal(adapted.learned[name].detach().numpy(), weight)
 
 
 def test_shared_experts_are_merged_by_their_keys_and_routers_kept(tmp_path, base, tasks):

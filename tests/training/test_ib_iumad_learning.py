@@ -15,7 +15,7 @@ from cad_edge.errors import DatasetError, ImageError, OptionError
 from cad_edge.store.artifact import read_artifact, with_families
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.ib_iumad.config import Config
-from cad_edge_training.methods.ib_iumad.frozen import Seen, look, stage_ends
+from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures, look, stage_ends
 from cad_edge_training.methods.ib_iumad.held_out import kept, to_keep
 from cad_edge_training.methods.ib_iumad.learn import build_model, is_whole, recalibrate
 from cad_edge_training.methods.ib_iumad.network import Network
@@ -92,7 +92,7 @@ def test_basis_of_a_basis_stands_for_its_images():
 
 def test_bases_are_of_mean_feed_forward_outputs(network):
     tokens = {name: torch.randn(5, 4, 6) for name in SMALL.modalities}
-    found = collect_bases(network, Seen(tokens, None), {}, 2)
+    found = collect_bases(network, FrozenFeatures(tokens, None), {}, 2)
     assert set(found) == {name for name, _ in feed_forwards(network)} and len(found) == 8
     outputs = []
     part = dict(feed_forwards(network))["rgb.encoder.0.feed_forward"]
@@ -204,7 +204,7 @@ def test_depth_features_differ_from_those_of_the_image(parts):
 
 
 def test_what_is_kept_comes_back():
-    seen = Seen({"rgb": torch.tensor([[[1e6, -0.5]]])}, torch.tensor([[0.25]]))
+    seen = FrozenFeatures({"rgb": torch.tensor([[[1e6, -0.5]]])}, torch.tensor([[0.25]]))
     found = kept(to_keep(seen))
     assert found.tokens["rgb"].tolist() == [[[65504.0, -0.5]]]
     assert found.measured.tolist() == [[0.25]]

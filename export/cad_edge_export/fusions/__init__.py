@@ -81,8 +81,8 @@ def require_capabilities(
         # What shares weights between tasks is quantised row by row and needs nothing of its fusion.
         if style is not None and not task.evolves and not isinstance(fusion, Quantisable):
             raise OptionError(
-                f"{method} cannot be quantised, since its fusion has no recentred: --precision "
-                f"{precision} is not for it; give fp32 or fp16"
+                f"{method} cannot be quantised, since its fusion has no bias_corrected; give "
+                f"--precision fp32 or fp16 in place of {precision}"
             )
         if merge_shared and not isinstance(load_method(method), HasRouter):
             raise OptionError(

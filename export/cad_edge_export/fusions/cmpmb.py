@@ -61,7 +61,7 @@ def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> 
     return FusedTask((StageModule(module, (image_input(backbone),), ("score", "anomaly_map")),))
 
 
-def recentred(fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
+def bias_corrected(fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
     """Tensors of a shared engine whose entry was rounded: features move back by their mean shift.
 
     Parameters
@@ -224,7 +224,7 @@ class CMPMBFusion:
     shared = staticmethod(shared)
     fused = staticmethod(fused)
     entry = staticmethod(entry)
-    recentred = staticmethod(recentred)
+    bias_corrected = staticmethod(bias_corrected)
     last_block = staticmethod(last_block)
 
 

@@ -156,7 +156,7 @@ def _finish(
     rounded_graphs = tuple(
         graphs.get(key, graph) for key, graph in zip(task.keys, task.graphs, strict=True)
     )
-    fused = _recentred(task, exact, rounded_graphs)
+    fused = _bias_corrected(task, exact, rounded_graphs)
     rounded = run_groups(fused, rounded_graphs, task.images, _OUTPUTS)
     evidence = weigh(
         exact.scores(), rounded.scores(), task.threshold, kept, len(task.images.normal)
@@ -175,7 +175,7 @@ def _finish(
     )
 
 
-def _recentred(task: FloatTask, exact: Runs, rounded: Sequence[Graph]) -> FusedTask:
+def _bias_corrected(task: FloatTask, exact: Runs, rounded: Sequence[Graph]) -> FusedTask:
     """Let the task's tensors follow what rounding did to the stage before the last."""
     if len(task.graphs) < 2:
         return task.fused
@@ -185,7 +185,7 @@ def _recentred(task: FloatTask, exact: Runs, rounded: Sequence[Graph]) -> FusedT
         raise OptionError(f"{method} cannot be quantised; give --precision fp32 or fp16")
     moved = run(task.fused, rounded[:-1], task.images.normal, ("hidden",))["hidden"]
     return replace(
-        task.fused, tensors=fusion.recentred(task.fused, exact.measured["hidden"], moved)
+        task.fused, tensors=fusion.bias_corrected(task.fused, exact.measured["hidden"], moved)
     )
 
 

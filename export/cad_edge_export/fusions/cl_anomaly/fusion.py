@@ -45,8 +45,8 @@ from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.backbones.llava.greedy_answers import GreedyAnswers
 from cad_edge_training.methods.cl_anomaly.config import Config
+from cad_edge_training.methods.cl_anomaly.explanation import greedy
 from cad_edge_training.methods.cl_anomaly.learn import build_model
-from cad_edge_training.methods.cl_anomaly.speech import greedy
 from cad_edge_training.methods.cl_anomaly.start import as_llava
 
 Array = np.ndarray[Any, np.dtype[Any]]

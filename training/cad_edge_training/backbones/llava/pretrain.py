@@ -79,7 +79,7 @@ def train(plan: Plan, say: Callable[[str], None]) -> tuple[Student, int]:
     """Train from scratch; return the student and the steps that the time sufficed for."""
     student = Student(build_tokenizer(corpus(), VOCABULARY), plan.seed)
     student.standardise(student.look(_scenes(plan.seed + FIRST, 0, FIRST_PAIRS)))
-    lesson = _Lesson(student)
+    training_set = _Lesson(student)
     optimiser = torch.optim.AdamW(
         student.learned(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=plan.decay
     )
@@ -88,7 +88,7 @@ def train(plan: Plan, say: Callable[[str], None]) -> tuple[Student, int]:
         if time.monotonic() - start > 60 * plan.minutes:
             return student, step
         scenes = _scenes(plan.seed, step * plan.pairs, plan.pairs)
-        loss = lesson.loss(scenes, np.random.default_rng((plan.seed, 1, step)))
+        loss = training_set.loss(scenes, np.random.default_rng((plan.seed, 1, step)))
         for group in optimiser.param_groups:
             group["lr"] = plan.rate_at(step)
         optimiser.zero_grad()

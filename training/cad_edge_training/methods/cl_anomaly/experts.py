@@ -150,7 +150,7 @@ def attach(
 ) -> Gate:
     """Put experts beside every site of a language model; return the gate that they all obey.
 
-    The model is changed: give a `twin`, whose original stays as it is.
+    The model is changed: give a `weight_sharing_copy`, whose original stays as it is.
 
     Parameters
     ----------

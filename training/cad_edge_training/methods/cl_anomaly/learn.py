@@ -14,6 +14,7 @@ from cad_edge_training.division import Division, divide
 from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.held_out_scores import HeldOutImages
 from cad_edge_training.learned import Learned, Request
+from cad_edge_training.methods.cl_anomaly.adapted_model import AdaptedModel, adapted_model_of
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum
 from cad_edge_training.methods.cl_anomaly.batches import Batches
 from cad_edge_training.methods.cl_anomaly.checkpoints import Checkpoints, fingerprint_of
@@ -27,7 +28,6 @@ from cad_edge_training.methods.cl_anomaly.key_experts import KeyScores
 from cad_edge_training.methods.cl_anomaly.mean_weights import mean_weights
 from cad_edge_training.methods.cl_anomaly.merging import Keys, coefficients, merge
 from cad_edge_training.methods.cl_anomaly.model import TOKENS, CLAnomaly
-from cad_edge_training.methods.cl_anomaly.pupil import Pupil, pupil_of
 from cad_edge_training.methods.cl_anomaly.session import Session, open_accelerator
 from cad_edge_training.methods.cl_anomaly.sites import layers_in, sites_of
 from cad_edge_training.methods.cl_anomaly.start import (
@@ -37,7 +37,7 @@ from cad_edge_training.methods.cl_anomaly.start import (
     starting_values,
 )
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens
-from cad_edge_training.methods.cl_anomaly.training_loop import Lesson, train_experts
+from cad_edge_training.methods.cl_anomaly.training_loop import TrainingSet, train_experts
 
 
 def learn(request: Request, config: Config) -> Learned:
@@ -64,15 +64,15 @@ def learn(request: Request, config: Config) -> Learned:
     division = divide(len(request.images), request.rate, request.seed, request.task, request.groups)
     start = starting_values(request, config, base)
     session = _session(request, config, start)
-    pupil = pupil_of(base, config, start, session.accelerator.device)
-    lesson = _lesson(request, config, pupil, division, session)
-    anchor = session.join_anchors(lesson.tokens.measure(session.share, request.progress))
+    adapted = adapted_model_of(base, config, start, session.accelerator.device)
+    training_set = _training_set(request, config, adapted, division, session)
+    anchor = session.join_anchors(training_set.tokens.measure(session.share, request.progress))
     scores = KeyScores(layers_in(sites_of(base.language)), config.composition.experts)
-    train_experts(pupil, lesson, config, session, scores)
-    found = {name: value.detach().cpu().numpy() for name, value in pupil.learned.items()}
+    train_experts(adapted, training_set, config, session, scores)
+    found = {name: value.detach().cpu().numpy() for name, value in adapted.learned.items()}
     keys = session.join_scores(scores).keys(config.key_experts).numpy()
     own = _own(found, anchor, keys if config.composition.shared else None)
-    own[TOKENS] = tokens_to_keep(pupil.base, request.images[division.held_out])
+    own[TOKENS] = tokens_to_keep(adapted.base, request.images[division.held_out])
     generation = _generation(request, config, base, found, keys)
     tensors = _model_tensors(request, own, generation)
     images = request.held_out_images(division.held_out, division.groups)
@@ -188,13 +188,13 @@ def _session(request: Request, config: Config, start: Tensors) -> Session:
     return Session(accelerator, seeds, checkpoints, request.progress)
 
 
-def _lesson(
-    request: Request, config: Config, pupil: Pupil, division: Division, session: Session
-) -> Lesson:
+def _training_set(
+    request: Request, config: Config, adapted: AdaptedModel, division: Division, session: Session
+) -> TrainingSet:
     shown = np.concatenate([request.images[division.learned], request.defective])
     labels = np.repeat([0, 1], [len(division.learned), len(request.defective)])
-    return Lesson(
-        ImageTokens(pupil.base, shown, config.train_projector),
+    return TrainingSet(
+        ImageTokens(adapted.base, shown, config.train_projector),
         torch.from_numpy(labels),
         Batches(labels, config.batch, config.epochs, config.balanced, session.seeds),
     )

@@ -23,7 +23,11 @@ from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import Mixture, attach, experts_at
 from cad_edge_training.methods.cl_anomaly.questions import Question, decision, read
 from cad_edge_training.methods.cl_anomaly.sites import sites_of
-from cad_edge_training.methods.cl_anomaly.twin import PREFIX, own_projector, twin
+from cad_edge_training.methods.cl_anomaly.weight_sharing_copy import (
+    PREFIX,
+    own_projector,
+    weight_sharing_copy,
+)
 
 TOKENS = "held_out/tokens"
 """Name of a task's held-out good parts, (n, [views,] n_tokens, vision_width) float16; no part of a
@@ -47,7 +51,7 @@ class CLAnomaly(nn.Module):
             the family, and ``family/index``.
         """
         super().__init__()
-        self.base, self.config = twin(base), config
+        self.base, self.config = weight_sharing_copy(base), config
         tasks = tasks_in(tensors)
         self.anchors = torch.stack([task["anchor"] for task in tasks])
         self.index = int(tensors["family/index"])
@@ -69,7 +73,7 @@ class CLAnomaly(nn.Module):
             for name, value in tensors.items()
             if TOKENS not in name
         }
-        return CLAnomaly(twin(base, device), config, used).eval()
+        return CLAnomaly(weight_sharing_copy(base, device), config, used).eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, None]:
         """Score.

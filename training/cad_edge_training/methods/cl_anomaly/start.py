@@ -14,7 +14,7 @@ from cad_edge_training.methods.cl_anomaly.adapters import load_adapter
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import new_private, new_shared
 from cad_edge_training.methods.cl_anomaly.sites import sites_of
-from cad_edge_training.methods.cl_anomaly.twin import PREFIX, projector_of
+from cad_edge_training.methods.cl_anomaly.weight_sharing_copy import PREFIX, projector_of
 
 SHARED = ("shared/", "router/", PREFIX)
 """How the names of what tasks share begin."""

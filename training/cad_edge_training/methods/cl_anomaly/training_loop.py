@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cad_edge_training.methods.cl_anomaly.adapted_model import AdaptedModel
 from cad_edge_training.methods.cl_anomaly.batches import Batches, rate_at
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.key_experts import KeyScores
-from cad_edge_training.methods.cl_anomaly.pupil import Pupil
 from cad_edge_training.methods.cl_anomaly.questions import Lines
 from cad_edge_training.methods.cl_anomaly.session import Session
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens
-from cad_edge_training.methods.cl_anomaly.twin import PREFIX
+from cad_edge_training.methods.cl_anomaly.weight_sharing_copy import PREFIX
 
 GRADIENT_NORM = 1.0  # longest gradient of all that is learned together
 PROJECTOR_RATE = 2.0  # the released code learns the projector at twice the rate
@@ -28,7 +28,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW remembers of a tensor, by torc
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """What a task is learned from."""
 
     tokens: ImageTokens
@@ -38,15 +38,19 @@ class Lesson:
 
 
 def train_experts(
-    pupil: Pupil, lesson: Lesson, config: Config, session: Session, scores: KeyScores
+    adapted: AdaptedModel,
+    training_set: TrainingSet,
+    config: Config,
+    session: Session,
+    scores: KeyScores,
 ) -> None:
-    """Learn in place what ``pupil`` learns.
+    """Learn in place what ``adapted`` learns.
 
     Parameters
     ----------
-    pupil
+    adapted
         Changed.
-    lesson
+    training_set
         Images, labels and their order.
     config
         Options of the method.
@@ -55,39 +59,46 @@ def train_experts(
     scores
         Told the weights of the shared experts in every step.
     """
-    optimiser = _optimiser(pupil, config)
-    lines = Lines.of(pupil.base, config, lesson.tokens.views)
-    steps = lesson.batches.steps
-    first = _resume(pupil, optimiser, scores, session)
-    pupil.gate.scores = scores
+    optimiser = _optimiser(adapted, config)
+    lines = Lines.of(adapted.base, config, training_set.tokens.views)
+    steps = training_set.batches.steps
+    first = _resume(adapted, optimiser, scores, session)
+    adapted.gate.scores = scores
     for step in range(first, steps):
         _set_rate(optimiser, rate_at(step, steps, config.learning_rate, config.warm_up))
-        with _seeded((*session.seeds, step, session.share.number), pupil.device):
-            _gradients(pupil, lesson, lines, config, session, step)
-        _step(pupil, optimiser, session)
+        with _seeded((*session.seeds, step, session.share.number), adapted.device):
+            _gradients(adapted, training_set, lines, config, session, step)
+        _step(adapted, optimiser, session)
         if (step + 1) % config.checkpoint_steps == 0:
-            _save(pupil, optimiser, scores, session, step + 1)
+            _save(adapted, optimiser, scores, session, step + 1)
         session.progress("experts", step + 1, steps)
-    pupil.gate.scores = None
+    adapted.gate.scores = None
 
 
 def _gradients(
-    pupil: Pupil, lesson: Lesson, lines: Lines, config: Config, session: Session, step: int
+    adapted: AdaptedModel,
+    training_set: TrainingSet,
+    lines: Lines,
+    config: Config,
+    session: Session,
+    step: int,
 ) -> None:
     """Add the gradients of this process's share of a batch, a micro-batch at a time."""
     question = lines.drawn((*session.seeds, step))
-    mine = lesson.batches.at(step)[session.share.number :: session.share.of]
+    mine = training_set.batches.at(step)[session.share.number :: session.share.of]
     for part in torch.split(mine, config.micro_batch):
         # Only the task's own expert is there, with its whole weight (METHODS 1.2).
-        pupil.gate.mu = torch.ones(len(part), 1, device=pupil.device)
-        labels = lesson.labels[part].to(pupil.device)
-        loss = lines.loss(pupil.base, question, lesson.tokens.at(part), labels) / config.batch
+        adapted.gate.mu = torch.ones(len(part), 1, device=adapted.device)
+        labels = training_set.labels[part].to(adapted.device)
+        loss = (
+            lines.loss(adapted.base, question, training_set.tokens.at(part), labels) / config.batch
+        )
         loss.backward()  # type: ignore[no-untyped-call]
 
 
-def _step(pupil: Pupil, optimiser: torch.optim.Optimizer, session: Session) -> None:
+def _step(adapted: AdaptedModel, optimiser: torch.optim.Optimizer, session: Session) -> None:
     """Change what is learned by the gradient of all processes."""
-    weights = list(pupil.learned.values())
+    weights = list(adapted.learned.values())
     if session.share.of > 1:
         flat = torch.cat([_gradient(weight).flatten() for weight in weights])
         parts = torch.split(session.sum(flat), [weight.numel() for weight in weights])
@@ -102,10 +113,10 @@ def _gradient(weight: Tensor) -> Tensor:
     return torch.zeros_like(weight) if weight.grad is None else weight.grad
 
 
-def _optimiser(pupil: Pupil, config: Config) -> torch.optim.AdamW:
+def _optimiser(adapted: AdaptedModel, config: Config) -> torch.optim.AdamW:
     groups = [
         {"params": [weight], "factor": _factor(name, config)}
-        for name, weight in pupil.learned.items()
+        for name, weight in adapted.learned.items()
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0)
 
@@ -132,7 +143,7 @@ def _seeded(seeds: tuple[int, ...], device: torch.device) -> Iterator[None]:
 
 
 def _save(
-    pupil: Pupil,
+    adapted: AdaptedModel,
     optimiser: torch.optim.Optimizer,
     scores: KeyScores,
     session: Session,
@@ -142,21 +153,21 @@ def _save(
     if not session.accelerator.is_main_process:
         return
     kept = {"scores/sums": total.sums, "scores/tokens": total.tokens}
-    for name, weight in pupil.learned.items():
+    for name, weight in adapted.learned.items():
         kept[f"weight/{name}"] = weight
         kept |= {f"{moment}/{name}": optimiser.state[weight][moment] for moment in MOMENTS}
     session.checkpoints.save(step, kept)
 
 
 def _resume(
-    pupil: Pupil, optimiser: torch.optim.Optimizer, scores: KeyScores, session: Session
+    adapted: AdaptedModel, optimiser: torch.optim.Optimizer, scores: KeyScores, session: Session
 ) -> int:
     """Put everything where an interrupted training left it; return how many steps are done."""
     found = session.checkpoints.load()
     if found is None:
         return 0
     step, kept = found
-    for name, weight in pupil.learned.items():
+    for name, weight in adapted.learned.items():
         with torch.no_grad():
             weight.copy_(kept[f"weight/{name}"])
         moments = {moment: kept[f"{moment}/{name}"].to(weight.device) for moment in MOMENTS}

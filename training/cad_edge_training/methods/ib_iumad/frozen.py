@@ -26,7 +26,7 @@ _BATCH = 16  # frames at a time through the backbone
 
 
 @dataclass(frozen=True)
-class Seen:
+class FrozenFeatures:
     """Some frames, as the frozen backbone sees them."""
 
     tokens: Mapping[str, Tensor]
@@ -34,10 +34,10 @@ class Seen:
     measured: Tensor | None
     """(batch, n) float32, which share of a cell's depth was measured; None without depth."""
 
-    def rows(self, index: Tensor) -> "Seen":
+    def rows(self, index: Tensor) -> "FrozenFeatures":
         """Take frames out of a batch."""
         tokens = {name: one[index] for name, one in self.tokens.items()}
-        return Seen(tokens, None if self.measured is None else self.measured[index])
+        return FrozenFeatures(tokens, None if self.measured is None else self.measured[index])
 
 
 def stage_ends(backbone: Backbone) -> tuple[int, ...]:
@@ -119,7 +119,7 @@ def look(
     image: Tensor,
     depth: Tensor | None,
     depth_range: Tensor | None,
-) -> Seen:
+) -> FrozenFeatures:
     """See frames.
 
     Parameters
@@ -142,7 +142,7 @@ def look(
         colour = values[..., None].expand(-1, -1, -1, 3)
         tokens["depth"] = tokens_of(backbone, colour, config.resize)
         measured = share_measured(known)
-    return Seen(tokens, measured)
+    return FrozenFeatures(tokens, measured)
 
 
 def look_at_all(
@@ -151,7 +151,7 @@ def look_at_all(
     images: Images,
     depth: Planes | None,
     depth_range: Tensor | None,
-) -> Seen:
+) -> FrozenFeatures:
     """See any number of frames, at least one, some at a time; parameters are those of `look`."""
     parts = []
     with torch.inference_mode():
@@ -163,10 +163,10 @@ def look_at_all(
     return joined(parts)
 
 
-def joined(parts: Sequence[Seen]) -> Seen:
+def joined(parts: Sequence[FrozenFeatures]) -> FrozenFeatures:
     """Put batches together, in copies that can be learned from whatever made the parts."""
     tokens = {
         name: torch.cat([part.tokens[name] for part in parts]).clone() for name in parts[0].tokens
     }
     measured = [part.measured for part in parts if part.measured is not None]
-    return Seen(tokens, torch.cat(measured).clone() if measured else None)
+    return FrozenFeatures(tokens, torch.cat(measured).clone() if measured else None)

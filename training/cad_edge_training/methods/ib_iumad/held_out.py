@@ -13,7 +13,7 @@ from cad_edge.calibration import Calibration, lower_quartile
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.held_out_scores import HeldOutImages, HeldOutScores
 from cad_edge_training.held_out_scores import calibrate as calibrate_scores
-from cad_edge_training.methods.ib_iumad.frozen import Seen
+from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures
 from cad_edge_training.methods.ib_iumad.model import IBIUMAD
 
 HELD, MEASURED = "held_out/", "held_out/measured"
@@ -22,13 +22,13 @@ _BATCH = 8
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def to_keep(seen: Seen) -> Tensors:
+def to_keep(seen: FrozenFeatures) -> Tensors:
     """Tensors of an artifact for what was seen of held-out images; far outliers are cut to fit."""
     found = {HELD + name: _half(one) for name, one in seen.tokens.items()}
     return found if seen.measured is None else found | {MEASURED: _half(seen.measured)}
 
 
-def kept(tensors: Tensors) -> Seen:
+def kept(tensors: Tensors) -> FrozenFeatures:
     """Undo `to_keep`."""
     whole = {
         name.removeprefix(HELD): torch.from_numpy(value.astype(np.float32))
@@ -36,10 +36,10 @@ def kept(tensors: Tensors) -> Seen:
         if name.startswith(HELD)
     }
     measured = whole.pop("measured", None)
-    return Seen(whole, measured)
+    return FrozenFeatures(whole, measured)
 
 
-def calibrate(model: IBIUMAD, seen: Seen, images: HeldOutImages) -> Calibration:
+def calibrate(model: IBIUMAD, seen: FrozenFeatures, images: HeldOutImages) -> Calibration:
     """Score held-out good parts with a model as it is now.
 
     Parameters

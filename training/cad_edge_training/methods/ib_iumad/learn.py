@@ -13,7 +13,7 @@ from cad_edge_training.division import Index, divide
 from cad_edge_training.held_out_scores import HeldOutImages
 from cad_edge_training.learned import Learned, Request, require_options
 from cad_edge_training.methods.ib_iumad.config import Config
-from cad_edge_training.methods.ib_iumad.frozen import Seen, joined, look_at_all
+from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures, joined, look_at_all
 from cad_edge_training.methods.ib_iumad.held_out import calibrate, kept, to_keep
 from cad_edge_training.methods.ib_iumad.model import (
     DEPTH_RANGE,
@@ -29,7 +29,7 @@ from cad_edge_training.methods.ib_iumad.model import (
 from cad_edge_training.methods.ib_iumad.network import Network
 from cad_edge_training.methods.ib_iumad.regulariser import DampedUpdates, collect_bases
 from cad_edge_training.methods.ib_iumad.starting_point import fit_start
-from cad_edge_training.methods.ib_iumad.training_loop import Lesson, train_first, train_further
+from cad_edge_training.methods.ib_iumad.training_loop import TrainingSet, train_first, train_further
 
 BASES, STEP = "basis/", "step"
 """Names in a generation besides those of the model: directions of old outputs, number of steps."""
@@ -79,14 +79,14 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
     labels = [
         torch.full((_count(seen),), place) for place, seen in zip(places, learned_from, strict=True)
     ]
-    lesson = Lesson(
+    training_set = TrainingSet(
         standardised(joined(learned_from), scaling_of(config, scaling)),
         torch.cat(labels),
         (first.seed, len(first.earlier)),
         first.progress,
     )
-    network, bases = _train(first, config, before, lesson, places.stop)
-    bases = collect_bases(network, lesson.seen, bases, config.batch)
+    network, bases = _train(first, config, before, training_set, places.stop)
+    bases = collect_bases(network, training_set.seen, bases, config.batch)
     step = 1 if before is None else 1 + int(before.generation[STEP].item())
     generation = _generation(network, scaling, bases, step)
     members = [*_members(first), *own]
@@ -151,7 +151,7 @@ def _own(request: Request) -> Tensors:
     return {} if found is None else {DEPTH_RANGE: np.array([found.low, found.high], np.float32)}
 
 
-def _seen(request: Request, config: Config, index: Index) -> Seen:
+def _seen(request: Request, config: Config, index: Index) -> FrozenFeatures:
     """See some of a product's good parts."""
     own = _own(request)
     return look_at_all(
@@ -163,11 +163,11 @@ def _seen(request: Request, config: Config, index: Index) -> Seen:
     )
 
 
-def _count(seen: Seen) -> int:
+def _count(seen: FrozenFeatures) -> int:
     return len(next(iter(seen.tokens.values())))
 
 
-def _scaling(before: LearnedTask | None, seen: Sequence[Seen], config: Config) -> Tensors:
+def _scaling(before: LearnedTask | None, seen: Sequence[FrozenFeatures], config: Config) -> Tensors:
     """Return what tokens are standardised with: of the first step, for good."""
     if before is not None:
         return {
@@ -187,7 +187,11 @@ def _scaling(before: LearnedTask | None, seen: Sequence[Seen], config: Config) -
 
 
 def _train(
-    request: Request, config: Config, before: LearnedTask | None, lesson: Lesson, classes: int
+    request: Request,
+    config: Config,
+    before: LearnedTask | None,
+    training_set: TrainingSet,
+    classes: int,
 ) -> tuple[Network, Tensors]:
     """Return the network after the step, and the directions of old outputs before it."""
     if before is None:
@@ -195,8 +199,8 @@ def _train(
             torch.manual_seed(request.seed)
             network = new_network(request.backbone, config, classes)
             if config.start == "fitted":
-                fit_start(network, lesson.seen.tokens)
-        train_first(network, lesson, config)
+                fit_start(network, training_set.seen.tokens)
+        train_first(network, training_set, config)
         return network, {}
     network = network_of(request.backbone, config, before.generation)
     bases = {
@@ -208,7 +212,7 @@ def _train(
     with torch.random.fork_rng([]):
         torch.manual_seed(request.seed)
         network.grow(classes)
-    train_further(network, lesson, config, damped)
+    train_further(network, training_set, config, damped)
     return network, bases
 
 

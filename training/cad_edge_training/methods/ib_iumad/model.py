@@ -14,7 +14,7 @@ from torch.nn import functional
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods.ib_iumad.config import Config
-from cad_edge_training.methods.ib_iumad.frozen import STRIDE, Seen, look, stage_ends
+from cad_edge_training.methods.ib_iumad.frozen import STRIDE, FrozenFeatures, look, stage_ends
 from cad_edge_training.methods.ib_iumad.network import Network
 
 NETWORK, MEAN, DEVIATION = "network/", "mean/", "deviation/"
@@ -70,11 +70,11 @@ class IBIUMAD(nn.Module):
         """
         return self.judge(self.see(image, depth))
 
-    def see(self, image: Tensor, depth: Tensor | None) -> Seen:
+    def see(self, image: Tensor, depth: Tensor | None) -> FrozenFeatures:
         """Run the frozen backbone."""
         return look(self.backbone, self.config, image, depth, self.depth_range)
 
-    def judge(self, seen: Seen) -> tuple[Tensor, Tensor]:
+    def judge(self, seen: FrozenFeatures) -> tuple[Tensor, Tensor]:
         """Score frames by their tokens; as `forward`."""
         cells = residual(self.network, standardised(seen, self.scaling))
         side = self.backbone.recipe.height // STRIDE
@@ -86,7 +86,7 @@ class IBIUMAD(nn.Module):
         return score, anomaly_map[:, 0]
 
 
-def residual(network: Network, seen: Seen) -> Tensor:
+def residual(network: Network, seen: FrozenFeatures) -> Tensor:
     """How far tokens are from what the network restores, (batch, n): ||F - F^g|| (Eq. 9).
 
     That of each modality whose features are restored, added; of depth only as far as a cell was
@@ -101,16 +101,18 @@ def residual(network: Network, seen: Seen) -> Tensor:
     return total
 
 
-def _is_depth(name: str, seen: Seen) -> bool:
+def _is_depth(name: str, seen: FrozenFeatures) -> bool:
     return name == "depth" and seen.measured is not None
 
 
-def standardised(seen: Seen, scaling: Mapping[str, tuple[Tensor, Tensor]]) -> Seen:
+def standardised(
+    seen: FrozenFeatures, scaling: Mapping[str, tuple[Tensor, Tensor]]
+) -> FrozenFeatures:
     """Tokens less a mean and over a deviation (channels,) by modality."""
     tokens = {
         name: (one - scaling[name][0]) / scaling[name][1] for name, one in seen.tokens.items()
     }
-    return Seen(tokens, seen.measured)
+    return FrozenFeatures(tokens, seen.measured)
 
 
 def network_of(backbone: Backbone, config: Config, tensors: Mapping[str, Array]) -> Network:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cad_edge_training.methods.ib_iumad.frozen import Seen
+from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures
 from cad_edge_training.methods.ib_iumad.network import Network
 from cad_edge_training.methods.ib_iumad.reconstruction import FeedForward
 
@@ -80,7 +80,7 @@ def damping_weights(width: int) -> Tensor:
 
 
 def collect_bases(
-    network: Network, seen: Seen, before: Mapping[str, Array], batch: int
+    network: Network, seen: FrozenFeatures, before: Mapping[str, Array], batch: int
 ) -> dict[str, Array]:
     """Directions in which feed-forward outputs of all products so far lie.
 

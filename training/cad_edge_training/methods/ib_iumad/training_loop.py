@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from cad_edge_training.learned import Progress
 from cad_edge_training.methods.ib_iumad.config import Config
-from cad_edge_training.methods.ib_iumad.frozen import Seen
+from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures
 from cad_edge_training.methods.ib_iumad.losses import class_loss
 from cad_edge_training.methods.ib_iumad.network import Network
 from cad_edge_training.methods.ib_iumad.regulariser import Compression, DampedUpdates
@@ -20,10 +20,10 @@ DROP = 0.1  # what the rate is times in the last part of the first step
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """What a step is learned from."""
 
-    seen: Seen
+    seen: FrozenFeatures
     """Standardised tokens of all images."""
     labels: Tensor
     """(images,) int64, the product's place in the family."""
@@ -32,24 +32,24 @@ class Lesson:
     progress: Progress
 
 
-def train_first(network: Network, lesson: Lesson, config: Config) -> None:
+def train_first(network: Network, training_set: TrainingSet, config: Config) -> None:
     """Learn the first step: AdamW, and semantic compression with the regulariser."""
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     compression = Compression() if config.regulariser and config.compression else None
     drop = round(config.drop_after * config.epochs)
-    for epoch, batches in _epochs(network, lesson, config.epochs, config.batch):
+    for epoch, batches in _epochs(network, training_set, config.epochs, config.batch):
         rate = config.learning_rate * (DROP if epoch >= drop else 1.0)
         for group in optimiser.param_groups:
             group["lr"] = rate
         for index in batches:
-            _gradients(network, lesson, index, config, compression)
+            _gradients(network, training_set, index, config, compression)
             optimiser.step()
 
 
 def train_further(
-    network: Network, lesson: Lesson, config: Config, damped: DampedUpdates | None
+    network: Network, training_set: TrainingSet, config: Config, damped: DampedUpdates | None
 ) -> None:
     """Learn a further step.
 
@@ -57,7 +57,7 @@ def train_further(
     ----------
     network
         As after the step before, its heads grown.
-    lesson
+    training_set
         Of the new products.
     config
         Options.
@@ -65,9 +65,9 @@ def train_further(
         The regulariser; None learns on by AdamW at the first step's rate, and forgets.
     """
     optimiser = _optimiser_of_step(network, config, damped is not None)
-    for _, batches in _epochs(network, lesson, config.step_epochs, config.step_batch):
+    for _, batches in _epochs(network, training_set, config.step_epochs, config.step_batch):
         for index in batches:
-            _gradients(network, lesson, index, config, None)
+            _gradients(network, training_set, index, config, None)
             if damped is not None:
                 damped.before_update()
             optimiser.step()
@@ -84,19 +84,19 @@ def _optimiser_of_step(network: Network, config: Config, damped: bool) -> torch.
 
 def _gradients(
     network: Network,
-    lesson: Lesson,
+    training_set: TrainingSet,
     index: Tensor,
     config: Config,
     compression: Compression | None,
 ) -> None:
-    tokens = lesson.seen.rows(index).tokens
+    tokens = training_set.seen.rows(index).tokens
     disturbed = {name: jittered(one, config.jitter) for name, one in tokens.items()}
     found = network(tokens, disturbed)
     target = torch.cat([tokens[name] for name in config.targets], dim=-1)
     loss = functional.mse_loss(found.features, target)
     logits = network.logits(found)
     if logits:
-        loss = loss + config.class_weight * class_loss(logits, lesson.labels[index])
+        loss = loss + config.class_weight * class_loss(logits, training_set.labels[index])
     if compression is not None:
         loss = loss + config.compression * compression.loss(found.layers)
     network.zero_grad()
@@ -112,15 +112,15 @@ def jittered(tokens: Tensor, scale: float) -> Tensor:
 
 
 def _epochs(
-    network: Network, lesson: Lesson, epochs: int, batch: int
+    network: Network, training_set: TrainingSet, epochs: int, batch: int
 ) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
-    """Batches of every pass, with a network that learns and random numbers of the lesson's own."""
+    """Batches of every pass; the network learns, and random numbers are the training set's own."""
     network.train()
-    with _seeded(lesson.seeds):
+    with _seeded(training_set.seeds):
         for epoch in range(epochs):
-            order = torch.randperm(len(lesson.labels))
+            order = torch.randperm(len(training_set.labels))
             yield epoch, torch.split(order, batch)
-            lesson.progress("network", epoch + 1, epochs)
+            training_set.progress("network", epoch + 1, epochs)
     network.eval()
 
 

@@ -2,12 +2,12 @@
 
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import Explainer
+from cad_edge_export.explanation_certificate import certify_explanation
 from cad_edge_export.fusion import Explains
 from cad_edge_export.fusions import fusion_of
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.plan import Plan
 from cad_edge_export.stored_engine import store_engine, store_stage, store_tensors
-from cad_edge_export.words_certificate import certify_words
 from cad_edge_training.backbones import Backbone
 
 
@@ -24,13 +24,13 @@ def explainer_of(
         It does not.
     """
     fusion = fusion_of(task.artifact.method)
-    if not plan.words or not isinstance(fusion, Explains):
+    if not plan.explanations or not isinstance(fusion, Explains):
         return None
     made = fusion.explained(task, backbone, plan.module_precision)
     bundle = graphs.bundle
     exported = [graphs.of(stage) for stage in made.engine.stages]
     decoder = graphs.of(made.decoder)
-    certificate = certify_words(task, made, exported, decoder, plan.module_precision)
+    certificate = certify_explanation(task, made, exported, decoder, plan.module_precision)
     # Words are written by graphs that all tasks share, whatever the layout of the decision.
     shared = plan.for_all_tasks()
     return Explainer(

@@ -11,7 +11,7 @@ from cad_edge_training.backbones.llava import LlavaBase
 PREFIX = "projector/"
 
 
-def twin(
+def weight_sharing_copy(
     base: LlavaBase, device: torch.device | None = None, dtype: torch.dtype | None = None
 ) -> LlavaBase:
     """Copy the modules of a base model, and its weights only where they have to differ.
@@ -38,15 +38,15 @@ def twin(
 
 
 def own_projector(base: LlavaBase, weights: dict[str, Tensor]) -> None:
-    """Give a twin a projector of its own.
+    """Give a weight-sharing copy a projector of its own.
 
     Parameters
     ----------
     base
-        A twin.
+        A weight-sharing copy.
     weights
         ``projector/<name>``, as `projector_of` names them; they are used as they are, so that what
-        an optimiser changes is what the twin computes with.
+        an optimiser changes is what the copy computes with.
     """
     for name, weight in weights.items():
         parent, _, leaf = name.removeprefix(PREFIX).rpartition(".")

@@ -34,7 +34,7 @@ def read_all(artifacts: Sequence[Path]) -> list[LearnedTask]:
     return with_families(learned)
 
 
-def lacking(learned: Sequence[LearnedTask], held: Held) -> list[LearnedTask]:
+def missing_tasks(learned: Sequence[LearnedTask], held: Held) -> list[LearnedTask]:
     """Return the tasks that a bundle lacks, in stream order.
 
     Raises
@@ -55,7 +55,7 @@ def lacking(learned: Sequence[LearnedTask], held: Held) -> list[LearnedTask]:
     return new
 
 
-def with_relatives(
+def with_shared_weights(
     new: Sequence[LearnedTask], learned: Sequence[LearnedTask], held: Held
 ) -> list[LearnedTask]:
     """Add the older members of a family that grows: their answers change with it.
@@ -81,7 +81,7 @@ def _grows(task: LearnedTask, growing: set[str]) -> bool:
     return task.evolves and task.artifact.method in growing
 
 
-def stand_ins(
+def rgb_only_fallbacks(
     spare: Sequence[LearnedTask], learned: Sequence[LearnedTask], before: Manifest | None
 ) -> list[LearnedTask]:
     """Return what has to be made for frames without depth.
@@ -113,18 +113,18 @@ def stand_ins(
             "no task of --without-depth is one that looks at depth, so that nothing has to stand "
             "in; leave --without-depth out"
         )
-    known = stand_ins_of(held)
+    known = rgb_only_fallbacks_of(held)
     wanted = [task for task in spare if looks[task.artifact.task]]
     new = [task for task in wanted if _is_other(task, known.get(task.artifact.task))]
-    return with_relatives(new, wanted, known)
+    return with_shared_weights(new, wanted, known)
 
 
-def stand_ins_of(held: Held) -> dict[str, TaskEntry]:
+def rgb_only_fallbacks_of(held: Held) -> dict[str, TaskEntry]:
     """Return what answers frames without depth, by the name of the task."""
     return {name: one.without_depth for name, one in held.items() if one.without_depth is not None}
 
 
-def stand_in_line(manifest: Manifest) -> str:
+def rgb_only_fallback_line(manifest: Manifest) -> str:
     """Say which frames without depth a bundle answers."""
     looks = [name for name, entry in manifest.tasks.items() if entry.depth is not None]
     answered = [name for name in looks if manifest.tasks[name].without_depth is not None]
@@ -153,7 +153,7 @@ def _require_stand_in(task: LearnedTask, looks: Mapping[str, bool]) -> None:
 
 
 def require_one_trunk(spare: Sequence[LearnedTask], backbone: Backbone) -> None:
-    """Raise ArtifactError where a stand-in has another backbone or size than the bundle.
+    """Raise ArtifactError where an RGB-only fallback has another backbone or size than the bundle.
 
     ``backbone`` is that of the selector; an engine may look at its frames at another size.
     """

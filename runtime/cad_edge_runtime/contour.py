@@ -1,4 +1,4 @@
-"""Outline: the outer border of a connected region of cells as a polygon."""
+"""Contour: the outer border of a connected region of cells as a polygon."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ Point = tuple[int, int]
 _RIGHT = (1, 0)
 
 
-def outline(region: NDArray[np.bool_]) -> list[Point]:
+def contour(region: NDArray[np.bool_]) -> list[Point]:
     """Walk around an 8-connected region with the region on the right hand.
 
     At a point where two cells touch by a corner only, the walk turns left, onto the other cell, so

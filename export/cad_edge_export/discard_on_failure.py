@@ -8,7 +8,7 @@ from cad_edge.store.objects import ObjectStore
 
 
 @contextmanager
-def objects_undone(bundle: Path) -> Iterator[None]:
+def discard_on_failure(bundle: Path) -> Iterator[None]:
     """Remove the objects that a failing block added; the caller holds the bundle's lock.
 
     The commit must be outside: once a version is in force, its objects stay whatever happens.

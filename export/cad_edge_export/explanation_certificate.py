@@ -19,7 +19,7 @@ TOKENS = 6  # of every answer: the first word, and what the cache makes of those
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def certify_words(
+def certify_explanation(
     task: LearnedTask,
     made: Explaining,
     graphs: Sequence[Graph],
@@ -71,7 +71,7 @@ def _judge(found: WordsCertificate, precision: ModulePrecision, task: str) -> No
         f"task {task}: the exported words are not those of torch (logits differ by "
         f"{found.logit_max:.2g} of their range, tolerance {found.tolerance:g}; "
         f"{found.other_tokens} of {count} tokens are others); nothing was written, export without "
-        "words by --no-words"
+        "words by --no-explanations"
     )
 
 

@@ -1,4 +1,4 @@
-"""What learns: a twin of the base model with the experts of one task attached."""
+"""What learns: a weight-sharing copy of the base model with the experts of one task attached."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,18 +13,22 @@ from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import Gate, Mixture, attach, experts_at
 from cad_edge_training.methods.cl_anomaly.sites import sites_of
-from cad_edge_training.methods.cl_anomaly.twin import PREFIX, own_projector, twin
+from cad_edge_training.methods.cl_anomaly.weight_sharing_copy import (
+    PREFIX,
+    own_projector,
+    weight_sharing_copy,
+)
 
 
 @dataclass(frozen=True)
-class Pupil:
+class AdaptedModel:
     """What learns."""
 
     base: LlavaBase
-    """A twin with experts attached; private experts of other tasks are not among them."""
+    """A weight-sharing copy with experts attached, without the private experts of other tasks."""
     gate: Gate
     learned: Mapping[str, Tensor]
-    """Leaf tensors float32 that the twin computes with, by their names in the artifact."""
+    """Leaf tensors float32 that the copy computes with, by their names in the artifact."""
 
     @property
     def device(self) -> torch.device:
@@ -32,8 +36,10 @@ class Pupil:
         return self.base.image_newline.device
 
 
-def pupil_of(base: LlavaBase, config: Config, start: Tensors, device: torch.device) -> Pupil:
-    """Attach what is going to be learned to a twin of the base model.
+def adapted_model_of(
+    base: LlavaBase, config: Config, start: Tensors, device: torch.device
+) -> AdaptedModel:
+    """Attach what is going to be learned to a weight-sharing copy of the base model.
 
     Parameters
     ----------
@@ -47,19 +53,19 @@ def pupil_of(base: LlavaBase, config: Config, start: Tensors, device: torch.devi
         Where to compute.
     """
     dtype = torch.bfloat16 if config.precision == "bfloat16" else None
-    pupil = twin(base, device, dtype)
+    adapted = weight_sharing_copy(base, device, dtype)
     learned = {
         name: torch.tensor(value, device=device, requires_grad=True)
         for name, value in start.items()
     }
-    own_projector(pupil, {name: t for name, t in learned.items() if name.startswith(PREFIX)})
+    own_projector(adapted, {name: t for name, t in learned.items() if name.startswith(PREFIX)})
     sites, parts = sites_of(base.language), config.composition
     mixture = Mixture(config.scale, parts.private, parts.shared, config.dropout)
-    gate = attach(pupil.language, sites, experts_at(sites, [learned], learned), mixture)
-    pupil.language.train()
+    gate = attach(adapted.language, sites, experts_at(sites, [learned], learned), mixture)
+    adapted.language.train()
     if config.gradient_checkpointing:
-        _compute_twice(pupil.language)
-    return Pupil(pupil, gate, learned)
+        _compute_twice(adapted.language)
+    return AdaptedModel(adapted, gate, learned)
 
 
 def _compute_twice(language: torch.nn.Module) -> None:

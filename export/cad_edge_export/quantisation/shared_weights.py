@@ -14,7 +14,7 @@ import numpy as np
 
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.quantisation.evidence import holds, weigh
-from cad_edge_export.quantisation.products import products_in, round_products
+from cad_edge_export.quantisation.matmul import products_in, round_products
 from cad_edge_export.quantisation.running import Runs, run_groups
 from cad_edge_export.quantisation.tasks import FloatTask, QuantisedTask
 
@@ -34,7 +34,7 @@ class _Choice:
     """Products in float, as <stage>/<weight>."""
 
 
-def quantise_families(
+def quantise_shared_weights(
     tasks: Sequence[FloatTask], held: Mapping[str, Graph]
 ) -> dict[str, QuantisedTask]:
     """Quantise every graph of ``tasks`` but entries.

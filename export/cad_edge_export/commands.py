@@ -72,31 +72,26 @@ def export(
     without_depth: Path | None,
 ) -> None:
     """Add to BUNDLE the learned tasks of ARTIFACTS that it lacks."""
-    from cad_edge.store.bundle import Bundle
-    from cad_edge_export.drift import drift_lines, stand_in_drift_lines
-    from cad_edge_export.exporter import export_folder
-    from cad_edge_export.missing_tasks import rgb_only_fallback_line
-    from cad_edge_export.plan import Plan
+    from cad_edge_export.bundle_export import export as run
     from cad_edge_training.commands import progress_bars
 
-    plan = Plan(
-        layout,
-        precision,  # type: ignore[arg-type]
-        selector,  # type: ignore[arg-type]
-        backbone,
-        calibration,
-        explanations,
-        merge_shared,
-    )
-    store = Bundle(bundle)
-    before = store.manifest() if store.exists() else None
     with progress_bars() as progress:
-        added = export_folder(artifacts, bundle, plan, progress("export"), without_depth)
-    if added:
-        click.echo(f"added {', '.join(added)} to {bundle}")
+        done = run(
+            artifacts,
+            bundle,
+            layout,  # type: ignore[arg-type]
+            precision,  # type: ignore[arg-type]
+            calibration,
+            selector,  # type: ignore[arg-type]
+            backbone,
+            explanations,
+            merge_shared,
+            without_depth,
+            progress=progress("export"),
+        )
+    if done.added:
+        click.echo(f"added {', '.join(done.added)} to {bundle}")
     else:
         click.echo(f"{bundle} holds all of {artifacts} already")
-    after = store.manifest()
-    lines = [*drift_lines(after, added), *stand_in_drift_lines(before, after)]
-    for line in lines if without_depth is None else [*lines, rgb_only_fallback_line(after)]:
+    for line in done.notes:
         click.echo(line)

@@ -89,7 +89,16 @@ class Detection:
     timings: Timings
 
     def full_size_map(self) -> NDArray[np.float32] | None:
-        """Return the anomaly map stretched bilinearly over the original frame, (height, width)."""
+        """Return the anomaly map stretched bilinearly over the original frame, (height, width).
+
+        Examples
+        --------
+        >>> from cad_edge_runtime import Detector
+        >>> with Detector.open("bundle") as detector:
+        ...     found = detector.detect("photo.png")
+        >>> found.full_size_map().shape == found.size
+        True
+        """
         if self.anomaly_map is None:
             return None
         height, width = self.size
@@ -97,7 +106,16 @@ class Detection:
         return np.array(image.resize((width, height), resample=Image.Resampling.BILINEAR))
 
     def to_dict(self, path: Path | None = None) -> dict[str, object]:
-        """Return what `cad-edge detect` prints: JSON values without the map, None for NaN."""
+        """Return what `cad-edge detect` prints: JSON values without the map, None for NaN.
+
+        Examples
+        --------
+        >>> from cad_edge_runtime import Detector
+        >>> with Detector.open("bundle") as detector:
+        ...     row = detector.detect("photo.png").to_dict()
+        >>> row["verdict"], row["defects"]
+        ('normal', [])
+        """
         runner_up = self.runner_up
         return {
             "path": None if path is None else str(path),

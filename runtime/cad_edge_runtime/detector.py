@@ -26,6 +26,17 @@ class Detector:
 
     A new version of the bundle is picked up while frames are in work: each frame is answered by the
     version that was open when it came in.
+
+    Examples
+    --------
+    >>> from cad_edge_runtime import Detector
+    >>> detector = Detector.open("bundle", device="cpu")
+    >>> detector.tasks(), detector.version, detector.device
+    (('bracket',), 1, 'cpu')
+    >>> found = detector.detect("photo.png")
+    >>> found.verdict, found.task
+    ('normal', 'bracket')
+    >>> detector.close()
     """
 
     def __init__(self, bundle: Path, device: str, threads: int | None, watch: bool) -> None:
@@ -68,6 +79,12 @@ class Detector:
             The bundle is missing, damaged, or holds something that the runtime refuses.
         DeviceError
             The device is not to be had, or onnxruntime is missing or installed twice.
+
+        Examples
+        --------
+        >>> with Detector.open("bundle", threads=1, watch=False) as detector:
+        ...     print(detector.views)
+        1
         """
         return cls(Path(bundle), device, threads, watch)
 
@@ -96,6 +113,13 @@ class Detector:
             without, it lies elsewhere than that of training, or there are more or fewer views.
         UnknownTask
             The bundle does not hold ``task``, or holds no task at all.
+
+        Examples
+        --------
+        >>> with Detector.open("bundle") as detector:
+        ...     found = detector.detect("photo.png", task="bracket")
+        >>> found.score <= found.threshold, found.defects
+        (True, ())
         """
         began = perf_counter()
         snapshot = self._opened()
@@ -112,6 +136,12 @@ class Detector:
 
         Parameters and errors are those of `detect`; sizes may differ. The message of an ImageError
         begins with the number of the image. Returns one detection per image, in their order.
+
+        Examples
+        --------
+        >>> with Detector.open("bundle") as detector:
+        ...     [found.verdict for found in detector.detect_batch(["photo.png", "photo.png"])]
+        ['normal', 'normal']
         """
         snapshot = self._opened()
         require_task(snapshot, task)

@@ -1,6 +1,5 @@
 """The command `cad-edge train`."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +11,11 @@ from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import DEFAULT_BACKBONE
 from cad_edge_training.learned import Progress
+from cad_edge_training.product_training import LARGEST, LARGEST_SEED, SMALLEST, learn
 
 if TYPE_CHECKING:
     from cad_edge_training.input_size import Size
 
-SMALLEST, LARGEST = 64, 2048  # pixels of the input's side
 DEFAULT_SIZE: "Size" = None  # what --size is where it is not given; "auto" would choose
 
 
@@ -86,7 +85,7 @@ def input_side(
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, 2**32 - 1),
+    type=click.IntRange(0, LARGEST_SEED),
     default=0,
     show_default=True,
     help="Seed of all random choices.",
@@ -108,29 +107,31 @@ def train(
     keep_outliers: bool,
 ) -> None:
     """Learn, in order, the tasks of a stream that OUT does not hold yet."""
-    # Before torch loads its threads: those that spin while they wait slow learning tenfold and more
-    # as soon as another program needs a core, and gain nothing that was measured when none does.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from cad_edge_training.methods import default_method
     from cad_edge_training.processes import started_processes
-    from cad_edge_training.train import Plan
-    from cad_edge_training.train import train as run
 
     stream = read_stream(stream_file)
     options = read_settings(settings)
-    plan = Plan(
-        method or default_method(backbone), backbone, size, options, seed, keep_outliers, budget_ms
-    )
     processes = started_processes()
     with progress_bars(processes.leads) as progress:
-        learned = run(stream, out, plan, progress, click.echo, check=True)
+        done = learn(
+            stream,
+            out,
+            method,
+            backbone,
+            size,
+            budget_ms,
+            options,
+            seed,
+            keep_outliers,
+            progress=progress,
+            say=click.echo,
+        )
     processes.end()
     if not processes.leads:
         return
-    kept = len(stream.tasks) - len(learned)
     click.echo(
-        f"learned {len(learned)} task{'' if len(learned) == 1 else 's'} into {out}"
-        + (f"; {kept} were there already" if kept else "")
+        f"learned {len(done.learned)} task{'' if len(done.learned) == 1 else 's'} into {out}"
+        + (f"; {len(done.kept)} were there already" if done.kept else "")
     )
 
 

@@ -56,7 +56,7 @@ COMMANDS = {
     ),
     "gc": Command("cad_edge_runtime.upkeep", "gc", "cpu", "Delete what no version needs."),
     "evaluate": Command(
-        "cad_edge_benchmarks.evaluate_command",
+        "cad_edge_benchmarks.evaluate.command",
         "evaluate",
         "cpu",
         "Measure a bundle on test images.",

@@ -61,7 +61,7 @@ COMMANDS = {
     ),
     "gc": Command("cad_edge_runtime.bundle_commands", "gc", "cpu", "Delete what no version needs."),
     "evaluate": Command(
-        "cad_edge_benchmarks.evaluate_command",
+        "cad_edge_benchmarks.evaluate.command",
         "evaluate",
         "cpu",
         "Measure a bundle on test images.",

@@ -1,7 +1,12 @@
 """A made-up report of `cad-edge benchmark`, to be changed by tests."""
 
-from cad_edge_benchmarks.benchmark.conditions import BundleFacts, Environment, FrameFacts, Settings
-from cad_edge_benchmarks.benchmark.schema import MemoryUse, Report, Spread
+from cad_edge_benchmarks.instruments.conditions import (
+    BundleFacts,
+    Environment,
+    FrameFacts,
+    Settings,
+)
+from cad_edge_benchmarks.instruments.report_schema import MemoryUse, Report, Spread
 
 
 def memory_of_about(size):

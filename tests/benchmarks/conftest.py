@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save
 
 from cad_edge.store.artifact import Artifact, write_artifact
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.frames import ProductFrames
+from cad_edge_studies.accuracy.frames import ProductFrames
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 PRODUCTS = ("red", "green", "blue")

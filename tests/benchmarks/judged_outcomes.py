@@ -2,7 +2,7 @@
 
 import math
 
-from cad_edge_benchmarks.verdicts import Outcome
+from cad_edge_benchmarks.instruments.verdicts import Outcome
 
 TEN = [float(value) for value in range(10)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cad_edge_benchmarks.accuracy_report import (
+from cad_edge_studies.accuracy.report import (
     BEGIN,
     END,
     RESULTS_BEGIN,
@@ -11,7 +11,7 @@ from cad_edge_benchmarks.accuracy_report import (
     update_front_page,
     update_readme,
 )
-from cad_edge_benchmarks.accuracy_targets import accuracy_targets
+from cad_edge_studies.accuracy.targets import accuracy_targets
 
 CERTIFICATE = {"score_max": 2e-6, "map_max": 5e-5, "flips": 0}
 FULL = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cad_edge_benchmarks.advise.front import ALIKE, Budgets, Point, front, nearest, take
+from cad_edge_benchmarks.advise.pareto_front import ALIKE, Budgets, Point, front, nearest, take
 
 FAST = Point("fast", 0.90, 5.0, 100.0)
 MIDDLE = Point("middle", 0.94, 10.0, 120.0)

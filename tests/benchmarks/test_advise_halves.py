@@ -7,8 +7,8 @@ from cad_edge.data.dataset import read_product
 from cad_edge.data.image import decode_image, decode_mask
 from cad_edge.data.product import LabelledImage
 from cad_edge.errors import DatasetError
-from cad_edge_benchmarks.advise.halves import deal, divide
-from cad_edge_benchmarks.advise.stand_ins import Part
+from cad_edge_benchmarks.advise.synthetic_anomalies import Part
+from cad_edge_benchmarks.advise.validation_split import deal, divide
 from tests.training.small_products import stream_of, write_product
 
 pytest.importorskip("torch")

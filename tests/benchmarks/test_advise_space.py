@@ -5,8 +5,8 @@ import pytest
 pytest.importorskip("torch")
 
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.advise.judgement import commands
-from cad_edge_benchmarks.advise.space import Space
+from cad_edge_benchmarks.advise.recommendation import commands
+from cad_edge_benchmarks.advise.search_space import Space
 from cad_edge_benchmarks.advise.trials import Taught
 
 LITE0 = "efficientnet-lite0"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cad_edge_benchmarks.advise.uncertainty import draw_weights, drawn_auroc, mean_draws, spread
-from cad_edge_benchmarks.metrics import image_auroc
+from cad_edge_benchmarks.instruments.metrics import image_auroc
 
 LABELS = np.array([False, False, False, True, True])
 SCORES = np.array([0.1, 0.5, np.inf, 0.5, np.inf])

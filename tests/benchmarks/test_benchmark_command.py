@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from cad_edge.cli import main
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.benchmark.earlier import read_earlier
+from cad_edge_benchmarks.benchmark.previous_report import read_earlier
 from tests.benchmarks.test_benchmark_made_up import contents
 
 QUICK = ("--seconds", "0.05", "--threads", "1", "--device", "cpu")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.benchmark.budgets import judge_budgets, positive
 from cad_edge_benchmarks.benchmark.comparison import Comparable, compare, difference, quartiles
-from cad_edge_benchmarks.benchmark.earlier import Earlier, read_earlier
-from cad_edge_benchmarks.benchmark.pace import distribution
+from cad_edge_benchmarks.benchmark.previous_report import Earlier, read_earlier
 from cad_edge_benchmarks.benchmark.reports import write_report
-from cad_edge_benchmarks.benchmark.schema import Measurement, ScenarioResult, Spread
+from cad_edge_benchmarks.instruments.budgets import judge_budgets, positive
+from cad_edge_benchmarks.instruments.report_schema import Measurement, ScenarioResult, Spread
+from cad_edge_benchmarks.instruments.timing import distribution
 from tests.benchmarks.benchmark_reports import a_report, memory_of_about
 
 

@@ -6,8 +6,8 @@ from PIL import Image
 
 from cad_edge.cli import main
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.benchmark.earlier import read_earlier
-from cad_edge_benchmarks.benchmark.pictures import DEPTH_NOTE
+from cad_edge_benchmarks.benchmark.previous_report import read_earlier
+from cad_edge_benchmarks.instruments.frames import DEPTH_NOTE
 from tests.benchmarks.test_benchmark_made_up import contents
 from tests.runtime.conftest import Workshop
 from tests.runtime.golden_depth import give_depth, plane

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from cad_edge_benchmarks.benchmark.environment import (
+from cad_edge_benchmarks.instruments.environment import (
     board_model,
     describe_environment,
     jetson_release,
     power_mode,
 )
-from cad_edge_benchmarks.benchmark.meters import (
+from cad_edge_benchmarks.instruments.meters import (
     Meter,
     MeterLog,
     find_meter,
@@ -128,7 +128,7 @@ def test_without_a_driver_there_is_no_nvml(monkeypatch):
 
 
 def test_a_meter_is_read_while_a_block_runs_and_its_failures_left_out(monkeypatch):
-    monkeypatch.setattr("cad_edge_benchmarks.benchmark.meters._PERIOD", 0.001)
+    monkeypatch.setattr("cad_edge_benchmarks.instruments.meters._PERIOD", 0.001)
     readings = iter([10.0, 20.0, None, 30.0])
     enough = threading.Event()
 

@@ -12,9 +12,9 @@ from cad_edge.errors import OptionError
 from cad_edge.recognition import REJECTION_MARGIN
 from cad_edge.routing import fit_discriminant, from_tensors, summarise
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.benchmark.choosing import Choosing
-from cad_edge_benchmarks.benchmark.lenient import lenient_version
-from cad_edge_benchmarks.benchmark.made_up import VersionMaker
+from cad_edge_benchmarks.benchmark.accept_all import lenient_version
+from cad_edge_benchmarks.benchmark.selection import Choosing
+from cad_edge_benchmarks.instruments.synthetic_tasks import VersionMaker
 from cad_edge_runtime import Detector
 from cad_edge_runtime.selection import Reach
 from cad_edge_runtime.session import SessionFactory

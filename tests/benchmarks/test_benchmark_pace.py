@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.benchmark.pace import (
+from cad_edge_benchmarks.instruments.interleaved_timing import WARM_UP_ROUNDS
+from cad_edge_benchmarks.instruments.timing import (
     Pace,
     Series,
     distribution,
@@ -11,7 +12,6 @@ from cad_edge_benchmarks.benchmark.pace import (
     measurement,
     stage_times,
 )
-from cad_edge_benchmarks.stopwatch import WARM_UP_ROUNDS
 from cad_edge_runtime.detection import Detection, Timings
 
 MILLISECOND = 1_000_000

@@ -6,8 +6,6 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.benchmark.chapter import short, size
-from cad_edge_benchmarks.benchmark.chapters import chapters, headline
 from cad_edge_benchmarks.benchmark.drawing import (
     Axis,
     Interval,
@@ -17,16 +15,18 @@ from cad_edge_benchmarks.benchmark.drawing import (
     round_steps,
     stacked_bars,
 )
-from cad_edge_benchmarks.benchmark.pace import distribution
 from cad_edge_benchmarks.benchmark.page import render_page
 from cad_edge_benchmarks.benchmark.reports import markdown, text
-from cad_edge_benchmarks.benchmark.schema import (
+from cad_edge_benchmarks.benchmark.section import short, size
+from cad_edge_benchmarks.benchmark.sections import chapters, headline
+from cad_edge_benchmarks.instruments.report_schema import (
     Budget,
     Figure,
     Measurement,
     PowerUse,
     ScenarioResult,
 )
+from cad_edge_benchmarks.instruments.timing import distribution
 from tests.benchmarks.benchmark_reports import a_report, memory_of_about
 
 

@@ -5,8 +5,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cad_edge_studies.category_evidence import Category
-from cad_edge_studies.choices import (
+from cad_edge_studies.choices.__main__ import (
     Figures,
     Scores,
     Setting,
@@ -16,6 +15,7 @@ from cad_edge_studies.choices import (
     table_of,
     thinned,
 )
+from cad_edge_studies.choices.category_evidence import Category
 from cad_edge_training.backbones import load_backbone
 from tests.training.small_products import write_stream
 

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cad_edge_studies.contamination import contaminate
+from cad_edge_studies.contamination.__main__ import contaminate
 from cad_edge_training.backbones import load_backbone
 from tests.training.small_products import stream_of, write_product
 

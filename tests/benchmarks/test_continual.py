@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.continual import (
+from cad_edge_benchmarks.instruments.continual_metrics import (
     average_auroc,
     average_since_introduction,
     backward_transfer,

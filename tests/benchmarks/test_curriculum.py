@@ -2,12 +2,12 @@
 
 import pytest
 
-import cad_edge_benchmarks.curriculum as module
+import cad_edge_studies.accuracy.continual_run as module
 from cad_edge.data.stream import read_stream
-from cad_edge_benchmarks.accuracy import measure
-from cad_edge_benchmarks.accuracy_targets import accuracy_targets
-from cad_edge_benchmarks.curriculum import Curriculum, Learned
-from cad_edge_benchmarks.proportion import clopper_pearson
+from cad_edge_benchmarks.instruments.proportion import clopper_pearson
+from cad_edge_studies.accuracy.__main__ import measure
+from cad_edge_studies.accuracy.continual_run import Curriculum, Learned
+from cad_edge_studies.accuracy.targets import accuracy_targets
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from cad_edge_benchmarks.demo.inspections import read_inspections
 from cad_edge_benchmarks.demo.report import SECTIONS, beside, headline, render
 from cad_edge_benchmarks.demo.results import products_of, roc_points, routing
 from cad_edge_benchmarks.demo.surfaces import Line
-from cad_edge_benchmarks.metrics import image_auroc
-from cad_edge_benchmarks.probe import probe
-from cad_edge_benchmarks.proportion import Count
+from cad_edge_benchmarks.instruments.metrics import image_auroc
+from cad_edge_benchmarks.instruments.probe import probe
+from cad_edge_benchmarks.instruments.proportion import Count
 
 GOLDEN_STEPS = {"learn": 12.0, "export": 3.0}
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from cad_edge.cli import main
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest
-from cad_edge_benchmarks.evaluate_command import answering
+from cad_edge_benchmarks.evaluate.command import answering
 from tests.runtime.conftest import Workshop
 from tests.runtime.golden_depth import SCORES, give_depth
 

@@ -8,14 +8,14 @@ from PIL import Image
 
 from cad_edge.calibration import Calibration
 from cad_edge.data.product import LabelledImage
-from cad_edge_benchmarks.evaluation import (
+from cad_edge_benchmarks.instruments.evaluation import (
     evaluate_task,
     mean_of,
     outcome_of,
     scaled_map,
     unknown_auroc,
 )
-from cad_edge_benchmarks.proportion import clopper_pearson
+from cad_edge_benchmarks.instruments.proportion import clopper_pearson
 from cad_edge_runtime.detection import Detection, Timings
 
 

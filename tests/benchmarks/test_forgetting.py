@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.forgetting import GivenAnswers, compare, describe_matrix
+from cad_edge_studies.accuracy.forgetting import GivenAnswers, compare, describe_matrix
 
 
 def answers(*scores, maps="a"):

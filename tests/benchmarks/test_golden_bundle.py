@@ -10,13 +10,13 @@ from cad_edge.cli import main
 from cad_edge.data.image import ImageRecipe
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.evaluate_command import evaluate
-from cad_edge_benchmarks.forgetting import compare, given_answers, routed_auroc
-from cad_edge_benchmarks.frames import read_frames
-from cad_edge_benchmarks.pick_up import Versions, measure_pick_up
-from cad_edge_benchmarks.probe import probe
-from cad_edge_benchmarks.unknown_product import measure_left_out
+from cad_edge_benchmarks.evaluate.command import evaluate
+from cad_edge_benchmarks.instruments.hot_reload import Versions, measure_pick_up
+from cad_edge_benchmarks.instruments.probe import probe
 from cad_edge_runtime import Detector
+from cad_edge_studies.accuracy.forgetting import compare, given_answers, routed_auroc
+from cad_edge_studies.accuracy.frames import read_frames
+from cad_edge_studies.accuracy.unknown_product import measure_left_out
 
 CONTRACT = {
     "detection_rate",

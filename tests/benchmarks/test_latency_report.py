@@ -6,8 +6,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.latency_report import latency_targets, print_report
-from cad_edge_benchmarks.stopwatch import latency_of, ratio_of
+from cad_edge_benchmarks.instruments.interleaved_timing import latency_of, ratio_of
+from cad_edge_studies.latency.report import latency_targets, print_report
 
 TIMES = np.arange(1, 21, dtype=np.int64) * 1_000_000
 

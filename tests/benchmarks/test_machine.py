@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.machine import commit_of, describe_machine, usable_cores, versions
-from cad_edge_benchmarks.memory import memory_of
+from cad_edge_benchmarks.instruments.machine import (
+    commit_of,
+    describe_machine,
+    usable_cores,
+    versions,
+)
+from cad_edge_benchmarks.instruments.memory import memory_of
 
 ROLLUP = """55d0-7ffe ---p 00000000 00:00 0    [rollup]
 Rss:                2000 kB
@@ -32,7 +37,7 @@ def test_a_missing_process_is_one_sentence(tmp_path):
 
 ALLOCATE = """
 import numpy as np
-from cad_edge_benchmarks.memory import memory_of, peak_rss
+from cad_edge_benchmarks.instruments.memory import memory_of, peak_rss
 memory_of()
 before = memory_of().uss
 block = np.ones(8 << 20)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cad_edge.store.artifact import Artifact, list_artifacts, read_artifact, write_artifact
-from cad_edge_benchmarks.many_tasks import multiply_artifacts
+from cad_edge_benchmarks.instruments.many_tasks import multiply_artifacts
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 

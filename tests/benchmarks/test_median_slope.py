@@ -1,6 +1,6 @@
 """The slope of memory over tasks, by hand."""
 
-from cad_edge_benchmarks.curriculum import median_slope
+from cad_edge_studies.accuracy.continual_run import median_slope
 
 
 def test_a_line_has_its_slope():

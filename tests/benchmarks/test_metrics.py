@@ -6,8 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.metrics import image_ap, image_auroc, mean_defined, rank
-from cad_edge_benchmarks.pixels import PixelScores, region_weights
+from cad_edge_benchmarks.instruments.metrics import image_ap, image_auroc, mean_defined, rank
+from cad_edge_benchmarks.instruments.pixels import PixelScores, region_weights
 
 
 def drawn(seed, count, levels):

@@ -5,7 +5,12 @@ import pytest
 from cad_edge.calibration import images_needed
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE, categories, data_folder, write_stream
+from cad_edge_benchmarks.instruments.open_data import (
+    FALSE_REJECT_RATE,
+    categories,
+    data_folder,
+    write_stream,
+)
 
 
 @pytest.fixture

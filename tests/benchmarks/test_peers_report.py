@@ -6,11 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.peers.accuracy import Figures, centres_of, mean_figures
-from cad_edge_benchmarks.peers.report import peers_page
-from cad_edge_benchmarks.peers.strengths import peer_strengths
-from cad_edge_benchmarks.peers.targets import best_routed, peer_targets
-from cad_edge_benchmarks.stopwatch import latency_of
+from cad_edge_benchmarks.instruments.interleaved_timing import latency_of
+from cad_edge_studies.peers.accuracy import Figures, centres_of, mean_figures
+from cad_edge_studies.peers.peer_wins import peer_strengths
+from cad_edge_studies.peers.report import peers_page
+from cad_edge_studies.peers.targets import best_routed, peer_targets
 
 MEGABYTE = 1_000_000
 

@@ -13,14 +13,14 @@ from PIL import Image
 from cad_edge.data.product import LabelledImage
 from cad_edge.errors import OptionError
 from cad_edge.store.artifact import read_record
-from cad_edge_benchmarks.open_data import REPOSITORY
-from cad_edge_benchmarks.peers import line as line_module
-from cad_edge_benchmarks.peers.__main__ import main
-from cad_edge_benchmarks.peers.accuracy import localisation_of
-from cad_edge_benchmarks.peers.environment import FOLDER, find_environment
-from cad_edge_benchmarks.peers.footprint import file_sizes, in_turns
-from cad_edge_benchmarks.peers.latency import KINDS
-from cad_edge_benchmarks.peers.line import set_up_line
+from cad_edge_benchmarks.instruments.open_data import REPOSITORY
+from cad_edge_studies.peers import line as line_module
+from cad_edge_studies.peers.__main__ import main
+from cad_edge_studies.peers.accuracy import localisation_of
+from cad_edge_studies.peers.environment import FOLDER, find_environment
+from cad_edge_studies.peers.footprint import file_sizes, in_turns
+from cad_edge_studies.peers.latency import KINDS
+from cad_edge_studies.peers.line import set_up_line
 from tests.benchmarks.conftest import PRODUCTS
 
 
@@ -155,7 +155,7 @@ import sys
 from pathlib import Path
 import numpy as np, torch
 from safetensors.numpy import load_file
-from cad_edge_benchmarks.peers import anomalib_accuracy as peer
+from cad_edge_studies.peers import anomalib_accuracy as peer
 
 model = peer.PatchcoreModel(layers=peer.LAYERS, backbone=peer.BACKBONE, pre_trained=False)
 peer.load_trunk(model, Path(sys.argv[1]))
@@ -186,7 +186,7 @@ def test_the_peer_has_our_trunk_and_its_own_coreset(tmp_path, rng):
         [
             sys.executable,
             "-m",
-            "cad_edge_benchmarks.peers.reference_features",
+            "cad_edge_studies.peers.reference_features",
             str(tmp_path / "frames.npy"),
             str(target),
         ],
@@ -209,4 +209,7 @@ def test_the_peer_has_our_trunk_and_its_own_coreset(tmp_path, rng):
 
 
 def sources() -> list[Path]:
-    return [REPOSITORY, *(REPOSITORY / name for name in ("benchmarks", "training"))]
+    return [
+        REPOSITORY,
+        *(REPOSITORY / name for name in ("benchmarks", "benchmarks/studies", "training")),
+    ]

@@ -8,8 +8,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.peers.turns import Subject, take_turns_between
-from cad_edge_benchmarks.peers.workers import (
+from cad_edge_benchmarks.instruments.interleaved_timing import WARM_UP_ROUNDS
+from cad_edge_studies.peers.interleaving import Subject, take_turns_between
+from cad_edge_studies.peers.workers import (
     Inspected,
     Launch,
     Turn,
@@ -18,7 +19,6 @@ from cad_edge_benchmarks.peers.workers import (
     run_script,
     seconds_to_first_verdict,
 )
-from cad_edge_benchmarks.stopwatch import WARM_UP_ROUNDS
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 KINDS = ("red.good", "green.bad", "blue.good")
@@ -34,7 +34,7 @@ def frames(tmp_path) -> Path:
 @pytest.fixture
 def launch(tmp_path, frames):
     def describe(name: str, bundle: Path = GOLDEN / "bundle") -> Launch:
-        module = "cad_edge_benchmarks.peers.cad_edge_worker"
+        module = "cad_edge_studies.peers.cad_edge_worker"
         command = (sys.executable, "-m", module, str(bundle), str(frames), "1")
         return Launch(name, command, tmp_path / name, {"OMP_NUM_THREADS": "1"})
 
@@ -109,8 +109,8 @@ def test_frames_without_a_map_are_no_comparison(launch, tmp_path):
 
 
 def test_a_script_that_fails_is_said_by_its_module(tmp_path):
-    command = [sys.executable, "-m", "cad_edge_benchmarks.peers.cad_edge_worker", "x", "y", "1"]
-    with pytest.raises(CadEdgeError, match=r"^cad_edge_benchmarks.peers.cad_edge_worker failed: "):
+    command = [sys.executable, "-m", "cad_edge_studies.peers.cad_edge_worker", "x", "y", "1"]
+    with pytest.raises(CadEdgeError, match=r"^cad_edge_studies.peers.cad_edge_worker failed: "):
         run_script(command, tmp_path, {})
     assert run_script([sys.executable, "-c", "print(7)"], tmp_path / "new", {}) == "7\n"
 

@@ -7,9 +7,9 @@ from cad_edge.data.image import decode_image
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
 from cad_edge_benchmarks.advise.products import read_products
-from cad_edge_benchmarks.product_folders import find_products
-from cad_edge_benchmarks.protocol.course import Course
+from cad_edge_benchmarks.instruments.product_folders import find_products
 from cad_edge_benchmarks.protocol.plan import plan_of
+from cad_edge_benchmarks.protocol.task_sequence import Course
 from tests.benchmarks.protocol_datasets import (
     write_cloud,
     write_eyecandies,
@@ -60,7 +60,7 @@ def test_a_product_and_a_folder_of_them_are_advised_on(products, name):
 def test_stand_ins_keep_images_of_one_name_apart(tmp_path):
     """Names come twice in MVTec 3D-AD: in train and in validation."""
     pytest.importorskip("torch")
-    from cad_edge_benchmarks.advise.stand_ins import write_stand_in
+    from cad_edge_benchmarks.advise.synthetic_anomalies import write_stand_in
 
     for number in range(12):
         folder = "train" if number < 8 else "validation"

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from cad_edge_benchmarks.proportion import Count, clopper_pearson
+from cad_edge_benchmarks.instruments.proportion import Count, clopper_pearson
 
 
 def test_nothing_of_162():

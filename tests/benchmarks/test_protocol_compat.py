@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.pixels import PixelScores
+from cad_edge_benchmarks.instruments.pixels import PixelScores
+from cad_edge_benchmarks.instruments.verdicts import Outcome, verdict_f1
 from cad_edge_benchmarks.protocol.compat import best_f1, flipped, read_compats
-from cad_edge_benchmarks.verdicts import Outcome, verdict_f1
 
 
 def test_flip_hides_collapse():

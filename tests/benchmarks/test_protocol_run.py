@@ -14,10 +14,10 @@ import pytest
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.stream import Stream, read_stream
-from cad_edge_benchmarks.evaluate_command import evaluate_stream
-from cad_edge_benchmarks.evaluation import RATES
+from cad_edge_benchmarks.evaluate.command import evaluate_stream
+from cad_edge_benchmarks.instruments.evaluation import RATES
+from cad_edge_benchmarks.instruments.verdicts import pooled
 from cad_edge_benchmarks.protocol.run import read_step
-from cad_edge_benchmarks.verdicts import pooled
 from cad_edge_runtime import Detector
 from tests.benchmarks.protocol_line import arguments, run, write_line
 from tests.training.tiny_models import save_dinov2

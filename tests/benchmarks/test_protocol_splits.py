@@ -6,9 +6,9 @@ The lists are those of METHODS 0.3, written out a second time in `protocol_datas
 import pytest
 
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge_benchmarks.protocol.course import draw_orders, ordered, read_course
 from cad_edge_benchmarks.protocol.plan import with_views
 from cad_edge_benchmarks.protocol.splits import SPLITS, cut, named_split
+from cad_edge_benchmarks.protocol.task_sequence import draw_orders, ordered, read_course
 from tests.benchmarks.protocol_datasets import (
     EYECANDIES,
     MVTEC,

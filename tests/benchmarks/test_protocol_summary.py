@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from cad_edge_benchmarks.evaluation import summarise
-from cad_edge_benchmarks.pixels import PixelScores
+from cad_edge_benchmarks.instruments.evaluation import summarise
+from cad_edge_benchmarks.instruments.pixels import PixelScores
 from cad_edge_benchmarks.protocol.compat import COMPATS
 from cad_edge_benchmarks.protocol.learners import Cost, Measured
 from cad_edge_benchmarks.protocol.run import Run, StepResult

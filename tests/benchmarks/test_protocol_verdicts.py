@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from cad_edge_benchmarks.evaluation import summarise
-from cad_edge_benchmarks.pixels import PixelScores
-from cad_edge_benchmarks.proportion import clopper_pearson
+from cad_edge_benchmarks.instruments.evaluation import summarise
+from cad_edge_benchmarks.instruments.pixels import PixelScores
+from cad_edge_benchmarks.instruments.proportion import clopper_pearson
 from cad_edge_benchmarks.protocol.compat import COMPATS
 from cad_edge_benchmarks.protocol.learners import Cost, Measured
 from cad_edge_benchmarks.protocol.run import Run, StepResult

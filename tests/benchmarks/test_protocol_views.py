@@ -2,10 +2,10 @@
 
 import pytest
 
+from cad_edge_benchmarks.instruments.product_folders import link_image
 from cad_edge_benchmarks.protocol.compat import VISA_TRAIN_CAP, read_compats
-from cad_edge_benchmarks.protocol.course import read_course
-from cad_edge_benchmarks.protocol.dataset_root import link_image
 from cad_edge_benchmarks.protocol.plan import check_products, with_views
+from cad_edge_benchmarks.protocol.task_sequence import read_course
 from tests.benchmarks.protocol_datasets import VISA, write_image, write_mvtec3d, write_visa
 
 

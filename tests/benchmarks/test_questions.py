@@ -12,10 +12,19 @@ from cad_edge.data.dataset import read_product
 from cad_edge.data.labelled import LabelledSplit
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.questions.course import hold_back, joint_task, orders, tasks_of
-from cad_edge_benchmarks.questions.figures import Run, answers, figures_of
-from cad_edge_benchmarks.questions.learners import Learner, Setting, run_learner
-from cad_edge_benchmarks.questions.report import comparison_table, question_targets, summary
+from cad_edge_studies.cl_anomaly_comparison.figures import Run, answers, figures_of
+from cad_edge_studies.cl_anomaly_comparison.learners import Learner, Setting, run_learner
+from cad_edge_studies.cl_anomaly_comparison.report import (
+    comparison_table,
+    question_targets,
+    summary,
+)
+from cad_edge_studies.cl_anomaly_comparison.task_sequence import (
+    hold_back,
+    joint_task,
+    orders,
+    tasks_of,
+)
 
 TRUTH = {"a": np.array([True, True, False, False]), "b": np.array([True, False])}
 

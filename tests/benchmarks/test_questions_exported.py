@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.questions.agreement import (
+from cad_edge_studies.cl_anomaly_comparison.agreement import (
     Agreement,
     Routing,
     agreement,
@@ -16,11 +16,11 @@ from cad_edge_benchmarks.questions.agreement import (
     with_each_other,
     with_torch,
 )
-from cad_edge_benchmarks.questions.exported_report import exported_targets, lasting_table
-from cad_edge_benchmarks.questions.family import LearnedFamily, read_family
-from cad_edge_benchmarks.questions.lasting import moved, own_object, owned_digest
-from cad_edge_benchmarks.questions.shown import Shown
-from cad_edge_benchmarks.questions.wording import (
+from cad_edge_studies.cl_anomaly_comparison.exported_report import exported_targets, lasting_table
+from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily, read_family
+from cad_edge_studies.cl_anomaly_comparison.lasting import moved, own_object, owned_digest
+from cad_edge_studies.cl_anomaly_comparison.shown import Shown
+from cad_edge_studies.cl_anomaly_comparison.wording import (
     MOST,
     OPEN_QUESTION,
     compare_words,

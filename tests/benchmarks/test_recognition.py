@@ -6,12 +6,12 @@ from PIL import Image
 
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.frames import ProductFrames
-from cad_edge_benchmarks.left_out_photographs import STREAM, write_windows
-from cad_edge_benchmarks.recognition import parse_sizes, print_report
-from cad_edge_benchmarks.recognition_figures import Look, Seen, rotations, size_figures
-from cad_edge_benchmarks.unknown_product import measure_left_out, strangeness_of
 from cad_edge_runtime import Detector
+from cad_edge_studies.accuracy.frames import ProductFrames
+from cad_edge_studies.accuracy.unknown_product import measure_left_out, strangeness_of
+from cad_edge_studies.recognition.__main__ import parse_sizes, print_report
+from cad_edge_studies.recognition.figures import Look, Seen, rotations, size_figures
+from cad_edge_studies.recognition.left_out_photographs import STREAM, write_windows
 
 NAMES = ("a", "b", "c", "d")
 

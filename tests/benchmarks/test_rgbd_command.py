@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from cad_edge_benchmarks.rgbd import __main__ as command
-from cad_edge_benchmarks.rgbd.course import IUF_LIKE, LONGEST, OURS, Run, all_runs
-from cad_edge_benchmarks.rgbd.learning import hyperparameters
+from cad_edge_studies.rgbd_comparison import __main__ as command
+from cad_edge_studies.rgbd_comparison.learning import hyperparameters
+from cad_edge_studies.rgbd_comparison.task_sequence import IUF_LIKE, LONGEST, OURS, Run, all_runs
 
 
 def record(run: Run, **changes) -> dict:

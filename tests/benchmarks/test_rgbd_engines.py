@@ -5,15 +5,21 @@ import pytest
 from click.testing import CliRunner
 
 from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.latency import main as latency
-from cad_edge_benchmarks.rgbd import engines, learning
-from cad_edge_benchmarks.rgbd.agreement import Agreement, Answers, agreement, compare, joined
-from cad_edge_benchmarks.rgbd.course import LONGEST, OURS, Run
-from cad_edge_benchmarks.rgbd.engines import frame_line, targets
-from cad_edge_benchmarks.rgbd.frame_time import by_kind, measure_frame, multiplications
-from cad_edge_benchmarks.rgbd.resident import growth
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import Plan
+from cad_edge_studies.latency.__main__ import main as latency
+from cad_edge_studies.rgbd_comparison import engines, learning
+from cad_edge_studies.rgbd_comparison.agreement import (
+    Agreement,
+    Answers,
+    agreement,
+    compare,
+    joined,
+)
+from cad_edge_studies.rgbd_comparison.engines import frame_line, targets
+from cad_edge_studies.rgbd_comparison.frame_time import by_kind, measure_frame, multiplications
+from cad_edge_studies.rgbd_comparison.resident import growth
+from cad_edge_studies.rgbd_comparison.task_sequence import LONGEST, OURS, Run
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.train import train
 from tests.training.rgbd_products import QUICK, SIDE, quick_plan, rgbd_stream

@@ -10,12 +10,12 @@ from cad_edge.data.depth_files import decode_depth
 from cad_edge.data.image import decode_image, decode_mask
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge_benchmarks.rgbd_line.__main__ import main
-from cad_edge_benchmarks.rgbd_line.defects import DEFECTS
-from cad_edge_benchmarks.rgbd_line.fields import Plane
-from cad_edge_benchmarks.rgbd_line.grid import draw_grid
-from cad_edge_benchmarks.rgbd_line.parts import PARTS
-from cad_edge_benchmarks.rgbd_line.scenes import (
+from cad_edge_studies.procedural_rgbd_line.__main__ import main
+from cad_edge_studies.procedural_rgbd_line.defects import DEFECTS
+from cad_edge_studies.procedural_rgbd_line.fields import Plane
+from cad_edge_studies.procedural_rgbd_line.grid import draw_grid
+from cad_edge_studies.procedural_rgbd_line.parts import PARTS
+from cad_edge_studies.procedural_rgbd_line.scenes import (
     DEPTH_NOISE,
     DISTANCE,
     IMAGE_NOISE,
@@ -27,7 +27,7 @@ from cad_edge_benchmarks.rgbd_line.scenes import (
     difference,
     render,
 )
-from cad_edge_benchmarks.rgbd_line.writing import write_line
+from cad_edge_studies.procedural_rgbd_line.writing import write_line
 
 
 def ideals(name: str, defect: str, seed: int) -> tuple[Ideal, Ideal]:
@@ -177,8 +177,8 @@ def test_names_are_checked_before_anything_is_drawn(tmp_path):
 
 def test_command(tmp_path, monkeypatch):
     few = {"bolt": PARTS["bolt"]}
-    monkeypatch.setattr("cad_edge_benchmarks.rgbd_line.__main__.PARTS", few)
-    monkeypatch.setattr("cad_edge_benchmarks.rgbd_line.grid.PARTS", few)
+    monkeypatch.setattr("cad_edge_studies.procedural_rgbd_line.__main__.PARTS", few)
+    monkeypatch.setattr("cad_edge_studies.procedural_rgbd_line.grid.PARTS", few)
     grid = tmp_path / "grid.png"
     options = ["--train", "2", "--good", "1", "--each", "1", "--grid", str(grid)]
     answer = CliRunner().invoke(main, [str(tmp_path / "line"), *options])
@@ -191,7 +191,7 @@ def test_command(tmp_path, monkeypatch):
 
 
 def test_grid_shows_every_part_with_every_defect(tmp_path, monkeypatch):
-    monkeypatch.setattr("cad_edge_benchmarks.rgbd_line.grid.PARTS", {"bolt": PARTS["bolt"]})
+    monkeypatch.setattr("cad_edge_studies.procedural_rgbd_line.grid.PARTS", {"bolt": PARTS["bolt"]})
     draw_grid(tmp_path / "grid.png", 0)
     shown = decode_image(tmp_path / "grid.png")
     assert shown.shape == (16 + 80, 62 + 160 * (1 + len(DEFECTS)), 3)

@@ -2,9 +2,16 @@
 
 import pytest
 
-from cad_edge_benchmarks.rgbd.course import MODALITIES, SEEDS
-from cad_edge_benchmarks.rgbd.learning import kept, learn_into
-from cad_edge_benchmarks.rgbd.real_parts import FIGURES, PRODUCT, mean, run_name, table, targets
+from cad_edge_studies.rgbd_comparison.learning import kept, learn_into
+from cad_edge_studies.rgbd_comparison.real_parts import (
+    FIGURES,
+    PRODUCT,
+    mean,
+    run_name,
+    table,
+    targets,
+)
+from cad_edge_studies.rgbd_comparison.task_sequence import MODALITIES, SEEDS
 from tests.training.rgbd_products import QUICK, rgbd_stream
 
 

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.rgbd.course import (
+from cad_edge_studies.rgbd_comparison.judging import Judged, Shown
+from cad_edge_studies.rgbd_comparison.report import (
+    false_reject_line,
+    figures,
+    old_false_rejects,
+    rows,
+    table,
+    table_by_age,
+    targets,
+)
+from cad_edge_studies.rgbd_comparison.task_sequence import (
     IUF_LIKE,
     JOINT,
     LEARNERS,
@@ -15,16 +25,6 @@ from cad_edge_benchmarks.rgbd.course import (
     SETTINGS,
     Run,
     all_runs,
-)
-from cad_edge_benchmarks.rgbd.judging import Judged, Shown
-from cad_edge_benchmarks.rgbd.report import (
-    false_reject_line,
-    figures,
-    old_false_rejects,
-    rows,
-    table,
-    table_by_age,
-    targets,
 )
 
 

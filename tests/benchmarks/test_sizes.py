@@ -10,13 +10,13 @@ pytest.importorskip("transformers")
 
 from cad_edge.store.artifact import list_artifacts, read_artifact
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.sizes.artifacts import pictures
-from cad_edge_benchmarks.sizes.build import bundle_of
-from cad_edge_benchmarks.sizes.dimensions import Dimensions, read_dimensions
-from cad_edge_benchmarks.sizes.growth import disk_growth
-from cad_edge_benchmarks.sizes.report import size_table, size_targets
-from cad_edge_benchmarks.sizes.run import build, run
-from cad_edge_benchmarks.workshop import folder_bytes
+from cad_edge_benchmarks.instruments.command_runner import folder_bytes
+from cad_edge_studies.cl_anomaly_full_size.artifacts import pictures
+from cad_edge_studies.cl_anomaly_full_size.build import bundle_of
+from cad_edge_studies.cl_anomaly_full_size.dimensions import Dimensions, read_dimensions
+from cad_edge_studies.cl_anomaly_full_size.growth import disk_growth
+from cad_edge_studies.cl_anomaly_full_size.report import size_table, size_targets
+from cad_edge_studies.cl_anomaly_full_size.run import build, run
 
 TINY = Dimensions(
     side=28,

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.stopwatch import WARM_UP_ROUNDS, latency_of, ratio_of, take_turns
+from cad_edge_benchmarks.instruments.interleaved_timing import (
+    WARM_UP_ROUNDS,
+    latency_of,
+    ratio_of,
+    take_turns,
+)
 
 
 def test_subjects_take_turns():

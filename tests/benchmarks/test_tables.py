@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.tables import (
+from cad_edge_benchmarks.reporting.tables import (
     figure,
     figure_rows,
     markdown_table,

@@ -1,6 +1,6 @@
 """Targets and what became of them."""
 
-from cad_edge_benchmarks.targets import Target, targets_table
+from cad_edge_benchmarks.reporting.targets import Target, targets_table
 
 
 def test_limits_count_as_reached():

@@ -11,8 +11,9 @@ from safetensors.numpy import load_file
 
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.precisions import precision_targets
-from cad_edge_benchmarks.variants import (
+from cad_edge_runtime import Detector
+from cad_edge_studies.precisions.__main__ import precision_targets
+from cad_edge_studies.precisions.variants import (
     FRAMES_OF_A_TURN,
     Variant,
     main,
@@ -20,7 +21,6 @@ from cad_edge_benchmarks.variants import (
     spread_frames,
     variants_table,
 )
-from cad_edge_runtime import Detector
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 BUNDLE = GOLDEN / "bundle"

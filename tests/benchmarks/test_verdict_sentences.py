@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from cad_edge_benchmarks.evaluation import TaskEvaluation, summarise
-from cad_edge_benchmarks.pixels import PixelScores
-from cad_edge_benchmarks.verdict_sentences import beside, headline, stated
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, summarise
+from cad_edge_benchmarks.instruments.pixels import PixelScores
+from cad_edge_benchmarks.reporting.verdict_sentences import beside, headline, stated
 from tests.benchmarks.judged_outcomes import TEN, outcomes
 
 

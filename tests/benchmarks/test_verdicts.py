@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from cad_edge_benchmarks.proportion import clopper_pearson
-from cad_edge_benchmarks.verdicts import judge_verdicts, perfect_threshold, pooled
+from cad_edge_benchmarks.instruments.proportion import clopper_pearson
+from cad_edge_benchmarks.instruments.verdicts import judge_verdicts, perfect_threshold, pooled
 from tests.benchmarks.judged_outcomes import TEN, outcomes
 
 

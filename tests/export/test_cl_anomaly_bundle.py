@@ -18,8 +18,6 @@ from cad_edge.errors import ArtifactError, CertificateError
 from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine, Manifest, WordsCertificate
-from cad_edge_benchmarks.questions.family import LearnedFamily, Shown
-from cad_edge_benchmarks.questions.lasting import history, lasting
 from cad_edge_export import commands, exporter
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.drift import drift, drift_lines
@@ -30,6 +28,8 @@ from cad_edge_export.graph_files import Graph
 from cad_edge_export.language.explainer import Explaining
 from cad_edge_export.plan import Plan
 from cad_edge_runtime import Detector
+from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily, Shown
+from cad_edge_studies.cl_anomaly_comparison.lasting import history, lasting
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.learn import recalibrate, without_router

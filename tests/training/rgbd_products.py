@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cad_edge.data.stream import Stream, read_stream
-from cad_edge_benchmarks.rgbd_line.writing import write_line
+from cad_edge_studies.procedural_rgbd_line.writing import write_line
 from cad_edge_training.train import Plan
 
 SIDE = 64

@@ -6,8 +6,7 @@ from typing import Literal
 import numpy as np
 
 from cad_edge.schema import TaskName
-from cad_edge_benchmarks.advise.answers import Answers, HalfAnswers
-from cad_edge_benchmarks.advise.halves import Line, seed_of
+from cad_edge_benchmarks.advise.predictions import Answers, HalfAnswers
 from cad_edge_benchmarks.advise.schema import Accuracy, Share
 from cad_edge_benchmarks.advise.uncertainty import (
     Scores,
@@ -16,7 +15,8 @@ from cad_edge_benchmarks.advise.uncertainty import (
     mean_draws,
     spread,
 )
-from cad_edge_benchmarks.metrics import image_auroc, mean_defined
+from cad_edge_benchmarks.advise.validation_split import Line, seed_of
+from cad_edge_benchmarks.instruments.metrics import image_auroc, mean_defined
 
 Half = Literal["choosing", "reporting"]
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from cad_edge_benchmarks.advise.front import front
+from cad_edge_benchmarks.advise.pareto_front import front
 
 MOST = 6
 """Combinations that are tried."""

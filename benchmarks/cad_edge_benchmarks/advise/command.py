@@ -10,19 +10,19 @@ import click
 from cad_edge.data.stream import Stream
 from cad_edge.schema import canonical_json
 from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.advise.front import Budgets
-from cad_edge_benchmarks.advise.judgement import judge
 from cad_edge_benchmarks.advise.page import render
+from cad_edge_benchmarks.advise.pareto_front import Budgets
 from cad_edge_benchmarks.advise.plot import accuracy_plot
 from cad_edge_benchmarks.advise.products import read_products
+from cad_edge_benchmarks.advise.recommendation import judge
 from cad_edge_benchmarks.advise.schema import Advice
-from cad_edge_benchmarks.advise.space import Space
-from cad_edge_benchmarks.advise.sweeping import Order, sweep
+from cad_edge_benchmarks.advise.search import Order, sweep
+from cad_edge_benchmarks.advise.search_space import Space
 from cad_edge_benchmarks.advise.text import PICTURE, markdown, terminal
 from cad_edge_benchmarks.advise.trials import Taught
-from cad_edge_benchmarks.benchmark.budgets import check_memory_budget, limit
-from cad_edge_benchmarks.benchmark.reports import check_folder
-from cad_edge_benchmarks.protocol.command import BACKBONE
+from cad_edge_benchmarks.instruments.budgets import check_memory_budget, limit
+from cad_edge_benchmarks.instruments.command_runner import BACKBONE
+from cad_edge_benchmarks.reporting.places import check_folder
 from cad_edge_runtime.device import choose_device
 from cad_edge_runtime.session import available_cores, load_onnxruntime
 

@@ -1,36 +1,34 @@
 """The advice as one HTML page that needs nothing beside it, neither files nor a network."""
 
-from importlib.resources import files
-
 from cad_edge_benchmarks.advise.plot import accuracy_plot
 from cad_edge_benchmarks.advise.schema import Advice, Measured, ProductFacts
 from cad_edge_benchmarks.advise.sentences import RULES, headline, report
 from cad_edge_benchmarks.advise.tables import HEAD, ranked, row
 from cad_edge_benchmarks.advise.text import made_with
-from cad_edge_benchmarks.demo.sections import Cell, escape, table
+from cad_edge_benchmarks.reporting.html_page import (
+    PLOTS,
+    STYLE,
+    Cell,
+    escape,
+    page,
+    style_sheet,
+    table,
+)
 
 
 def render(advice: Advice) -> str:
     """Write the whole page."""
-    style = "".join(
-        (files(f"cad_edge_benchmarks.{package}") / name).read_text(encoding="utf-8")
-        for package, name in (
-            ("demo", "report.css"),
-            ("benchmark", "report.css"),
-            ("advise", "page.css"),
-        )
-    )
+    style = style_sheet(STYLE, PLOTS) + style_sheet("page.css", package=__package__)
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in report(advice))
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>cad-edge advice</title><style>\n{style}</style></head><body><main>"
+    return page(
+        "cad-edge advice",
+        style,
         f'<header><h1>cad-edge advice</h1><p class="headline">{escape(headline(advice))}</p>'
         f"{said}{_commands(advice)}</header>"
         f"<section><h2>Accuracy against time</h2><figure>{accuracy_plot(advice)}</figure></section>"
         f"{_settings(advice)}{_refused(advice)}{_products(advice)}"
         f"<section><h2>How</h2>{''.join(f'<p>{escape(rule)}</p>' for rule in RULES)}"
-        f"<p>{escape(made_with(advice))}</p></section></main></body></html>\n"
+        f"<p>{escape(made_with(advice))}</p></section>",
     )
 
 

@@ -4,11 +4,11 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import pairwise
 
 from cad_edge_benchmarks.advise.labels import place
 from cad_edge_benchmarks.advise.schema import Advice, Measured
+from cad_edge_benchmarks.reporting.html_page import style_sheet
 
 _LEFT, _TOP, _WIDTH, _HEIGHT = 76, 18, 780, 380  # pixels: margins, inside
 _SIZE = (_LEFT + _WIDTH + 20, _TOP + _HEIGHT + 74)
@@ -50,7 +50,7 @@ def accuracy_plot(advice: Advice) -> str:
     others_first = sorted(advice.settings, key=lambda one: one.on_front)
     drawn += "".join(_point(one, advice, scale) for one in others_first)
     drawn += _names(advice, best, scale, corners) + _words()
-    style = (files(__package__) / "plot.css").read_text(encoding="utf-8")
+    style = style_sheet("plot.css", package=__package__)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" class="advice-plot" '
         f'viewBox="0 0 {_SIZE[0]} {_SIZE[1]}" role="img" '

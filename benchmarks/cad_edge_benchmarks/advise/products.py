@@ -9,9 +9,13 @@ from cad_edge.data.product import GOOD
 from cad_edge.data.stream import Stream, StreamTask, read_stream
 from cad_edge.errors import DatasetError
 from cad_edge.schema import TaskName
-from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE
-from cad_edge_benchmarks.product_folders import find_products, is_product, layout_of
-from cad_edge_benchmarks.protocol.course import STREAM_SUFFIXES
+from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
+from cad_edge_benchmarks.instruments.product_folders import (
+    STREAM_SUFFIXES,
+    find_products,
+    is_product,
+    layout_of,
+)
 
 _VISA = Path("split_csv") / "1cls.csv"
 

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from cad_edge.schema import Record, Sha256, TaskName
-from cad_edge_benchmarks.benchmark.conditions import Environment
-from cad_edge_benchmarks.benchmark.schema import Budget
+from cad_edge_benchmarks.instruments.conditions import Environment
+from cad_edge_benchmarks.instruments.report_schema import Budget
 
 KIND: Literal["cad-edge advice"] = "cad-edge advice"
 FORMAT: Literal[1] = 1

@@ -1,7 +1,7 @@
 """What the advice says in words."""
 
 from cad_edge_benchmarks.advise.schema import Accuracy, Advice, Measured, ProductFacts
-from cad_edge_benchmarks.tables import figure
+from cad_edge_benchmarks.reporting.tables import figure
 
 FEW = 5
 """With fewer images of a class a bootstrap cannot see how far a figure may lie off."""

@@ -2,7 +2,7 @@
 
 from cad_edge_benchmarks.advise.schema import Advice, Measured
 from cad_edge_benchmarks.advise.sentences import accuracy
-from cad_edge_benchmarks.tables import UNDEFINED, figure
+from cad_edge_benchmarks.reporting.tables import UNDEFINED, figure
 
 HEAD = (
     "setting",

@@ -6,7 +6,7 @@ from cad_edge_benchmarks.advise.schema import Advice, Measured
 from cad_edge_benchmarks.advise.sentences import RULES, headline, report
 from cad_edge_benchmarks.advise.tables import HEAD, ranked, row
 from cad_edge_benchmarks.advise.text_plot import text_plot
-from cad_edge_benchmarks.tables import markdown_table, text_table
+from cad_edge_benchmarks.reporting.tables import markdown_table, text_table
 
 PICTURE = "advice.svg"
 

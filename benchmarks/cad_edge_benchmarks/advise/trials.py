@@ -19,10 +19,10 @@ from cad_edge.errors import OptionError
 from cad_edge.schema import canonical_json, parse_json, sha256_of
 from cad_edge.store.artifact import list_artifacts
 from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.advise.answers import Answers, judge
-from cad_edge_benchmarks.advise.halves import Line
-from cad_edge_benchmarks.advise.space import Setting
-from cad_edge_benchmarks.workshop import export, learn
+from cad_edge_benchmarks.advise.predictions import Answers, judge
+from cad_edge_benchmarks.advise.search_space import Setting
+from cad_edge_benchmarks.advise.validation_split import Line
+from cad_edge_benchmarks.instruments.command_runner import export, learn
 
 _KEY = 16  # hexadecimal digits of a folder's name
 _EIGHT_BITS = ("int8", "uint8")

@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.benchmark.budgets import check_memory_budget, limit
-from cad_edge_benchmarks.benchmark.conditions import ScenarioName, Settings
-from cad_edge_benchmarks.benchmark.earlier import read_earlier
 from cad_edge_benchmarks.benchmark.measuring import Order, measure
-from cad_edge_benchmarks.benchmark.pace import Pace
+from cad_edge_benchmarks.benchmark.previous_report import read_earlier
 from cad_edge_benchmarks.benchmark.reports import check_place, text, write_report
 from cad_edge_benchmarks.benchmark.scenarios import NAMES
-from cad_edge_benchmarks.benchmark.schema import Report
+from cad_edge_benchmarks.instruments.budgets import check_memory_budget, limit
+from cad_edge_benchmarks.instruments.conditions import ScenarioName, Settings
+from cad_edge_benchmarks.instruments.report_schema import Report
+from cad_edge_benchmarks.instruments.timing import Pace
 from cad_edge_runtime.session import available_cores
 
 SEED = 0

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cad_edge_benchmarks.benchmark.conditions import Environment
-from cad_edge_benchmarks.benchmark.earlier import Earlier
-from cad_edge_benchmarks.benchmark.schema import (
+from cad_edge_benchmarks.benchmark.previous_report import Earlier
+from cad_edge_benchmarks.instruments.conditions import Environment
+from cad_edge_benchmarks.instruments.report_schema import (
     Comparison,
     Difference,
     Distribution,

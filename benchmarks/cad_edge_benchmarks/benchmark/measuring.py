@@ -7,23 +7,23 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cad_edge.errors import BundleError, ImageError
-from cad_edge_benchmarks.benchmark.budgets import judge_budgets
+from cad_edge_benchmarks.benchmark.accept_all import lenient_version
 from cad_edge_benchmarks.benchmark.comparison import compare
-from cad_edge_benchmarks.benchmark.conditions import Settings
-from cad_edge_benchmarks.benchmark.earlier import Earlier
-from cad_edge_benchmarks.benchmark.environment import describe_bundle, describe_environment
-from cad_edge_benchmarks.benchmark.lenient import lenient_version
-from cad_edge_benchmarks.benchmark.meters import find_meter, load_nvml
-from cad_edge_benchmarks.benchmark.pace import Pace
-from cad_edge_benchmarks.benchmark.pictures import (
+from cad_edge_benchmarks.benchmark.previous_report import Earlier
+from cad_edge_benchmarks.benchmark.scenarios import run_scenarios
+from cad_edge_benchmarks.instruments.budgets import judge_budgets
+from cad_edge_benchmarks.instruments.conditions import Settings
+from cad_edge_benchmarks.instruments.context import Rig
+from cad_edge_benchmarks.instruments.environment import describe_bundle, describe_environment
+from cad_edge_benchmarks.instruments.frames import (
     Picture,
     Pictures,
     read_pictures,
     synthetic_pictures,
 )
-from cad_edge_benchmarks.benchmark.rig import Rig
-from cad_edge_benchmarks.benchmark.scenarios import run_scenarios
-from cad_edge_benchmarks.benchmark.schema import Report
+from cad_edge_benchmarks.instruments.meters import find_meter, load_nvml
+from cad_edge_benchmarks.instruments.report_schema import Report
+from cad_edge_benchmarks.instruments.timing import Pace
 from cad_edge_runtime import Detector
 from cad_edge_runtime.device import Device
 

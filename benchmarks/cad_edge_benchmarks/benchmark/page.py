@@ -1,12 +1,10 @@
 """The report as one HTML page that needs nothing beside it, neither files nor a network."""
 
-from importlib.resources import files
-
-from cad_edge_benchmarks.benchmark.chapter import Chapter
-from cad_edge_benchmarks.benchmark.chapters import chapters, headline
 from cad_edge_benchmarks.benchmark.plots import plots_of
-from cad_edge_benchmarks.benchmark.schema import Report
-from cad_edge_benchmarks.demo.sections import escape, table
+from cad_edge_benchmarks.benchmark.section import Chapter
+from cad_edge_benchmarks.benchmark.sections import chapters, headline
+from cad_edge_benchmarks.instruments.report_schema import Report
+from cad_edge_benchmarks.reporting.html_page import PLOTS, STYLE, escape, page, style_sheet, table
 
 
 def render_page(report: Report) -> str:
@@ -14,18 +12,13 @@ def render_page(report: Report) -> str:
     found = chapters(report)
     links = "".join(f'<a href="#{one.key}">{escape(one.title)}</a>' for one in found)
     sections = "".join(_section(one, report) for one in found)
-    style = "".join(
-        (files(f"cad_edge_benchmarks.{package}") / "report.css").read_text(encoding="utf-8")
-        for package in ("demo", "benchmark")
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>cad-edge benchmark</title><style>\n{style}</style></head><body><main>"
+    return page(
+        "cad-edge benchmark",
+        style_sheet(STYLE, PLOTS),
         '<header><h1>cad-edge benchmark</h1><p class="headline">'
         f"{escape(headline(report))}</p><p>{escape(_made(report))}</p>"
         f"{_note(report)}<nav>{links}</nav></header>"
-        f"{sections}</main></body></html>\n"
+        f"{sections}",
     )
 
 

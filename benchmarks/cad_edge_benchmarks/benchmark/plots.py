@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cad_edge_benchmarks.benchmark.conditions import ScenarioName
 from cad_edge_benchmarks.benchmark.drawing import (
     Axis,
     Interval,
@@ -12,7 +11,9 @@ from cad_edge_benchmarks.benchmark.drawing import (
     line_plot,
     stacked_bars,
 )
-from cad_edge_benchmarks.benchmark.schema import (
+from cad_edge_benchmarks.benchmark.single_stream import SELECTION
+from cad_edge_benchmarks.instruments.conditions import ScenarioName
+from cad_edge_benchmarks.instruments.report_schema import (
     CURVE,
     STAGES,
     Comparison,
@@ -20,7 +21,6 @@ from cad_edge_benchmarks.benchmark.schema import (
     Report,
     ScenarioResult,
 )
-from cad_edge_benchmarks.benchmark.streams import SELECTION
 
 _MEGABYTE = 1e6
 _MEDIANS = "Medians by the number of tasks."

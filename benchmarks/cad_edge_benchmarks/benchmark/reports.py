@@ -1,16 +1,15 @@
 """Reports as files: written whole or not at all."""
 
-import os
 from pathlib import Path
 
 from cad_edge.errors import OptionError
 from cad_edge.schema import canonical_json
 from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.benchmark.chapter import Chapter, Table
-from cad_edge_benchmarks.benchmark.chapters import chapters, headline
 from cad_edge_benchmarks.benchmark.page import render_page
-from cad_edge_benchmarks.benchmark.schema import Report
-from cad_edge_benchmarks.tables import markdown_table, text_table
+from cad_edge_benchmarks.benchmark.section import Chapter, Table
+from cad_edge_benchmarks.benchmark.sections import chapters, headline
+from cad_edge_benchmarks.instruments.report_schema import Report
+from cad_edge_benchmarks.reporting.tables import markdown_table, text_table
 
 _NAME = "benchmark"
 
@@ -29,15 +28,6 @@ def check_place(out: Path) -> None:
         raise OptionError(
             f"--out {out} cannot be written ({culprit}); give a folder, or a file ending in .json"
         )
-
-
-def check_folder(option: str, folder: Path) -> None:
-    """Raise OptionError where nothing could be written into ``folder``."""
-    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not above.is_dir():
-        raise OptionError(f"{option} {folder} cannot be made ({above} is a file); give a folder")
-    if not os.access(above, os.W_OK):
-        raise OptionError(f"{option} {folder} cannot be written to; give another folder")
 
 
 def write_report(out: Path, report: Report) -> list[Path]:

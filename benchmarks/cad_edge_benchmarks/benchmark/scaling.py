@@ -16,22 +16,22 @@ import numpy as np
 from cad_edge.errors import OptionError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Pointer
-from cad_edge_benchmarks.benchmark.choosing import Choosing
-from cad_edge_benchmarks.benchmark.environment import version_bytes
-from cad_edge_benchmarks.benchmark.made_up import VersionMaker
-from cad_edge_benchmarks.benchmark.pace import Pace, distribution, in_turns, measurement
-from cad_edge_benchmarks.benchmark.pictures import Picture
-from cad_edge_benchmarks.benchmark.rig import Rig
-from cad_edge_benchmarks.benchmark.schema import (
+from cad_edge_benchmarks.benchmark.selection import Choosing
+from cad_edge_benchmarks.instruments.cold_start import spread, start_one
+from cad_edge_benchmarks.instruments.context import Rig
+from cad_edge_benchmarks.instruments.environment import version_bytes
+from cad_edge_benchmarks.instruments.frames import Picture
+from cad_edge_benchmarks.instruments.interleaved_timing import Nanoseconds, ratio_of
+from cad_edge_benchmarks.instruments.probe import Probe
+from cad_edge_benchmarks.instruments.report_schema import (
     Distribution,
     Figure,
     ScalePoint,
     ScenarioResult,
     Spread,
 )
-from cad_edge_benchmarks.benchmark.starts import spread, start_one
-from cad_edge_benchmarks.probe import Probe
-from cad_edge_benchmarks.stopwatch import Nanoseconds, ratio_of
+from cad_edge_benchmarks.instruments.synthetic_tasks import VersionMaker
+from cad_edge_benchmarks.instruments.timing import Pace, distribution, in_turns, measurement
 from cad_edge_runtime import Detection
 from cad_edge_runtime.frames import read_frame
 from cad_edge_runtime.inspection import inspect_frames

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.benchmark.arrivals import hot_load
-from cad_edge_benchmarks.benchmark.conditions import ScenarioName
-from cad_edge_benchmarks.benchmark.meters import Meter, MeterLog
-from cad_edge_benchmarks.benchmark.rig import Rig
+from cad_edge_benchmarks.benchmark.hot_load import hot_load
+from cad_edge_benchmarks.benchmark.reference_workload import hash_for_a_while, yardstick_of
 from cad_edge_benchmarks.benchmark.scaling import scale
-from cad_edge_benchmarks.benchmark.schema import MemoryUse, ScalePoint, ScenarioResult
-from cad_edge_benchmarks.benchmark.starts import (
+from cad_edge_benchmarks.benchmark.single_stream import single_stream, switch
+from cad_edge_benchmarks.benchmark.throughput import multi_stream, offline
+from cad_edge_benchmarks.instruments.cold_start import (
     FEW_STARTS,
     STARTS,
     cold_start,
@@ -19,9 +18,10 @@ from cad_edge_benchmarks.benchmark.starts import (
     memory_use,
     start_processes,
 )
-from cad_edge_benchmarks.benchmark.streams import single_stream, switch
-from cad_edge_benchmarks.benchmark.throughput import multi_stream, offline
-from cad_edge_benchmarks.benchmark.yardstick import hash_for_a_while, yardstick_of
+from cad_edge_benchmarks.instruments.conditions import ScenarioName
+from cad_edge_benchmarks.instruments.context import Rig
+from cad_edge_benchmarks.instruments.meters import Meter, MeterLog
+from cad_edge_benchmarks.instruments.report_schema import MemoryUse, ScalePoint, ScenarioResult
 
 NAMES: tuple[ScenarioName, ...] = get_args(ScenarioName)
 

@@ -4,11 +4,11 @@ import threading
 import time
 from functools import partial
 
-from cad_edge_benchmarks.benchmark.pace import Pace, Series, in_turns, measurement
-from cad_edge_benchmarks.benchmark.pictures import Pictures
-from cad_edge_benchmarks.benchmark.rig import Rig
-from cad_edge_benchmarks.benchmark.schema import Figure, ScenarioResult
-from cad_edge_benchmarks.benchmark.streams import refusals
+from cad_edge_benchmarks.benchmark.single_stream import refusals
+from cad_edge_benchmarks.instruments.context import Rig
+from cad_edge_benchmarks.instruments.frames import Pictures
+from cad_edge_benchmarks.instruments.report_schema import Figure, ScenarioResult
+from cad_edge_benchmarks.instruments.timing import Pace, Series, in_turns, measurement
 from cad_edge_runtime import Detection, Detector
 from cad_edge_runtime.session import available_cores
 

@@ -8,11 +8,11 @@ import click
 
 from cad_edge import __version__
 from cad_edge.data.stream import Stream, read_stream
-from cad_edge.errors import OptionError
 from cad_edge.schema import canonical_json
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.check.page import render
 from cad_edge_benchmarks.check.text import terminal
+from cad_edge_benchmarks.reporting.places import check_file
 
 if TYPE_CHECKING:
     from cad_edge_training.check.findings import CheckReport
@@ -48,7 +48,7 @@ def check(stream_file: Path, html_path: Path | None, json_path: Path | None, str
     stream = read_stream(stream_file)
     for option, path in (("--html", html_path), ("--json", json_path)):
         if path is not None:
-            check_place(option, path)
+            check_file(option, path)
     report = check_stream(stream)
     click.echo(terminal(report))
     if html_path is not None:
@@ -58,14 +58,6 @@ def check(stream_file: Path, html_path: Path | None, json_path: Path | None, str
     counts = report.counts()
     if counts["error"] or (strict and counts["warning"]):
         raise click.exceptions.Exit(1)
-
-
-def check_place(option: str, path: Path) -> None:
-    """Raise OptionError where a file could not be written, before images are read."""
-    above = next(place for place in path.absolute().parents if place.exists())
-    if path.is_dir() or not above.is_dir():
-        culprit = f"{path} is a folder" if path.is_dir() else f"{above} is a file"
-        raise OptionError(f"{option} {path} cannot be written ({culprit}); give the name of a file")
 
 
 def _write(path: Path, content: bytes) -> None:

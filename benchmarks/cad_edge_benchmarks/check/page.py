@@ -1,14 +1,13 @@
 """The findings as one HTML page that needs nothing beside it, neither files nor a network."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cad_edge_benchmarks.check.plot import brightness_plot
 from cad_edge_benchmarks.check.text import TITLES, facts, headline
-from cad_edge_benchmarks.check.thumbnails import LARGE, MIDDLE, SMALL, mask_thumbnail, thumbnail
-from cad_edge_benchmarks.demo.sections import Cell, escape, table
-from cad_edge_benchmarks.tables import percent
+from cad_edge_benchmarks.reporting.html_page import STYLE, Cell, escape, page, style_sheet, table
+from cad_edge_benchmarks.reporting.tables import percent
+from cad_edge_benchmarks.reporting.thumbnails import LARGE, MIDDLE, SMALL, mask_thumbnail, thumbnail
 
 if TYPE_CHECKING:
     from cad_edge_training.check.findings import CheckReport, Exhibit, Finding, ProductCheck
@@ -24,23 +23,17 @@ STYLES = {"error": "wrong", "warning": "partly", "note": "right"}
 
 def render(report: "CheckReport") -> str:
     """Write the whole page."""
-    style = "".join(
-        (files(f"cad_edge_benchmarks.{package}") / name).read_text(encoding="utf-8")
-        for package, name in (("demo", "report.css"), ("check", "page.css"))
-    )
     contents = "".join(
         f'<a href="#{escape(product.task)}">{escape(product.task)}</a>'
         for product in report.products
     )
     products = "".join(_product(product, report.false_reject_rate) for product in report.products)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>cad-edge check: {escape(report.stream)}</title><style>\n{style}</style></head>"
-        f"<body><main><header><h1>cad-edge check of {escape(report.stream)}</h1>"
+    return page(
+        f"cad-edge check: {escape(report.stream)}",
+        style_sheet(STYLE) + style_sheet("page.css", package=__package__),
+        f"<header><h1>cad-edge check of {escape(report.stream)}</h1>"
         f'<p class="headline">{escape(headline(report))}</p><nav>{contents}</nav></header>'
-        f"{_overview(report)}{products}<p><small>cad-edge {escape(report.version)}</small></p>"
-        "</main></body></html>\n"
+        f"{_overview(report)}{products}<p><small>cad-edge {escape(report.version)}</small></p>",
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cad_edge_benchmarks.tables import percent
+from cad_edge_benchmarks.reporting.tables import percent
 
 if TYPE_CHECKING:
     from cad_edge_training.check.findings import CheckReport, ProductCheck

@@ -19,9 +19,9 @@ from cad_edge_benchmarks.demo.inspections import read_inspections
 from cad_edge_benchmarks.demo.report import Story, beside, headline, render
 from cad_edge_benchmarks.demo.results import bundle_bytes, routing
 from cad_edge_benchmarks.demo.surfaces import Line, write_line
-from cad_edge_benchmarks.machine import describe_machine, usable_cores, versions
-from cad_edge_benchmarks.probe import Probe, probe
-from cad_edge_benchmarks.tables import figure, text_table
+from cad_edge_benchmarks.instruments.machine import describe_machine, usable_cores, versions
+from cad_edge_benchmarks.instruments.probe import Probe, probe
+from cad_edge_benchmarks.reporting.tables import figure, text_table
 
 _ENTRY = "from cad_edge.cli import main; main()"
 _MARK = ".cad-edge-demo"  # tells a folder of the demo from one that holds somebody's files

@@ -3,8 +3,8 @@
     inspect(bundle, stream, unknown, out)
 
 starts an interpreter in which ``import torch`` fails, and that interpreter runs `main`. Accuracy is
-judged by `cad_edge_benchmarks.evaluation`, as `cad-edge evaluate` does; a recorder between it and
-the detector keeps every detection for the report.
+judged by `cad_edge_benchmarks.instruments.evaluation`, as `cad-edge evaluate` does; a recorder
+between it and the detector keeps every detection for the report.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ from cad_edge_benchmarks.demo.inspections import (
     inspected,
     write_inspections,
 )
-from cad_edge_benchmarks.evaluation import TaskEvaluation, evaluate_task
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task
 from cad_edge_runtime import Detection, Detector
 
 # Blocked before anything of ours is imported: from then on `import torch` raises ImportError.

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from cad_edge.data.image import decode_image, decode_mask
 from cad_edge.heatmap import overlay
 from cad_edge.store.manifest import Manifest
-from cad_edge_benchmarks.demo.drawing import Box, enlarged, picture
 from cad_edge_benchmarks.demo.inspections import Inspected, Inspections, Maps
 from cad_edge_benchmarks.demo.results import ProductResult
-from cad_edge_benchmarks.verdicts import UNKNOWN
+from cad_edge_benchmarks.instruments.verdicts import UNKNOWN
+from cad_edge_benchmarks.reporting.drawing import Box, enlarged, picture
 from cad_edge_runtime.commands import map_scale
 
 MOST_MISTAKES = 4  # of a product that are shown

@@ -8,8 +8,8 @@ from safetensors.numpy import load_file, save_file
 
 from cad_edge.errors import CadEdgeError
 from cad_edge.schema import Record, parse_json
-from cad_edge_benchmarks.evaluation import TaskEvaluation
-from cad_edge_benchmarks.verdicts import UNKNOWN
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
+from cad_edge_benchmarks.instruments.verdicts import UNKNOWN
 from cad_edge_runtime.detection import Detection
 
 STAGES = ("prepare", "select", "detect", "post")

@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 
 from cad_edge.calibration import standardise
 from cad_edge.store.manifest import Manifest
-from cad_edge_benchmarks import verdict_sentences
-from cad_edge_benchmarks.demo.drawing import colour_bar, roc_figure, score_figure
 from cad_edge_benchmarks.demo.examples import (
     MOST_MISTAKES,
     chosen,
@@ -30,16 +27,18 @@ from cad_edge_benchmarks.demo.results import (
 from cad_edge_benchmarks.demo.sections import (
     bundle_section,
     certificate_section,
-    escape,
     milliseconds,
     origin_section,
     routing_section,
     speed_section,
     verdicts_section,
 )
-from cad_edge_benchmarks.evaluation import TaskEvaluation
-from cad_edge_benchmarks.probe import Probe
-from cad_edge_benchmarks.tables import figure, percent, percents
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
+from cad_edge_benchmarks.instruments.probe import Probe
+from cad_edge_benchmarks.reporting import verdict_sentences
+from cad_edge_benchmarks.reporting.drawing import colour_bar, roc_figure, score_figure
+from cad_edge_benchmarks.reporting.html_page import STYLE, escape, page, style_sheet
+from cad_edge_benchmarks.reporting.tables import figure, percent, percents
 
 
 @dataclass(frozen=True)
@@ -119,13 +118,11 @@ def render(story: Story) -> str:
         f'<section id="{key}"><h2>{escape(SECTIONS[key])}</h2>{body}</section>'
         for key, body in bodies.items()
     )
-    style = (files("cad_edge_benchmarks.demo") / "report.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>cad-edge demo</title><style>\n{style}</style></head><body><main>"
+    return page(
+        "cad-edge demo",
+        style_sheet(STYLE),
         f'<header><h1>cad-edge demo</h1><p class="headline">{escape(headline(story))}</p>'
-        f"<p>{escape(beside(story))}</p>{_introduction(story)}<nav>{contents}</nav></header>{sections}</main></body></html>\n"
+        f"<p>{escape(beside(story))}</p>{_introduction(story)}<nav>{contents}</nav></header>{sections}",
     )
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.demo.inspections import STAGES, Inspected, Inspections
-from cad_edge_benchmarks.evaluation import TaskEvaluation
-from cad_edge_benchmarks.proportion import Count
-from cad_edge_benchmarks.verdicts import UNKNOWN
-from cad_edge_benchmarks.workshop import folder_bytes
+from cad_edge_benchmarks.instruments.command_runner import folder_bytes
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
+from cad_edge_benchmarks.instruments.proportion import Count
+from cad_edge_benchmarks.instruments.verdicts import UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,16 @@
 """Sections of the report as HTML, in words of the people who run a line."""
 
-import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from cad_edge.calibration import Decision
 from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.demo.inspections import Inspections
 from cad_edge_benchmarks.demo.results import BundleBytes, ProductResult, RoutingRow, Speed
-from cad_edge_benchmarks.probe import Probe
-from cad_edge_benchmarks.proportion import Count
-from cad_edge_benchmarks.tables import UNDEFINED, percent, percents
-from cad_edge_benchmarks.verdicts import UNKNOWN, Verdicts, pooled
+from cad_edge_benchmarks.instruments.probe import Probe
+from cad_edge_benchmarks.instruments.proportion import Count
+from cad_edge_benchmarks.instruments.verdicts import UNKNOWN, Verdicts, pooled
+from cad_edge_benchmarks.reporting.html_page import Cell, table
+from cad_edge_benchmarks.reporting.tables import UNDEFINED, percent, percents
 
 STAGE_WORDS = {
     "prepare": "check and resize the frame",
@@ -19,35 +18,6 @@ STAGE_WORDS = {
     "detect": "remaining layers, compare with good parts",
     "post": "threshold, p-value, boxes",
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table with a style of its own."""
-
-    text: str
-    style: str
-
-
-def escape(text: object) -> str:
-    """Make any text safe to stand in HTML."""
-    return html.escape(str(text))
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> str:
-    """Lay out a table; on a narrow screen it scrolls by itself and not the page."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _cell(cell: str | Cell) -> str:
-    if isinstance(cell, Cell):
-        return f'<td class="{cell.style}">{escape(cell.text)}</td>'
-    return f"<td>{escape(cell)}</td>"
 
 
 def megabytes(count: float) -> str:

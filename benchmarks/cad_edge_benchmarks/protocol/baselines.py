@@ -20,20 +20,22 @@ from PIL import Image
 from cad_edge.data.image import ImageRecipe, decode_image
 from cad_edge.data.stream import StreamTask
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.protocol.course import Step
-from cad_edge_benchmarks.protocol.dataset_root import link_image
+from cad_edge_benchmarks.instruments.bundle_contents import (
+    calibrations_of,
+    task_bytes,
+    version_bytes,
+)
+from cad_edge_benchmarks.instruments.product_folders import link_image
 from cad_edge_benchmarks.protocol.judging import judge
 from cad_edge_benchmarks.protocol.learners import (
     Measured,
     Recipe,
-    calibrations_of,
     cost_of,
     export_lacking,
     learn_tasks,
     open_bundle,
-    task_bytes,
-    version_bytes,
 )
+from cad_edge_benchmarks.protocol.task_sequence import Step
 
 Pool = Callable[[list[Step], Path], int]
 """Fills a folder with the images to learn from after some steps; returns the bytes of those that

@@ -9,18 +9,10 @@ import click
 from cad_edge.errors import OptionError
 from cad_edge.store.atomic_write import replace_file
 from cad_edge.store.lock import WriterLock
-from cad_edge_benchmarks.open_data import FALSE_REJECT_RATE
+from cad_edge_benchmarks.instruments.command_runner import BACKBONE
+from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.protocol.baselines import BASELINES
 from cad_edge_benchmarks.protocol.compat import COMPATS, Compat, read_compats
-from cad_edge_benchmarks.protocol.course import (
-    GIVEN,
-    REVERSED,
-    SHUFFLED,
-    Course,
-    draw_orders,
-    ordered,
-    read_course,
-)
 from cad_edge_benchmarks.protocol.learners import Recipe
 from cad_edge_benchmarks.protocol.page import render
 from cad_edge_benchmarks.protocol.plan import (
@@ -35,9 +27,16 @@ from cad_edge_benchmarks.protocol.plan import (
 from cad_edge_benchmarks.protocol.report import Report, markdown, print_report, result_of
 from cad_edge_benchmarks.protocol.run import Run, Trial, run_baseline, run_cad_edge
 from cad_edge_benchmarks.protocol.splits import SPLITS
-from cad_edge_benchmarks.tables import write_result
-
-BACKBONE = "efficientnet-lite0"
+from cad_edge_benchmarks.protocol.task_sequence import (
+    GIVEN,
+    REVERSED,
+    SHUFFLED,
+    Course,
+    draw_orders,
+    ordered,
+    read_course,
+)
+from cad_edge_benchmarks.reporting.tables import write_result
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from cad_edge.data.dataset import Layout, read_product
 from cad_edge.data.product import GOOD
 from cad_edge.errors import DatasetError
-from cad_edge_benchmarks.product_folders import layout_of
+from cad_edge_benchmarks.instruments.product_folders import layout_of, link_image
 from cad_edge_benchmarks.protocol.splits import CLASSES, TITLES, Dataset, Split
 
 
@@ -95,21 +95,3 @@ def link_first(path: Path, layout: Layout, count: int, target: Path) -> Path:
             name = f"{item.path.stem}{item.mask.suffix}"
             link_image(item.mask, target / "ground_truth" / item.label / name)
     return target
-
-
-def link_image(source: Path, place: Path) -> None:
-    """Link ``source`` as ``place``; copy it where the file system has no links.
-
-    Raises
-    ------
-    FileExistsError
-        There is something at ``place``; it may be a link to another image, through which a copy
-        would be written.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        place.symlink_to(source.resolve())
-    except FileExistsError:
-        raise
-    except (OSError, NotImplementedError):
-        shutil.copyfile(source, place)

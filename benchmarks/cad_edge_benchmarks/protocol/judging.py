@@ -10,10 +10,10 @@ import numpy as np
 
 from cad_edge.calibration import Calibration
 from cad_edge.data.stream import StreamTask
-from cad_edge_benchmarks.evaluation import Detect, TaskEvaluation, judge_task, summarise
-from cad_edge_benchmarks.pixels import PixelScores
+from cad_edge_benchmarks.instruments.evaluation import Detect, TaskEvaluation, judge_task, summarise
+from cad_edge_benchmarks.instruments.pixels import PixelScores
+from cad_edge_benchmarks.instruments.verdicts import Outcome
 from cad_edge_benchmarks.protocol.compat import Compat, best_f1, flipped
-from cad_edge_benchmarks.verdicts import Outcome
 
 
 def judge(

@@ -8,18 +8,20 @@ from typing import Protocol
 
 from pydantic import Field
 
-from cad_edge.calibration import Calibration
 from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.schema import Record
 from cad_edge.store.artifact import read_record
 from cad_edge.store.bundle import Bundle
-from cad_edge.store.manifest import Manifest
-from cad_edge_benchmarks.evaluation import Detect, TaskEvaluation
-from cad_edge_benchmarks.progress import quiet
+from cad_edge_benchmarks.instruments.bundle_contents import (
+    calibrations_of,
+    task_bytes,
+    version_bytes,
+)
+from cad_edge_benchmarks.instruments.evaluation import Detect, TaskEvaluation
 from cad_edge_benchmarks.protocol.compat import Compat
-from cad_edge_benchmarks.protocol.course import Step
 from cad_edge_benchmarks.protocol.judging import judge
-from cad_edge_benchmarks.workshop import folder_bytes
+from cad_edge_benchmarks.protocol.task_sequence import Step
+from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_runtime import Detector
 
 
@@ -154,27 +156,6 @@ def drop_others(bundle: Path, names: Sequence[str]) -> None:
 def open_bundle(bundle: Path, threads: int | None) -> Detector:
     """Open a bundle on the CPU."""
     return Detector.open(bundle, device="cpu", threads=threads, watch=False)
-
-
-def calibrations_of(manifest: Manifest) -> dict[str, Calibration]:
-    """Calibration of every task of a bundle."""
-    return {name: entry.calibration for name, entry in manifest.tasks.items()}
-
-
-def task_bytes(bundle: Bundle, manifest: Manifest, name: str) -> int:
-    """Bytes that a bundle keeps for one task alone: its tensors and its routing statistics."""
-    entry = manifest.tasks[name]
-    objects = (
-        [entry.routing] if entry.engine.tensors is None else [entry.routing, entry.engine.tensors]
-    )
-    return sum(folder_bytes(bundle.object_folder(sha)) for sha in objects)
-
-
-def version_bytes(bundle: Bundle, manifest: Manifest, names: Sequence[str]) -> int:
-    """Bytes of all objects that a version of a bundle needs for the tasks ``names``."""
-    tasks = {name: manifest.tasks[name] for name in names}
-    objects = manifest.model_copy(update={"tasks": tasks}).objects()
-    return sum(folder_bytes(bundle.object_folder(sha)) for sha in objects)
 
 
 def cost_of(artifact: Path, size: int) -> Cost:

@@ -1,12 +1,10 @@
 """The report as one HTML page that needs nothing beside it, neither files nor a network."""
 
-from importlib.resources import files
-
-from cad_edge_benchmarks.demo.sections import escape
-from cad_edge_benchmarks.machine import describe_machine, versions
+from cad_edge_benchmarks.instruments.machine import describe_machine, versions
 from cad_edge_benchmarks.protocol.layout import NOT_YET, UNDEFINED, Table
 from cad_edge_benchmarks.protocol.report import Report, facts
 from cad_edge_benchmarks.protocol.sentences import beside, headline
+from cad_edge_benchmarks.reporting.html_page import STYLE, escape, page, style_sheet
 
 
 def render(report: Report) -> str:
@@ -22,20 +20,12 @@ def render(report: Report) -> str:
     sentences = [*beside(report.runs), *facts(report)]
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     title, lead = escape(report.plan.protocol), escape(headline(report.runs))
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>\n{_style()}</style></head><body><main><header>"
-        f'<h1>cad-edge protocol: {title}</h1><p class="headline">{lead}</p>'
-        f"{warnings}{said}<nav>{contents}</nav></header>{body}{_conditions()}"
-        "</main></body></html>\n"
+    return page(
+        title,
+        style_sheet(STYLE) + style_sheet("page.css", package=__package__),
+        f'<header><h1>cad-edge protocol: {title}</h1><p class="headline">{lead}</p>'
+        f"{warnings}{said}<nav>{contents}</nav></header>{body}{_conditions()}",
     )
-
-
-def _style() -> str:
-    shared = files("cad_edge_benchmarks.demo") / "report.css"
-    own = files("cad_edge_benchmarks.protocol") / "page.css"
-    return shared.read_text(encoding="utf-8") + own.read_text(encoding="utf-8")
 
 
 def _section(number: int, table: Table) -> str:

@@ -22,8 +22,8 @@ from cad_edge.errors import DatasetError, OptionError
 from cad_edge.schema import Record, Sha256, TaskName, canonical_json, parse_json, sha256_of
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.protocol.compat import VISA_TRAIN_CAP, Compat
-from cad_edge_benchmarks.protocol.course import Course
 from cad_edge_benchmarks.protocol.dataset_root import link_first
+from cad_edge_benchmarks.protocol.task_sequence import Course
 
 CAP = "visa_train_cap"
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import click
 
-from cad_edge_benchmarks.machine import commit_of, describe_machine, versions
-from cad_edge_benchmarks.open_data import REPOSITORY
+from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
+from cad_edge_benchmarks.instruments.open_data import REPOSITORY
 from cad_edge_benchmarks.protocol.compat import Compat
 from cad_edge_benchmarks.protocol.layout import Table
 from cad_edge_benchmarks.protocol.plan import Plan
@@ -14,7 +14,7 @@ from cad_edge_benchmarks.protocol.run import Run
 from cad_edge_benchmarks.protocol.sentences import beside, headline
 from cad_edge_benchmarks.protocol.summary import by_learner, learner_record
 from cad_edge_benchmarks.protocol.tables import all_tables
-from cad_edge_benchmarks.tables import wrapped
+from cad_edge_benchmarks.reporting.tables import wrapped
 
 FORMAT = 1
 RED = "#b3261e"

@@ -15,9 +15,9 @@ from cad_edge.schema import Record, TaskName, canonical_json, parse_json
 from cad_edge.store.artifact import read_record
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pool_of
-from cad_edge_benchmarks.protocol.course import Step
 from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Measured, Recipe
 from cad_edge_benchmarks.protocol.plan import CAP
+from cad_edge_benchmarks.protocol.task_sequence import Step
 
 CAD_EDGE = "cad-edge"
 Say = Callable[[str], None]

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from cad_edge_benchmarks import verdict_sentences
-from cad_edge_benchmarks.evaluation import TaskEvaluation
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
 from cad_edge_benchmarks.protocol.layout import shown_spread
 from cad_edge_benchmarks.protocol.run import Run
 from cad_edge_benchmarks.protocol.summary import all_parts, by_learner, spread, summary_of
 from cad_edge_benchmarks.protocol.verdict_tables import widest
-from cad_edge_benchmarks.tables import percents
+from cad_edge_benchmarks.reporting import verdict_sentences
+from cad_edge_benchmarks.reporting.tables import percents
 
 
 def headline(runs: Sequence[Run]) -> str:

@@ -12,12 +12,12 @@ from statistics import mean, stdev
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge_benchmarks import continual
-from cad_edge_benchmarks.evaluation import RATES, mean_of
-from cad_edge_benchmarks.metrics import mean_defined
+from cad_edge_benchmarks.instruments import continual_metrics as continual
+from cad_edge_benchmarks.instruments.evaluation import RATES, mean_of
+from cad_edge_benchmarks.instruments.metrics import mean_defined
+from cad_edge_benchmarks.instruments.verdicts import Verdicts, pooled
 from cad_edge_benchmarks.protocol.learners import Cost
 from cad_edge_benchmarks.protocol.run import Run
-from cad_edge_benchmarks.verdicts import Verdicts, pooled
 
 CONTINUAL = ("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "aupro")
 """Figures of which continual metrics are given."""

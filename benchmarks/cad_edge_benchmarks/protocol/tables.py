@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cad_edge_benchmarks.headings import SCORE_COLUMNS
 from cad_edge_benchmarks.protocol.compat import Compat
 from cad_edge_benchmarks.protocol.layout import (
     NOT_YET,
@@ -25,6 +24,7 @@ from cad_edge_benchmarks.protocol.summary import (
     tasks_of,
 )
 from cad_edge_benchmarks.protocol.verdict_tables import learners_verdicts, tasks_verdicts
+from cad_edge_benchmarks.reporting.headings import SCORE_COLUMNS
 
 SUMMARY_COLUMNS = {
     "a_auroc": ("A-AUROC", "image_auroc"),

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from cad_edge_benchmarks.headings import ALL_PARTS, MEAN, VERDICT_COLUMNS, VERDICT_NOTE
-from cad_edge_benchmarks.proportion import Interval
+from cad_edge_benchmarks.instruments.proportion import Interval
+from cad_edge_benchmarks.instruments.verdicts import Verdicts
 from cad_edge_benchmarks.protocol.compat import Compat
 from cad_edge_benchmarks.protocol.layout import (
     NOT_YET,
@@ -21,8 +21,8 @@ from cad_edge_benchmarks.protocol.summary import (
     summary_of,
     tasks_of,
 )
-from cad_edge_benchmarks.tables import figure
-from cad_edge_benchmarks.verdicts import Verdicts
+from cad_edge_benchmarks.reporting.headings import ALL_PARTS, MEAN, VERDICT_COLUMNS, VERDICT_NOTE
+from cad_edge_benchmarks.reporting.tables import figure
 
 INTERVAL = "false_reject_interval"
 

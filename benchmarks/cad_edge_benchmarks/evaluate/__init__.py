@@ -1,0 +1,1 @@
+"""The command `evaluate`: measures a bundle on test images."""

@@ -1,0 +1,137 @@
+"""`cad-edge evaluate BUNDLE --stream FILE`: figures of a bundle on the test images of a stream."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cad_edge.data.stream import Stream, StreamTask, read_stream
+from cad_edge.errors import DatasetError
+from cad_edge.store.manifest import Manifest, TaskEntry
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task, mean_of
+from cad_edge_benchmarks.instruments.verdicts import pooled
+from cad_edge_benchmarks.reporting.headings import (
+    ALL_PARTS,
+    MEAN,
+    SCORE_COLUMNS,
+    VERDICT_COLUMNS,
+    VERDICT_NOTE,
+)
+from cad_edge_benchmarks.reporting.places import check_file
+from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, wrapped, write_result
+from cad_edge_benchmarks.reporting.verdict_sentences import beside, headline
+from cad_edge_runtime import Detector
+
+
+@click.command("evaluate")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--stream",
+    "stream_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Stream file that lists the tasks with their test images.",
+)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the figures there."
+)
+@click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
+@click.option("--threads", type=int, help="Threads of the runtime; all cores without it.")
+def evaluate(
+    bundle: Path, stream_file: Path, json_path: Path | None, device: str, threads: int | None
+) -> None:
+    """Measure how many defects BUNDLE finds in the test images of a stream.
+
+    First come the defects found at the stated false-reject rate, the good parts rejected by mistake
+    with a 95 % interval, and the defects that the same scores would find with a perfect threshold;
+    then how well scores rank and heat maps localise. Every image finds its product on its own.
+    """
+    stream = read_stream(stream_file)
+    if json_path is not None:
+        check_file("--json", json_path)
+    with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
+        tasks = evaluate_stream(detector, stream)
+    click.echo(evaluation_text(tasks))
+    if json_path is not None:
+        write_result(json_path, evaluation_result(tasks))
+
+
+def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluation]:
+    """Evaluate every task of ``stream`` with a progress bar.
+
+    Raises
+    ------
+    DatasetError
+        The bundle lacks a task of the stream, or a task has no test images.
+    """
+    manifest = detector.manifest
+    missing = [task.name for task in stream.tasks if task.name not in manifest.tasks]
+    if missing:
+        raise DatasetError(
+            f"the bundle does not hold {', '.join(missing)} of the stream {stream.name}; "
+            "train and export first, or shorten the stream"
+        )
+    tests = {task.name: task.samples().test for task in stream.tasks}
+    for task in stream.tasks:
+        if not tests[task.name]:
+            raise DatasetError(f"{task.path} has no test images; evaluate needs test/good and more")
+    evaluated: dict[str, TaskEvaluation] = {}
+    with click.progressbar(
+        stream.tasks,
+        label="evaluating",
+        item_show_func=_name_of,
+        show_eta=False,
+        file=sys.stderr,
+    ) as tasks:
+        for task in tasks:
+            items = tests[task.name]
+            entries = answering(manifest, all(item.depth is not None for item in items))
+            evaluated[task.name] = evaluate_task(
+                lambda frame, depth: detector.detect(frame, depth=depth),
+                task.name,
+                items,
+                {name: entry.calibration for name, entry in entries.items()},
+                entries[task.name].decision.false_reject_rate,
+            )
+    return evaluated
+
+
+def answering(manifest: Manifest, depth: bool) -> dict[str, TaskEntry]:
+    """Return what answers frames of each task, those with ``depth`` or those without."""
+    return {
+        name: entry if depth else entry.without_depth or entry
+        for name, entry in manifest.tasks.items()
+    }
+
+
+def _name_of(task: StreamTask | None) -> str | None:
+    return None if task is None else task.name
+
+
+def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:
+    """Lay out the figures as `cad-edge evaluate --json` writes them."""
+    every = list(tasks.values())
+    return {
+        "headline": headline(every),
+        "beside": beside(every),
+        "all_parts": asdict(pooled(every)),
+        "mean": mean_of(tasks),
+        "tasks": {name: asdict(task) for name, task in tasks.items()},
+    }
+
+
+def evaluation_text(tasks: Mapping[str, TaskEvaluation]) -> str:
+    """Lay out the figures for a terminal: sentences, verdicts, scores; a dash where undefined."""
+    every = list(tasks.values())
+    figures = {name: asdict(task) for name, task in tasks.items()}
+    mean = {MEAN: mean_of(tasks)}
+    verdicts = figures | {ALL_PARTS: asdict(pooled(every))} | mean
+    parts = [
+        f"{headline(every)}\n{beside(every)}",
+        text_table(["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, verdicts)),
+        wrapped(VERDICT_NOTE),
+        text_table(["task", *SCORE_COLUMNS.values()], figure_rows(SCORE_COLUMNS, figures | mean)),
+    ]
+    return "\n\n".join(parts)

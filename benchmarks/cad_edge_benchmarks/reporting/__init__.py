@@ -1,0 +1,1 @@
+"""Things that show: tables, headings, pages, drawings, targets and progress."""

@@ -1,0 +1,1 @@
+"""Which settings carry over to categories they were not chosen on."""

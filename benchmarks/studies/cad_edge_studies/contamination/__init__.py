@@ -1,0 +1,1 @@
+"""What defective parts among the good ones cost."""

@@ -1,0 +1,1 @@
+"""How long a frame takes beside the bare trunk."""

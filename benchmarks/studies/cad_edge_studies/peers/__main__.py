@@ -1,0 +1,180 @@
+"""cad-edge and anomalib on the same frames, threads and turns.
+
+    python -m cad_edge_studies.peers [--artifacts DIR] [--rounds N] [--out FILE]
+
+Learns the nine open categories where they are, the demo's surfaces otherwise, unless artifacts are
+given; exports anomalib's models; times, weighs and evaluates both sides. `make peers` makes the
+environment first. Takes about twenty minutes on two cores.
+"""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cad_edge.errors import CadEdgeError, DatasetError
+from cad_edge_benchmarks.demo.surfaces import write_line
+from cad_edge_benchmarks.instruments.command_runner import learn
+from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
+from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
+from cad_edge_benchmarks.reporting.tables import write_result
+from cad_edge_benchmarks.reporting.targets import targets_table
+from cad_edge_studies.peers.accuracy import LARGER_BANK, mean_figures, measure_accuracy
+from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
+from cad_edge_studies.peers.footprint import (
+    file_sizes,
+    import_seconds,
+    memory_of_products,
+    start_seconds,
+)
+from cad_edge_studies.peers.latency import KINDS, export_models, run_model
+from cad_edge_studies.peers.line import ProductLine, set_up_line
+from cad_edge_studies.peers.report import peers_page
+from cad_edge_studies.peers.targets import peer_targets
+
+RESULT = REPOSITORY / "docs" / "results" / "peers.json"
+
+
+@click.command("peers")
+@click.option(
+    "--environment",
+    type=click.Path(path_type=Path),
+    default=FOLDER,
+    show_default=".venv-peers",
+    help="Where anomalib is installed.",
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
+@click.option("--task", "names", multiple=True, help="Only this category; may be repeated.")
+@click.option(
+    "--artifacts", type=click.Path(path_type=Path), help="What was learned of them before."
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    default=("uint8",),
+    show_default=True,
+    help="Time cad-edge in this precision beside fp32; may be repeated.",
+)
+@click.option("--rounds", type=click.IntRange(min=5), default=200, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RESULT,
+    show_default="docs/results/peers.json",
+    help="The page goes beside it, with the suffix .md.",
+)
+@click.option("--work", type=click.Path(path_type=Path), help="Keep bundles and models there.")
+def main(
+    environment: Path,
+    data: Path | None,
+    names: tuple[str, ...],
+    artifacts: Path | None,
+    precisions: tuple[str, ...],
+    rounds: int,
+    threads: int,
+    seed: int,
+    out: Path,
+    work: Path | None,
+) -> None:
+    """Measure cad-edge beside anomalib on this machine."""
+    try:
+        peers = find_environment(environment, threads)
+        with tempfile.TemporaryDirectory() as temporary:
+            place = (work or Path(temporary)).absolute()
+            place.mkdir(parents=True, exist_ok=True)
+            stream = _stream(place, data, names)
+            learned = artifacts or place / "artifacts"
+            if artifacts is None:
+                click.echo("learning the products")
+                learn(stream, learned, seed)
+            line = set_up_line(stream, learned, precisions, place, threads)
+            result = measure(line, peers, rounds, seed)
+    except CadEdgeError as problem:
+        raise click.ClickException(str(problem)) from None
+    result["must_reach"] = [target.record() for target in peer_targets(result)]
+    write_result(out, result)
+    out.with_suffix(".md").write_text(peers_page(result), encoding="utf-8")
+    click.echo(targets_table(peer_targets(result)))
+    click.echo(f"\n{out.with_suffix('.md')} has everything, what anomalib does better first.")
+
+
+def _stream(place: Path, data: Path | None, names: tuple[str, ...]) -> Path:
+    """Write a stream of open categories, or of the demo's surfaces where there are none."""
+    try:
+        folder = data_folder(data)
+    except DatasetError:
+        if data is not None or names:
+            raise
+        return write_line(place / "surfaces", seed=0).stream
+    stream_file = place / "stream.json"
+    write_stream(stream_file, folder, names)
+    return stream_file
+
+
+def measure(line: ProductLine, peers: PeerEnvironment, rounds: int, seed: int) -> dict[str, object]:
+    """Measure everything; the result as it is written."""
+    machine = describe_machine()
+    models = line.place / "models"
+    click.echo("anomalib exports its models")
+    export_models(line, peers, models, seed)
+    latency = {}
+    for kind in KINDS:
+        click.echo(f"{kind} and cad-edge in turns")
+        rows = run_model(kind, line, peers, models, rounds)
+        latency[kind] = {name: asdict(row) for name, row in rows.items()}
+    click.echo("imports and starts in turns")
+    imports = import_seconds(peers, line.place)
+    starts = start_seconds(line, peers, models)
+    click.echo("ten products in memory")
+    memory = memory_of_products(line, peers, seed)
+    click.echo("accuracy with one trunk; the coresets take minutes")
+    return {
+        **_conditions(line, peers, rounds, seed),
+        "machine": machine,
+        "latency": latency,
+        "imports": asdict(imports),
+        "start_seconds": starts,
+        "memory_of_ten": {name: asdict(one) for name, one in memory.items()},
+        "file_bytes": file_sizes(line, models),
+        "accuracy": _accuracy(line, peers, seed),
+    }
+
+
+def _accuracy(line: ProductLine, peers: PeerEnvironment, seed: int) -> dict[str, object]:
+    found = measure_accuracy(line, peers, seed)
+    sides = {"cad_edge": found.cad_edge, "patchcore": found.patchcore, "larger": found.larger}
+    return {
+        **asdict(found),
+        "larger_bank": LARGER_BANK,
+        "mean": {name: asdict(mean_figures(tasks)) for name, tasks in sides.items()},
+    }
+
+
+def _conditions(
+    line: ProductLine, peers: PeerEnvironment, rounds: int, seed: int
+) -> dict[str, object]:
+    """With what the figures were made."""
+    record = line.record
+    return {
+        "stream": line.stream.name,
+        "products": len(line.artifacts),
+        "seed": seed,
+        "method": record.method,
+        "backbone": record.backbone.id,
+        "image_size": [record.recipe.height, record.recipe.width],
+        "hyperparameters": record.hyperparameters,
+        "commit": commit_of(REPOSITORY),
+        "versions": versions(),
+        "peer_versions": peers.versions(line.place),
+        "threads": line.threads,
+        "rounds": rounds,
+        "peer_weights": "random for latency, memory and files; the trunk's for accuracy",
+    }
+
+
+if __name__ == "__main__":
+    main()

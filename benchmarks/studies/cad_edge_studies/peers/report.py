@@ -1,0 +1,145 @@
+"""The comparison for people: `docs/results/peers.md`, the terminal the same."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cad_edge_benchmarks.reporting.tables import figure, markdown_table
+from cad_edge_benchmarks.reporting.targets import HEAD, target_rows
+from cad_edge_studies.peers.footprint import KIND, OURS
+from cad_edge_studies.peers.peer_wins import WITHOUT_FIGURES, peer_strengths
+from cad_edge_studies.peers.targets import ROUTED, Result, peer_targets, typical
+
+_MEGABYTE = 1e6
+_CONDITIONS = """\
+How this is measured, and what was done in favour of either side: [peers](../peers.md)."""
+
+
+def peers_page(result: Result) -> str:
+    """Lay out everything as Markdown, what the peer does better first."""
+    version = result["peer_versions"]["anomalib"]
+    bank = result["accuracy"]["bank"]
+    parts = [
+        f"# cad-edge beside anomalib {version}",
+        f"`make peers` wrote this page. {_CONDITIONS}",
+        "## What anomalib does better",
+        _bullets([*peer_strengths(result), *WITHOUT_FIGURES]),
+        "## Must reach",
+        markdown_table(HEAD, target_rows(peer_targets(result))),
+        "## From a uint8 array to verdict and map",
+        "Milliseconds, medians of one run of turns per model. *Busy* is a frame right after "
+        "another, *rested* the first after a rest. *Times* is the row's median over that of "
+        f"`{ROUTED}` in the same run. USS is of the row's process. anomalib's networks have random "
+        "weights here, since pretrained ones have to be downloaded; times depend on shapes.",
+        *(_latency(kind, rows) for kind, rows in result["latency"].items()),
+        "## Ten products in memory",
+        "One process after every product was inspected: one detector, or ten inferencers.",
+        _memory(result["memory_of_ten"]),
+        "## Files, import, start",
+        _files(result),
+        _start(result),
+        f"## Accuracy, one trunk, PatchCore with {bank} patches and with more",
+        "PatchCore has one model per category and is asked the right one; cad-edge has one bundle "
+        "and recognises the product first.",
+        _accuracy(result["accuracy"]),
+        "## Made on",
+        _made_on(result),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _latency(kind: str, rows: Mapping[str, Any]) -> str:
+    busy, rested = typical(rows[ROUTED]), typical(rows[ROUTED], "rested")
+    table = [
+        [
+            name,
+            figure(typical(row), 2),
+            figure(row["following"]["p95"], 2),
+            figure(typical(row) / busy, 2),
+            figure(typical(row, "rested"), 2),
+            figure(typical(row, "rested") / rested, 2),
+            figure(row["memory"]["uss"] / _MEGABYTE, 0),
+        ]
+        for name, row in rows.items()
+    ]
+    head = [kind, "busy", "p95", "times", "rested", "times", "USS, MB"]
+    return markdown_table(head, table)
+
+
+def _memory(memory: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            *(figure(one[kind] / _MEGABYTE, 0) for kind in ("uss", "pss", "rss")),
+            figure(one["uss"] / memory[OURS]["uss"], 2),
+        ]
+        for name, one in memory.items()
+    ]
+    return markdown_table([KIND, "USS, MB", "PSS, MB", "RSS, MB", "times"], rows)
+
+
+def _files(result: Result) -> str:
+    products = result["products"]
+    rows = [
+        [
+            f"bundle of {products} products" if kind == OURS else f"{kind}, one product",
+            name,
+            figure(size / _MEGABYTE, 1),
+        ]
+        for kind, sizes in result["file_bytes"].items()
+        for name, size in sizes.items()
+    ]
+    return markdown_table(["files", "for", "MB"], rows)
+
+
+def _start(result: Result) -> str:
+    imports = result["imports"]
+    rows = [
+        ["import the runtime and ONNX Runtime", figure(imports["cad_edge"], 2)],
+        ["import anomalib's inferencer", figure(imports["anomalib"], 2)],
+        *(
+            [f"process start to first verdict, {name}", figure(seconds, 2)]
+            for name, seconds in result["start_seconds"].items()
+        ),
+    ]
+    return markdown_table([KIND, "seconds"], rows)
+
+
+def _accuracy(accuracy: Mapping[str, Any]) -> str:
+    sides = {
+        "cad_edge": "cad-edge",
+        "patchcore": f"PatchCore {accuracy['bank']}",
+        "larger": f"PatchCore {accuracy['larger_bank']}",
+    }
+    columns = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+    head = [
+        "category",
+        *(f"{words}, {side}" for words in columns.values() for side in sides.values()),
+    ]
+    tasks = [
+        [name, *(figure(accuracy[side][name][key]) for key in columns for side in sides)]
+        for name in accuracy["cad_edge"]
+    ]
+    mean = ["mean", *(figure(accuracy["mean"][side][key], 4) for key in columns for side in sides)]
+    return markdown_table(head, [*tasks, mean])
+
+
+def _made_on(result: Result) -> str:
+    machine = result["machine"]
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {', '.join(machine['instructions'])}, "
+        f"{machine['system']}; load {machine['load']} at the start.",
+        f"{result['threads']} threads, {result['rounds']} rounds, seed {result['seed']}, "
+        f"stream {result['stream']}, {result['products']} products, "
+        f"frames of {result['image_size'][0]} x {result['image_size'][1]}.",
+        f"cad-edge: {_versions(result['versions'])}; commit {result['commit']}.",
+        f"anomalib: {_versions(result['peer_versions'])}.",
+    ]
+    return _bullets(lines)
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,0 +1,1 @@
+"""What eight bits cost and save."""

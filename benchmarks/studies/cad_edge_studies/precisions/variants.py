@@ -1,0 +1,243 @@
+r"""Bundles of one line in several precisions or on several devices, in turns: time and accuracy.
+
+    python -m cad_edge_studies.precisions.variants fp32=BUNDLE openvino=BUNDLE@openvino \
+        --stream FILE
+
+Every variant is NAME=BUNDLE or NAME=BUNDLE@DEVICE, the device `cpu` where none is named; the first
+is what the others are compared with. They take turns of eight routed frames, the same for all: a
+line runs one of them and not each after the other, so its weights stay in the caches. Needs no
+torch, so that it runs where another wheel of ONNX Runtime is installed.
+"""
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from cad_edge.data.image import Frame, ImageRecipe, decode_image
+from cad_edge.data.stream import Stream, read_stream
+from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge_benchmarks.evaluate.command import evaluate_stream, evaluation_result
+from cad_edge_benchmarks.instruments.interleaved_timing import (
+    Latency,
+    latency_of,
+    ratio_of,
+    take_turns,
+)
+from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
+from cad_edge_benchmarks.instruments.open_data import REPOSITORY
+from cad_edge_benchmarks.reporting.headings import HEADINGS
+from cad_edge_benchmarks.reporting.tables import figure, text_table, write_result
+from cad_edge_runtime import Detector
+
+Result = Mapping[str, Any]
+
+FRAMES_PER_TASK = 5
+FRAMES_OF_A_TURN = 8
+FIGURES = ("detection_rate", "false_reject_rate", "image_auroc", "pixel_auroc")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One bundle on one device."""
+
+    name: str
+    bundle: Path
+    device: str = "cpu"
+
+    @classmethod
+    def parse(cls, text: str) -> "Variant":
+        """Read NAME=BUNDLE[@DEVICE]; raise OptionError if it is something else."""
+        name, equals, rest = text.partition("=")
+        bundle, _, device = rest.partition("@")
+        if not (name and equals and bundle):
+            raise OptionError(f"{text!r} is not a variant; write NAME=BUNDLE or NAME=BUNDLE@DEVICE")
+        return cls(name, Path(bundle), device or "cpu")
+
+
+@click.command("variants")
+@click.argument("written", nargs=-1, required=True, metavar="NAME=BUNDLE[@DEVICE]...")
+@click.option("--stream", "stream_file", required=True, type=click.Path(path_type=Path))
+@click.option("--rounds", type=click.IntRange(min=20), default=100, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the figures there.")
+def main(
+    written: tuple[str, ...], stream_file: Path, rounds: int, threads: int, out: Path | None
+) -> None:
+    """Time the variants in turns and evaluate each on the stream."""
+    try:
+        variants = [Variant.parse(text) for text in written]
+        result = measure(variants, read_stream(stream_file), rounds, threads)
+    except CadEdgeError as problem:
+        raise click.ClickException(str(problem)) from None
+    click.echo(variants_table(result))
+    if out is not None:
+        write_result(out, result)
+
+
+def measure(
+    variants: Sequence[Variant], stream: Stream, rounds: int, threads: int
+) -> dict[str, object]:
+    """Time and evaluate.
+
+    Parameters
+    ----------
+    variants
+        At least one; names differ. The first is the reference.
+    stream
+        Every task of it must be in every bundle.
+    rounds
+        Turns of each variant that count.
+    threads
+        Of every detector.
+
+    Returns
+    -------
+    The result as it is written: ``variants`` by name, each with its latency in milliseconds, its
+    figures by task, and its time over the reference's, as ratio of the medians (``to_first``) and
+    turn by turn (``turns_to_first``).
+
+    Raises
+    ------
+    OptionError
+        Two variants have one name.
+    BundleError, DeviceError, DatasetError
+        A variant cannot be opened, or the stream does not fit it.
+    """
+    if len({variant.name for variant in variants}) < len(variants):
+        raise OptionError("two variants have one name; give each its own")
+    with ExitStack() as stack:
+        detectors = {
+            variant.name: stack.enter_context(
+                Detector.open(variant.bundle, device=variant.device, threads=threads, watch=False)
+            )
+            for variant in variants
+        }
+        return {
+            **_conditions(stream, threads, rounds),
+            **_compared(detectors, stream, rounds),
+        }
+
+
+def _compared(detectors: Mapping[str, Detector], stream: Stream, rounds: int) -> dict[str, object]:
+    """Return the number of ``frames`` that were timed, and ``variants`` by name."""
+    first = next(iter(detectors.values()))
+    frames = spread_frames(stream, first.manifest.selector.engine.recipe)
+    rows = _timed(detectors, frames, rounds)
+    for name, detector in detectors.items():
+        rows[name]["evaluation"] = evaluation_result(evaluate_stream(detector, stream))
+    return {"frames": len(frames), "variants": rows}
+
+
+def _timed(
+    detectors: Mapping[str, Detector], frames: Sequence[Frame], rounds: int
+) -> dict[str, dict[str, object]]:
+    """Let detectors take turns; describe each and its time, alone and beside the first one's."""
+    lines = {name: _Line(detector, frames) for name, detector in detectors.items()}
+    turns = take_turns({name: line.turn for name, line in lines.items()}, rounds)
+    latencies = {name: line.latency(rounds) for name, line in lines.items()}
+    reference = next(iter(detectors))
+    return {
+        name: {
+            **_described(detector),
+            "latency": asdict(latencies[name]),
+            "to_first": latencies[name].p50 / latencies[reference].p50,
+            "turns_to_first": asdict(ratio_of(turns[name], turns[reference])),
+        }
+        for name, detector in detectors.items()
+    }
+
+
+def _conditions(stream: Stream, threads: int, rounds: int) -> dict[str, object]:
+    """With what the figures were made."""
+    return {
+        "stream": stream.name,
+        "commit": commit_of(REPOSITORY),
+        "machine": describe_machine(),
+        "versions": versions(),
+        "threads": threads,
+        "rounds": rounds,
+        "frames_of_a_turn": FRAMES_OF_A_TURN,
+    }
+
+
+def spread_frames(stream: Stream, recipe: ImageRecipe) -> list[Frame]:
+    """Test images of every task at the recipe's size, products in turn.
+
+    They come from the whole length of each task's list, so that good and defective ones are among
+    them.
+    """
+    chosen = []
+    for task in stream.tasks:
+        items = task.images().test
+        step = max(1, len(items) // FRAMES_PER_TASK)
+        chosen.append([recipe.apply(decode_image(item.path)) for item in items[::step]])
+    return [
+        frame
+        for some in itertools.zip_longest(*(frames[:FRAMES_PER_TASK] for frames in chosen))
+        for frame in some
+        if frame is not None
+    ]
+
+
+class _Line:
+    """One variant and the frames that come to it, again and again."""
+
+    def __init__(self, detector: Detector, frames: Sequence[Frame]) -> None:
+        self._detect = detector.detect
+        self._frames = itertools.cycle(frames)
+        self._times: list[int] = []
+
+    def turn(self) -> None:
+        """Inspect the frames of one turn."""
+        for frame in itertools.islice(self._frames, FRAMES_OF_A_TURN):
+            before = time.perf_counter_ns()
+            self._detect(frame)
+            self._times.append(time.perf_counter_ns() - before)
+
+    def latency(self, rounds: int) -> Latency:
+        """Describe the frames of the last ``rounds`` turns; what came before was warm-up."""
+        return latency_of(np.array(self._times[-rounds * FRAMES_OF_A_TURN :], dtype=np.int64))
+
+
+def _described(detector: Detector) -> dict[str, object]:
+    """Device, precisions, graphs, and layers that an eight-bit export left in float."""
+    tasks = detector.manifest.tasks.values()
+    engines = [detector.manifest.selector.engine, *(task.engine for task in tasks)]
+    evidence = [task.certificate.quantisation for task in tasks]
+    kept = {name for one in evidence if one is not None for name in one.kept_in_float}
+    return {
+        "device": detector.device,
+        "precision": sorted({engine.precision for engine in engines}),
+        "kept_in_float": sorted(kept),
+        "graphs": sorted({stage.graph for engine in engines for stage in engine.stages}),
+    }
+
+
+def variants_table(result: Result) -> str:
+    """Lay out for a terminal: milliseconds, times faster than the first, mean figures."""
+    figures = [HEADINGS[name] for name in FIGURES]
+    rows = []
+    for name, row in result["variants"].items():
+        latency, mean = row["latency"], row["evaluation"]["mean"]
+        rows.append(
+            [
+                name,
+                row["device"],
+                *(figure(latency[one], 2) for one in ("p50", "p90")),
+                figure(1 / row["to_first"], 2),
+                *(figure(mean[one], 4) for one in FIGURES),
+            ]
+        )
+    head = ["variant", "device", "p50 ms", "p90 ms", "times faster", *figures]
+    return text_table(head, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How well products are told apart."""

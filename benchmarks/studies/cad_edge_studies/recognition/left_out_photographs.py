@@ -1,0 +1,73 @@
+"""Windows of photographs that were not learned, shown to the product that they are of.
+
+A product that is shown in windows of a few photographs is learned without some of these, all
+choices of two in turn, and each bundle holds it alone.
+"""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cad_edge.data.image import decode_image
+from cad_edge.data.stream import StreamTask
+from cad_edge.errors import OptionError
+from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
+from cad_edge_benchmarks.instruments.verdicts import UNKNOWN, share
+from cad_edge_studies.recognition.figures import Figures, shares
+from cad_edge_studies.recognition.line import Line
+
+LEFT_OUT = 2  # photographs that are not learned
+STREAM = "stream.json"
+
+
+def write_windows(task: StreamTask, place: Path) -> dict[str, list[Path]]:
+    """Make products of all but two photographs, and the stream file of them.
+
+    Returns
+    -------
+    dict
+        By product, the windows of the photographs that it lacks.
+
+    Raises
+    ------
+    OptionError
+        The windows are not known by their photographs, or there are too few of these.
+    """
+    product = task.samples()
+    groups = task.groups(product)
+    names = sorted(set(groups or ()))
+    if groups is None or len(names) < LEFT_OUT + 2:
+        raise OptionError(f"{task.name} has windows of {len(names)} known photographs; give others")
+    kept_out: dict[str, list[Path]] = {}
+    for pair in itertools.combinations(range(len(names)), LEFT_OUT):
+        name = "without-" + "-".join(map(str, pair))
+        good = place / "windows" / name / "train" / "good"
+        good.mkdir(parents=True, exist_ok=True)
+        kept_out[name] = []
+        for number, (path, group) in enumerate(zip(product.train, groups, strict=True)):
+            photograph = names.index(group)
+            if photograph in pair:
+                kept_out[name].append(path)
+                continue
+            target = good / f"{photograph}@{number:04d}{path.suffix}"
+            target.unlink(missing_ok=True)
+            target.symlink_to(path.resolve())
+    tasks = [
+        {"name": name, "path": f"windows/{name}", "group": {"pattern": "^[^@]+"}}
+        for name in kept_out
+    ]
+    stream = {"name": task.name, "false_reject_rate": FALSE_REJECT_RATE, "tasks": tasks}
+    (place / STREAM).write_text(json.dumps(stream), encoding="utf-8")
+    return kept_out
+
+
+def window_figures(line: Line, kept_out: Mapping[str, Sequence[Path]]) -> Figures:
+    """Show each product, alone in its bundle, the windows of the photographs that it lacks."""
+    unknown: dict[str, list[bool]] = {}
+    for name, paths in kept_out.items():
+        with line.opened([name]) as detector:
+            said = [detector.detect(decode_image(path)).verdict for path in paths]
+        unknown[name] = [verdict == UNKNOWN for verdict in said]
+    everything = [one for values in unknown.values() for one in values]
+    return {"frames": len(everything), "pooled": share(everything), **shares(unknown)}

@@ -123,7 +123,7 @@ def export(
     if selector is not None:
         _require("--selector", selector, get_args(Selection))
     measured = None if calibration is None else Path(calibration)
-    plan = Plan(layout, precision, selector, backbone, measured, words, merge_shared)
+    plan = Plan(layout, precision, selector, backbone, measured, explanations, merge_shared)
     store = Bundle(Path(bundle))
     before = store.manifest() if store.exists() else None
     spare = None if without_depth is None else Path(without_depth)

@@ -76,7 +76,7 @@ def export_both(family: LearnedFamily, place: Path) -> dict[str, Path]:
         click.echo(f"shared, {family.names[count - 1]}", err=True)
         export_artifacts(family.folders[:count], shared, Plan("shared"), quiet)
     click.echo("fused", err=True)
-    export_artifacts(family.folders, fused, Plan("fused", words=False), quiet)
+    export_artifacts(family.folders, fused, Plan("fused", explanations=False), quiet)
     return {"shared": shared, "fused": fused}
 
 

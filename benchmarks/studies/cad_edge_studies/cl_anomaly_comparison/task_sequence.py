@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.data.labelled import LabelledSplit, deal
+from cad_edge.data.labelled import LabelledSplit, split_labelled
 from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.data.stream import Stream, StreamTask
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE, chosen_categories
@@ -70,7 +70,7 @@ def hold_back(
     for name, task in tasks.items():
         product = task.images()
         learned = ProductImages(train=product.train, defective=product.defective)
-        dealt = deal(learned, LabelledSplit(seed=seed))
+        dealt = split_labelled(learned, LabelledSplit(seed=seed))
         left[name], held[name] = _written(name, _entries(dealt), folder / name), dealt.test
     return left, held
 

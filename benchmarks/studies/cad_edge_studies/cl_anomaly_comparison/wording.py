@@ -130,7 +130,7 @@ def torch_answers(
     model: "CLAnomaly", shown: Shown, rows: Sequence[int], question: str | None
 ) -> list[list[int]]:
     """Tokens of transformers' greedy answers, each as far as its end."""
-    from cad_edge_training.methods.cl_anomaly.speech import greedy
+    from cad_edge_training.methods.cl_anomaly.explanation import greedy
 
     said = greedy(model, shown.tokens[list(rows)], MOST, question)
     return [until(tokens, model.base.stop_ids) for tokens in said.tokens.tolist()]

@@ -90,9 +90,9 @@ def _plan(place: Path, precision: str) -> "Plan":
 
     backbone = f"llava:{place / 'base'}"
     if precision == FLOAT:
-        return Plan(backbone=backbone, words=False)
+        return Plan(backbone=backbone, explanations=False)
     return Plan(
-        precision=ROUNDED, backbone=backbone, words=False, calibration=place / "stream.json"
+        precision=ROUNDED, backbone=backbone, explanations=False, calibration=place / "stream.json"
     )
 
 

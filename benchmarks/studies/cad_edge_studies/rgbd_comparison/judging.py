@@ -20,7 +20,7 @@ from cad_edge_benchmarks.reporting.progress import quiet
 if TYPE_CHECKING:
     from cad_edge_training.backbones import Backbone
     from cad_edge_training.methods.ib_iumad.config import Config
-    from cad_edge_training.methods.ib_iumad.frozen import Seen
+    from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures
     from cad_edge_training.methods.ib_iumad.model import IBIUMAD
 
 Scores = npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ _BATCH = 16
 class Shown:
     """Test parts of one product, as the frozen backbone sees them."""
 
-    seen: "Seen"
+    seen: "FrozenFeatures"
     anomalous: npt.NDArray[np.bool_]
     """(n,)."""
     masks: list[npt.NDArray[np.bool_] | None]

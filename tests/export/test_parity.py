@@ -33,6 +33,8 @@ PROMPTED_TINY = {**FLAT, "blocks": "1,2", "bank_size": "16", "keys": "8", "epoch
 CASES = {
     "default": ("patch_memory", LITE0, 64, SMALL, None),
     "patch memory on dinov2": ("patch_memory", "dinov2", 56, TINY, "shared"),
+    "padim": ("padim", LITE0, 64, {"dimensions": "12"}, "shared"),
+    "padim fused": ("padim", LITE0, 64, {"dimensions": "12"}, "fused"),
     "prompts": ("cmpmb", LITE0, 64, PROMPTS, "shared"),
     "published": ("cmpmb", LITE0, 64, PUBLISHED, "fused"),
     "clip": ("cmpmb", "clip", 32, MULTIMODAL, "shared"),

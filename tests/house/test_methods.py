@@ -101,7 +101,8 @@ def assert_same_parameters(found: object, contract: type) -> None:
     """The functions of ``contract`` take in ``found`` what they take there, in the same order."""
     for name, asked in inspect.getmembers(contract, inspect.isfunction):
         if not name.startswith("_"):
-            given = list(inspect.signature(vars(type(found))[name].__get__(found)).parameters)
+            given = list(inspect.signature(inspect.getattr_static(found, name)).parameters)
+            given = given[1:] if given[:1] == ["self"] else given
             assert given == list(inspect.signature(asked).parameters)[1:], name
 
 
@@ -118,9 +119,7 @@ def test_capabilities_are_those_that_the_methods_have_been_built_with():
         "UsesViews": ["cl_anomaly"],
         "HasRouter": ["cl_anomaly"],
         "NamesMissingParts": ["cmpmb"],
-        "Sweepable": [
-            name for name in ("cmpmb", "padim", "patch_memory") if name in method_names()
-        ],
+        "Sweepable": ["cmpmb", "patch_memory"],
     }
 
 

@@ -1,12 +1,15 @@
 """Patches of an image: feature maps of several blocks of a frozen backbone, joined on one grid."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.learned import Images, Progress
+
+BATCH = 16  # images per pass through the backbone
 
 
 def patch_features(
@@ -29,6 +32,16 @@ def patch_features(
     maps = [backbone.feature_map(states[block]) for block in blocks]
     height, width = grid_of(maps[-1])
     return torch.cat([to_grid(features, height, width) for features in maps], dim=1)
+
+
+def in_batches(images: Images, run: Callable[[Tensor], Tensor], progress: Progress) -> Tensor:
+    """Join what ``run`` gives for images (n, height, width, 3) uint8, some of them at a time."""
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(images), BATCH):
+            found.append(run(torch.from_numpy(images[start : start + BATCH])))
+            progress("features", start + len(found[-1]), len(images))
+    return torch.cat(found)
 
 
 def to_grid(features: Tensor, height: int, width: int) -> Tensor:

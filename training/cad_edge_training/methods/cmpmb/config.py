@@ -2,15 +2,16 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cad_edge.schema import Record
+from cad_edge_training.blocks import Blocks
 
 
 class Config(Record):
     """Every option; unknown names are refused. The defaults are the published method."""
 
-    blocks: tuple[int, ...] = Field(
+    blocks: Blocks = Field(
         default=(5,), min_length=1, description="blocks whose feature maps are concatenated"
     )
     bank_size: int = Field(default=196, ge=1, description="patches that the memory bank keeps")
@@ -41,12 +42,6 @@ class Config(Record):
     text_epochs: int = Field(default=50, ge=1, description="of text prompt learning")
     text_learning_rate: float = Field(default=5e-5, gt=0, description="of the text prompt, Adam")
     visual_weight: float = Field(default=0.9, ge=0, le=1, description="alpha of DFS")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> "Config":
-        if list(self.blocks) != sorted(set(self.blocks)):
-            raise ValueError("blocks must be ascending and without repetition")
-        return self
 
     @property
     def last_block(self) -> int:

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cad_edge.calibration import Calibration, lower_quartile
-from cad_edge_training.gaussian import map_matrix
-from cad_edge_training.held_out_scores import HeldOutScores, calibrate
+from cad_edge.calibration import Calibration
+from cad_edge_training.held_out_maps import calibrate_maps
 from cad_edge_training.learned import Images, Request
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.features import Features, extract, fit_bank
@@ -73,17 +72,5 @@ def calibration_of(
     """Scores and maps of the held-out images, as the finished model would compute them."""
     evidence = held_out.evidence
     patches = fused_map(evidence, centres, config)
-    recipe, grid = request.backbone.recipe, evidence.grid
-    rows = map_matrix(recipe.height, grid[0], config.smoothing)
-    columns = map_matrix(recipe.width, grid[1], config.smoothing)
-    maps = rows @ patches.reshape(-1, *grid).numpy() @ columns.T
-    return calibrate(
-        HeldOutScores(
-            patches.amax(dim=1).double().numpy(),
-            maps.max(axis=(1, 2)).astype(np.float64),
-            lower_quartile(maps),
-        ),
-        request.held_out_images(held_out.images, request.folds.groups),
-        request.folds.scheme,
-        request.folds.count,
-    )
+    on_grid = patches.reshape(-1, *evidence.grid)
+    return calibrate_maps(request, on_grid, held_out.images, config.smoothing)

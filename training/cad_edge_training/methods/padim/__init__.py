@@ -1,0 +1,1 @@
+"""PaDiM: one Gaussian per patch position, in closed form."""

@@ -1,0 +1,37 @@
+"""Learning one task: sums over its images, and calibration from folds that are taken off them."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cad_edge.store.artifact import Tensors
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.folds import Index
+from cad_edge_training.held_out_maps import calibrate_maps, hold_out
+from cad_edge_training.learned import Learned, Request
+from cad_edge_training.methods.padim.config import Config
+from cad_edge_training.methods.padim.model import PaDiM, Sums, distance, features_in
+from cad_edge_training.patch_features import in_batches
+
+
+def learn(request: Request, config: Config) -> Learned:
+    """Learn one task in closed form; no other task has a say."""
+    look = partial(features_in, request.backbone, config)
+    features = in_batches(request.images, look, request.progress)
+    total = Sums.of(features)
+
+    def judge(fitted: Index, held: Index) -> Tensor:
+        seen = features[held]
+        return distance(seen, total.minus(Sums.of(seen)).gaussian(config.shrinkage))
+
+    calibration = calibrate_maps(request, *hold_out(request, judge), config.smoothing)
+    gaussian = Sums.of(features[request.folds.learned()]).gaussian(config.shrinkage)
+    return Learned({name: tensor.numpy() for name, tensor in gaussian.items()}, calibration)
+
+
+def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> PaDiM:
+    """Return the reference model of a learned task."""
+    learned = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
+    return PaDiM(backbone, config, learned).eval()

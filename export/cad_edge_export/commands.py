@@ -11,28 +11,28 @@ import click
     "--bundle",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of the bundle; made if it is not there.",
+    help="Folder of the bundle; created if it does not exist.",
 )
 @click.option(
     "--layout",
     type=click.Choice(["shared", "fused"]),
     default="shared",
     show_default=True,
-    help="shared: one graph for all tasks, a task is a few hundred KB; fused: one file per task.",
+    help="shared: one graph for all tasks, each adds a few hundred KB; fused: one file per task.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8", "uint8"]),
     default="fp32",
     show_default=True,
-    help="fp16 and int8 are for GPUs (int8 keeps TensorRT's rules), uint8 is eight bits for CPUs; "
-    "a language model has no int8.",
+    help="fp16 and int8 are for GPUs (int8 follows TensorRT's rules), uint8 is for CPUs; language "
+    "models cannot be exported in int8.",
 )
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="Stream file with the folders of good parts that eight bits are measured on; for a method "
-    "whose model changes with each task, of all its tasks.",
+    help="Stream file that lists the good parts on which int8 or uint8 is calibrated; for a method "
+    "whose model changes with each task, it must list all its tasks.",
 )
 @click.option(
     "--selector",
@@ -44,19 +44,19 @@ import click
     "--explanations/--no-explanations",
     default=True,
     show_default=True,
-    help="Whether a task that asks a language model can be asked in words, for `cad-edge explain`.",
+    help="Whether tasks learned with a language model can answer questions by `cad-edge explain`.",
 )
 @click.option(
     "--merge-shared",
     is_flag=True,
-    help="Give shared experts the same weights for every image and merge them, too (cl_anomaly, "
-    "fused); approximate, and the certificate says how much.",
+    help="Give shared experts the same weights for every image, so that they are merged as well "
+    "(cl_anomaly, fused); an approximation, whose error is in the certificate.",
 )
 @click.option(
     "--without-depth",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Artifacts of the same products, learned from images alone: they answer frames that have "
+    help="Artifacts of the same products, learned from images alone; they inspect frames that have "
     "no depth.",
 )
 def export(
@@ -71,7 +71,7 @@ def export(
     merge_shared: bool,
     without_depth: Path | None,
 ) -> None:
-    """Add to BUNDLE the learned tasks of ARTIFACTS that it lacks."""
+    """Add to BUNDLE the tasks of ARTIFACTS that it does not hold yet."""
     from cad_edge_export.bundle_export import export as run
     from cad_edge_training.commands import progress_bars
 

@@ -101,13 +101,15 @@ def _cell(value: object) -> str:
     type=float,
     help="Share of good parts that may be called anomalous, between 0 and 1.",
 )
-@click.option("--minimum-area", type=int, help="Smallest defect that is listed, in square pixels.")
+@click.option(
+    "--minimum-area", type=int, help="Area of the smallest defect to list, in square pixels."
+)
 @click.option(
     "--frames",
     type=click.Choice(["all", "with-depth", "without-depth"]),
     default="all",
     show_default=True,
-    help="Of a product that is inspected by depth, too: the frames that it is stated for.",
+    help="For a product inspected by depth as well: the frames that the rate is stated for.",
 )
 def threshold(
     bundle: Path, task: str, rate: float, minimum_area: int | None, frames: Frames
@@ -247,9 +249,9 @@ def _graph_problems(store: Bundle, manifest: Manifest) -> list[str]:
 
 @click.command()
 @_BUNDLE
-@click.option("--to", "version", type=int, help="Number of the version; the one before without it.")
+@click.option("--to", "version", type=int, help="Number of the version [default: the one before].")
 def rollback(bundle: Path, version: int | None) -> None:
-    """Put an older version of BUNDLE in force again."""
+    """Go back to an older version of BUNDLE."""
     store = Bundle(bundle)
     before = store.pointer().version
     after = store.rollback(version).version
@@ -263,10 +265,10 @@ def rollback(bundle: Path, version: int | None) -> None:
     type=int,
     default=2,
     show_default=True,
-    help="Versions to keep, the newest among them.",
+    help="How many versions to keep, including the newest.",
 )
 def gc(bundle: Path, keep: int) -> None:
-    """Delete what the last versions of BUNDLE do not need."""
+    """Delete what only older versions of BUNDLE need."""
     if keep < 1:
         raise OptionError(f"--keep {keep} is not allowed; give 1 or more")
     found = Bundle(bundle).collect_garbage(keep)

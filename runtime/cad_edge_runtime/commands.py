@@ -20,17 +20,17 @@ from cad_edge_runtime.listing import ImageFile, listed, listed_parts, with_depth
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
 )
-@click.option("--task", help="The product, where it is known; skips its recognition.")
+@click.option("--task", help="The product, if it is known; it is then not recognised.")
 @click.option(
     "--depth",
     type=click.Path(path_type=Path),
-    help="Depth of the images: a file for one image, or a folder of files with the images' names.",
+    help="Depth of the images: one file for one image, or a folder of files named as the images.",
 )
 @click.option(
     "--heatmaps",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write each image with its anomaly map drawn over it as PNG.",
+    help="Write each image here as PNG, with its anomaly map drawn over it.",
 )
 @click.option(
     "--device",
@@ -38,7 +38,7 @@ from cad_edge_runtime.listing import ImageFile, listed, listed_parts, with_depth
     show_default=True,
     help="auto, cpu, openvino, cuda, tensorrt or cuda:<number>.",
 )
-@click.option("--threads", type=int, help="Threads of each graph; all cores without it.")
+@click.option("--threads", type=int, help="Threads of each graph [default: all cores].")
 @click.pass_context
 def detect(
     ctx: click.Context,

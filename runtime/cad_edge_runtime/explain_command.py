@@ -16,8 +16,8 @@ from cad_edge_runtime.explanation import MOST_TOKENS, require_length
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("--question", help="What to ask; the product's own question without it.")
-@click.option("--task", help="The product, where it is known; skips its recognition.")
+@click.option("--question", help="What to ask [default: the product's own question].")
+@click.option("--task", help="The product, if it is known; it is then not recognised.")
 @click.option(
     "--max-tokens",
     type=int,
@@ -26,10 +26,12 @@ from cad_edge_runtime.explanation import MOST_TOKENS, require_length
     help="Longest answer, in tokens of the language model.",
 )
 @click.option(
-    "--conversation", is_flag=True, help="Go on with questions from standard input, one per line."
+    "--conversation",
+    is_flag=True,
+    help="Then read further questions from standard input, one per line.",
 )
 @click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
-@click.option("--threads", type=int, help="Threads of each graph; all cores without it.")
+@click.option("--threads", type=int, help="Threads of each graph [default: all cores].")
 def explain(
     bundle: Path,
     image: Path,

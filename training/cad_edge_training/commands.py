@@ -47,12 +47,12 @@ def input_side(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of artifacts; tasks that it holds already are not learned again.",
+    help="Folder of artifacts; tasks already in it are not learned again.",
 )
 @click.option(
     "--method",
-    help="How to learn: cl_anomaly, cmpmb, ib_iumad or patch_memory [default: patch_memory; on "
-    "clip:ID and dinov2:ID cmpmb].",
+    help="How to learn: cl_anomaly, cmpmb, ib_iumad or patch_memory [default: patch_memory; with "
+    "clip:ID and dinov2:ID, cmpmb].",
 )
 @click.option(
     "--backbone",
@@ -66,22 +66,22 @@ def input_side(
     metavar="PIXELS|auto",
     callback=input_side,
     default=DEFAULT_SIZE,
-    help="Input side in pixels; auto: for every product the smaller of two at which its good parts "
-    "keep their detail, else the larger (efficientnet-lite0: 224 and 288) [default: the "
-    "backbone's].",
+    help="Input side in pixels. auto chooses for each product: the smaller of two sizes if its "
+    "good parts keep their detail at it, else the larger (efficientnet-lite0: 224 and 288) "
+    "[default: the backbone's own].",
 )
 @click.option(
     "--budget-ms",
     type=click.FloatRange(min=0, min_open=True),
-    help="With --size auto: leave out sizes at which the trunk, in torch on this machine, takes "
-    "longer for one frame.",
+    help="With --size auto: skip sizes at which the backbone, in torch on this machine, takes more "
+    "than this many milliseconds per frame.",
 )
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Option of the method; repeat for several. A wrong name is answered with all of them.",
+    help="Option of the method; may be repeated. An unknown name lists all options.",
 )
 @click.option(
     "--seed",
@@ -93,7 +93,7 @@ def input_side(
 @click.option(
     "--keep-outliers",
     is_flag=True,
-    help="Let odd ones among the good parts have a say in thresholds; they are named either way.",
+    help="Let outliers among the good parts influence thresholds; they are reported either way.",
 )
 def train(
     stream_file: Path,
@@ -106,7 +106,7 @@ def train(
     seed: int,
     keep_outliers: bool,
 ) -> None:
-    """Learn, in order, the tasks of a stream that OUT does not hold yet."""
+    """Learn, in order, the tasks of a stream that are not yet in OUT."""
     from cad_edge_training.processes import started_processes
 
     stream = read_stream(stream_file)

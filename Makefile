@@ -8,7 +8,10 @@ OPENVINO := .venv-openvino
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types units torchless accuracy choices recognition contamination benchmark precisions openvino peers questions questions-exported sizes line-with-depth parts-with-depth engines-with-depth clean help
+PASSIVE := $(addprefix result-,accuracy choices recognition contamination cl_anomaly_comparison \
+	cl_anomaly_comparison.exported rgbd_comparison rgbd_comparison.real_parts rgbd_comparison.engines)
+STUDIES := $(PASSIVE) result-latency result-precisions result-peers result-cl_anomaly_full_size
+.PHONY: demo test lint types units torchless benchmark results $(STUDIES) result-openvino clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
 	@$(VENV)/bin/cad-edge demo --out demo
@@ -35,57 +38,44 @@ torchless: $(RUNTIME)/.installed  ## the device's tests, where torch is not on t
 	@$(RUNTIME)/bin/python -c "import importlib.util as u; exit(bool(u.find_spec('torch')) and 'torch is in $(RUNTIME); run make clean')"
 	@$(RUNTIME)/bin/python -m pytest -q tests/base tests/runtime tests/house
 
-accuracy: $(VENV)/.installed  ## the nine open categories: docs/results
-	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.accuracy --size auto
+benchmark: result-latency  ## latency and memory on this machine
 
-choices: $(VENV)/.installed  ## defaults chosen by the categories they are not reported on: docs/results
-	@PYTHONPATH=benchmarks/studies OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_studies.choices
+results: $(STUDIES) result-openvino  ## every study below; hours
 
-recognition: $(VENV)/.installed  ## products told apart, bundles of 1, 2, 4 and all: docs/results
-	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.recognition
+FLAGS =
+# A study runs as the module of its name; FLAGS are those that its result in docs/results was made with.
+$(STUDIES): result-%: $(VENV)/.installed
+	@PYTHONPATH=$(CURDIR)/benchmarks/studies $(VENV)/bin/python -m cad_edge_studies.$* $(FLAGS)
 
-contamination: $(VENV)/.installed  ## defective parts among the good ones: docs/results
-	@PYTHONPATH=benchmarks/studies OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_studies.contamination
+$(PASSIVE): export OMP_WAIT_POLICY = PASSIVE
 
-benchmark: $(VENV)/.installed  ## latency and memory on this machine
-	@$(VENV)/bin/python -m cad_edge_benchmarks.latency
+result-accuracy: FLAGS = --size auto  ## the nine open categories
+result-choices:  ## defaults chosen by the categories they are not reported on
+result-recognition:  ## products told apart, bundles of 1, 2, 4 and all
+result-contamination:  ## defective parts among the good ones
+result-latency:  ## a frame beside the bare trunk, on this machine
+result-precisions: FLAGS = --work out/precisions  ## eight bits beside float32: time and accuracy
+result-peers: $(PEERS)/.installed  ## anomalib on the same frames in turns
+result-cl_anomaly_comparison: FLAGS = --work out/questions  ## learners that are asked about defects, in three orders
+result-cl_anomaly_comparison.exported:  ## what that learned, exported, beside torch
+result-cl_anomaly_full_size: FLAGS = --work out/sizes  ## CL-Anomaly at 0.5B dimensions beside transformers
+result-rgbd_comparison: FLAGS = --work out/rgbd  ## IB-IUMAD and its baselines on the procedural line
+result-rgbd_comparison.real_parts: FLAGS = --work out/real  ## IB-IUMAD on a real product, image, depth and both
+result-rgbd_comparison.engines: FLAGS = --work out/rgbd  ## what IB-IUMAD learned, exported: torch, time, memory
 
-precisions: $(VENV)/.installed  ## eight bits beside float32: time and accuracy, docs/results
-	@$(VENV)/bin/python -m cad_edge_benchmarks.precisions --work out/precisions
-
-openvino: precisions $(OPENVINO)/.installed  ## the same bundles on OpenVINO beside the CPU provider
+result-openvino: result-precisions $(OPENVINO)/.installed  ## the same bundles on OpenVINO beside the CPU provider
 	@$(OPENVINO)/bin/python -m pytest -q tests/runtime
-	@cd out/precisions && ../../$(OPENVINO)/bin/python -m cad_edge_benchmarks.variants \
+	@cd out/precisions && PYTHONPATH=$(CURDIR)/benchmarks/studies ../../$(OPENVINO)/bin/python \
+		-m cad_edge_studies.precisions.variants \
 		cpu=bundle-fp32 openvino=bundle-fp32@openvino cpu-uint8=bundle-uint8 \
 		openvino-uint8=bundle-uint8@openvino --stream stream.json --out ../../docs/results/openvino.json
-
-peers: $(VENV)/.installed $(PEERS)/.installed  ## anomalib on the same frames in turns: docs/results
-	@$(VENV)/bin/python -m cad_edge_benchmarks.peers
-
-questions: $(VENV)/.installed  ## learners that are asked about defects, in three orders: docs/results
-	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.questions --work out/questions
-
-questions-exported: $(VENV)/.installed  ## what `questions` learned, exported, beside torch: docs/results
-	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.questions.exported
-
-sizes: $(VENV)/.installed  ## CL-Anomaly at 0.5B dimensions beside transformers: docs/results
-	@$(VENV)/bin/python -m cad_edge_benchmarks.sizes --work out/sizes
-
-line-with-depth: $(VENV)/.installed  ## IB-IUMAD and its baselines on the procedural line: docs/results
-	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.rgbd --work out/rgbd
-
-parts-with-depth: $(VENV)/.installed  ## IB-IUMAD on a real product, image, depth and both: docs/results
-	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.rgbd.real_parts --work out/real
-
-engines-with-depth: $(VENV)/.installed  ## what that learned, exported: torch, time, memory: docs/results
-	@OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m cad_edge_benchmarks.rgbd.engines --work out/rgbd
 
 clean:  ## remove the environments, the demo and every cache
 	@rm -rf $(VENV) $(RUNTIME) $(PEERS) $(OPENVINO) demo out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z_.-]+:.*## / {printf "  make %-38s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is written last, so that an interrupted installation is taken up again.
 $(VENV)/.installed: pyproject.toml constraints.txt

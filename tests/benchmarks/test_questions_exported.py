@@ -245,5 +245,7 @@ def test_drift_of_every_task_is_a_row():
 
 
 def test_a_folder_without_artifacts_is_refused(tmp_path):
-    with pytest.raises(OptionError, match="holds no artifacts; run `make questions` first"):
+    with pytest.raises(
+        OptionError, match="holds no artifacts; run `make result-cl_anomaly_comparison` first"
+    ):
         read_family(tmp_path, tmp_path)

@@ -4,7 +4,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ FOLDERS = {
     "cad_edge_runtime": ROOT / "runtime" / "cad_edge_runtime",
     "cad_edge_benchmarks": ROOT / "benchmarks" / "cad_edge_benchmarks",
 }
+STUDIES = {"cad_edge_studies": ROOT / "benchmarks" / "studies" / "cad_edge_studies"}
 TEACHERS = {"cad_edge_training", "cad_edge_export"}
 OURS = {
     "cad_edge": set(),
@@ -67,6 +68,71 @@ def test_benchmarks_open_the_workshop_late():
         if name in TEACHERS
     ]
     assert early == []
+
+
+def module_name(path: Path, root: Path) -> str:
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules(packages: dict[str, Path]) -> dict[str, Path]:
+    """Path of every module of ``packages`` by its dotted name."""
+    return {
+        module_name(path, folder.parent): path
+        for folder in packages.values()
+        for path in sorted(folder.rglob("*.py"))
+    }
+
+
+def needed(path: Path, known: Collection[str], deferred: bool = True) -> set[str]:
+    """Modules among ``known`` that a file imports, anywhere or only when it is loaded itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree) if deferred else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            dotted = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in known else node.module for name in dotted.values()}
+    return found & set(known)
+
+
+def find_circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the modules that still need each other when all that need nothing are taken away."""
+    left = {name: set(names) for name, names in graph.items()}
+    while ready := {name for name, names in left.items() if not names}:
+        left = {name: names - ready for name, names in left.items() if name not in ready}
+    return sorted(left)
+
+
+def test_a_circle_is_found():
+    chain = {"a": {"b"}, "b": {"c"}, "c": set()}
+    assert find_circle(chain) == []
+    assert find_circle(chain | {"c": {"b"}, "d": set()}) == ["a", "b", "c"]
+
+
+def test_modules_import_in_no_circle():
+    known = modules(FOLDERS | STUDIES)
+    assert find_circle({n: needed(path, known, deferred=False) for n, path in known.items()}) == []
+
+
+BELOW = {"instruments": set(), "reporting": {"instruments"}}
+"""Which folders of the benchmarks these two may import; a command may import both and itself."""
+
+
+def test_benchmarks_keep_their_floors():
+    """Studies stand above commands, and commands above reporting and instruments."""
+    known = modules(FOLDERS | STUDIES)
+    wrong = []
+    for name, path in modules({"": FOLDERS["cad_edge_benchmarks"]}).items():
+        for other in sorted(needed(path, known)):
+            package, _, rest = other.partition(".")
+            floor = name.split(".")[1] if "." in name else ""
+            allowed = {floor} | BELOW.get(floor, set(BELOW))
+            if package in STUDIES or (
+                package == "cad_edge_benchmarks" and rest.partition(".")[0] not in allowed
+            ):
+                wrong.append(f"{name} imports {other}")
+    assert wrong == []
 
 
 PROBE = """

@@ -90,10 +90,10 @@ def test_only_a_gpu_has_memory_of_its_own():
 
 
 def test_openvino_answers_as_the_cpu_does(bundle, frames):
-    """Runs where the wheel of the extra `openvino` is installed, as `make openvino` does."""
+    """Runs where the wheel of the extra `openvino` is installed, as `make result-openvino` does."""
     if OPENVINO not in session.load_onnxruntime().get_available_providers():
         pytest.skip(
-            "this onnxruntime has no OpenVINO; `make openvino` makes an environment with it"
+            "this onnxruntime has no OpenVINO; `make result-openvino` makes an environment with it"
         )
     with (
         Detector.open(bundle, device="cpu", watch=False) as exact,

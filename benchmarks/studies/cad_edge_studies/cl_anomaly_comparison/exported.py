@@ -2,10 +2,10 @@
 
     python -m cad_edge_studies.cl_anomaly_comparison.exported [--artifacts DIR] [--work DIR]
 
-Takes the artifacts of CL-Anomaly that `make questions` left, exports them task after task as they
-were learned, and once more in the fused layout. Measures whether decisions, verdicts and words are
-those of torch, what later tasks leave of older ones, and how soon the first word comes. Writes
-docs/results.
+Takes the artifacts of CL-Anomaly that `make result-cl_anomaly_comparison` left, exports them task
+after task as they were learned, and once more in the fused layout. Measures whether decisions,
+verdicts and words are those of torch, what later tasks leave of older ones, and how soon the first
+word comes. Writes docs/results.
 """
 
 import tempfile

@@ -63,13 +63,16 @@ def read_family(artifacts: Path, data: Path) -> LearnedFamily:
 
     folders = tuple(list_artifacts(artifacts))
     if not folders:
-        raise OptionError(f"{artifacts} holds no artifacts; run `make questions` first")
+        raise OptionError(
+            f"{artifacts} holds no artifacts; run `make result-cl_anomaly_comparison` first"
+        )
     learned = [read_artifact(folder).artifact for folder in folders]
     backbone = load_backbone(learned[0].backbone.id)
     if backbone.identity != learned[0].backbone:
         raise OptionError(
             f"{artifacts} was learned on other weights of {backbone.identity.id} than those that "
-            "are here; run `make questions` anew, with another --work or without what it has kept"
+            "are here; run `make result-cl_anomaly_comparison` anew, with another --work or "
+            "without what it has kept"
         )
     # The seed of learning is that of the deal.
     dealt = tasks_of(data, [one.task for one in learned], learned[0].provenance.seed)
@@ -80,7 +83,7 @@ def read_family(artifacts: Path, data: Path) -> LearnedFamily:
             raise OptionError(
                 f"{one.task} was learned from {one.provenance.images} good parts and "
                 f"{len(product.train)} are dealt to it, so that test images may be among them; "
-                "give artifacts that `make questions` left"
+                "give artifacts that `make result-cl_anomaly_comparison` left"
             )
         tests[one.task] = show(backbone, product.test)
     return LearnedFamily(backbone, folders, tests)

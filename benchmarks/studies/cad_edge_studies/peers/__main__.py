@@ -3,8 +3,8 @@
     python -m cad_edge_studies.peers [--artifacts DIR] [--rounds N] [--out FILE]
 
 Learns the nine open categories where they are, the demo's surfaces otherwise, unless artifacts are
-given; exports anomalib's models; times, weighs and evaluates both sides. `make peers` makes the
-environment first. Takes about twenty minutes on two cores.
+given; exports anomalib's models; times, weighs and evaluates both sides. `make result-peers` makes
+the environment first. Takes about twenty minutes on two cores.
 """
 
 import tempfile

@@ -64,8 +64,10 @@ def find_environment(folder: Path, threads: int) -> PeerEnvironment:
     """
     python = folder / "bin" / "python"
     if not python.exists():
-        raise OptionError(f"{folder} is not an environment; make it by `make peers`")
+        raise OptionError(f"{folder} is not an environment; make it by `make result-peers`")
     if not any(folder.glob("lib/python*/site-packages/anomalib")):
-        raise OptionError(f"{folder} lacks anomalib; delete it and make it again by `make peers`")
+        raise OptionError(
+            f"{folder} lacks anomalib; delete it and make it again by `make result-peers`"
+        )
     # Not resolved: the interpreter knows by the link's place which environment it belongs to.
     return PeerEnvironment(python.absolute(), threads)

@@ -20,7 +20,7 @@ def peers_page(result: Result) -> str:
     bank = result["accuracy"]["bank"]
     parts = [
         f"# cad-edge beside anomalib {version}",
-        f"`make peers` wrote this page. {_CONDITIONS}",
+        f"`make result-peers` wrote this page. {_CONDITIONS}",
         "## What anomalib does better",
         _bullets([*peer_strengths(result), *WITHOUT_FIGURES]),
         "## Must reach",

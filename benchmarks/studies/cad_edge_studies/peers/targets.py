@@ -1,4 +1,4 @@
-"""What has to be reached beside anomalib, read from a result of `make peers`."""
+"""What has to be reached beside anomalib, read from a result of `make result-peers`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -11,6 +11,7 @@ from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import DEFAULT_BACKBONE
 from cad_edge_training.learned import Progress
+from cad_edge_training.methods import method_names
 from cad_edge_training.product_training import LARGEST, LARGEST_SEED, SMALLEST, learn
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def input_side(
 )
 @click.option(
     "--method",
-    help="How to learn: cl_anomaly, cmpmb, ib_iumad or patch_memory [default: patch_memory; with "
-    "clip:ID and dinov2:ID, cmpmb].",
+    help=f"How to learn: {', '.join(method_names())} [default: patch_memory; with clip:ID and "
+    "dinov2:ID, cmpmb].",
 )
 @click.option(
     "--backbone",

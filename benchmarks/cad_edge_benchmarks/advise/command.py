@@ -65,8 +65,7 @@ _STREAM = "line.json"
 )
 @click.option(
     "--method",
-    help="How to learn: cl_anomaly, cmpmb, ib_iumad or patch_memory [default: patch_memory; on "
-    "clip:ID and dinov2:ID cmpmb].",
+    help="As for cad-edge train.",
 )
 @click.option("--backbone", default=BACKBONE, show_default=True, help="As for cad-edge train.")
 @click.option(

@@ -72,8 +72,7 @@ class Request:
 )
 @click.option(
     "--method",
-    help="How to learn: cl_anomaly, cmpmb, ib_iumad or patch_memory [default: patch_memory; on "
-    "clip:ID and dinov2:ID cmpmb].",
+    help="As for cad-edge train.",
 )
 @click.option("--backbone", default=BACKBONE, show_default=True, help="As for cad-edge train.")
 @click.option("--size", type=click.IntRange(64, 2048), help="Input side in pixels.")

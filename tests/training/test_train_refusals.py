@@ -76,7 +76,8 @@ def test_options_that_do_not_fit_together_are_refused(product):
 def test_unknown_method_and_backbone_are_refused(product):
     refused(
         product,
-        "method 'patchcore' is unknown; take one of cl_anomaly, cmpmb, ib_iumad, patch_memory",
+        "method 'patchcore' is unknown; take one of cl_anomaly, cmpmb, ib_iumad, padim, "
+        "patch_memory",
         "--method",
         "patchcore",
     )

@@ -9,7 +9,7 @@ import click
 
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
-from cad_edge_training.backbones import DEFAULT_BACKBONE
+from cad_edge_training.backbones import DEFAULT_BACKBONE, backbone_names
 from cad_edge_training.learned import Progress
 from cad_edge_training.methods import method_names
 from cad_edge_training.product_training import LARGEST, LARGEST_SEED, SMALLEST, learn
@@ -59,8 +59,7 @@ def input_side(
     "--backbone",
     default=DEFAULT_BACKBONE,
     show_default=True,
-    help="Frozen network: efficientnet-lite0, llava-small, efficientnet:ID, clip:ID, dinov2:ID or "
-    "llava:ID (hub id or folder).",
+    help=f"Frozen network: {', '.join(backbone_names())}; ID is a hub id or a folder.",
 )
 @click.option(
     "--size",

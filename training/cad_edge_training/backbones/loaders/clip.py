@@ -1,0 +1,13 @@
+"""CLIP of transformers."""
+
+from cad_edge_training.backbones.backbone import Backbone
+from cad_edge_training.backbones.loader import BackboneLoader
+
+
+def _load(source: str, size: int | None) -> Backbone:
+    from cad_edge_training.backbones.clip import load_clip
+
+    return load_clip(source, size)
+
+
+LOADER = BackboneLoader(_load, takes_id=True)

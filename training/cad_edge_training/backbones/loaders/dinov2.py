@@ -1,0 +1,13 @@
+"""DINOv2 of transformers."""
+
+from cad_edge_training.backbones.backbone import Backbone
+from cad_edge_training.backbones.loader import BackboneLoader
+
+
+def _load(source: str, size: int | None) -> Backbone:
+    from cad_edge_training.backbones.dinov2 import load_dinov2
+
+    return load_dinov2(source, size)
+
+
+LOADER = BackboneLoader(_load, takes_id=True)

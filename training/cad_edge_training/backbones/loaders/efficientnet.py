@@ -1,0 +1,13 @@
+"""EfficientNet of transformers."""
+
+from cad_edge_training.backbones.backbone import Backbone
+from cad_edge_training.backbones.loader import BackboneLoader
+
+
+def _load(source: str, size: int | None) -> Backbone:
+    from cad_edge_training.backbones.efficientnet import load_efficientnet
+
+    return load_efficientnet(source, size)
+
+
+LOADER = BackboneLoader(_load, takes_id=True)

@@ -1,0 +1,13 @@
+"""LLaVA of transformers."""
+
+from cad_edge_training.backbones.backbone import Backbone
+from cad_edge_training.backbones.loader import BackboneLoader
+
+
+def _load(source: str, size: int | None) -> Backbone:
+    from cad_edge_training.backbones.llava import load_llava
+
+    return load_llava(source, size)
+
+
+LOADER = BackboneLoader(_load, takes_id=True)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.backbones.mobile_trunk import MobileTrunk
 from cad_edge_training.gaussian import Resize
 from cad_edge_training.learned import Images, Planes
 from cad_edge_training.methods.ib_iumad.config import Config
@@ -48,8 +49,7 @@ def stage_ends(backbone: Backbone) -> tuple[int, ...]:
     OptionError
         The backbone has no such stages, or its input is not square in whole cells.
     """
-    ends: tuple[int, ...] | None = getattr(backbone, "stage_ends", None)
-    if ends is None:
+    if not isinstance(backbone, MobileTrunk):
         raise OptionError(
             f"ib_iumad looks at the stages of an EfficientNet, which {backbone.identity.id} does "
             "not have; give --backbone efficientnet-lite0 or efficientnet:ID"
@@ -60,7 +60,7 @@ def stage_ends(backbone: Backbone) -> tuple[int, ...]:
             f"ib_iumad cuts images into cells of {STRIDE} px, which {recipe.width}x{recipe.height} "
             f"px do not hold; give --size a multiple of {STRIDE}"
         )
-    return ends
+    return backbone.stage_ends
 
 
 def depth_as_image(depth: Tensor, depth_range: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from cad_edge.errors import ArtifactError, CertificateError
 from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine, Manifest, WordsCertificate
-from cad_edge_export import commands, exporter
+from cad_edge_export import bundle_export, commands
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.drift import drift, drift_lines
 from cad_edge_export.explanation_certificate import certify_explanation
@@ -132,7 +132,7 @@ def test_every_member_is_certified_again_with_its_drift(manifests):
 
 def test_drift_is_said_in_words(versions, manifests, monkeypatch):
     assert drift_lines(manifests[0], [NAMES[0]]) == []
-    monkeypatch.setattr(exporter, "export_folder", lambda *given: [NAMES[-1]])
+    monkeypatch.setattr(bundle_export, "export_folder", lambda *given: [NAMES[-1]])
     done = CliRunner().invoke(commands.export, ["artifacts", "--bundle", str(versions[-1])])
     said = done.output.splitlines()
     lines = said[said.index(f"added {NAMES[-1]} to {versions[-1]}") + 1 :]

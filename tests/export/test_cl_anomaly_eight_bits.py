@@ -20,7 +20,7 @@ from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.plan import Plan
-from cad_edge_export.quantisation import families, products
+from cad_edge_export.quantisation import matmul, shared_weights
 from cad_edge_export.quantisation.calibration_images import CalibrationImages
 from cad_edge_export.quantisation.evidence import holds
 from cad_edge_export.quantisation.matmul import products_in
@@ -46,7 +46,7 @@ DOWN = {f"2/decision.decoder.layers.{layer}.linears.down.weight" for layer in (0
 def small_sides():
     """Products of the tiny model count, the narrow ones of its experts and gates do not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "SMALLEST_SIDE", 16)
+        patch.setattr(matmul, "SMALLEST_SIDE", 16)
         yield
 
 
@@ -104,7 +104,7 @@ def test_scores_stay_close(tasks, rounded):
 @pytest.mark.parametrize(("enough", "layers"), [(2, DOWN), (3, None), (99, None)])
 def test_fewer_products_are_rounded_until_the_evidence_holds(tasks, monkeypatch, enough, layers):
     everything = {f"2/{name}" for name in products_in(tasks[0].graphs[2])}
-    monkeypatch.setattr(families, "holds", lambda found: len(found.kept_in_float) >= enough)
+    monkeypatch.setattr(shared_weights, "holds", lambda found: len(found.kept_in_float) >= enough)
     done = quantise_shared_weights(tasks, {})
     expected = layers or everything
     for task in tasks if enough < 99 else tasks[:1]:
@@ -117,7 +117,7 @@ def test_fewer_products_are_rounded_until_the_evidence_holds(tasks, monkeypatch,
 
 def test_graphs_that_exist_are_used_until_the_evidence_fails(tasks, rounded, monkeypatch):
     first = rounded[COLOURS[0]].graphs
-    monkeypatch.setattr(families, "holds", lambda found: len(found.kept_in_float) >= 2)
+    monkeypatch.setattr(shared_weights, "holds", lambda found: len(found.kept_in_float) >= 2)
     with_less = quantise_shared_weights(tasks, {})[COLOURS[0]].graphs
     held = {"vision": with_less[1], "decision": with_less[2]}
     for done in quantise_shared_weights(tasks, held).values():

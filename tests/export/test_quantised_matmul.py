@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cad_edge_export.graph_files import GRAPH, WEIGHTS, open_graph, put_beside
-from cad_edge_export.quantisation import products
+from cad_edge_export.quantisation import matmul
 from cad_edge_export.quantisation.matmul import products_in, round_products
 
 
@@ -41,7 +41,7 @@ def drawn(rng, *shape):
 
 
 def test_a_product_is_that_worked_by_hand(monkeypatch):
-    monkeypatch.setattr(products, "SMALLEST_SIDE", 2)
+    monkeypatch.setattr(matmul, "SMALLEST_SIDE", 2)
     graph = round_products(one_product(np.array([[1.27, 0.0], [-0.6, 2.54]], np.float32)), set())
     constants = {
         item.name: numpy_helper.to_array(item)
@@ -146,7 +146,7 @@ def test_weights_beside_a_graph_are_rounded_alike(several, rng, monkeypatch):
     apart = {GRAPH: model.SerializeToString(), **beside}
     whole = round_products(several, set())
     assert round_products(apart, set()) == whole, "few weights come back into the graph"
-    monkeypatch.setattr(products, "INLINE_BYTES", 0)
+    monkeypatch.setattr(matmul, "INLINE_BYTES", 0)
     mapped = round_products(apart, set())
     assert set(mapped) == {GRAPH, WEIGHTS} and len(mapped[GRAPH]) < 8192
     # An integer for a weight, but for those that stay, and a page for what each of them starts at.

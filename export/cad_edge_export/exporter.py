@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cad_edge.errors import ArtifactError, BundleError, OptionError
 from cad_edge.onnxruntime_installation import refuse_several_wheels
@@ -75,21 +76,16 @@ def export_artifacts(
     """
     refuse_several_wheels()
     bundle = Bundle(bundle_path)
-    # Before the lock makes a folder: what is refused here leaves no trace.
     learned, spare = read_all(artifacts), read_all(without_depth)
-    require_capabilities([*learned, *spare], plan.precision, plan.style, plan.merge_shared)
-    if not bundle.exists():
-        _check_precision(None, missing_tasks(learned, {}), plan)
+    require_capabilities([*learned, *spare], plan.style, plan.merge_shared)
+    # Before the lock makes a folder, so that what is refused leaves no trace; and under the lock,
+    # since another export may have come between.
+    _pending(bundle, learned, spare, plan)
     with bundle.lock():
-        before = bundle.manifest() if bundle.exists() else None
-        held = dict(before.tasks) if before else {}
-        new = missing_tasks(learned, held)
-        changed = with_shared_weights(new, learned, held)
-        others = rgb_only_fallbacks(spare, learned, before)
-        kind = plan.selector or (before.selector.kind if before else "discriminant")
-        if not new and not others and (before is None or before.selector.kind == kind):
+        before, kind, new, changed, others = _pending(bundle, learned, spare, plan)
+        if not _changes(before, kind, new, others):
             return []
-        _check_precision(before, new, plan)
+        held = dict(before.tasks) if before else {}
         trunks = trunk_sizes(learned, before, plan)
         require_one_trunk(others, trunks.routing)
         graphs = Graphs(bundle, before, plan.style)
@@ -104,6 +100,46 @@ def export_artifacts(
         bundle.commit(manifest)
         progress("done", len(changed) + 1, len(changed) + 1)
     return [task.artifact.task for task in new]
+
+
+class Pending(NamedTuple):
+    """What an export has to make."""
+
+    before: Manifest | None
+    """Of the bundle, None where there is none yet."""
+    kind: Kind
+    """Of the selector."""
+    new: list[LearnedTask]
+    """Tasks that the bundle lacks."""
+    changed: list[LearnedTask]
+    """Those, and older ones that share weights with them."""
+    others: list[LearnedTask]
+    """RGB-only fallbacks."""
+
+
+def _pending(
+    bundle: Bundle, learned: Sequence[LearnedTask], spare: Sequence[LearnedTask], plan: Plan
+) -> Pending:
+    """Find what has to be made; raise what `export_artifacts` does where it cannot be."""
+    before = bundle.manifest() if bundle.exists() else None
+    held = dict(before.tasks) if before else {}
+    new = missing_tasks(learned, held)
+    changed = with_shared_weights(new, learned, held)
+    others = rgb_only_fallbacks(spare, learned, before)
+    kind = plan.selector or (before.selector.kind if before else "discriminant")
+    if _changes(before, kind, new, others):
+        _check_precision(before, new, plan)
+    return Pending(before, kind, new, changed, others)
+
+
+def _changes(
+    before: Manifest | None,
+    kind: Kind,
+    new: Sequence[LearnedTask],
+    others: Sequence[LearnedTask],
+) -> bool:
+    """Whether there is anything to make."""
+    return bool(new or others) or (before is not None and before.selector.kind != kind)
 
 
 def _check_precision(before: Manifest | None, new: Sequence[LearnedTask], plan: Plan) -> None:

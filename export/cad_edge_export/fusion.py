@@ -65,12 +65,3 @@ class Explains(Protocol):
     ) -> Explaining:
         """Return the engine, decoder and texts by which a task answers questions."""
         ...
-
-
-@runtime_checkable
-class KnowsLastBlock(Protocol[C_contra]):
-    """Says how deep it looks, so that a frame can be compared with the bare backbone."""
-
-    def last_block(self, backbone: Backbone, config: C_contra) -> int:
-        """Deepest block whose features are used."""
-        ...

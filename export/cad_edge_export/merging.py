@@ -7,18 +7,18 @@ import torch
 from scipy.stats import spearmanr
 
 from cad_edge.calibration import conformal_threshold
-from cad_edge.errors import CertificateError, OptionError
+from cad_edge.errors import CertificateError
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import MergedShared
 from cad_edge_export.certificate import reference_model
+from cad_edge_export.fusions import method_with_router
 from cad_edge_export.quantisation.evidence import (
     LARGEST_FLIP_RATE,
     SMALLEST_RANK_CORRELATION,
     flips_allowed,
 )
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.method import HasRouter
-from cad_edge_training.methods import load_method, saved_config
+from cad_edge_training.methods import saved_config
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -34,12 +34,7 @@ def merged(task: LearnedTask, backbone: Backbone) -> tuple[LearnedTask, MergedSh
         It does too much.
     """
     artifact = task.artifact
-    method = load_method(artifact.method)
-    if not isinstance(method, HasRouter):
-        raise OptionError(
-            f"{artifact.method} has no shared experts, so that there are none to merge; leave "
-            "--merge-shared out"
-        )
+    method = method_with_router(artifact.method)
     config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
     lean = method.without_router(backbone, config, task)
     exact, approximate = (

@@ -14,15 +14,16 @@ import cad_edge_training
 import cad_edge_training.methods
 from cad_edge.errors import OptionError
 from cad_edge.schema import Record
-from cad_edge_export.fusion import Explains, Fusion, KnowsLastBlock, Quantisable
+from cad_edge_export.fusion import Explains, Fusion, Quantisable
 from cad_edge_export.fusions import fusion_of, read_fusion
 from cad_edge_training.backbones import DEFAULT_BACKBONE
 from cad_edge_training.method import (
     HasRouter,
-    LearnsInSeveralProcesses,
-    LearnsSteps,
+    KnowsLastBlock,
+    LearnsDistributed,
+    LearnsTasksJointly,
     Method,
-    NamesMissingParts,
+    NamesUnsupportedParts,
     Settings,
     Sweepable,
     UpdatesEarlierTasks,
@@ -35,13 +36,14 @@ from cad_edge_training.sweep import axes_of, settings_of
 from cad_edge_training.train import Plan, read_config
 
 CAPABILITIES = (
-    LearnsSteps,
+    LearnsTasksJointly,
     UpdatesEarlierTasks,
-    LearnsInSeveralProcesses,
+    LearnsDistributed,
     UsesDepth,
     UsesViews,
     HasRouter,
-    NamesMissingParts,
+    KnowsLastBlock,
+    NamesUnsupportedParts,
     Sweepable,
 )
 FOLDER = Path(cad_edge_training.methods.__file__).parent
@@ -88,7 +90,7 @@ class TestMethod:
     def test_its_fusion_has_every_function_too(self, name):
         fusion = fusion_of(name)
         assert isinstance(fusion, Fusion)
-        for capability in (Fusion, Quantisable, Explains, KnowsLastBlock):
+        for capability in (Fusion, Quantisable, Explains):
             if isinstance(fusion, capability):
                 assert_same_parameters(fusion, capability)
 
@@ -112,13 +114,14 @@ def test_capabilities_are_those_that_the_methods_have_been_built_with():
         for one in CAPABILITIES
     }
     assert able == {
-        "LearnsSteps": ["ib_iumad"],
+        "LearnsTasksJointly": ["ib_iumad"],
         "UpdatesEarlierTasks": ["cl_anomaly", "ib_iumad"],
-        "LearnsInSeveralProcesses": ["cl_anomaly"],
+        "LearnsDistributed": ["cl_anomaly"],
         "UsesDepth": ["ib_iumad"],
         "UsesViews": ["cl_anomaly"],
         "HasRouter": ["cl_anomaly"],
-        "NamesMissingParts": ["cmpmb"],
+        "KnowsLastBlock": ["cmpmb", "ib_iumad", "padim", "patch_memory"],
+        "NamesUnsupportedParts": ["cmpmb"],
         "Sweepable": ["cmpmb", "patch_memory"],
     }
 

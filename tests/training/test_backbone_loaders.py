@@ -52,6 +52,24 @@ def test_a_file_without_a_loader_is_named(tmp_path):
         backbone_names(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD.format("False").replace(", False", ""), "missing 1 required positional argument"),
+        ("LOADER = (", "was never closed"),
+        ("import no_such_module_anywhere\n", "No module named 'no_such_module_anywhere'"),
+        (GOOD.format("'no'"), "LOADER needs a function to load by, and True or False"),
+        (GOOD.format("True").replace("print", "3"), "LOADER needs a function to load by"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_name(tmp_path, text, said):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(OptionError) as caught:
+        backbone_names(tmp_path)
+    assert f"{tmp_path / 'mine.py'}" in str(caught.value) and said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_two_files_of_one_name_are_named(tmp_path):
     (tmp_path / "mine_a.py").write_text(GOOD.format(False))
     (tmp_path / "mine-a.py").write_text(GOOD.format(False))

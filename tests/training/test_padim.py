@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cad_edge_training.methods.padim.config import Config
-from cad_edge_training.methods.padim.model import Sums, distance
+from cad_edge_training.methods.padim.model import Moments, distance
 
 
 def as_map(patches: torch.Tensor) -> torch.Tensor:
@@ -30,14 +30,14 @@ def test_distance_of_a_worked_example():
 def test_gaussian_of_a_worked_example():
     """Points (+-1, 0) and (0, +-2): covariance diag(2, 8)/3, mean variance 5/3."""
     points = torch.tensor([[1.0, 0], [-1, 0], [0, 2], [0, -2]])[:, None]
-    learned = Sums.of(as_map(points)).gaussian(0.3)
+    learned = Moments.of(as_map(points)).gaussian(0.3)
     found = distance(as_map(torch.tensor([[[1.0, 1.0]]])), learned).item()
     assert found == pytest.approx((1 / (2 / 3 + 0.5) + 1 / (8 / 3 + 0.5)) ** 0.5, rel=1e-5)
 
 
 def test_covariances_are_those_of_numpy(rng):
     features = drawn(rng, 12)
-    learned = Sums.of(features).gaussian(1e-9)
+    learned = Moments.of(features).gaussian(1e-9)
     for position in range(6):
         values = features[:, :, position, 0].numpy().astype(np.float64)
         inverse = learned["whitening"][position].numpy().astype(np.float64)
@@ -47,8 +47,8 @@ def test_covariances_are_those_of_numpy(rng):
 
 def test_images_taken_away_have_no_say(rng):
     features, odd = drawn(rng, 12), drawn(rng, 3) * 100
-    rest = Sums.of(torch.cat([features, odd])).minus(Sums.of(odd)).gaussian(0.01)
-    for name, value in Sums.of(features).gaussian(0.01).items():
+    rest = Moments.of(torch.cat([features, odd])).minus(Moments.of(odd)).gaussian(0.01)
+    for name, value in Moments.of(features).gaussian(0.01).items():
         assert torch.allclose(value, rest[name], rtol=1e-4, atol=1e-5)
 
 

@@ -21,7 +21,7 @@ from cad_edge.data.stream import StreamTask
 from cad_edge.errors import ImageError, OptionError
 from cad_edge.schema import Record
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.method import HasLastBlock, UpdatesEarlierTasks
+from cad_edge_training.method import KnowsLastBlock, UpdatesEarlierTasks
 from cad_edge_training.methods import load_method
 
 AUTO: Literal["auto"] = "auto"
@@ -158,7 +158,8 @@ def input_sizes(
         The method's products share one network, the backbone has one size, or no candidate keeps
         the budget.
     """
-    if isinstance(load_method(method), UpdatesEarlierTasks):
+    found = load_method(method)
+    if isinstance(found, UpdatesEarlierTasks):
         raise OptionError(
             f"the products of {method} share one network, which has one input size; give --size "
             "a number of pixels"
@@ -168,7 +169,9 @@ def input_sizes(
     candidates = {own: backbone, larger: backbone.at_size(larger)}
     if budget_ms is None:
         return InputSizes(candidates)
-    last = config.last_block if isinstance(config, HasLastBlock) else backbone.n_blocks - 1
+    last = backbone.n_blocks - 1
+    if isinstance(found, KnowsLastBlock):
+        last = found.last_block(backbone, config)
     times = {size: trunk_ms(one, last) for size, one in candidates.items()}
     kept = {size: one for size, one in candidates.items() if times[size] <= budget_ms}
     if not kept:

@@ -33,7 +33,7 @@ from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.folds import draw_folds
 from cad_edge_training.images import read_planes, read_samples
 from cad_edge_training.learned import Images, Learned, Planes, Progress, Request
-from cad_edge_training.method import LearnsSteps, UsesDepth
+from cad_edge_training.method import LearnsTasksJointly, UsesDepth
 from cad_edge_training.methods import load_method
 from cad_edge_training.processes import started_processes
 from cad_edge_training.routing_statistics import routing_statistics
@@ -89,7 +89,7 @@ class Learning:
         earlier = self._earlier()
         requests = [self._request(task, earlier, progress(task.name)) for task in tasks]
         method = load_method(self.method)
-        if isinstance(method, LearnsSteps):
+        if isinstance(method, LearnsTasksJointly):
             learned = method.learn_step(requests, self.config)
         else:
             learned = [method.learn(request, self.config) for request in requests]
@@ -214,7 +214,7 @@ def family_in(out: Path, method: str) -> list[Path]:
 
 def learns_steps(method: str) -> bool:
     """Whether a method learns the tasks of a step together."""
-    return isinstance(load_method(method), LearnsSteps)
+    return isinstance(load_method(method), LearnsTasksJointly)
 
 
 def uses_depth(method: str, config: Record) -> bool:
@@ -229,7 +229,7 @@ def discard_unfinished(out: Path, method: str) -> None:
     That one alone holds what the step's tasks share; the generation before it is in force again.
     """
     loaded = load_method(method)
-    if not isinstance(loaded, LearnsSteps):
+    if not isinstance(loaded, LearnsTasksJointly):
         return
     for path in reversed(family_in(out, method)):
         if loaded.is_whole(read_artifact(path).generation):

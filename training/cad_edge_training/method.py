@@ -4,7 +4,7 @@ A method is a folder below ``methods`` whose ``method.py`` holds ``METHOD``, a `
 some methods can do is a Protocol of its own, asked for by ``isinstance``:
 
     method = load_method("ib_iumad")
-    if isinstance(method, LearnsSteps):
+    if isinstance(method, LearnsTasksJointly):
         learned = method.learn_step(requests, config)
 """
 
@@ -52,7 +52,7 @@ class Method(Protocol[C]):
 
 
 @runtime_checkable
-class LearnsSteps(Protocol[C_contra]):
+class LearnsTasksJointly(Protocol[C_contra]):
     """Learns several tasks in one step."""
 
     def learn_step(self, requests: Sequence[Request], config: C_contra) -> list[Learned]:
@@ -74,11 +74,11 @@ class UpdatesEarlierTasks(Protocol[C_contra]):
 
 
 @runtime_checkable
-class LearnsInSeveralProcesses(Protocol):
+class LearnsDistributed(Protocol):
     """All processes of a training learn a task together; of others the first one learns alone."""
 
     @property
-    def several_processes(self) -> Literal[True]:
+    def distributed(self) -> Literal[True]:
         """Always True; a method that does not, has no such attribute."""
         ...
 
@@ -119,10 +119,10 @@ class HasRouter(Protocol[C_contra]):
 
 
 @runtime_checkable
-class NamesMissingParts(Protocol):
+class NamesUnsupportedParts(Protocol):
     """Is published with parts that some backbones cannot carry."""
 
-    def missing_parts(self, backbone: str) -> str | None:
+    def unsupported_parts(self, backbone: str) -> str | None:
         """Say in one sentence which parts a backbone cannot carry; None where it carries all."""
         ...
 
@@ -165,12 +165,11 @@ class Sweepable(Protocol):
 
 
 @runtime_checkable
-class HasLastBlock(Protocol):
-    """Options that say how deep a method looks into its backbone."""
+class KnowsLastBlock(Protocol[C_contra]):
+    """Says how deep it looks into its backbone, so that no more of it is timed."""
 
-    @property
-    def last_block(self) -> int:
-        """Deepest block that has to run."""
+    def last_block(self, backbone: Backbone, config: C_contra) -> int:
+        """Deepest block whose features are used."""
         ...
 
 

@@ -15,7 +15,7 @@ from cad_edge_training.check.before_learning import lines_before_learning
 from cad_edge_training.input_size import AUTO, InputSizes, Size, input_sizes
 from cad_edge_training.learned import Progress
 from cad_edge_training.learning import Learning, discard_unfinished, learns_steps
-from cad_edge_training.method import LearnsInSeveralProcesses, NamesMissingParts, UsesViews
+from cad_edge_training.method import LearnsDistributed, NamesUnsupportedParts, UsesViews
 from cad_edge_training.methods import load_method
 from cad_edge_training.processes import started_processes
 from cad_edge_training.views import views_of
@@ -87,7 +87,7 @@ def train(
     if plan.size == AUTO:
         sizes = input_sizes(plan.method, backbone, config, plan.budget_ms)
     if processes.leads:
-        if (missing := missing_parts(plan)) is not None:
+        if (missing := unsupported_parts(plan)) is not None:
             say(missing)
         discard_unfinished(out, plan.method)
     processes.wait()
@@ -125,10 +125,12 @@ def train(
     return learned
 
 
-def missing_parts(plan: Plan) -> str | None:
+def unsupported_parts(plan: Plan) -> str | None:
     """Say which published parts the backbone cannot carry; None where it carries all."""
     method = load_method(plan.method)
-    return method.missing_parts(plan.backbone) if isinstance(method, NamesMissingParts) else None
+    if isinstance(method, NamesUnsupportedParts):
+        return method.unsupported_parts(plan.backbone)
+    return None
 
 
 def outlier_lines(record: Artifact) -> list[str]:
@@ -168,7 +170,7 @@ def _pending(
 
 def learns_in_several(method: str) -> bool:
     """Whether all processes of a training learn a task together, and not the first one alone."""
-    return isinstance(load_method(method), LearnsInSeveralProcesses)
+    return isinstance(load_method(method), LearnsDistributed)
 
 
 def _held(out: Path, stream: Stream) -> dict[str, Artifact]:

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cad_edge.errors import OptionError
 from cad_edge.store.artifact import LearnedTask
@@ -51,41 +51,45 @@ def load_fusion(method: str, layout: str) -> Fuse:
     return fusion.fused if layout == "fused" else fusion.shared
 
 
+def quantisable_fusion(method: str, asked: str = "eight bits") -> Quantisable:
+    """Import a fusion that can be quantised; OptionError, with what was ``asked``, if it cannot."""
+    fusion = fusion_of(method)
+    if not isinstance(fusion, Quantisable):
+        raise OptionError(
+            f"{method} cannot be quantised, since its fusion has no bias_corrected; give "
+            f"--precision fp32 or fp16 in place of {asked}"
+        )
+    return fusion
+
+
+def method_with_router(method: str) -> HasRouter[Any]:
+    """Import a method whose shared experts can be merged; OptionError where it has none."""
+    found = load_method(method)
+    if not isinstance(found, HasRouter):
+        raise OptionError(
+            f"{method} has no shared experts, so that there are none to merge; leave "
+            "--merge-shared out"
+        )
+    return found
+
+
 def require_capabilities(
-    tasks: Sequence[LearnedTask],
-    precision: str,
-    style: Literal["int8", "uint8"] | None,
-    merge_shared: bool,
+    tasks: Sequence[LearnedTask], style: str | None, merge_shared: bool
 ) -> None:
     """Refuse what a method of ``tasks`` cannot do, before anything is made.
 
-    Parameters
-    ----------
-    tasks
-        To be exported.
-    precision
-        As it was asked for.
-    style
-        The same in eight bits, None in floating point.
-    merge_shared
-        Whether shared experts lose their router.
+    ``style`` is that of eight bits, None in floating point.
 
     Raises
     ------
     OptionError
-        A method has no fusion, cannot be quantised, or has no router.
+        A method has no fusion; or cannot be quantised, or has no router, where that is asked for.
     """
     for task in tasks:
         method = task.artifact.method
-        fusion = fusion_of(method)
+        fusion_of(method)
         # What shares weights between tasks is quantised row by row and needs nothing of its fusion.
-        if style is not None and not task.evolves and not isinstance(fusion, Quantisable):
-            raise OptionError(
-                f"{method} cannot be quantised, since its fusion has no bias_corrected; give "
-                f"--precision fp32 or fp16 in place of {precision}"
-            )
-        if merge_shared and not isinstance(load_method(method), HasRouter):
-            raise OptionError(
-                f"{method} has no shared experts, so that there are none to merge; leave "
-                "--merge-shared out"
-            )
+        if style is not None and not task.evolves:
+            quantisable_fusion(method, style)
+        if merge_shared:
+            method_with_router(method)

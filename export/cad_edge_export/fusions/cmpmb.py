@@ -10,21 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cad_edge.store.artifact import LearnedTask, Tensors
-from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
+from cad_edge.store.artifact import Tensors
 from cad_edge_export.fusion import Fusion
-from cad_edge_export.trunk import (
-    enter,
-    entry_stage,
-    folded,
-    folds_prompt,
-    image_input,
-    in_precision,
-)
+from cad_edge_export.scoring_head import ScoringFusion, ScoringHead
+from cad_edge_export.trunk import folded, folds_prompt
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.gaussian import map_matrix
 from cad_edge_training.memory_bank import root_floor
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.model import MEMORY, read_prompts
@@ -32,69 +24,6 @@ from cad_edge_training.methods.cmpmb.text import text_map
 from cad_edge_training.patch_features import as_patches, grid_of, patch_features
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
-    """Entry and head of the method, with everything of the task as tensors."""
-    config = Config.model_validate(task.artifact.hyperparameters)
-    tensors = fold_tensors(task.tensors, config)
-    first, last = entry(backbone, config, precision), entry_block(backbone, config)
-    with torch.inference_mode():
-        hidden = first.module(first.inputs[0].example)[1]
-    head = Head(in_precision(folded(backbone), precision), config, last, precision, tuple(tensors))
-    inputs = (
-        GraphInput("hidden", "0/hidden", hidden.clone(), (0,)),
-        *(
-            GraphInput(name, f"tensor/{name}", torch.from_numpy(value))
-            for name, value in tensors.items()
-        ),
-    )
-    shapes = {name: value.shape for name, value in tensors.items()}
-    key = f"head {backbone.identity.sha256} {backbone.recipe} {config} {shapes} {precision}"
-    return FusedTask((first, StageModule(head, inputs, ("score", "anomaly_map"), key)), tensors)
-
-
-def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
-    """One self-contained graph: constants folded, prompts baked."""
-    config = Config.model_validate(task.artifact.hyperparameters)
-    module = SelfContained(backbone, config, fold_tensors(task.tensors, config), precision)
-    return FusedTask((StageModule(module, (image_input(backbone),), ("score", "anomaly_map")),))
-
-
-def bias_corrected(fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
-    """Tensors of a shared engine whose entry was rounded: features move back by their mean shift.
-
-    Parameters
-    ----------
-    exact, rounded
-        Hidden states (n, channels, h, w) of the same good parts before and after.
-    """
-    head = fused.stages[-1].module
-    if not isinstance(head, Head):
-        return fused.tensors
-    values = {name: torch.from_numpy(value) for name, value in fused.tensors.items()}
-    with torch.inference_mode():
-        before, after = (head.mean(torch.from_numpy(states), values) for states in (exact, rounded))
-    return {**fused.tensors, "shift": fused.tensors["shift"] + (before - after).numpy()}
-
-
-def entry(backbone: Backbone, config: Config, precision: ModulePrecision) -> StageModule:
-    """First stage of every engine and of the selector."""
-    return entry_stage(backbone, entry_block(backbone, config), precision)
-
-
-def last_block(backbone: Backbone, config: Config) -> int:
-    """Deepest block whose features the method uses."""
-    return config.last_block
-
-
-def entry_block(backbone: Backbone, config: Config) -> int:
-    """Last block of the entry: as far as routing goes, but not into a prompted block.
-
-    Also not past a block whose features the head needs and could no longer see.
-    """
-    last = min(max(backbone.routing_blocks), min(config.blocks))
-    return min(last, config.prompt_from_block - 1) if config.prompts else last
 
 
 def fold_tensors(learned: Tensors, config: Config) -> Tensors:
@@ -125,47 +54,28 @@ def fold_tensors(learned: Tensors, config: Config) -> Tensors:
     }
 
 
-class Head(nn.Module):
-    """hidden and task tensors -> score (batch,) and anomaly_map (batch, height, width)."""
+class Head(ScoringHead[Config]):
+    """Distance to the memory bank and, where there is a text branch, to the text."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        config: Config,
-        entry: int,
-        precision: ModulePrecision,
-        names: tuple[str, ...],
-    ) -> None:
-        super().__init__()
-        self.backbone, self.config, self.entry = backbone, config, entry
-        self.precision, self.names = precision, names
-
-    def forward(self, hidden: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the rest of the trunk and compare with the memory bank."""
-        tensors = dict(zip(self.names, values, strict=True))
-        states = self.states(hidden, tensors)
+    def judge(
+        self, states: Mapping[int, Tensor], tensors: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Score (batch,) and anomaly_map (batch, height, width)."""
         features = patch_features(self.backbone, states, self.config.blocks)
         patches = self._patches(features, states, tensors)
-        return patches.amax(dim=1), self._map(patches, grid_of(features))
+        grid = grid_of(features)
+        return patches.amax(dim=1), self.anomaly_map(
+            patches.reshape(-1, *grid), self.config.smoothing
+        )
 
-    def states(self, hidden: Tensor, tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
-        """Run the rest of the trunk; float32 hidden states by block."""
-        prompts = {
-            int(name.removeprefix("prompt_")): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("prompt_")
-        }
-        states = {self.entry: hidden}
-        inner = hidden.half() if self.precision == "fp16" else hidden
-        for index in range(self.entry + 1, self.config.last_block + 1):
-            inner = self.backbone.block(index, inner, prompts.get(index))
-            states[index] = inner.float()
-        return states
+    def prompt(self, index: int, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """Prompt of a block, where it is not in the backbone's weights."""
+        return tensors.get(f"prompt_{index}")
 
-    def mean(self, hidden: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Mean features (channels,)."""
-        states = self.states(hidden, tensors)
-        return patch_features(self.backbone, states, self.config.blocks).mean(dim=(0, 2, 3))
+    def means(self, states: Mapping[int, Tensor]) -> dict[str, Tensor]:
+        """Mean features (channels,), which the shift takes back to where they were."""
+        features = patch_features(self.backbone, states, self.config.blocks)
+        return {"shift": features.mean(dim=(0, 2, 3))}
 
     def _patches(
         self, features: Tensor, states: Mapping[int, Tensor], tensors: Mapping[str, Tensor]
@@ -185,47 +95,37 @@ class Head(nn.Module):
     def _anm(self, values: Tensor, centre: Tensor) -> Tensor:
         return torch.sigmoid(self.config.slope * (values - centre))
 
-    def _map(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Resize and smooth M (batch, n_patches) to the frame, A M A^T."""
-        recipe, smoothing = self.backbone.recipe, self.config.smoothing
-        rows = torch.from_numpy(map_matrix(recipe.height, grid[0], smoothing))
-        columns = torch.from_numpy(map_matrix(recipe.width, grid[1], smoothing).T.copy())
-        return rows @ patches.reshape(-1, *grid) @ columns
 
-
-class SelfContained(nn.Module):
-    """image -> score, anomaly_map with the task's tensors as constants."""
-
-    def __init__(
-        self, backbone: Backbone, config: Config, tensors: Tensors, precision: ModulePrecision
-    ) -> None:
-        super().__init__()
-        learned = {name: torch.from_numpy(value) for name, value in tensors.items()}
-        prompts = read_prompts({name.replace("_", "/"): value for name, value in learned.items()})
-        network = in_precision(folded(backbone, prompts), precision)
-        # Prompts that cannot be folded away stay as constants of their blocks.
-        gone = {f"prompt_{index}" for index in prompts if folds_prompt(backbone, index)}
-        kept = {name: value for name, value in learned.items() if name not in gone}
-        self.head = Head(network, config, -1, precision, tuple(kept))
-        for name, value in kept.items():
-            self.register_buffer(f"constant_{name}", value)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Run one frame from pixels to score and map."""
-        hidden = enter(self.head.backbone, image, self.head.precision)
-        values = [getattr(self, f"constant_{name}") for name in self.head.names]
-        score, anomaly_map = self.head(hidden.float(), *values)
-        return score, anomaly_map
-
-
-class CMPMBFusion:
+class CMPMBFusion(ScoringFusion[Config]):
     """CMPMB as the exporter sees it."""
 
-    shared = staticmethod(shared)
-    fused = staticmethod(fused)
-    entry = staticmethod(entry)
-    bias_corrected = staticmethod(bias_corrected)
-    last_block = staticmethod(last_block)
+    config, head = Config, Head
+
+    def blocks(self, config: Config) -> tuple[int, ...]:
+        """Blocks whose features are scored, ascending."""
+        return config.blocks
+
+    def entry_block(self, backbone: Backbone, config: Config) -> int:
+        """Last block of the entry, which does not go into a prompted block either."""
+        last = super().entry_block(backbone, config)
+        return min(last, config.prompt_from_block - 1) if config.prompts else last
+
+    def tensors(self, learned: Tensors, backbone: Backbone, config: Config) -> Tensors:
+        """Memory bank, centres, text and prompts, folded."""
+        return fold_tensors(learned, config)
+
+    def follow(self, tensors: Tensors, moved: Tensors) -> Tensors:
+        """Shift the features back to where they were."""
+        return {"shift": tensors["shift"] - moved["shift"]}
+
+    def baked(self, backbone: Backbone, tensors: Tensors) -> tuple[Backbone, Tensors]:
+        """Prompts into weights where they fold away; others stay as constants of their blocks."""
+        prompts = read_prompts(
+            {name.replace("_", "/"): torch.from_numpy(value) for name, value in tensors.items()}
+        )
+        gone = {f"prompt_{index}" for index in prompts if folds_prompt(backbone, index)}
+        kept = {name: value for name, value in tensors.items() if name not in gone}
+        return folded(backbone, prompts), kept
 
 
 FUSION: Fusion[Config] = CMPMBFusion()

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cad_edge.store.artifact import LearnedTask, Tensors
-from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
+from cad_edge.store.artifact import Tensors
 from cad_edge_export.fusion import Fusion
-from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
+from cad_edge_export.scoring_head import ScoringFusion, ScoringHead
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.gaussian import map_matrix
 from cad_edge_training.memory_bank import root_floor
@@ -27,76 +26,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Grid = tuple[int, int]
 
 STATISTICS = "statistics"
-
-
-def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
-    """Entry and head of the method, with everything of the task as tensors."""
-    config = Config.model_validate(task.artifact.hyperparameters)
-    tensors = fold_tensors(task.tensors, config, grids_of(backbone, config))
-    first, last = entry(backbone, config, precision), entry_block(backbone, config)
-    with torch.inference_mode():
-        hidden = first.module(first.inputs[0].example)[1]
-    head = Head(in_precision(folded(backbone), precision), config, last, precision, tuple(tensors))
-    inputs = (
-        GraphInput("hidden", "0/hidden", hidden.clone(), (0,)),
-        *(
-            GraphInput(name, f"tensor/{name}", torch.from_numpy(value))
-            for name, value in tensors.items()
-        ),
-    )
-    shapes = {name: value.shape for name, value in tensors.items()}
-    key = f"head {backbone.identity.sha256} {backbone.recipe} {config} {shapes} {precision}"
-    return FusedTask((first, StageModule(head, inputs, ("score", "anomaly_map"), key)), tensors)
-
-
-def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
-    """One self-contained graph: constants folded."""
-    config = Config.model_validate(task.artifact.hyperparameters)
-    tensors = fold_tensors(task.tensors, config, grids_of(backbone, config))
-    module = SelfContained(backbone, config, tensors, precision)
-    return FusedTask((StageModule(module, (image_input(backbone),), ("score", "anomaly_map")),))
-
-
-def bias_corrected(fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
-    """Tensors of a shared engine whose entry was rounded: the task's means move with the features.
-
-    Parameters
-    ----------
-    exact, rounded
-        Hidden states (n, channels, h, w) of the same good parts before and after.
-    """
-    head = fused.stages[-1].module
-    if not isinstance(head, Head):
-        return fused.tensors
-    with torch.inference_mode():
-        before, after = (head.means(torch.from_numpy(states)) for states in (exact, rounded))
-    tensors = dict(fused.tensors)
-    for name in before:
-        moved = (after[name] - before[name]).numpy()
-        if name == STATISTICS:
-            tensors["statistics_bias"] = (
-                tensors["statistics_bias"] - moved * tensors["statistics_scale"]
-            )
-            continue
-        tensors[f"whitening_bias_{name}"] = (
-            tensors[f"whitening_bias_{name}"] - moved @ tensors[f"whitening_{name}"]
-        )
-    return tensors
-
-
-def entry(backbone: Backbone, config: Config, precision: ModulePrecision) -> StageModule:
-    """First stage of every engine and of the selector."""
-    return entry_stage(backbone, entry_block(backbone, config), precision)
-
-
-def last_block(backbone: Backbone, config: Config) -> int:
-    """Deepest block whose features the method uses."""
-    return config.last_block
-
-
-def entry_block(backbone: Backbone, config: Config) -> int:
-    """Last block of the entry: as far as routing goes, but not past a block the head looks at."""
-    return min(max(backbone.routing_blocks), min(config.all_blocks))
 
 
 def grids_of(backbone: Backbone, config: Config) -> tuple[Grid, ...]:
@@ -181,38 +110,11 @@ def _padded(centres: Array, count: int) -> Array:
     return np.concatenate([centres, np.repeat(centres[:1], missing, axis=0)])
 
 
-class Head(nn.Module):
-    """hidden and task tensors -> score (batch,) and anomaly_map (batch, height, width)."""
+class Head(ScoringHead[Config]):
+    """Distances to the memory banks, and the length of channel statistics."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        config: Config,
-        entry: int,
-        precision: ModulePrecision,
-        names: tuple[str, ...],
-    ) -> None:
-        super().__init__()
-        self.backbone, self.config, self.entry = backbone, config, entry
-        self.precision, self.names = precision, names
-
-    def forward(self, hidden: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the rest of the trunk and compare with the memory banks."""
-        tensors = dict(zip(self.names, values, strict=True))
-        return self.judge(self.states(hidden), tensors)
-
-    def states(self, hidden: Tensor) -> dict[int, Tensor]:
-        """Run the rest of the trunk; float32 hidden states by block."""
-        states = {self.entry: hidden}
-        inner = hidden.half() if self.precision == "fp16" else hidden
-        for index in range(self.entry + 1, self.config.last_block + 1):
-            inner = self.backbone.block(index, inner)
-            states[index] = inner.float()
-        return states
-
-    def means(self, hidden: Tensor) -> dict[str, Tensor]:
+    def means(self, states: Mapping[int, Tensor]) -> dict[str, Tensor]:
         """Mean features (channels,) by memory bank; mean ``statistics`` if there are any."""
-        states = self.states(hidden)
         found = {
             tensor_name(spec): patch_features(self.backbone, states, spec.blocks).mean((0, 2, 3))
             for spec in self.config.memories
@@ -272,34 +174,30 @@ def _global_score(statistics: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     return (length - tensors["global_shift"]) * tensors["global_gain"]
 
 
-class SelfContained(nn.Module):
-    """image -> score, anomaly_map with the task's tensors as constants."""
-
-    def __init__(
-        self, backbone: Backbone, config: Config, tensors: Tensors, precision: ModulePrecision
-    ) -> None:
-        super().__init__()
-        network = in_precision(folded(backbone), precision)
-        self.head = Head(network, config, -1, precision, tuple(tensors))
-        for name, value in tensors.items():
-            self.register_buffer(f"constant_{name}", torch.from_numpy(value))
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Run one frame from pixels to score and map."""
-        hidden = enter(self.head.backbone, image, self.head.precision)
-        values = [getattr(self, f"constant_{name}") for name in self.head.names]
-        score, anomaly_map = self.head(hidden.float(), *values)
-        return score, anomaly_map
-
-
-class PatchMemoryFusion:
+class PatchMemoryFusion(ScoringFusion[Config]):
     """The patch memory as the exporter sees it."""
 
-    shared = staticmethod(shared)
-    fused = staticmethod(fused)
-    entry = staticmethod(entry)
-    bias_corrected = staticmethod(bias_corrected)
-    last_block = staticmethod(last_block)
+    config, head = Config, Head
+
+    def blocks(self, config: Config) -> tuple[int, ...]:
+        """Blocks whose features are scored, ascending."""
+        return config.all_blocks
+
+    def tensors(self, learned: Tensors, backbone: Backbone, config: Config) -> Tensors:
+        """Whitenings, memory banks and scales, folded."""
+        return fold_tensors(learned, config, grids_of(backbone, config))
+
+    def follow(self, tensors: Tensors, moved: Tensors) -> Tensors:
+        """Biases of whitenings and statistics, from which moved means are taken off again."""
+        followed: Tensors = {}
+        for name, shift in moved.items():
+            if name == STATISTICS:
+                bias, scale = tensors["statistics_bias"], tensors["statistics_scale"]
+                followed["statistics_bias"] = bias - shift * scale
+                continue
+            bias, matrix = tensors[f"whitening_bias_{name}"], tensors[f"whitening_{name}"]
+            followed[f"whitening_bias_{name}"] = bias - shift @ matrix
+        return followed
 
 
 FUSION: Fusion[Config] = PatchMemoryFusion()

@@ -14,8 +14,7 @@ import numpy as np
 
 from cad_edge.errors import OptionError
 from cad_edge_export.fused_task import FusedTask, StageModule
-from cad_edge_export.fusion import Quantisable
-from cad_edge_export.fusions import fusion_of
+from cad_edge_export.fusions import quantisable_fusion
 from cad_edge_export.graph_files import GRAPH, Graph, in_one
 from cad_edge_export.quantisation.biases import correct_biases
 from cad_edge_export.quantisation.evidence import holds, weigh
@@ -179,10 +178,7 @@ def _bias_corrected(task: FloatTask, exact: Runs, rounded: Sequence[Graph]) -> F
     """Let the task's tensors follow what rounding did to the stage before the last."""
     if len(task.graphs) < 2:
         return task.fused
-    method = task.learned.artifact.method
-    fusion = fusion_of(method)
-    if not isinstance(fusion, Quantisable):
-        raise OptionError(f"{method} cannot be quantised; give --precision fp32 or fp16")
+    fusion = quantisable_fusion(task.learned.artifact.method)
     moved = run(task.fused, rounded[:-1], task.images.normal, ("hidden",))["hidden"]
     return replace(
         task.fused, tensors=fusion.bias_corrected(task.fused, exact.measured["hidden"], moved)

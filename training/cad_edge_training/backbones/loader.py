@@ -46,22 +46,25 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def loader_in(path: Path) -> BackboneLoader:
-    """Import a file below ``loaders``; OptionError, with its name, where it holds no loader."""
-    if path.parent == FOLDER:
-        package = __name__.rpartition(".")[0]
-        module = importlib.import_module(f"{package}.loaders.{path.stem}")
-    else:
-        module = _module_at(path)
-    loader = vars(module).get("LOADER")
+    """Import a file below ``loaders``; OptionError, with its name, where that fails."""
+    try:
+        loader = vars(_module_at(path)).get("LOADER")
+    except Exception as problem:  # whatever a file of Python may do wrong
+        raise OptionError(f"{path} cannot be read as a backbone's loader: {problem}") from None
     if not isinstance(loader, BackboneLoader):
         raise OptionError(f"{path} holds no LOADER; give it a BackboneLoader, as the others have")
+    if not callable(loader.load) or not isinstance(loader.takes_id, bool):
+        raise OptionError(f"{path}: LOADER needs a function to load by, and True or False")
     return loader
 
 
 def _module_at(path: Path) -> ModuleType:
+    if path.parent == FOLDER:
+        package = __name__.rpartition(".")[0]
+        return importlib.import_module(f"{package}.loaders.{path.stem}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise OptionError(f"{path} is no Python file")
+        raise ImportError("it is no Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

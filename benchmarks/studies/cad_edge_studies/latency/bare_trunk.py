@@ -69,15 +69,14 @@ def last_block(artifact: Artifact, backbone: "Backbone") -> int:
     OptionError
         It does not say which.
     """
-    from cad_edge_export.fusion import KnowsLastBlock
-    from cad_edge_export.fusions import fusion_of
-    from cad_edge_training.methods import saved_config
+    from cad_edge_training.method import KnowsLastBlock
+    from cad_edge_training.methods import load_method, saved_config
 
-    fusion = fusion_of(artifact.method)
-    if not isinstance(fusion, KnowsLastBlock):
+    method = load_method(artifact.method)
+    if not isinstance(method, KnowsLastBlock):
         raise OptionError(f"{artifact.method} does not say which blocks of the backbone it uses")
     config = saved_config(artifact.task, artifact.method, artifact.hyperparameters)
-    return fusion.last_block(backbone, config)
+    return method.last_block(backbone, config)
 
 
 def main(artifact: str, target: str, weights: str | None = None) -> None:

@@ -81,11 +81,6 @@ def entry(backbone: Backbone, config: Config, precision: ModulePrecision) -> Sta
     return entry_stage(backbone, last, precision, taps)
 
 
-def last_block(backbone: Backbone, config: Config) -> int:
-    """Deepest block whose features the method uses."""
-    return stage_ends(backbone)[-1]
-
-
 def own_tensors(task: LearnedTask) -> Tensors:
     """Tensors that a product's engine binds; empty without depth."""
     return {name: value for name, value in task.tensors.items() if name == DEPTH_RANGE}
@@ -269,7 +264,6 @@ class IBIUMADFusion:
     shared = staticmethod(shared)
     fused = staticmethod(fused)
     entry = staticmethod(entry)
-    last_block = staticmethod(last_block)
 
 
 FUSION: Fusion[Config] = IBIUMADFusion()

@@ -17,7 +17,7 @@ class CLAnomalyMethod:
     """A multimodal language model with private and shared LoRA experts."""
 
     config = Config
-    several_processes: Literal[True] = True
+    distributed: Literal[True] = True
     defaults_for = staticmethod(defaults_for)
     defaults_for_views = staticmethod(defaults_for_views)
     learn = staticmethod(learn)

@@ -1,4 +1,4 @@
-"""Options of CMPMB; what a backbone cannot carry of it is said by `missing_parts`."""
+"""Options of CMPMB; what a backbone cannot carry of it is said by `unsupported_parts`."""
 
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ def defaults_for(backbone: str) -> dict[str, Any]:
     return {} if backbone.startswith("clip:") else {"text": False}
 
 
-def missing_parts(backbone: str) -> str | None:
+def unsupported_parts(backbone: str) -> str | None:
     """Say which published parts a backbone cannot carry; None where it carries all."""
     if backbone.startswith("clip:"):
         return None

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from cad_edge.calibration import Calibration
-from cad_edge_training.held_out_maps import calibrate_maps
 from cad_edge_training.learned import Images, Request
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.features import Features, extract, fit_bank
 from cad_edge_training.methods.cmpmb.model import Evidence, bank_distance, fused_map
 from cad_edge_training.methods.cmpmb.normalisation import sigmoid_centres
+from cad_edge_training.patch_calibration import calibrate_patches
 from cad_edge_training.patch_features import grid_of
 
 
@@ -73,4 +73,4 @@ def calibration_of(
     evidence = held_out.evidence
     patches = fused_map(evidence, centres, config)
     on_grid = patches.reshape(-1, *evidence.grid)
-    return calibrate_maps(request, on_grid, held_out.images, config.smoothing)
+    return calibrate_patches(request, on_grid, held_out.images, config.smoothing)

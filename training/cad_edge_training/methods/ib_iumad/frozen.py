@@ -63,6 +63,11 @@ def stage_ends(backbone: Backbone) -> tuple[int, ...]:
     return backbone.stage_ends
 
 
+def last_block(backbone: Backbone, config: Config) -> int:
+    """Deepest block whose features are used; errors are those of `stage_ends`."""
+    return stage_ends(backbone)[-1]
+
+
 def depth_as_image(depth: Tensor, depth_range: Tensor) -> tuple[Tensor, Tensor]:
     """Turn depth into what an image holds, where nothing was measured by what lies around.
 

@@ -2,6 +2,7 @@
 
 from cad_edge_training.method import Method
 from cad_edge_training.methods.ib_iumad.config import Config, defaults_for, uses_depth
+from cad_edge_training.methods.ib_iumad.frozen import last_block
 from cad_edge_training.methods.ib_iumad.learn import (
     build_model,
     is_whole,
@@ -21,6 +22,7 @@ class IBIUMADMethod:
     learn_step = staticmethod(learn_step)
     is_whole = staticmethod(is_whole)
     build_model = staticmethod(build_model)
+    last_block = staticmethod(last_block)
     recalibrate = staticmethod(recalibrate)
 
 

@@ -17,11 +17,6 @@ class Config(Record):
     shrinkage: float = Field(default=0.01, gt=0, description="share of the mean variance added")
     smoothing: float = Field(default=4.0, ge=0, description="of the map, deviation in pixels")
 
-    @property
-    def last_block(self) -> int:
-        """Deepest block that has to run."""
-        return self.blocks[-1]
-
 
 def defaults_for(backbone: str) -> dict[str, Any]:
     """Values to start from: three depths as published, of a transformer one."""

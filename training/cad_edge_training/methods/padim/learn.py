@@ -9,10 +9,10 @@ from torch import Tensor
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import Index
-from cad_edge_training.held_out_maps import calibrate_maps, hold_out
 from cad_edge_training.learned import Learned, Request
 from cad_edge_training.methods.padim.config import Config
-from cad_edge_training.methods.padim.model import PaDiM, Sums, distance, features_in
+from cad_edge_training.methods.padim.model import Moments, PaDiM, distance, features_in
+from cad_edge_training.patch_calibration import calibrate_patches, hold_out
 from cad_edge_training.patch_features import in_batches
 
 
@@ -20,14 +20,14 @@ def learn(request: Request, config: Config) -> Learned:
     """Learn one task in closed form; no other task has a say."""
     look = partial(features_in, request.backbone, config)
     features = in_batches(request.images, look, request.progress)
-    total = Sums.of(features)
+    total = Moments.of(features)
 
     def judge(fitted: Index, held: Index) -> Tensor:
         seen = features[held]
-        return distance(seen, total.minus(Sums.of(seen)).gaussian(config.shrinkage))
+        return distance(seen, total.minus(Moments.of(seen)).gaussian(config.shrinkage))
 
-    calibration = calibrate_maps(request, *hold_out(request, judge), config.smoothing)
-    gaussian = Sums.of(features[request.folds.learned()]).gaussian(config.shrinkage)
+    calibration = calibrate_patches(request, *hold_out(request, judge), config.smoothing)
+    gaussian = Moments.of(features[request.folds.learned()]).gaussian(config.shrinkage)
     return Learned({name: tensor.numpy() for name, tensor in gaussian.items()}, calibration)
 
 

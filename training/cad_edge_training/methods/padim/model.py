@@ -1,7 +1,7 @@
 """PaDiM: a Gaussian per patch position, and the Mahalanobis distance to it (arXiv 2011.08785)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,32 +13,31 @@ from cad_edge_training.methods.padim.config import Config
 from cad_edge_training.patch_features import patch_features
 
 
-@dataclass(frozen=True)
-class Sums:
-    """Sums over ``count`` images, which add up exactly: all images, less those of a fold."""
+class Moments(NamedTuple):
+    """Sums over ``n`` images, which add up exactly: all images, less those of a fold."""
 
-    count: int
+    n: int
     first: Tensor  # (positions, d) float64, sum of x
     second: Tensor  # (positions, d, d) float64, sum of x x^T
 
     @staticmethod
-    def of(features: Tensor) -> "Sums":
+    def of(features: Tensor) -> "Moments":
         """Sum over features (n, d, h, w)."""
         x = features.flatten(2).permute(2, 0, 1).double()
-        return Sums(len(features), x.sum(1), x.transpose(1, 2) @ x)
+        return Moments(len(features), x.sum(1), x.transpose(1, 2) @ x)
 
-    def minus(self, other: "Sums") -> "Sums":
+    def minus(self, other: "Moments") -> "Moments":
         """Take the images of ``other`` away."""
-        return Sums(self.count - other.count, self.first - other.first, self.second - other.second)
+        return Moments(self.n - other.n, self.first - other.first, self.second - other.second)
 
     def gaussian(self, shrinkage: float) -> dict[str, Tensor]:
         """Mean (positions, d) and whitening L^-1 (positions, d, d) float32 with S + e I = L L^T.
 
         S is that of Eq. 1; e, in the paper .01, is ``shrinkage`` times the mean variance.
         """
-        mean = self.first / self.count
+        mean = self.first / self.n
         outer = mean[:, :, None] @ mean[:, None]
-        covariance = (self.second - self.count * outer) / max(self.count - 1, 1)
+        covariance = (self.second - self.n * outer) / max(self.n - 1, 1)
         added = shrinkage * covariance.diagonal(dim1=1, dim2=2).mean().clamp_min(1e-12)
         identity = torch.eye(mean.shape[1], dtype=torch.float64)
         lower = torch.linalg.cholesky(covariance + added * identity)
@@ -62,7 +61,7 @@ class PaDiM(nn.Module):
 
 def features_in(backbone: Backbone, config: Config, image: Tensor) -> Tensor:
     """Features (batch, d, h, w) float32 of image (batch, height, width, 3) uint8."""
-    states = backbone.run(backbone.normalise(image), config.last_block)
+    states = backbone.run(backbone.normalise(image), config.blocks[-1])
     return features_of(backbone, config, states)
 
 

@@ -7,10 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cad_edge.calibration import Calibration, find_outliers, lower_quartile
+from cad_edge.calibration import Calibration, find_outliers
 from cad_edge_training.folds import Folds
-from cad_edge_training.gaussian import map_matrix
-from cad_edge_training.held_out_scores import HeldOutScores, calibrate
 from cad_edge_training.learned import Request
 from cad_edge_training.methods.patch_memory.config import Config
 from cad_edge_training.methods.patch_memory.features import Features, fit_banks
@@ -23,6 +21,7 @@ from cad_edge_training.methods.patch_memory.model import (
     patch_maps,
 )
 from cad_edge_training.methods.patch_memory.subspace import fit_subspace, left_out_lengths
+from cad_edge_training.patch_calibration import calibrate_maps, frame_maps
 from cad_edge_training.patch_features import grid_of
 
 BORDER_SHARE = 14  # the border is one patch deep on a grid of 14, two on one of 28
@@ -177,20 +176,9 @@ def calibration_of(
     """Scores and maps of the held-out images, as the finished model would compute them."""
     evidence = held_out.evidence
     maps = patch_maps(evidence, scales, config)
-    recipe = request.backbone.recipe
-    summed = np.zeros((len(held_out.images), recipe.height, recipe.width), dtype=np.float32)
-    for patches, grid in zip(maps, evidence.grids, strict=True):
-        rows = map_matrix(recipe.height, grid[0], config.smoothing)
-        columns = map_matrix(recipe.width, grid[1], config.smoothing)
-        summed += rows @ patches.reshape(-1, *grid).numpy() @ columns.T / len(maps)
-    scores = image_score(maps, evidence.length, scales, config)
-    return calibrate(
-        HeldOutScores(
-            scores.double().numpy(),
-            summed.max(axis=(1, 2)).astype(np.float64),
-            lower_quartile(summed),
-        ),
-        request.held_out_images(held_out.images, request.folds.groups),
-        request.folds.scheme,
-        request.folds.count,
+    summed = sum(
+        frame_maps(request, patches.reshape(-1, *grid), config.smoothing) / len(maps)
+        for patches, grid in zip(maps, evidence.grids, strict=True)
     )
+    scores = image_score(maps, evidence.length, scales, config)
+    return calibrate_maps(request, held_out.images, scores, np.asarray(summed, np.float32))

@@ -13,6 +13,8 @@ from cad_edge_training.gaussian import map_matrix
 from cad_edge_training.held_out_scores import HeldOutScores, calibrate
 from cad_edge_training.learned import Request
 
+Maps = np.ndarray[Any, np.dtype[np.float32]]
+
 
 def hold_out(
     request: Request, judge: Callable[[NDArray[np.int64], NDArray[np.int64]], Tensor]
@@ -39,36 +41,52 @@ def hold_out(
     return torch.cat(patches), np.concatenate(places)
 
 
+def frame_maps(request: Request, patches: Tensor, smoothing: float) -> Maps:
+    """Resize and smooth patch scores (n, grid height, grid width) to (n, height, width) float32.
+
+    ``smoothing`` is the standard deviation of the Gaussian, in pixels.
+    """
+    recipe, (height, width) = request.backbone.recipe, patches.shape[1:]
+    rows = map_matrix(recipe.height, height, smoothing)
+    columns = map_matrix(recipe.width, width, smoothing)
+    maps: Maps = rows @ patches.numpy() @ columns.T
+    return maps
+
+
 def calibrate_maps(
-    request: Request,
-    patches: Tensor,
-    places: NDArray[np.int64],
-    smoothing: float,
-    scores: NDArray[Any] | None = None,
+    request: Request, places: NDArray[np.int64], scores: Tensor, maps: Maps
 ) -> Calibration:
-    """Turn the patch scores of held-out images into a calibration.
+    """Turn what the finished model says of held-out images into a calibration.
 
     Parameters
     ----------
     request
         What is learned from, with its folds.
-    patches
-        (n, grid height, grid width) float32, as the finished model scores patches.
     places
         (n,) place of each image among the training images.
-    smoothing
-        Standard deviation of the map's Gaussian, in pixels.
     scores
-        (n,) image scores; the highest patch of each without them.
+        (n,) image scores.
+    maps
+        (n, height, width) float32, from `frame_maps`.
     """
-    recipe, (height, width) = request.backbone.recipe, patches.shape[1:]
-    rows = map_matrix(recipe.height, height, smoothing)
-    columns = map_matrix(recipe.width, width, smoothing)
-    maps = rows @ patches.numpy() @ columns.T
-    highest = patches.amax(dim=(1, 2)).double().numpy() if scores is None else scores
     return calibrate(
-        HeldOutScores(highest, maps.max(axis=(1, 2)).astype(np.float64), lower_quartile(maps)),
+        HeldOutScores(
+            scores.double().numpy(),
+            maps.max(axis=(1, 2)).astype(np.float64),
+            lower_quartile(maps),
+        ),
         request.held_out_images(places, request.folds.groups),
         request.folds.scheme,
         request.folds.count,
     )
+
+
+def calibrate_patches(
+    request: Request, patches: Tensor, places: NDArray[np.int64], smoothing: float
+) -> Calibration:
+    """Do `calibrate_maps` for a method whose score is the highest patch.
+
+    Parameters are those of `frame_maps` and `calibrate_maps`.
+    """
+    maps = frame_maps(request, patches, smoothing)
+    return calibrate_maps(request, places, patches.amax(dim=(1, 2)), maps)

@@ -1,0 +1,197 @@
+"""Fusion of methods that score the backbone's features by a task's tensors, in both layouts.
+
+Such a method gives a `ScoringHead`, from hidden states to score and map, and a `ScoringFusion` that
+makes graphs of it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cad_edge.schema import Record
+from cad_edge.store.artifact import LearnedTask, Tensors
+from cad_edge_export.fused_task import Array, FusedTask, GraphInput, ModulePrecision, StageModule
+from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.gaussian import map_matrix
+
+OUTPUTS = ("score", "anomaly_map")
+
+C = TypeVar("C", bound=Record)
+
+
+class ScoringHead(nn.Module, ABC, Generic[C]):
+    """hidden and task tensors -> score (batch,) and anomaly_map (batch, height, width).
+
+    Parameters
+    ----------
+    backbone
+        Folded and in ``precision``.
+    config
+        Options of the method.
+    blocks
+        The one after which ``hidden`` leaves the entry, -1 for none, and the deepest one to run.
+    precision
+        Of the backbone; scores are computed in float32.
+    names
+        Of the task's tensors, in the order of the graph's inputs.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: C,
+        blocks: tuple[int, int],
+        precision: ModulePrecision,
+        names: tuple[str, ...],
+    ) -> None:
+        super().__init__()
+        self.backbone, self.config, self.blocks = backbone, config, blocks
+        self.precision, self.names = precision, names
+
+    @abstractmethod
+    def judge(
+        self, states: Mapping[int, Tensor], tensors: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Score and map of hidden states, float32 by block."""
+
+    @abstractmethod
+    def means(self, states: Mapping[int, Tensor]) -> dict[str, Tensor]:
+        """Mean features (channels,) of hidden states by name, which rounding moves."""
+
+    def prompt(self, index: int, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """Prompt of a block, for methods that have prompts."""
+        return None
+
+    def forward(self, hidden: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the rest of the backbone and score."""
+        tensors = dict(zip(self.names, values, strict=True))
+        return self.judge(self.states(hidden, tensors), tensors)
+
+    def states(self, hidden: Tensor, tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        """Run the rest of the backbone; float32 hidden states by block."""
+        first, last = self.blocks
+        states = {first: hidden}
+        inner = hidden.half() if self.precision == "fp16" else hidden
+        for index in range(first + 1, last + 1):
+            inner = self.backbone.block(index, inner, self.prompt(index, tensors))
+            states[index] = inner.float()
+        return states
+
+    def anomaly_map(self, patches: Tensor, smoothing: float) -> Tensor:
+        """Resize and smooth patches (batch, h, w) to the frame, A M A^T."""
+        recipe = self.backbone.recipe
+        rows = torch.from_numpy(map_matrix(recipe.height, patches.shape[1], smoothing))
+        columns = torch.from_numpy(map_matrix(recipe.width, patches.shape[2], smoothing).T.copy())
+        return rows @ patches @ columns
+
+
+class SelfContained(nn.Module):
+    """image -> score, anomaly_map with the task's tensors as constants."""
+
+    def __init__(self, head: ScoringHead[Any], tensors: Tensors) -> None:
+        super().__init__()
+        self.head = head
+        for name in head.names:
+            self.register_buffer(f"constant_{name}", torch.from_numpy(tensors[name]))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Run one frame from pixels to score and map."""
+        hidden = enter(self.head.backbone, image, self.head.precision)
+        values = [self.get_buffer(f"constant_{name}") for name in self.head.names]
+        score, anomaly_map = self.head(hidden.float(), *values)
+        return score, anomaly_map
+
+
+class ScoringFusion(ABC, Generic[C]):
+    """A `Fusion`, also in eight bits, of a method whose fast form is a `ScoringHead`."""
+
+    config: type[C]
+    """Options of the method."""
+    head: type[ScoringHead[C]]
+    """Made for every engine."""
+
+    @abstractmethod
+    def blocks(self, config: C) -> tuple[int, ...]:
+        """Blocks whose features are scored, ascending."""
+
+    def tensors(self, learned: Tensors, backbone: Backbone, config: C) -> Tensors:
+        """Tensors as the head takes them, float32: those of the artifact, if not overridden."""
+        return {name: np.array(value, order="C") for name, value in sorted(learned.items())}
+
+    def entry_block(self, backbone: Backbone, config: C) -> int:
+        """Last block of the entry: as far as routing goes, but not past one that is scored."""
+        return min(max(backbone.routing_blocks), min(self.blocks(config)))
+
+    def follow(self, tensors: Tensors, moved: Tensors) -> Tensors:
+        """Tensors that change where rounding has ``moved`` the means of `ScoringHead.means`.
+
+        By default those of the same names, which are taken off the features.
+        """
+        return {name: tensors[name] + shift for name, shift in moved.items()}
+
+    def baked(self, backbone: Backbone, tensors: Tensors) -> tuple[Backbone, Tensors]:
+        """Return the folded backbone of one task, and the tensors that are not in it yet."""
+        return folded(backbone), tensors
+
+    def entry(self, backbone: Backbone, config: C, precision: ModulePrecision) -> StageModule:
+        """First stage of every engine and of the selector."""
+        return entry_stage(backbone, self.entry_block(backbone, config), precision)
+
+    def shared(
+        self, task: LearnedTask, backbone: Backbone, precision: ModulePrecision
+    ) -> FusedTask:
+        """Entry and head of the method, with everything of the task as tensors."""
+        config = self.config.model_validate(task.artifact.hyperparameters)
+        tensors = self.tensors(task.tensors, backbone, config)
+        first = self.entry(backbone, config, precision)
+        with torch.inference_mode():
+            hidden = first.module(first.inputs[0].example)[1]
+        blocks = self.entry_block(backbone, config), self.blocks(config)[-1]
+        network = in_precision(folded(backbone), precision)
+        head = self.head(network, config, blocks, precision, tuple(tensors))
+        inputs = (
+            GraphInput("hidden", "0/hidden", hidden.clone(), (0,)),
+            *(
+                GraphInput(name, f"tensor/{name}", torch.from_numpy(value))
+                for name, value in tensors.items()
+            ),
+        )
+        shapes = {name: value.shape for name, value in tensors.items()}
+        made = f"{task.artifact.method} {config} {shapes} {precision}"
+        key = f"head {backbone.identity.sha256} {backbone.recipe} {made}"
+        return FusedTask((first, StageModule(head, inputs, OUTPUTS, key)), tensors)
+
+    def fused(self, task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
+        """One graph from the image on, with the task's tensors inside."""
+        config = self.config.model_validate(task.artifact.hyperparameters)
+        learned = self.tensors(task.tensors, backbone, config)
+        network, tensors = self.baked(backbone, learned)
+        network, last = in_precision(network, precision), self.blocks(config)[-1]
+        head = self.head(network, config, (-1, last), precision, tuple(tensors))
+        module = SelfContained(head, tensors)
+        return FusedTask((StageModule(module, (image_input(backbone),), OUTPUTS),))
+
+    def bias_corrected(self, fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
+        """Tensors of a shared engine whose entry was rounded.
+
+        Parameters
+        ----------
+        exact, rounded
+            Hidden states (n, channels, h, w) of the same good parts before and after.
+        """
+        head = fused.stages[-1].module
+        if not isinstance(head, ScoringHead):
+            return fused.tensors
+        values = {name: torch.from_numpy(value) for name, value in fused.tensors.items()}
+        with torch.inference_mode():
+            before, after = (
+                head.means(head.states(torch.from_numpy(hidden), values))
+                for hidden in (exact, rounded)
+            )
+        moved = {name: (after[name] - before[name]).numpy() for name in before}
+        return {**fused.tensors, **self.follow(fused.tensors, moved)}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 from cad_edge.errors import OptionError
 from cad_edge.store.bundle import Bundle
@@ -11,10 +11,8 @@ from cad_edge.store.manifest import Certificate, Precision
 from cad_edge_export.drift import drift_lines, stand_in_drift_lines
 from cad_edge_export.exporter import export_folder
 from cad_edge_export.missing_tasks import rgb_only_fallback_line
-from cad_edge_export.plan import Plan
-
-Layout: TypeAlias = Literal["shared", "fused"]
-Selection: TypeAlias = Literal["discriminant", "key_set"]
+from cad_edge_export.plan import Layout, Plan
+from cad_edge_export.selector import Kind
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def export(
     layout: Layout = "shared",
     precision: Precision = "fp32",
     calibration: Path | str | None = None,
-    selector: Selection | None = None,
+    selector: Kind | None = None,
     backbone: str | None = None,
     explanations: bool = True,
     merge_shared: bool = False,
@@ -121,7 +119,7 @@ def export(
     _require("--layout", layout, get_args(Layout))
     _require("--precision", precision, get_args(Precision))
     if selector is not None:
-        _require("--selector", selector, get_args(Selection))
+        _require("--selector", selector, get_args(Kind))
     measured = None if calibration is None else Path(calibration)
     plan = Plan(layout, precision, selector, backbone, measured, explanations, merge_shared)
     store = Bundle(Path(bundle))

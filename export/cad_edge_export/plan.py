@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cad_edge.errors import OptionError
 from cad_edge.store.manifest import Precision
@@ -11,6 +11,10 @@ from cad_edge_export.fused_task import ModulePrecision
 if TYPE_CHECKING:
     from cad_edge_export.quantisation.placement import Style
     from cad_edge_export.selector import Kind
+
+
+Layout: TypeAlias = Literal["shared", "fused"]
+"""One graph for all tasks of a method, or one file per task."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Plan:
         experts into a graph that is not one task's alone, or is rounded besides.
     """
 
-    layout: str = "shared"
+    layout: Layout = "shared"
     precision: Precision = "fp32"
     selector: "Kind | None" = None
     """None keeps what the bundle has; a new bundle gets the discriminant."""

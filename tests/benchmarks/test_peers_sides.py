@@ -14,13 +14,13 @@ from cad_edge.data.product import LabelledImage
 from cad_edge.errors import OptionError
 from cad_edge.store.artifact import read_record
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
-from cad_edge_studies.peers import line as line_module
+from cad_edge_studies.peers import cad_edge_bundles as line_module
 from cad_edge_studies.peers.__main__ import main
 from cad_edge_studies.peers.accuracy import localisation_of
+from cad_edge_studies.peers.cad_edge_bundles import set_up_line
 from cad_edge_studies.peers.environment import FOLDER, find_environment
 from cad_edge_studies.peers.footprint import file_sizes, in_turns
 from cad_edge_studies.peers.latency import KINDS
-from cad_edge_studies.peers.line import set_up_line
 from tests.benchmarks.conftest import PRODUCTS
 
 

@@ -16,11 +16,8 @@ from cad_edge_studies.cl_anomaly_comparison.agreement import (
     with_each_other,
     with_torch,
 )
-from cad_edge_studies.cl_anomaly_comparison.exported_report import exported_targets, lasting_table
-from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily, read_family
-from cad_edge_studies.cl_anomaly_comparison.lasting import moved, own_object, owned_digest
-from cad_edge_studies.cl_anomaly_comparison.shown import Shown
-from cad_edge_studies.cl_anomaly_comparison.wording import (
+from cad_edge_studies.cl_anomaly_comparison.evaluation_images import Shown
+from cad_edge_studies.cl_anomaly_comparison.explanation import (
     MOST,
     OPEN_QUESTION,
     compare_words,
@@ -29,6 +26,9 @@ from cad_edge_studies.cl_anomaly_comparison.wording import (
     torch_answers,
     until,
 )
+from cad_edge_studies.cl_anomaly_comparison.exported_report import exported_targets, lasting_table
+from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily, read_family
+from cad_edge_studies.cl_anomaly_comparison.forgetting import moved, own_object, owned_digest
 from cad_edge_training.backbones.llava import load_llava
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.learn import build_model

@@ -16,9 +16,9 @@ from cad_edge_studies.rgbd_comparison.agreement import (
     compare,
     joined,
 )
+from cad_edge_studies.rgbd_comparison.device_process import growth
 from cad_edge_studies.rgbd_comparison.engines import frame_line, targets
 from cad_edge_studies.rgbd_comparison.frame_time import by_kind, measure_frame, multiplications
-from cad_edge_studies.rgbd_comparison.resident import growth
 from cad_edge_studies.rgbd_comparison.task_sequence import LONGEST, OURS, Run
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.train import train

@@ -29,7 +29,7 @@ from cad_edge_export.language.explainer import Explaining
 from cad_edge_export.plan import Plan
 from cad_edge_runtime import Detector
 from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily, Shown
-from cad_edge_studies.cl_anomaly_comparison.lasting import history, lasting
+from cad_edge_studies.cl_anomaly_comparison.forgetting import history, lasting
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.learn import recalibrate, without_router

@@ -75,10 +75,9 @@ def learn(
     out
         Folder of artifacts; tasks that it holds already are not learned again.
     method
-        cl_anomaly, cmpmb, ib_iumad or patch_memory; None: what suits the backbone.
+        One of `cad_edge_training.methods.method_names`; None: what suits the backbone.
     backbone
-        Frozen network: efficientnet-lite0, llava-small, efficientnet:ID, clip:ID, dinov2:ID or
-        llava:ID (hub id or folder).
+        One of `cad_edge_training.backbones.backbone_names`, ID being a hub id or a folder.
     size
         Input side in pixels, 64 to 2048; ``"auto"``: chosen for each product; None: the backbone's.
     budget_ms

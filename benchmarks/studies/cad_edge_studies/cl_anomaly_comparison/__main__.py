@@ -21,6 +21,7 @@ from cad_edge_benchmarks.instruments.machine import describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder
 from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.targets import Target, targets_table
+from cad_edge_studies.cl_anomaly_comparison.evaluation_images import show
 from cad_edge_studies.cl_anomaly_comparison.figures import Run, figures_of
 from cad_edge_studies.cl_anomaly_comparison.learners import (
     LEARNERS,
@@ -34,7 +35,6 @@ from cad_edge_studies.cl_anomaly_comparison.report import (
     question_targets,
     summary,
 )
-from cad_edge_studies.cl_anomaly_comparison.shown import show
 from cad_edge_studies.cl_anomaly_comparison.task_sequence import (
     CATEGORIES,
     hold_back,

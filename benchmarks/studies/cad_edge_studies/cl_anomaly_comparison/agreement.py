@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cad_edge_runtime import Detection, Detector
+from cad_edge_studies.cl_anomaly_comparison.evaluation_images import Scores
 from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily, scores_by
-from cad_edge_studies.cl_anomaly_comparison.shown import Scores
 
 if TYPE_CHECKING:
     from cad_edge_training.methods.cl_anomaly.model import CLAnomaly

@@ -29,11 +29,11 @@ from cad_edge_studies.cl_anomaly_comparison.agreement import (
     with_each_other,
     with_torch,
 )
+from cad_edge_studies.cl_anomaly_comparison.explanation import compare_words, first_token
 from cad_edge_studies.cl_anomaly_comparison.exported_report import exported_targets, lasting_table
 from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily, read_family
-from cad_edge_studies.cl_anomaly_comparison.lasting import history, lasting
+from cad_edge_studies.cl_anomaly_comparison.forgetting import history, lasting
 from cad_edge_studies.cl_anomaly_comparison.task_sequence import CATEGORIES
-from cad_edge_studies.cl_anomaly_comparison.wording import compare_words, first_token
 
 RESULT = REPOSITORY / "docs" / "results" / "cl-anomaly-exported.json"
 LEARNED = REPOSITORY / "out" / "questions" / "CL-Anomaly" / "-".join(CATEGORIES) / "artifacts"

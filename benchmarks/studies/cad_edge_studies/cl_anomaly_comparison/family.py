@@ -9,7 +9,7 @@ import numpy as np
 
 from cad_edge.errors import OptionError
 from cad_edge.store.artifact import LearnedTask, list_artifacts, read_artifact, with_families
-from cad_edge_studies.cl_anomaly_comparison.shown import Scores, Shown, scores_of, show
+from cad_edge_studies.cl_anomaly_comparison.evaluation_images import Scores, Shown, scores_of, show
 from cad_edge_studies.cl_anomaly_comparison.task_sequence import tasks_of
 
 if TYPE_CHECKING:

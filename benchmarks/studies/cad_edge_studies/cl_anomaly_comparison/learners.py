@@ -15,8 +15,8 @@ from cad_edge.errors import OptionError
 from cad_edge.store.artifact import LearnedTask, list_artifacts, read_artifact, with_families
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.reporting.progress import quiet
+from cad_edge_studies.cl_anomaly_comparison.evaluation_images import Shown, scores_of
 from cad_edge_studies.cl_anomaly_comparison.figures import Run
-from cad_edge_studies.cl_anomaly_comparison.shown import Shown, scores_of
 from cad_edge_studies.cl_anomaly_comparison.task_sequence import JOINT, joint_task, stream_of
 
 if TYPE_CHECKING:

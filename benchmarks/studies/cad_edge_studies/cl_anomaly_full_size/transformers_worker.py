@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge_studies.peers.answering import Answer, Frame, Inspect, answer_turns, claim_output
+from cad_edge_studies.peers.worker_loop import Answer, Frame, Inspect, answer_turns, claim_output
 
 
 def open_model(base: Path, prompt: Path, threads: int) -> Inspect:

@@ -21,6 +21,7 @@ from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, w
 from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.targets import targets_table
 from cad_edge_studies.peers.accuracy import LARGER_BANK, mean_figures, measure_accuracy
+from cad_edge_studies.peers.cad_edge_bundles import ProductLine, set_up_line
 from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
 from cad_edge_studies.peers.footprint import (
     file_sizes,
@@ -29,7 +30,6 @@ from cad_edge_studies.peers.footprint import (
     start_seconds,
 )
 from cad_edge_studies.peers.latency import KINDS, export_models, run_model
-from cad_edge_studies.peers.line import ProductLine, set_up_line
 from cad_edge_studies.peers.report import peers_page
 from cad_edge_studies.peers.targets import peer_targets
 

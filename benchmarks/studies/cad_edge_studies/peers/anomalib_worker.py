@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge_studies.peers.answering import (
+from cad_edge_studies.peers.worker_loop import (
     Answer,
     Frame,
     Inspect,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge_studies.peers.answering import Answer, Frame, answer_turns, claim_output
+from cad_edge_studies.peers.worker_loop import Answer, Frame, answer_turns, claim_output
 
 
 def main(bundle: str, frames: str, threads: str) -> None:

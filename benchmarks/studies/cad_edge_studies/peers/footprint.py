@@ -10,9 +10,9 @@ from statistics import median
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_benchmarks.instruments.memory import Memory
 from cad_edge_benchmarks.instruments.probe import probe_often
+from cad_edge_studies.peers.cad_edge_bundles import ProductLine
 from cad_edge_studies.peers.environment import PeerEnvironment
 from cad_edge_studies.peers.latency import KINDS, RUNTIMES
-from cad_edge_studies.peers.line import ProductLine
 from cad_edge_studies.peers.workers import Turn, Worker, run_script, seconds_to_first_verdict
 
 PRODUCTS = 10

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from cad_edge_benchmarks.instruments.interleaved_timing import Latency, latency_of
 from cad_edge_benchmarks.instruments.memory import Memory
+from cad_edge_studies.peers.cad_edge_bundles import ProductLine
 from cad_edge_studies.peers.environment import PeerEnvironment
 from cad_edge_studies.peers.interleaving import Subject, Times, take_turns_between
-from cad_edge_studies.peers.line import ProductLine
 from cad_edge_studies.peers.workers import Worker
 
 KINDS = ("patchcore-1000", "patchcore-10000", "padim", "stfpm", "efficientad-s")

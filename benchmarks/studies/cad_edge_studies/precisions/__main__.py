@@ -17,7 +17,7 @@ from cad_edge_benchmarks.instruments.command_runner import learn
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
 from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.targets import Target, targets_table
-from cad_edge_studies.peers.line import set_up_line
+from cad_edge_studies.peers.cad_edge_bundles import set_up_line
 from cad_edge_studies.precisions.variants import Result, Variant, measure, variants_table
 
 RESULT = REPOSITORY / "docs" / "results" / "precisions.json"

@@ -26,10 +26,10 @@ from cad_edge_benchmarks.reporting.tables import text_table, write_result
 from cad_edge_benchmarks.reporting.targets import Target, targets_table
 from cad_edge_runtime import Detector
 from cad_edge_studies.rgbd_comparison.agreement import agreement
-from cad_edge_studies.rgbd_comparison.b4 import write_b4
+from cad_edge_studies.rgbd_comparison.device_process import growth
+from cad_edge_studies.rgbd_comparison.efficientnet_b4 import write_b4
 from cad_edge_studies.rgbd_comparison.frame_time import measure_frame
 from cad_edge_studies.rgbd_comparison.learning import kept, learn_run
-from cad_edge_studies.rgbd_comparison.resident import growth
 from cad_edge_studies.rgbd_comparison.task_sequence import (
     JOINT,
     LONGEST,

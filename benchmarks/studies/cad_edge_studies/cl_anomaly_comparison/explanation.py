@@ -16,8 +16,8 @@ from cad_edge_benchmarks.instruments.interleaved_timing import (
     take_turns,
 )
 from cad_edge_runtime import Detector
+from cad_edge_studies.cl_anomaly_comparison.evaluation_images import Shown
 from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily
-from cad_edge_studies.cl_anomaly_comparison.shown import Shown
 
 if TYPE_CHECKING:
     from cad_edge_training.methods.cl_anomaly.model import CLAnomaly

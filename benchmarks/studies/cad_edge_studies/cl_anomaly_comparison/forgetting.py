@@ -16,8 +16,8 @@ import numpy.typing as npt
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest
+from cad_edge_studies.cl_anomaly_comparison.evaluation_images import Scores, scores_of
 from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily
-from cad_edge_studies.cl_anomaly_comparison.shown import Scores, scores_of
 
 if TYPE_CHECKING:
     from cad_edge_training.methods.cl_anomaly.model import CLAnomaly

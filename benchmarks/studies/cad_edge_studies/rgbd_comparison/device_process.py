@@ -1,6 +1,6 @@
 """A device's process that opens bundles with depth and judges a frame with every task of theirs.
 
-    python -m cad_edge_studies.rgbd_comparison.resident THREADS BUNDLE...
+    python -m cad_edge_studies.rgbd_comparison.device_process THREADS BUNDLE...
 
 prints the resident memory in bytes before and after as JSON. It imports what a device imports.
 """
@@ -17,7 +17,7 @@ from cad_edge_benchmarks.instruments.probe import fitting_depth
 from cad_edge_benchmarks.instruments.subprocess_worker import run_python
 from cad_edge_runtime import Detector
 
-_MODULE = "cad_edge_studies.rgbd_comparison.resident"
+_MODULE = "cad_edge_studies.rgbd_comparison.device_process"
 
 
 def growth(bundles: Sequence[Path], threads: int) -> tuple[int, int]:

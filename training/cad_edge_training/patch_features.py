@@ -1,6 +1,6 @@
 """Patches of an image: feature maps of several blocks of a frozen backbone, joined on one grid."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -34,14 +34,18 @@ def patch_features(
     return torch.cat([to_grid(features, height, width) for features in maps], dim=1)
 
 
+def batches(images: Images, progress: Progress) -> Iterator[Tensor]:
+    """Yield images (n, height, width, 3) uint8 some at a time, and say how many are done."""
+    for start in range(0, len(images), BATCH):
+        batch = torch.from_numpy(images[start : start + BATCH])
+        yield batch
+        progress("features", start + len(batch), len(images))
+
+
 def in_batches(images: Images, run: Callable[[Tensor], Tensor], progress: Progress) -> Tensor:
-    """Join what ``run`` gives for images (n, height, width, 3) uint8, some of them at a time."""
-    found = []
+    """Join what ``run`` gives for `batches` of images, without gradients."""
     with torch.no_grad():
-        for start in range(0, len(images), BATCH):
-            found.append(run(torch.from_numpy(images[start : start + BATCH])))
-            progress("features", start + len(found[-1]), len(images))
-    return torch.cat(found)
+        return torch.cat([run(batch) for batch in batches(images, progress)])
 
 
 def to_grid(features: Tensor, height: int, width: int) -> Tensor:

@@ -12,9 +12,7 @@ from cad_edge_training.memory_bank import drawn, k_center
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.model import read_prompts
 from cad_edge_training.methods.cmpmb.text import text_map
-from cad_edge_training.patch_features import as_patches, patch_features
-
-BATCH = 16  # images per pass through the trunk
+from cad_edge_training.patch_features import as_patches, batches, patch_features
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,11 @@ def extract(
     prompts = read_prompts(tensors)
     patches, text = [], []
     with torch.no_grad():
-        for start in range(0, len(images), BATCH):
-            batch = torch.from_numpy(images[start : start + BATCH])
+        for batch in batches(images, progress):
             states = backbone.run(backbone.normalise(batch), config.last_block, prompts)
             patches.append(patch_features(backbone, states, config.blocks))
             if "text/feature" in tensors:
                 text.append(text_map(backbone, states, tensors["text/feature"], config).flatten(1))
-            progress("features", start + len(batch), len(images))
     return Features(torch.cat(patches), torch.cat(text) if text else None)
 
 

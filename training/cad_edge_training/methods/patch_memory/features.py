@@ -12,9 +12,7 @@ from cad_edge_training.memory_bank import drawn, fit_whitening, k_means
 from cad_edge_training.methods.patch_memory.config import Config
 from cad_edge_training.methods.patch_memory.model import statistics_of
 from cad_edge_training.methods.patch_memory.subspace import fit_subspace
-from cad_edge_training.patch_features import as_patches, patch_features
-
-BATCH = 16  # images per pass through the trunk
+from cad_edge_training.patch_features import as_patches, batches, patch_features
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,12 @@ def extract(backbone: Backbone, images: Images, config: Config, progress: Progre
     banks: dict[str, list[Tensor]] = {spec.name: [] for spec in config.memories}
     statistics = []
     with torch.no_grad():
-        for start in range(0, len(images), BATCH):
-            batch = torch.from_numpy(images[start : start + BATCH])
+        for batch in batches(images, progress):
             states = backbone.run(backbone.normalise(batch), config.last_block)
             for spec in config.memories:
                 banks[spec.name].append(patch_features(backbone, states, spec.blocks))
             if (values := statistics_of(backbone, states, config)) is not None:
                 statistics.append(values)
-            progress("features", start + len(batch), len(images))
     return Features(
         {name: torch.cat(parts) for name, parts in banks.items()},
         torch.cat(statistics) if statistics else None,

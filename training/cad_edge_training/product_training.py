@@ -75,7 +75,7 @@ def learn(
     out
         Folder of artifacts; tasks that it holds already are not learned again.
     method
-        One of `cad_edge_training.methods.method_names`; None: what suits the backbone.
+        One of `method_names` in `cad_edge_training.methods`; None: what suits the backbone.
     backbone
         One of `cad_edge_training.backbones.backbone_names`, ID being a hub id or a folder.
     size

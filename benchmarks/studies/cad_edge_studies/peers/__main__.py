@@ -15,12 +15,11 @@ import click
 
 from cad_edge.errors import CadEdgeError, DatasetError
 from cad_edge_benchmarks.demo.surfaces import write_line
-from cad_edge_benchmarks.instruments.command_runner import learn
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
 from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.targets import targets_table
-from cad_edge_studies.peers.accuracy import LARGER_BANK, mean_figures, measure_accuracy
+from cad_edge_studies.peers.accuracy import measure_accuracy
 from cad_edge_studies.peers.cad_edge_bundles import ProductLine, set_up_line
 from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
 from cad_edge_studies.peers.footprint import (
@@ -31,7 +30,7 @@ from cad_edge_studies.peers.footprint import (
 )
 from cad_edge_studies.peers.latency import KINDS, export_models, run_model
 from cad_edge_studies.peers.report import peers_page
-from cad_edge_studies.peers.targets import peer_targets
+from cad_edge_studies.peers.verdicts import peer_targets
 
 RESULT = REPOSITORY / "docs" / "results" / "peers.json"
 
@@ -87,18 +86,15 @@ def main(
             place = (work or Path(temporary)).absolute()
             place.mkdir(parents=True, exist_ok=True)
             stream = _stream(place, data, names)
-            learned = artifacts or place / "artifacts"
-            if artifacts is None:
-                click.echo("learning the products")
-                learn(stream, learned, seed)
-            line = set_up_line(stream, learned, precisions, place, threads)
+            line = set_up_line(stream, artifacts, precisions, place, threads, seed)
             result = measure(line, peers, rounds, seed)
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
-    result["must_reach"] = [target.record() for target in peer_targets(result)]
+    targets = peer_targets(result)
+    result["must_reach"] = [target.record() for target in targets]
     write_result(out, result)
     out.with_suffix(".md").write_text(peers_page(result), encoding="utf-8")
-    click.echo(targets_table(peer_targets(result)))
+    click.echo(targets_table(targets))
     click.echo(f"\n{out.with_suffix('.md')} has everything, what anomalib does better first.")
 
 
@@ -110,22 +106,20 @@ def _stream(place: Path, data: Path | None, names: tuple[str, ...]) -> Path:
         if data is not None or names:
             raise
         return write_line(place / "surfaces", seed=0).stream
-    stream_file = place / "stream.json"
-    write_stream(stream_file, folder, names)
-    return stream_file
+    write_stream(place / "stream.json", folder, names)
+    return place / "stream.json"
 
 
 def measure(line: ProductLine, peers: PeerEnvironment, rounds: int, seed: int) -> dict[str, object]:
     """Measure everything; the result as it is written."""
-    machine = describe_machine()
+    conditions = _conditions(line, peers, rounds, seed)
     models = line.place / "models"
     click.echo("anomalib exports its models")
     export_models(line, peers, models, seed)
     latency = {}
     for kind in KINDS:
         click.echo(f"{kind} and cad-edge in turns")
-        rows = run_model(kind, line, peers, models, rounds)
-        latency[kind] = {name: asdict(row) for name, row in rows.items()}
+        latency[kind] = run_model(kind, line, peers, models, rounds)
     click.echo("imports and starts in turns")
     imports = import_seconds(peers, line.place)
     starts = start_seconds(line, peers, models)
@@ -133,24 +127,13 @@ def measure(line: ProductLine, peers: PeerEnvironment, rounds: int, seed: int) -
     memory = memory_of_products(line, peers, seed)
     click.echo("accuracy with one trunk; the coresets take minutes")
     return {
-        **_conditions(line, peers, rounds, seed),
-        "machine": machine,
+        **conditions,
         "latency": latency,
-        "imports": asdict(imports),
+        "imports": imports,
         "start_seconds": starts,
         "memory_of_ten": {name: asdict(one) for name, one in memory.items()},
         "file_bytes": file_sizes(line, models),
-        "accuracy": _accuracy(line, peers, seed),
-    }
-
-
-def _accuracy(line: ProductLine, peers: PeerEnvironment, seed: int) -> dict[str, object]:
-    found = measure_accuracy(line, peers, seed)
-    sides = {"cad_edge": found.cad_edge, "patchcore": found.patchcore, "larger": found.larger}
-    return {
-        **asdict(found),
-        "larger_bank": LARGER_BANK,
-        "mean": {name: asdict(mean_figures(tasks)) for name, tasks in sides.items()},
+        "accuracy": measure_accuracy(line, peers, seed),
     }
 
 
@@ -173,6 +156,7 @@ def _conditions(
         "threads": line.threads,
         "rounds": rounds,
         "peer_weights": "random for latency, memory and files; the trunk's for accuracy",
+        "machine": describe_machine(),
     }
 
 

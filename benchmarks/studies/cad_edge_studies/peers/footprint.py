@@ -1,19 +1,21 @@
 """Memory of ten products, sizes of files, seconds of an import and of a start."""
 
-import sys
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
+from cad_edge_benchmarks.instruments.inspection_turns import inspect
+from cad_edge_benchmarks.instruments.interleaved_timing import in_rounds
 from cad_edge_benchmarks.instruments.memory import Memory
 from cad_edge_benchmarks.instruments.probe import probe_often
+from cad_edge_benchmarks.instruments.subprocess_worker import Launch, Worker, run
+from cad_edge_studies.peers.anomalib_worker import RUNTIMES
 from cad_edge_studies.peers.cad_edge_bundles import ProductLine
 from cad_edge_studies.peers.environment import PeerEnvironment
-from cad_edge_studies.peers.latency import KINDS, RUNTIMES
-from cad_edge_studies.peers.workers import Turn, Worker, run_script, seconds_to_first_verdict
+from cad_edge_studies.peers.latency import KINDS
 
 PRODUCTS = 10
 KIND = "patchcore-1000"
@@ -24,6 +26,7 @@ _PROBES = 3
 _IMPORTS = 5
 _STARTS = 3
 _IMPORT = "import time; before = time.perf_counter(); {}; print(time.perf_counter() - before)"
+# Of ours the detector and what it loads later; openvino itself comes with anomalib's first model.
 _OUR_IMPORT = _IMPORT.format("import onnxruntime; from cad_edge_runtime import Detector")
 _THEIR_IMPORT = _IMPORT.format("from anomalib.deploy import OpenVINOInferencer")
 _FILES = {
@@ -32,16 +35,6 @@ _FILES = {
     "openvino": Path("weights", "openvino"),
     "openvino-int8": Path("int8", "weights", "openvino"),
 }
-
-
-@dataclass(frozen=True)
-class Imports:
-    """Median seconds of an import in a fresh interpreter, in turns."""
-
-    cad_edge: float
-    """onnxruntime and the detector, so that nothing is left to import."""
-    anomalib: float
-    """The inferencer; openvino itself comes with the first model."""
 
 
 def memory_of_products(line: ProductLine, peers: PeerEnvironment, seed: int) -> dict[str, Memory]:
@@ -55,13 +48,12 @@ def memory_of_products(line: ProductLine, peers: PeerEnvironment, seed: int) -> 
     found = {OURS: sorted((one.memory for one in probes), key=lambda one: one.uss)[_PROBES // 2]}
     models = [line.place / "ten" / str(number) for number in range(PRODUCTS)]
     orders = [f"{KIND}:{seed + number}:{model}" for number, model in enumerate(models)]
-    peers.run("anomalib_models", (line.frames, str(line.threads), *orders), line.place / "exports")
+    peers.export(line.frames, orders, line.place / "exports")
     for runtime in RUNTIMES:
-        arguments: list[str | Path] = [runtime, line.frames, str(line.threads), *models]
-        launch = peers.launch(f"ten-{runtime}", arguments, line.place / f"ten-{runtime}")
+        launch = peers.worker(runtime, line.frames, models, line.place / f"ten-{runtime}")
         with Worker(launch) as worker:
             for number in range(PRODUCTS):
-                worker.ask(Turn((0,), (None,), number))
+                inspect(worker, (0,), model=number)
             found[runtime] = worker.memory()
     return found
 
@@ -76,16 +68,18 @@ def file_sizes(line: ProductLine, models: Path) -> dict[str, dict[str, int]]:
     return {OURS: ours, **theirs}
 
 
-def import_seconds(peers: PeerEnvironment, place: Path) -> Imports:
-    """Import both sides in fresh interpreters, in turns."""
-    found = in_turns(
-        {
-            OURS: lambda: float(run_script([sys.executable, "-c", _OUR_IMPORT], place, {})),
-            "anomalib": lambda: float(peers.run_code(_THEIR_IMPORT, place)),
-        },
-        _IMPORTS,
-    )
-    return Imports(found[OURS], found["anomalib"])
+def import_seconds(peers: PeerEnvironment, place: Path) -> dict[str, float]:
+    """Import both sides in fresh interpreters, in turns; median seconds."""
+    launches = {
+        "cad_edge": Launch("importing cad-edge", ("-c", _OUR_IMPORT), place),
+        "anomalib": peers.launch("importing anomalib", place, "-c", _THEIR_IMPORT),
+    }
+    imports = {name: partial(_printed_seconds, launch) for name, launch in launches.items()}
+    return medians(imports, _IMPORTS)
+
+
+def _printed_seconds(launch: Launch) -> float:
+    return float(run(launch))
 
 
 def start_seconds(line: ProductLine, peers: PeerEnvironment, models: Path) -> dict[str, float]:
@@ -93,24 +87,23 @@ def start_seconds(line: ProductLine, peers: PeerEnvironment, models: Path) -> di
 
     From the second start on, OpenVINO finds the compiled model in its cache.
     """
-    first = Turn((0,), (None,))
     launches = {OURS: line.launch("fp32")}
     for runtime in RUNTIMES:
-        arguments = (runtime, line.frames, str(line.threads), models / KIND)
         place = line.place / f"start-{runtime}"
-        launches[runtime] = peers.launch(f"start-{runtime}", arguments, place)
-    starts = {
-        name: partial(seconds_to_first_verdict, launch, first) for name, launch in launches.items()
-    }
-    return in_turns(starts, _STARTS)
+        launches[runtime] = peers.worker(runtime, line.frames, [models / KIND], place)
+    starts = {name: partial(seconds_to_first_verdict, one) for name, one in launches.items()}
+    return medians(starts, _STARTS)
 
 
-def in_turns(subjects: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Medians; one round goes before and does not count, it fills the caches of the system."""
-    found: dict[str, list[float]] = {name: [] for name in subjects}
-    for number in range(rounds + 1):
-        for name, measure in subjects.items():
-            seconds = measure()
-            if number:
-                found[name].append(seconds)
+def seconds_to_first_verdict(launch: Launch) -> float:
+    """Start a worker, have it inspect one frame and end it; seconds from start to answer."""
+    started = time.perf_counter()
+    with Worker(launch) as worker:
+        inspect(worker, (0,))
+        return time.perf_counter() - started
+
+
+def medians(subjects: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Medians of turns; one round before them fills the caches of the system."""
+    found = in_rounds(subjects, rounds, warm_up=1, warm_up_seconds=0.0)
     return {name: median(values) for name, values in found.items()}

@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 
 from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.instruments.command_runner import learn
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
 from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.targets import Target, targets_table
@@ -49,11 +48,7 @@ def main(
             place.mkdir(parents=True, exist_ok=True)
             stream = place / "stream.json"
             write_stream(stream, data_folder(data))
-            learned = artifacts or place / "artifacts"
-            if artifacts is None:
-                click.echo("learning the open categories")
-                learn(stream, learned, seed)
-            line = set_up_line(stream, learned, precisions, place, threads)
+            line = set_up_line(stream, artifacts, precisions, place, threads, seed)
             variants = [Variant(name, bundle) for name, bundle in line.bundles.items()]
             measured = measure(variants, line.stream, rounds, threads)
     except CadEdgeError as problem:

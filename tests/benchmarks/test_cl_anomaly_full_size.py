@@ -13,7 +13,7 @@ from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_studies.cl_anomaly_full_size.__main__ import size_table, size_targets
 from cad_edge_studies.cl_anomaly_full_size.artifacts import pictures
-from cad_edge_studies.cl_anomaly_full_size.base_model import Dimensions, read_dimensions
+from cad_edge_studies.cl_anomaly_full_size.base_model import Dimensions
 from cad_edge_studies.cl_anomaly_full_size.build import build, bundle_of
 from cad_edge_studies.cl_anomaly_full_size.comparison import compare, disk_growth
 
@@ -46,10 +46,11 @@ def found(place):
 
 
 def test_the_base_has_the_dimensions_asked_for(place):
-    assert read_dimensions(place / "dimensions.json") == TINY
     config = json.loads((place / "base" / "config.json").read_text())
     assert config["text_config"]["vocab_size"] == 600
+    assert config["text_config"]["hidden_size"] == TINY.width
     assert config["vision_config"]["num_hidden_layers"] == 1
+    assert config["vision_config"]["hidden_size"] == TINY.vision_width
     ids = json.loads((place / "prompt.json").read_text())["ids"]
     image = config["image_token_id"] if "image_token_id" in config else config["image_token_index"]
     assert ids.count(image) == (28 // 14) ** 2 + 1

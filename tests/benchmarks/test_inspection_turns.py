@@ -17,7 +17,7 @@ from cad_edge_benchmarks.instruments.inspection_turns import (
 )
 from cad_edge_benchmarks.instruments.interleaved_timing import WARM_UP_ROUNDS
 from cad_edge_benchmarks.instruments.subprocess_worker import Launch, Worker, run, run_python
-from cad_edge_studies.peers.footprint import seconds_to_first_verdict
+from cad_edge_studies.peers.time_and_memory import seconds_to_first_verdict
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 KINDS = ("red.good", "green.bad", "blue.good")

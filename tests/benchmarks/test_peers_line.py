@@ -20,8 +20,7 @@ from cad_edge_studies.peers.__main__ import main
 from cad_edge_studies.peers.accuracy import localisation_of
 from cad_edge_studies.peers.cad_edge_bundles import set_up_line
 from cad_edge_studies.peers.environment import FOLDER, find_environment
-from cad_edge_studies.peers.footprint import file_sizes, medians
-from cad_edge_studies.peers.latency import KINDS
+from cad_edge_studies.peers.time_and_memory import KINDS, file_sizes, medians
 from tests.benchmarks.conftest import PRODUCTS
 
 

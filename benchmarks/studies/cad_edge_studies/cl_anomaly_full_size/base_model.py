@@ -1,7 +1,7 @@
 """A base model of given dimensions with random weights, as transformers saves one."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,15 +42,6 @@ class Dimensions:
     def names(self) -> tuple[str, ...]:
         """Names of the tasks, in the order in which they are learned."""
         return tuple(f"product-{number:02d}" for number in range(self.tasks))
-
-    def write(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-
-
-def read_dimensions(path: Path) -> Dimensions:
-    """Read what `Dimensions.write` wrote."""
-    return Dimensions(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def write_base(folder: Path, dimensions: Dimensions) -> None:

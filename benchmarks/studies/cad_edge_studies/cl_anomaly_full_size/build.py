@@ -1,8 +1,8 @@
 """Make what is measured, in a process of its own, so that nothing of torch weighs on the rest.
 
-    python -m cad_edge_studies.cl_anomaly_full_size.build FOLDER
+    python -m cad_edge_studies.cl_anomaly_full_size.build FOLDER DIMENSIONS
 
-reads ``dimensions.json`` in ``FOLDER`` and leaves there
+leaves in ``FOLDER``, for dimensions in JSON,
 
     base/              the base model
     artifacts/         a family of tasks
@@ -15,8 +15,10 @@ reads ``dimensions.json`` in ``FOLDER`` and leaves there
 What is there already is not made again.
 """
 
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,12 +29,7 @@ from cad_edge.store.artifact import list_artifacts
 from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.instruments.subprocess_worker import Launch, run
 from cad_edge_studies.cl_anomaly_full_size.artifacts import pictures, write_stream, write_tasks
-from cad_edge_studies.cl_anomaly_full_size.base_model import (
-    Dimensions,
-    read_dimensions,
-    write_base,
-    write_prompt,
-)
+from cad_edge_studies.cl_anomaly_full_size.base_model import Dimensions, write_base, write_prompt
 
 FLOAT: Final = "fp32"
 ROUNDED: Final = "uint8"
@@ -41,11 +38,10 @@ ROUNDED: Final = "uint8"
 
 def build(place: Path, dimensions: Dimensions) -> None:
     """Make in ``place`` what is measured, unless it is there."""
-    place.mkdir(parents=True, exist_ok=True)
-    dimensions.write(place / "dimensions.json")
-    module = "cad_edge_studies.cl_anomaly_full_size.build"
+    arguments = ("-m", "cad_edge_studies.cl_anomaly_full_size.build", place)
+    size = json.dumps(asdict(dimensions))
     # Threads that wait sleep, as in every learning: the machine may be shared.
-    run(Launch("the build", ("-m", module, place), place, {"OMP_WAIT_POLICY": "PASSIVE"}))
+    run(Launch("the build", (*arguments, size), place, {"OMP_WAIT_POLICY": "PASSIVE"}))
 
 
 def bundle_of(place: Path, precision: str) -> Path:
@@ -58,10 +54,9 @@ def refusal_of(place: Path, precision: str) -> Path:
     return place / f"refused-{precision}.txt"
 
 
-def main(folder: str) -> None:
+def main(folder: str, size: str) -> None:
     """Make it."""
-    place = Path(folder)
-    dimensions = read_dimensions(place / "dimensions.json")
+    place, dimensions = Path(folder), Dimensions(**json.loads(size))
     write_base(place / "base", dimensions)
     _write_tasks(place, dimensions)
     learned = list_artifacts(place / "artifacts")
@@ -107,4 +102,4 @@ def _export(learned: Sequence[Path], place: Path, precision: Literal["fp32", "ui
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

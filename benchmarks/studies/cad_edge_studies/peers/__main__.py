@@ -8,7 +8,6 @@ the environment first. Takes about twenty minutes on two cores.
 """
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -22,51 +21,25 @@ from cad_edge_benchmarks.reporting.targets import targets_table
 from cad_edge_studies.peers.accuracy import measure_accuracy
 from cad_edge_studies.peers.cad_edge_bundles import ProductLine, set_up_line
 from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
-from cad_edge_studies.peers.footprint import (
-    file_sizes,
-    import_seconds,
-    memory_of_products,
-    start_seconds,
-)
-from cad_edge_studies.peers.latency import KINDS, export_models, run_model
 from cad_edge_studies.peers.report import peers_page
+from cad_edge_studies.peers.time_and_memory import measure_time_and_memory
 from cad_edge_studies.peers.verdicts import peer_targets
 
 RESULT = REPOSITORY / "docs" / "results" / "peers.json"
+_PATH = click.Path(path_type=Path)
 
 
 @click.command("peers")
-@click.option(
-    "--environment",
-    type=click.Path(path_type=Path),
-    default=FOLDER,
-    show_default=".venv-peers",
-    help="Where anomalib is installed.",
-)
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
+@click.option("--environment", type=_PATH, default=FOLDER, help="Where anomalib is installed.")
+@click.option("--data", type=_PATH, help="Folder of the open categories.")
 @click.option("--task", "names", multiple=True, help="Only this category; may be repeated.")
-@click.option(
-    "--artifacts", type=click.Path(path_type=Path), help="What was learned of them before."
-)
-@click.option(
-    "--precision",
-    "precisions",
-    multiple=True,
-    default=("uint8",),
-    show_default=True,
-    help="Time cad-edge in this precision beside fp32; may be repeated.",
-)
+@click.option("--artifacts", type=_PATH, help="What was learned of them before.")
+@click.option("--precision", "precisions", multiple=True, default=("uint8",), show_default=True)
 @click.option("--rounds", type=click.IntRange(min=5), default=200, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=RESULT,
-    show_default="docs/results/peers.json",
-    help="The page goes beside it, with the suffix .md.",
-)
-@click.option("--work", type=click.Path(path_type=Path), help="Keep bundles and models there.")
+@click.option("--out", type=_PATH, default=RESULT, help="The page goes beside it, as .md.")
+@click.option("--work", type=_PATH, help="Keep bundles and models there.")
 def main(
     environment: Path,
     data: Path | None,
@@ -87,7 +60,10 @@ def main(
             place.mkdir(parents=True, exist_ok=True)
             stream = _stream(place, data, names)
             line = set_up_line(stream, artifacts, precisions, place, threads, seed)
-            result = measure(line, peers, rounds, seed)
+            conditions = _conditions(line, peers, rounds, seed)
+            measured = measure_time_and_memory(line, peers, rounds, seed)
+            click.echo("accuracy with one trunk; the coresets take minutes")
+            result = {**conditions, **measured, "accuracy": measure_accuracy(line, peers, seed)}
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
     targets = peer_targets(result)
@@ -108,33 +84,6 @@ def _stream(place: Path, data: Path | None, names: tuple[str, ...]) -> Path:
         return write_line(place / "surfaces", seed=0).stream
     write_stream(place / "stream.json", folder, names)
     return place / "stream.json"
-
-
-def measure(line: ProductLine, peers: PeerEnvironment, rounds: int, seed: int) -> dict[str, object]:
-    """Measure everything; the result as it is written."""
-    conditions = _conditions(line, peers, rounds, seed)
-    models = line.place / "models"
-    click.echo("anomalib exports its models")
-    export_models(line, peers, models, seed)
-    latency = {}
-    for kind in KINDS:
-        click.echo(f"{kind} and cad-edge in turns")
-        latency[kind] = run_model(kind, line, peers, models, rounds)
-    click.echo("imports and starts in turns")
-    imports = import_seconds(peers, line.place)
-    starts = start_seconds(line, peers, models)
-    click.echo("ten products in memory")
-    memory = memory_of_products(line, peers, seed)
-    click.echo("accuracy with one trunk; the coresets take minutes")
-    return {
-        **conditions,
-        "latency": latency,
-        "imports": imports,
-        "start_seconds": starts,
-        "memory_of_ten": {name: asdict(one) for name, one in memory.items()},
-        "file_bytes": file_sizes(line, models),
-        "accuracy": measure_accuracy(line, peers, seed),
-    }
 
 
 def _conditions(

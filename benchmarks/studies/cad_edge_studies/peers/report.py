@@ -6,7 +6,7 @@ from typing import Any
 from cad_edge_benchmarks.reporting.tables import figure, markdown_table
 from cad_edge_benchmarks.reporting.targets import HEAD, target_rows
 from cad_edge_studies.peers.accuracy import FIGURES
-from cad_edge_studies.peers.footprint import KIND, OURS
+from cad_edge_studies.peers.time_and_memory import KIND, OURS
 from cad_edge_studies.peers.verdicts import (
     MEGABYTE,
     ROUTED,
@@ -69,28 +69,19 @@ def _latency(kind: str, rows: Mapping[str, Any]) -> str:
 
 
 def _memory(memory: Mapping[str, Any]) -> str:
-    rows = [
-        [
-            name,
-            *(figure(one[kind] / MEGABYTE, 0) for kind in ("uss", "pss", "rss")),
-            figure(one["uss"] / memory[OURS]["uss"], 2),
-        ]
-        for name, one in memory.items()
-    ]
+    rows = []
+    for name, one in memory.items():
+        sizes = [figure(one[kind] / MEGABYTE, 0) for kind in ("uss", "pss", "rss")]
+        rows.append([name, *sizes, figure(one["uss"] / memory[OURS]["uss"], 2)])
     return markdown_table([KIND, "USS, MB", "PSS, MB", "RSS, MB", "times"], rows)
 
 
 def _files(result: Result) -> str:
     products = result["products"]
-    rows = [
-        [
-            f"bundle of {products} products" if kind == OURS else f"{kind}, one product",
-            name,
-            figure(size / MEGABYTE, 1),
-        ]
-        for kind, sizes in result["file_bytes"].items()
-        for name, size in sizes.items()
-    ]
+    rows = []
+    for kind, sizes in result["file_bytes"].items():
+        what = f"bundle of {products} products" if kind == OURS else f"{kind}, one product"
+        rows += [[what, name, figure(size / MEGABYTE, 1)] for name, size in sizes.items()]
     return markdown_table(["files", "for", "MB"], rows)
 
 

@@ -6,8 +6,7 @@ from typing import Any
 from cad_edge_benchmarks.reporting.targets import Target
 from cad_edge_studies.peers.accuracy import FIGURES
 from cad_edge_studies.peers.anomalib_worker import RUNTIMES
-from cad_edge_studies.peers.footprint import KIND, OURS
-from cad_edge_studies.peers.latency import name_of
+from cad_edge_studies.peers.time_and_memory import KIND, OURS, name_of
 
 Result = Mapping[str, Any]
 

@@ -60,13 +60,12 @@ def main(
 
 def precision_targets(result: Result) -> list[Target]:
     """Rows of "must reach" for every variant but the first."""
-    first, *others = result["variants"].values()
-    names = list(result["variants"])
+    (reference, first), *others = result["variants"].items()
     targets = []
-    for name, row in zip(names[1:], others, strict=True):
+    for name, row in others:
         aurocs = [one["evaluation"]["mean"]["image_auroc"] for one in (first, row)]
         lost = None if None in aurocs else aurocs[0] - aurocs[1]
-        faster = f"{name} against {names[0]}, routed frame, ratio of medians"
+        faster = f"{name} against {reference}, routed frame, ratio of medians"
         targets.append(Target(faster, "at least", 1.5, 1 / row["to_first"], "x"))
         targets.append(Target(f"mean image AUROC lost by {name}", "at most", 0.005, lost))
     return targets

@@ -1,22 +1,30 @@
-"""Memory of ten products, sizes of files, seconds of an import and of a start."""
+"""Time and memory of both sides: frames, imports and starts in turns, ten products, files."""
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
 
+import click
+
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
-from cad_edge_benchmarks.instruments.inspection_turns import inspect
+from cad_edge_benchmarks.instruments.inspection_turns import (
+    Subject,
+    inspect,
+    take_turns_between,
+)
 from cad_edge_benchmarks.instruments.interleaved_timing import in_rounds
-from cad_edge_benchmarks.instruments.memory import Memory
 from cad_edge_benchmarks.instruments.probe import probe_often
 from cad_edge_benchmarks.instruments.subprocess_worker import Launch, Worker, run
 from cad_edge_studies.peers.anomalib_worker import RUNTIMES
 from cad_edge_studies.peers.cad_edge_bundles import ProductLine
 from cad_edge_studies.peers.environment import PeerEnvironment
-from cad_edge_studies.peers.latency import KINDS
 
+KINDS = ("patchcore-1000", "patchcore-10000", "padim", "stfpm", "efficientad-s")
+"""Models of anomalib, see `anomalib_models`."""
 PRODUCTS = 10
 KIND = "patchcore-1000"
 """The model of anomalib whose memory and start are measured."""
@@ -37,7 +45,77 @@ _FILES = {
 }
 
 
-def memory_of_products(line: ProductLine, peers: PeerEnvironment, seed: int) -> dict[str, Memory]:
+def measure_time_and_memory(
+    line: ProductLine, peers: PeerEnvironment, rounds: int, seed: int
+) -> dict[str, object]:
+    """Export anomalib's models and measure both sides; by name as in the result."""
+    models = line.place / "models"
+    click.echo("anomalib exports its models")
+    orders = [f"{kind}:{seed}:{models / kind}" for kind in KINDS]
+    peers.export(line.frames, orders, line.place / "exports")
+    latency = {}
+    for kind in KINDS:
+        click.echo(f"{kind} and cad-edge in turns")
+        latency[kind] = run_model(kind, line, peers, models, rounds)
+    click.echo("imports, starts and ten products in memory")
+    return {
+        "latency": latency,
+        "imports": import_seconds(peers, line.place),
+        "start_seconds": start_seconds(line, peers, models),
+        "memory_of_ten": memory_of_products(line, peers, seed),
+        "file_bytes": file_sizes(line, models),
+    }
+
+
+def name_of(precision: str, routed: bool) -> str:
+    """Name of cad-edge's row."""
+    return f"cad-edge {precision}, {'routed' if routed else 'task given'}"
+
+
+def run_model(
+    kind: str, line: ProductLine, peers: PeerEnvironment, models: Path, rounds: int
+) -> dict[str, dict[str, object]]:
+    """Time cad-edge and every inferencer of one model in turns.
+
+    Parameters
+    ----------
+    kind
+        One of `KINDS`, exported to ``models / kind`` before.
+    rounds
+        Turns of each that count.
+
+    Returns
+    -------
+    Rows by name, those of cad-edge by `name_of`, the others by their runtime: latency of the
+    ``rested`` and the ``following`` frames of a turn, ``verdicts``, size of the ``map``, and
+    ``memory`` of the row's process at the end, with the frames and the interpreter.
+    """
+    unknown = [None] * len(line.tasks)
+    with ExitStack() as stack:
+        subjects: dict[str, Subject] = {}
+        for precision in line.bundles:
+            worker = stack.enter_context(Worker(line.launch(precision)))
+            subjects[name_of(precision, routed=True)] = Subject(worker, unknown)
+            subjects[name_of(precision, routed=False)] = Subject(worker, line.tasks)
+        for runtime in RUNTIMES:
+            place = line.place / f"{kind}-{runtime}"
+            launch = peers.worker(runtime, line.frames, [models / kind], place)
+            subjects[runtime] = Subject(stack.enter_context(Worker(launch)), unknown)
+        times = take_turns_between(subjects, rounds)
+        return {
+            name: {
+                **times[name].latencies(),
+                "verdicts": times[name].verdicts,
+                "map": times[name].map,
+                "memory": asdict(subject.worker.memory()),
+            }
+            for name, subject in subjects.items()
+        }
+
+
+def memory_of_products(
+    line: ProductLine, peers: PeerEnvironment, seed: int
+) -> dict[str, dict[str, int]]:
     """Memory of one process for ten products, after every one of them has been inspected.
 
     cad-edge: one detector, one bundle. anomalib: ten inferencers, ten models with a bank each, in
@@ -55,7 +133,7 @@ def memory_of_products(line: ProductLine, peers: PeerEnvironment, seed: int) -> 
             for number in range(PRODUCTS):
                 inspect(worker, (0,), model=number)
             found[runtime] = worker.memory()
-    return found
+    return {name: asdict(memory) for name, memory in found.items()}
 
 
 def file_sizes(line: ProductLine, models: Path) -> dict[str, dict[str, int]]:

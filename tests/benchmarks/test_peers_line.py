@@ -19,7 +19,7 @@ from cad_edge_studies.peers import cad_edge_bundles as line_module
 from cad_edge_studies.peers.__main__ import main
 from cad_edge_studies.peers.accuracy import localisation_of
 from cad_edge_studies.peers.cad_edge_bundles import set_up_line
-from cad_edge_studies.peers.environment import FOLDER, find_environment
+from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
 from cad_edge_studies.peers.time_and_memory import KINDS, file_sizes, medians
 from tests.benchmarks.conftest import PRODUCTS
 
@@ -208,3 +208,17 @@ def sources() -> list[Path]:
         REPOSITORY,
         *(REPOSITORY / name for name in ("benchmarks", "benchmarks/studies", "training")),
     ]
+
+
+LOADED = """
+import sys
+import cad_edge_studies.peers.anomalib_worker
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_the_peers_worker_needs_nothing_that_its_environment_lacks(tmp_path):
+    peers = PeerEnvironment(Path(sys.executable), 1)
+    loaded = set(run(peers.launch("the peer", tmp_path, "-c", LOADED)).split())
+    assert "cad_edge_benchmarks" in loaded
+    assert not loaded & {"cad_edge", "cad_edge_runtime", "pydantic", "click", "PIL"}

@@ -32,6 +32,8 @@ COLUMNS = {
     "image_auroc_task_given": "task given",
     "unknown_product_auroc": "left out AUROC",
     "unknown_product_rejected": "left out refused",
+    "seconds": "seconds",
+    "disk_bytes": "disk kB",
 }
 """Figures of the second table; those of the verdicts stand before it."""
 
@@ -39,35 +41,36 @@ Table = tuple[list[str], list[list[str]]]
 """Head and rows."""
 
 
-def _verdicts(result: Result) -> Table:
-    named = {**result["tasks"], ALL_PARTS: result["all_parts"], MEAN: result["mean"]}
-    return ["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, named)
+def _tables(result: Result) -> tuple[Table, Table]:
+    """Lay out the verdicts, and the scores with what a task costs."""
+    tasks, mean = result["tasks"], {MEAN: result["mean"]}
+    verdicts = {**tasks, ALL_PARTS: result["all_parts"], **mean}
+    scores = {
+        name: {
+            **values,
+            "seconds": _amount(values.get("seconds"), 1),
+            "disk_bytes": _amount(values.get("disk_bytes"), 1e3),
+        }
+        for name, values in {**tasks, **mean}.items()
+    }
+    return (
+        (["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, verdicts)),
+        (["task", *COLUMNS.values()], figure_rows(COLUMNS, scores)),
+    )
 
 
-def _scores(result: Result) -> Table:
-    named = {**result["tasks"], MEAN: result["mean"]}
-    rows = [
-        [*row, _amount(values.get("seconds"), 1, 0), _amount(values.get("disk_bytes"), 1e3, 0)]
-        for row, values in zip(figure_rows(COLUMNS, named), named.values(), strict=True)
-    ]
-    return ["task", *COLUMNS.values(), "seconds", "disk kB"], rows
-
-
-def _amount(value: float | None, unit: float, digits: int) -> str:
-    return figure(None if value is None else float(value) / unit, digits)
-
-
-def _in_words(result: Result) -> str:
-    return f"{result['headline']} {result['beside']}"
+def _amount(value: float | None, unit: float) -> str:
+    return figure(None if value is None else float(value) / unit, 0)
 
 
 def print_report(result: Result) -> None:
     """Print the sentences, the tables, the facts below them and the targets."""
+    verdicts, scores = _tables(result)
     parts = [
         f"{result['headline']}\n{result['beside']}",
-        text_table(*_verdicts(result)),
+        text_table(*verdicts),
         wrapped(VERDICT_NOTE),
-        text_table(*_scores(result)),
+        text_table(*scores),
         _facts(result),
         targets_table(accuracy_targets(result)),
     ]
@@ -75,9 +78,8 @@ def print_report(result: Result) -> None:
 
 
 def _facts(result: Result) -> str:
-    machine, versions = result["machine"], result["versions"]
-    ram = result["ram_bytes_per_further_task"]
-    matrix = result["routed_matrix"]
+    machine, versions, matrix = result["machine"], result["versions"], result["routed_matrix"]
+    changed = {layout: one["changed_images"] for layout, one in result["forgetting"].items()}
     parts = [
         f"Seed {result['seed']}, backbone {result['backbone']}, stated false-reject rate "
         f"{result['stated_false_reject_rate']:g}.",
@@ -85,13 +87,12 @@ def _facts(result: Result) -> str:
         f"{versions.get('onnxruntime', '-')}, torch {versions.get('torch', '-')}, "
         f"Python {machine['python']}.",
         f"Routed over the stages: A-AUROC {figure(matrix['a_auroc'])}, FM {figure(matrix['fm'], 4)}"
-        f"; images changed with the task given: shared "
-        f"{result['forgetting']['shared']['changed_images']}, fused "
-        f"{result['forgetting']['fused']['changed_images']}.",
-        f"RAM per further task {_amount(ram, 1e3, 0)} kB.",
+        f"; images changed with the task given: shared {changed['shared']}, fused "
+        f"{changed['fused']}.",
+        f"RAM per further task {_amount(result['ram_bytes_per_further_task'], 1e3)} kB.",
     ]
-    if len(result["seeds"]) > 1:
-        means = result["seeds"].values()
+    means = result["seeds"].values()
+    if len(means) > 1:
         found, aurocs = (
             figure((min(values), max(values)))
             for values in (
@@ -108,18 +109,17 @@ def update_readme(page: Path | None, result: Result) -> None:
     """Put the tables into ``page``; nothing without a page or where it is not there."""
     if page is None or not page.is_file():
         return
-    parts = [
-        _in_words(result),
-        markdown_table(*_verdicts(result)),
-        VERDICT_NOTE,
-        markdown_table(*_scores(result)),
-        _facts(result),
-    ]
-    replace_between(page, BEGIN, END, "\n\n".join(parts))
+    verdicts, scores = (markdown_table(*table) for table in _tables(result))
+    _replace(page, BEGIN, END, result, [verdicts, VERDICT_NOTE, scores])
 
 
 def update_front_page(page: Path, result: Result) -> None:
     """Put the result in words and every target with its figure into the project's README."""
-    table = markdown_table(HEAD, target_rows(accuracy_targets(result)))
-    text = "\n\n".join([_in_words(result), table, _facts(result)])
-    replace_between(page, RESULTS_BEGIN, RESULTS_END, text)
+    targets = markdown_table(HEAD, target_rows(accuracy_targets(result)))
+    _replace(page, RESULTS_BEGIN, RESULTS_END, result, [targets])
+
+
+def _replace(page: Path, begin: str, end: str, result: Result, tables: list[str]) -> None:
+    """Put ``tables`` between two lines, the sentences before them and the facts below."""
+    parts = [f"{result['headline']} {result['beside']}", *tables, _facts(result)]
+    replace_between(page, begin, end, "\n\n".join(parts))

@@ -9,13 +9,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cad_edge.data.image import decode_image
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.instruments.verdicts import UNKNOWN, share
 from cad_edge_studies.recognition.figures import Figures, shares
-from cad_edge_studies.recognition.line import Line
+from cad_edge_studies.recognition.product_subsets import ProductSubsets
 
 LEFT_OUT = 2  # photographs that are not learned
 STREAM = "stream.json"
@@ -62,12 +61,11 @@ def write_windows(task: StreamTask, place: Path) -> dict[str, list[Path]]:
     return kept_out
 
 
-def window_figures(line: Line, kept_out: Mapping[str, Sequence[Path]]) -> Figures:
+def window_figures(products: ProductSubsets, kept_out: Mapping[str, Sequence[Path]]) -> Figures:
     """Show each product, alone in its bundle, the windows of the photographs that it lacks."""
     unknown: dict[str, list[bool]] = {}
     for name, paths in kept_out.items():
-        with line.opened([name]) as detector:
-            said = [detector.detect(decode_image(path)).verdict for path in paths]
-        unknown[name] = [verdict == UNKNOWN for verdict in said]
+        with products.open([name]) as detector:
+            unknown[name] = [detector.detect(path).verdict == UNKNOWN for path in paths]
     everything = [one for values in unknown.values() for one in values]
     return {"frames": len(everything), "pooled": share(everything), **shares(unknown)}

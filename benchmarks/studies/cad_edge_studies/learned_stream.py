@@ -1,0 +1,70 @@
+"""A stream learned by `cad-edge train`, and bundles of it by `cad-edge export`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cad_edge.data.stream import Stream, read_stream
+from cad_edge.store.artifact import Artifact, list_artifacts, read_record
+from cad_edge_benchmarks.evaluate.command import evaluate_stream
+from cad_edge_benchmarks.instruments.command_runner import export, learn
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
+from cad_edge_runtime import Detector
+from cad_edge_studies.open_category_study import made_with
+
+
+@dataclass(frozen=True)
+class LearnedStream:
+    """A learned stream: ``artifacts`` in stream order, ``place`` for everything made of them."""
+
+    stream: Stream
+    artifacts: list[Path]
+    place: Path
+    threads: int
+
+    @property
+    def record(self) -> Artifact:
+        """What the first artifact says of its learning."""
+        return read_record(self.artifacts[0])
+
+    def bundle(self, layout: str = "shared") -> Path:
+        """Folder of the bundle in ``layout``."""
+        return self.place / f"bundle-{layout}"
+
+    def export(
+        self, artifacts: Sequence[Path], layout: str = "shared", bundle: Path | None = None
+    ) -> Path:
+        """Export exactly ``artifacts`` to ``bundle``, by default that of ``layout``."""
+        target = bundle or self.bundle(layout)
+        export(artifacts, target, self.place / "staging", layout)
+        return target
+
+    def open(self, bundle: Path) -> Detector:
+        """Open a bundle without watching it."""
+        return open_bundle(bundle, self.threads)
+
+    def conditions(self) -> dict[str, object]:
+        """At which rate, on what and with what figures are made."""
+        rate = self.stream.false_reject_rate
+        return {"stated_false_reject_rate": rate, **made_with(self.threads)}
+
+
+def learn_stream(
+    stream_file: Path, place: Path, seed: int, options: Sequence[str], threads: int
+) -> LearnedStream:
+    """Learn what ``place`` lacks of a stream; ``options`` are passed on to `cad-edge train`."""
+    learn(stream_file, place / "artifacts", seed, options)
+    return LearnedStream(
+        read_stream(stream_file), list_artifacts(place / "artifacts"), place, threads
+    )
+
+
+def open_bundle(bundle: Path, threads: int) -> Detector:
+    """Open a bundle on the CPU without watching it."""
+    return Detector.open(bundle, device="cpu", threads=threads, watch=False)
+
+
+def evaluate_bundle(bundle: Path, stream: Stream, threads: int) -> dict[str, TaskEvaluation]:
+    """Evaluate ``bundle`` as `cad-edge evaluate` does."""
+    with open_bundle(bundle, threads) as detector:
+        return evaluate_stream(detector, stream)

@@ -6,7 +6,6 @@ import pytest
 pytest.importorskip("torch")
 
 from cad_edge_studies.choices.__main__ import (
-    Figures,
     Scores,
     Setting,
     chosen,
@@ -20,8 +19,8 @@ from cad_edge_training.backbones import load_backbone
 from tests.training.small_products import write_stream
 
 
-def figures(auroc: float) -> Figures:
-    return Figures(auroc, auroc, auroc, 0.0)
+def figures(rate: float) -> dict[str, float]:
+    return {"image_auroc": rate, "detection_rate": rate, "detection_rate_perfect": rate}
 
 
 def test_a_category_has_no_say_in_the_setting_that_it_is_reported_with():
@@ -46,9 +45,9 @@ def test_figures_by_hand():
     )
     found = figures_of(scores, 0.05)
     # 16 pairs, of which the good 18 is above one defect and the good 25 above two.
-    assert found.image_auroc == pytest.approx(13 / 16)
-    assert (found.detection_rate, found.false_reject_rate) == (0.75, 0.25)
-    assert found.detection_rate_perfect == 0.5  # none of four may be rejected: above 25
+    assert found["image_auroc"] == pytest.approx(13 / 16)
+    assert (found["detection_rate"], found["false_reject_rate"]) == (0.75, 0.25)
+    assert found["detection_rate_perfect"] == 0.5  # none of four may be rejected: above 25
 
 
 def test_thresholds_from_few_scores_are_compared_at_both_rates(rng):

@@ -14,9 +14,8 @@ from cad_edge_benchmarks.evaluate.command import evaluate
 from cad_edge_benchmarks.instruments.hot_reload import Versions, measure_pick_up
 from cad_edge_benchmarks.instruments.probe import probe
 from cad_edge_runtime import Detector
-from cad_edge_studies.accuracy.continual_run import measure_left_out
 from cad_edge_studies.accuracy.forgetting import compare, given_answers
-from cad_edge_studies.open_set import frames_of, predict, routed_auroc
+from cad_edge_studies.open_set import frames_of, measure_left_out, predict, routed_auroc
 
 CONTRACT = {
     "detection_rate",

@@ -7,8 +7,7 @@ from PIL import Image
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
 from cad_edge_runtime import Detector
-from cad_edge_studies.accuracy.continual_run import measure_left_out
-from cad_edge_studies.open_set import Prediction, novelty_auroc, novelty_of
+from cad_edge_studies.open_set import Prediction, measure_left_out, novelty_auroc, novelty_of
 from cad_edge_studies.recognition.__main__ import parse_sizes, print_report
 from cad_edge_studies.recognition.figures import BundlePredictions, rotations, size_figures
 from cad_edge_studies.recognition.left_out_photographs import STREAM, write_windows

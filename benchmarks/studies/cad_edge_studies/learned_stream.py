@@ -43,6 +43,10 @@ class LearnedStream:
         """Open a bundle without watching it."""
         return open_bundle(bundle, self.threads)
 
+    def evaluate(self) -> dict[str, TaskEvaluation]:
+        """Evaluate the bundle in the shared layout."""
+        return evaluate_bundle(self.bundle(), self.stream, self.threads)
+
     def conditions(self) -> dict[str, object]:
         """At which rate, on what and with what figures are made."""
         rate = self.stream.false_reject_rate

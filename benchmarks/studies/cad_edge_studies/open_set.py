@@ -5,7 +5,7 @@ and among frames of one kind the farther one by the rejection threshold of its p
 one with the lower similarity.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from cad_edge.data.image import Frame, decode_image
 from cad_edge.data.stream import StreamTask
 from cad_edge_benchmarks.instruments.evaluation import outcome_of
 from cad_edge_benchmarks.instruments.metrics import image_auroc
-from cad_edge_benchmarks.instruments.verdicts import UNKNOWN
+from cad_edge_benchmarks.instruments.verdicts import UNKNOWN, share
 from cad_edge_runtime import Detection, Detector
 
 
@@ -81,6 +81,18 @@ def novelty_auroc(predictions: Sequence[Prediction], learned: Collection[str]) -
     """AUROC of telling products that were not learned from the ``learned`` ones, by novelty."""
     unlearned = np.array([one.product not in learned for one in predictions], dtype=np.bool_)
     return image_auroc(unlearned, np.array([one.novelty for one in predictions]))
+
+
+def measure_left_out(
+    detector: Detector, left_out: str, frames: Mapping[str, Sequence[LabelledFrame]]
+) -> dict[str, float | None]:
+    """Measure how a bundle of all products but ``left_out`` tells its frames from theirs."""
+    predictions = predict(detector, [one for shown in frames.values() for one in shown])
+    rejected = share(one.unknown for one in predictions if one.product == left_out)
+    return {
+        "unknown_product_auroc": novelty_auroc(predictions, frames.keys() - {left_out}),
+        "unknown_product_rejected": rejected,
+    }
 
 
 def routed_auroc(predictions: Sequence[Prediction]) -> float | None:

@@ -26,20 +26,14 @@ from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_studies.accuracy.continual_run import ContinualRun, Stages, median_slope
 from cad_edge_studies.accuracy.report import print_report, update_front_page, update_readme
 from cad_edge_studies.accuracy.targets import accuracy_targets
-from cad_edge_studies.learned_stream import LearnedStream, evaluate_bundle, learn_stream
+from cad_edge_studies.learned_stream import LearnedStream, learn_stream
 from cad_edge_studies.open_category_study import RESULTS, study
 
 RESULT = RESULTS / "patch-memory-open.json"
 README = REPOSITORY / "training" / "cad_edge_training" / "methods" / "patch_memory" / "README.md"
 
-FURTHER = (
-    "image_auroc_task_given",
-    "unknown_product_auroc",
-    "unknown_product_rejected",
-    "seconds",
-    "disk_bytes",
-)
-"""Figures of a task besides those of `evaluation`, of which a mean is taken."""
+WITHOUT_MEAN = ("input_side", "images_train")
+"""Figures of a task of which no mean is taken."""
 
 
 @study("accuracy", RESULT)
@@ -78,19 +72,14 @@ def main(
                 result = measure(learned, seed)
                 result["seeds"] = {str(seed): result["mean"]}
             else:
-                result["seeds"][str(seed)] = mean_of(evaluate_exported(learned))
+                learned.export(learned.artifacts)
+                result["seeds"][str(seed)] = mean_of(learned.evaluate())
     result["must_reach"] = [target.record() for target in accuracy_targets(result)]
     write_result(out, result)
     update_readme(readme or (README if out == RESULT else None), result)
     if out == RESULT:
         update_front_page(REPOSITORY / "README.md", result)
     print_report(result)
-
-
-def evaluate_exported(learned: LearnedStream) -> dict[str, TaskEvaluation]:
-    """Evaluate a bundle of everything learned, in the shared layout."""
-    bundle = learned.export(learned.artifacts)
-    return evaluate_bundle(bundle, learned.stream, learned.threads)
 
 
 def measure(learned: LearnedStream, seed: int) -> dict[str, Any]:
@@ -100,7 +89,7 @@ def measure(learned: LearnedStream, seed: int) -> dict[str, Any]:
     shared = run.run_stages()
     click.echo("the same in the fused layout")
     fused = run.compare_fused()
-    evaluated = evaluate_bundle(learned.bundle(), learned.stream, learned.threads)
+    evaluated = learned.evaluate()
     click.echo("leaving out one product after another")
     left_out = run.leave_out()
     further = {
@@ -132,18 +121,17 @@ def _evaluation(
     """Lay out as `cad-edge evaluate` does, with further figures and means without depth."""
     found: dict[str, Any] = evaluation_result(evaluated)
     figures, means = found.pop("tasks"), found.pop("mean")
-    means |= {name: mean_defined([task[name] for task in further.values()]) for name in FURTHER}
-    with_depth = {
-        task.name
-        for task in stream.tasks
-        if any(item.depth is not None for item in task.samples().test)
-    }
-    flat = {name: task for name, task in evaluated.items() if name not in with_depth}
+    averaged = [name for name in next(iter(further.values())) if name not in WITHOUT_MEAN]
+    means |= {name: mean_defined([task[name] for task in further.values()]) for name in averaged}
+    with_depth = sorted(
+        task.name for task in stream.tasks if any(item.depth for item in task.samples().test)
+    )
+    rgb = {name: task for name, task in evaluated.items() if name not in with_depth}
     return {
         **found,
         "mean": means,
-        "with_depth": sorted(with_depth),
-        "mean_rgb": mean_of(flat),
+        "with_depth": with_depth,
+        "mean_rgb": mean_of(rgb),
         "tasks": {
             name: figures[name] | figures_of_task for name, figures_of_task in further.items()
         },

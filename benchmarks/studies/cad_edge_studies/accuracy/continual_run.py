@@ -7,13 +7,9 @@ from itertools import combinations
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
-from cad_edge_benchmarks.instruments.metrics import image_auroc
 from cad_edge_benchmarks.instruments.probe import probe_often
-from cad_edge_benchmarks.instruments.verdicts import share
 from cad_edge_runtime import Detector
 from cad_edge_studies.accuracy.forgetting import (
     GivenAnswers,
@@ -22,13 +18,7 @@ from cad_edge_studies.accuracy.forgetting import (
     given_answers,
 )
 from cad_edge_studies.learned_stream import LearnedStream
-from cad_edge_studies.open_set import (
-    LabelledFrame,
-    frames_of,
-    novelty_auroc,
-    predict,
-    routed_auroc,
-)
+from cad_edge_studies.open_set import frames_of, measure_left_out, predict, routed_auroc
 
 _PROBES = 3  # device processes per stage; the median of their memory counts
 
@@ -62,6 +52,7 @@ class ContinualRun:
     def __init__(self, learned: LearnedStream) -> None:
         self._learned = learned
         self._names = [path.name for path in learned.artifacts]
+        self._image = learned.stream.tasks[0].images().test[0].path
         self._frames = {task.name: frames_of(task) for task in learned.stream.tasks}
 
     def run_stages(self) -> Stages:
@@ -78,19 +69,15 @@ class ContinualRun:
             disk[newest] = folder_bytes(bundle) - before
             ram.append(self._unique_memory(bundle))
             with self._learned.open(bundle) as detector:
-                rows.append(
-                    [
-                        routed_auroc(predict(detector, self._frames[name]))
-                        for name in self._names[:stage]
-                    ]
-                )
+                shown = [self._frames[name] for name in self._names[:stage]]
+                rows.append([routed_auroc(predict(detector, frames)) for frames in shown])
                 asked = self._names if stage == len(self._names) else [newest]
                 last = self._given(detector, asked)
                 own[newest] = last[newest]
         return Stages(
             forgetting=compare(own, last),
             matrix=describe_matrix(rows),
-            given_auroc={name: self._auroc(name, answers) for name, answers in last.items()},
+            given_auroc={name: answers.auroc for name, answers in last.items()},
             disk_bytes=disk,
             ram_bytes=ram,
         )
@@ -134,25 +121,6 @@ class ContinualRun:
     def _given(self, detector: Detector, names: Sequence[str]) -> dict[str, GivenAnswers]:
         return {name: given_answers(detector, self._frames[name]) for name in names}
 
-    def _auroc(self, name: str, answers: GivenAnswers) -> float | None:
-        labels = np.array([one.anomalous for one in self._frames[name]], dtype=np.bool_)
-        return image_auroc(labels, answers.scores)
-
     def _unique_memory(self, bundle: Path) -> int:
-        image = self._frames[self._names[0]][0].image
-        assert isinstance(image, Path)
-        probes = probe_often(bundle, image, self._learned.threads, _PROBES)
+        probes = probe_often(bundle, self._image, self._learned.threads, _PROBES)
         return int(median(one.memory.uss for one in probes))
-
-
-def measure_left_out(
-    detector: Detector, left_out: str, frames: Mapping[str, Sequence[LabelledFrame]]
-) -> dict[str, float | None]:
-    """Measure how a bundle of all products but ``left_out`` tells its frames from theirs."""
-    predictions = predict(detector, [one for shown in frames.values() for one in shown])
-    return {
-        "unknown_product_auroc": novelty_auroc(predictions, frames.keys() - {left_out}),
-        "unknown_product_rejected": share(
-            one.unknown for one in predictions if one.product == left_out
-        ),
-    }

@@ -5,13 +5,14 @@ for bit. Routed, a newer product may attract frames of an older one; that shows 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from cad_edge_benchmarks.instruments import continual_metrics as continual
+from cad_edge_benchmarks.instruments.metrics import image_auroc
 from cad_edge_runtime import Detector
 from cad_edge_studies.open_set import LabelledFrame
 
@@ -24,6 +25,8 @@ class GivenAnswers:
     """(n_images,) raw scores."""
     maps: str
     """sha256 over all anomaly maps."""
+    auroc: float | None = None
+    """Of the images."""
 
     def differs(self, other: "GivenAnswers") -> int:
         """Count the images whose score differs in any bit; all of them if only a map does."""
@@ -31,7 +34,7 @@ class GivenAnswers:
         return changed or (len(self.scores) if self.maps != other.maps else 0)
 
 
-def given_answers(detector: Detector, frames: Iterable[LabelledFrame]) -> GivenAnswers:
+def given_answers(detector: Detector, frames: Sequence[LabelledFrame]) -> GivenAnswers:
     """Judge frames with their product given."""
     digest = hashlib.sha256()
     scores = []
@@ -40,7 +43,9 @@ def given_answers(detector: Detector, frames: Iterable[LabelledFrame]) -> GivenA
         scores.append(np.nan if found.score is None else found.score)
         if found.anomaly_map is not None:
             digest.update(np.ascontiguousarray(found.anomaly_map).tobytes())
-    return GivenAnswers(np.array(scores, dtype=np.float64), digest.hexdigest())
+    judged = np.array(scores, dtype=np.float64)
+    auroc = image_auroc(np.array([frame.anomalous for frame in frames], dtype=np.bool_), judged)
+    return GivenAnswers(judged, digest.hexdigest(), auroc)
 
 
 def compare(

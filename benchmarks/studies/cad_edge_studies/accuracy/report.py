@@ -4,21 +4,9 @@ from pathlib import Path
 
 import click
 
-from cad_edge_benchmarks.reporting.headings import (
-    ALL_PARTS,
-    MEAN,
-    SCORE_COLUMNS,
-    VERDICT_COLUMNS,
-    VERDICT_NOTE,
-)
-from cad_edge_benchmarks.reporting.tables import (
-    figure,
-    figure_rows,
-    markdown_table,
-    replace_between,
-    text_table,
-    wrapped,
-)
+from cad_edge_benchmarks.reporting.evaluation_tables import evaluation_tables, evaluation_text
+from cad_edge_benchmarks.reporting.headings import SCORE_COLUMNS, VERDICT_NOTE
+from cad_edge_benchmarks.reporting.tables import figure, markdown_table, replace_between
 from cad_edge_benchmarks.reporting.targets import HEAD, target_rows, targets_table
 from cad_edge_studies.accuracy.targets import Result, accuracy_targets
 
@@ -37,26 +25,16 @@ COLUMNS = {
 }
 """Figures of the second table; those of the verdicts stand before it."""
 
-Table = tuple[list[str], list[list[str]]]
-"""Head and rows."""
 
+def _with_costs(result: Result) -> Result:
+    """Give seconds and bytes the digits that tables show."""
 
-def _tables(result: Result) -> tuple[Table, Table]:
-    """Lay out the verdicts, and the scores with what a task costs."""
-    tasks, mean = result["tasks"], {MEAN: result["mean"]}
-    verdicts = {**tasks, ALL_PARTS: result["all_parts"], **mean}
-    scores = {
-        name: {
-            **values,
-            "seconds": _amount(values.get("seconds"), 1),
-            "disk_bytes": _amount(values.get("disk_bytes"), 1e3),
-        }
-        for name, values in {**tasks, **mean}.items()
-    }
-    return (
-        (["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, verdicts)),
-        (["task", *COLUMNS.values()], figure_rows(COLUMNS, scores)),
-    )
+    def shown(values: Result) -> Result:
+        seconds, disk = values.get("seconds"), values.get("disk_bytes")
+        return {**values, "seconds": _amount(seconds, 1), "disk_bytes": _amount(disk, 1e3)}
+
+    tasks = {name: shown(values) for name, values in result["tasks"].items()}
+    return {**result, "tasks": tasks, "mean": shown(result["mean"])}
 
 
 def _amount(value: float | None, unit: float) -> str:
@@ -65,16 +43,8 @@ def _amount(value: float | None, unit: float) -> str:
 
 def print_report(result: Result) -> None:
     """Print the sentences, the tables, the facts below them and the targets."""
-    verdicts, scores = _tables(result)
-    parts = [
-        f"{result['headline']}\n{result['beside']}",
-        text_table(*verdicts),
-        wrapped(VERDICT_NOTE),
-        text_table(*scores),
-        _facts(result),
-        targets_table(accuracy_targets(result)),
-    ]
-    click.echo("\n\n".join(parts))
+    text = evaluation_text(_with_costs(result), COLUMNS)
+    click.echo("\n\n".join([text, _facts(result), targets_table(accuracy_targets(result))]))
 
 
 def _facts(result: Result) -> str:
@@ -109,7 +79,8 @@ def update_readme(page: Path | None, result: Result) -> None:
     """Put the tables into ``page``; nothing without a page or where it is not there."""
     if page is None or not page.is_file():
         return
-    verdicts, scores = (markdown_table(*table) for table in _tables(result))
+    tables = evaluation_tables(_with_costs(result), COLUMNS)
+    verdicts, scores = (markdown_table(*table) for table in tables)
     _replace(page, BEGIN, END, result, [verdicts, VERDICT_NOTE, scores])
 
 

@@ -10,7 +10,7 @@ out the held-out scores of the larger categories and shows what thresholds from 
 the order statistic, and the one that a device decides with.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -26,6 +26,7 @@ from cad_edge.data.stream import Stream
 from cad_edge_benchmarks.instruments.metrics import image_auroc
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, open_stream
 from cad_edge_benchmarks.instruments.verdicts import perfect_threshold
+from cad_edge_benchmarks.reporting.evaluation_tables import Table
 from cad_edge_benchmarks.reporting.tables import (
     figure,
     figure_rows,
@@ -53,8 +54,6 @@ Float64 = NDArray[np.float64]
 Figures = Mapping[str, float]
 """Of one category under one setting, at the stated rate."""
 Row = Mapping[str, float | int | str]
-Table = tuple[list[str], list[list[str]]]
-"""Head and rows."""
 
 
 @dataclass(frozen=True)
@@ -235,8 +234,8 @@ def thinned(scores: Mapping[str, Scores]) -> list[Row]:
                     "stated": rate,
                     "good parts": count or "all",
                     "threshold": name,
-                    "false rejects": _mean((one.good > x).mean() for one, x in limits),
-                    "found": _mean((one.defective > x).mean() for one, x in limits),
+                    "false rejects": float(np.mean([(one.good > x).mean() for one, x in limits])),
+                    "found": float(np.mean([(one.defective > x).mean() for one, x in limits])),
                 }
             )
     return rows
@@ -262,11 +261,7 @@ def table_of(figures: Mapping[str, Mapping[str, Figures]], taken: Mapping[str, s
 
 
 def _means(figures: Sequence[Figures]) -> Figures:
-    return {name: _mean(one[name] for one in figures) for name in figures[0]}
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean([*values]))
+    return {name: float(np.mean([one[name] for one in figures])) for name in figures[0]}
 
 
 if __name__ == "__main__":

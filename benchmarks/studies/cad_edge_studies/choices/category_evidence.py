@@ -69,10 +69,7 @@ class Category:
             )
         return self._lengths[blocks]
 
-    def _extract(self, config: Config) -> tuple[Features, Features]:
+    def _extract(self, config: Config) -> list[Features]:
         """Features of good and of test parts."""
-        good, tested = (
-            extract(self._request.backbone, images, config, quiet)
-            for images in (self._request.images, self._test)
-        )
-        return good, tested
+        backbone, parts = self._request.backbone, (self._request.images, self._test)
+        return [extract(backbone, images, config, quiet) for images in parts]

@@ -9,8 +9,8 @@ from cad_edge.errors import OptionError
 from cad_edge_runtime import Detector
 from cad_edge_studies.open_set import Prediction, measure_left_out, novelty_auroc, novelty_of
 from cad_edge_studies.recognition.__main__ import parse_sizes, print_report
-from cad_edge_studies.recognition.figures import BundlePredictions, rotations, size_figures
-from cad_edge_studies.recognition.left_out_photographs import STREAM, write_windows
+from cad_edge_studies.recognition.figures import rotations, size_figures
+from cad_edge_studies.recognition.left_out_photographs import link_windows
 
 NAMES = ("a", "b", "c", "d")
 
@@ -30,28 +30,22 @@ def predicted(product: str, task: str | None, anomalous: bool, novelty: float) -
     return Prediction(product, anomalous, task, float("nan"), novelty)
 
 
-BUNDLES = [
-    BundlePredictions(
-        ("a",),
-        [
-            predicted("a", "a", False, 0.1),
-            predicted("a", None, False, 1.5),
-            predicted("a", "a", True, 0.6),
-            predicted("a", None, True, 1.6),
-            predicted("b", None, False, 1.9),
-            predicted("b", "a", True, 0.7),
-        ],
-    ),
-    BundlePredictions(
-        ("b",),
-        [
-            predicted("b", "b", False, 0.2),
-            predicted("b", "b", True, 0.3),
-            predicted("a", None, False, 1.8),
-            predicted("a", None, True, 1.8),
-        ],
-    ),
-]
+BUNDLES = {
+    ("a",): [
+        predicted("a", "a", False, 0.1),
+        predicted("a", None, False, 1.5),
+        predicted("a", "a", True, 0.6),
+        predicted("a", None, True, 1.6),
+        predicted("b", None, False, 1.9),
+        predicted("b", "a", True, 0.7),
+    ],
+    ("b",): [
+        predicted("b", "b", False, 0.2),
+        predicted("b", "b", True, 0.3),
+        predicted("a", None, False, 1.8),
+        predicted("a", None, True, 1.8),
+    ],
+}
 
 
 def test_figures_worked_by_hand():
@@ -73,10 +67,8 @@ def test_unlearned_products_are_ranked_by_novelty():
 
 
 def test_a_good_part_of_another_name_is_not_routed():
-    bundle = BundlePredictions(
-        ("a", "b"), [predicted("a", "b", False, 0.1), predicted("b", "b", False, 0.1)]
-    )
-    found = size_figures([bundle])
+    predictions = [predicted("a", "b", False, 0.1), predicted("b", "b", False, 0.1)]
+    found = size_figures({("a", "b"): predictions})
     assert found["good_not_routed"]["categories"] == {"a": 1.0, "b": 0.0}
     assert found["left_out_unknown"] == {"mean": None, "categories": {}}
     assert found["auroc"] is None
@@ -121,12 +113,11 @@ def photographs(tmp_path, rng):
 
 
 def test_every_two_photographs_are_kept_out_once(photographs, tmp_path):
-    kept_out = write_windows(photographs, tmp_path / "place")
+    again, kept_out = link_windows(photographs, tmp_path / "place")
     assert sorted(kept_out) == [
         f"without-{pair}" for pair in ("0-1", "0-2", "0-3", "1-2", "1-3", "2-3")
     ]
     assert {len(paths) for paths in kept_out.values()} == {6}
-    again = read_stream(tmp_path / "place" / STREAM)
     for task in again.tasks:
         product = task.samples()
         kept = {path.resolve() for path in product.train}
@@ -140,7 +131,7 @@ def test_every_two_photographs_are_kept_out_once(photographs, tmp_path):
 def test_windows_of_unknown_photographs_are_refused(photographs, tmp_path):
     loose = photographs.model_copy(update={"group": None})
     with pytest.raises(OptionError, match="road has windows of 0 known photographs"):
-        write_windows(loose, tmp_path / "place")
+        link_windows(loose, tmp_path / "place")
 
 
 def test_what_is_called_unknown_is_more_novel_than_all_else(golden, products):

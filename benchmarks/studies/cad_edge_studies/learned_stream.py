@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cad_edge.data.stream import Stream, read_stream
+from cad_edge.data.stream import Stream
 from cad_edge.store.artifact import Artifact, list_artifacts, read_record
 from cad_edge_benchmarks.evaluate.command import evaluate_stream
 from cad_edge_benchmarks.instruments.command_runner import export, learn
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
+from cad_edge_benchmarks.instruments.synthetic_tasks import VersionMaker
 from cad_edge_runtime import Detector
 from cad_edge_studies.open_category_study import made_with
 
@@ -47,6 +48,16 @@ class LearnedStream:
         """Evaluate the bundle in the shared layout."""
         return evaluate_bundle(self.bundle(), self.stream, self.threads)
 
+    def versions(self, seed: int) -> VersionMaker:
+        """Return a maker of bundles of some of the tasks, without an export for each.
+
+        They are versions of one bundle of all tasks: selector, rejection thresholds and map rules
+        are fitted to exactly their tasks by the functions that the exporter calls, inference graphs
+        and score thresholds stay.
+        """
+        bundle = self.export(self.artifacts)
+        return VersionMaker(bundle, self.place / "versions", seed, keeps_radius=False)
+
     def conditions(self) -> dict[str, object]:
         """At which rate, on what and with what figures are made."""
         rate = self.stream.false_reject_rate
@@ -54,13 +65,14 @@ class LearnedStream:
 
 
 def learn_stream(
-    stream_file: Path, place: Path, seed: int, options: Sequence[str], threads: int
+    stream: Stream, place: Path, seed: int, options: Sequence[str], threads: int
 ) -> LearnedStream:
     """Learn what ``place`` lacks of a stream; ``options`` are passed on to `cad-edge train`."""
-    learn(stream_file, place / "artifacts", seed, options)
-    return LearnedStream(
-        read_stream(stream_file), list_artifacts(place / "artifacts"), place, threads
-    )
+    place.mkdir(parents=True, exist_ok=True)
+    stream_file, artifacts = place / "stream.json", place / "artifacts"
+    stream_file.write_text(stream.model_dump_json(indent=1, exclude_defaults=True), "utf-8")
+    learn(stream_file, artifacts, seed, options)
+    return LearnedStream(stream, list_artifacts(artifacts), place, threads)
 
 
 def open_bundle(bundle: Path, threads: int) -> Detector:

@@ -21,7 +21,7 @@ from cad_edge.store.artifact import read_record
 from cad_edge_benchmarks.evaluate.command import evaluation_result
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, mean_of
 from cad_edge_benchmarks.instruments.metrics import mean_defined
-from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
+from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, open_stream
 from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_studies.accuracy.continual_run import ContinualRun, Stages, median_slope
 from cad_edge_studies.accuracy.report import print_report, update_front_page, update_readme
@@ -59,15 +59,13 @@ def main(
     options = [word for setting in settings for word in ("--set", setting)]
     options += [] if size is None else ["--size", size]
     options += [] if method is None else ["--method", method]
+    stream = open_stream(data_folder(data), tasks)
     with tempfile.TemporaryDirectory() as temporary:
         place = work or Path(temporary)
-        place.mkdir(parents=True, exist_ok=True)
-        write_stream(place / "stream.json", data_folder(data), tasks)
         result: dict[str, Any] = {}
         for seed in seeds:
             click.echo(f"learning with seed {seed}")
-            target = place / f"seed-{seed}"
-            learned = learn_stream(place / "stream.json", target, seed, options, threads)
+            learned = learn_stream(stream, place / f"seed-{seed}", seed, options, threads)
             if not result:
                 result = measure(learned, seed)
                 result["seeds"] = {str(seed): result["mean"]}

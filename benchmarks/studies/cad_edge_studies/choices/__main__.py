@@ -143,21 +143,18 @@ def _measure(stream: Stream, names: Sequence[str]) -> dict[str, dict[str, Scores
     for task in stream.tasks:
         click.echo(task.name, err=True)
         own = choose_size(median_losses(task.samples().train, SIZES))
-        size_of = {name: SETTINGS[name].size or own for name in names}
-        sized = {
-            size: Category(task, backbones[size], stream.false_reject_rate)
-            for size in set(size_of.values())
-        }
-        for name, size in size_of.items():
-            scores[name][task.name] = score(SETTINGS[name], sized[size])
+        rate = stream.false_reject_rate
+        sized = {size: Category(task, backbone, rate) for size, backbone in backbones.items()}
+        for name in names:
+            setting = SETTINGS[name]
+            scores[name][task.name] = score(setting, sized[setting.size or own])
     return scores
 
 
 def score(setting: Setting, category: Category) -> Scores:
     """Image scores of held-out and test parts of a category."""
-    config = Config.model_validate(
-        {"memories": setting.banks, "statistics_blocks": setting.statistics}
-    )
+    options = {"memories": setting.banks, "statistics_blocks": setting.statistics}
+    config = Config.model_validate(options)
     count = len(category.held_out)
     banks = [_highest(*category.distances(spec), count, setting.top) for spec in config.memories]
     parts = [banks, [category.lengths(config)]] if setting.statistics else [banks]
@@ -250,9 +247,8 @@ def _drawn(scores: Float64, count: int, rng: np.random.Generator) -> list[float]
 def table_of(figures: Mapping[str, Mapping[str, Figures]], taken: Mapping[str, str]) -> Table:
     """Means of every setting, then those of the settings that others chose."""
     means = {name: _means(list(of_tasks.values())) for name, of_tasks in figures.items()}
-    means["chosen on the other categories"] = _means(
-        [figures[name][task] for task, name in taken.items()]
-    )
+    on_others = [figures[name][task] for task, name in taken.items()]
+    means["chosen on the other categories"] = _means(on_others)
     columns = list(next(iter(means.values())))
     head = ["setting", *(name.replace("_", " ") for name in columns), "chosen for"]
     counts = [str(list(taken.values()).count(name)) for name in figures]

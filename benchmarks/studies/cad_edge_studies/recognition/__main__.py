@@ -3,7 +3,7 @@
     python -m cad_edge_studies.recognition [--data DIR] [--sizes-of-bundles 1,2,4,9] [--out FILE]
 
 Every category is learned and exported once, by `cad-edge`. Of that one bundle versions with some of
-the categories are made, neighbours in alphabetical order, in all rotations (`product_subsets`), and
+the categories are made, neighbours in alphabetical order, in all rotations, and
 all test images go through the Detector of each. Besides, a category of few photographs is learned
 alone without two of them and shown their good windows (`left_out_photographs`).
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.instruments.open_data import data_folder, write_stream
+from cad_edge_benchmarks.instruments.open_data import data_folder, open_stream
 from cad_edge_benchmarks.reporting.tables import (
     UNDEFINED,
     figure,
@@ -26,23 +26,13 @@ from cad_edge_benchmarks.reporting.tables import (
 from cad_edge_studies.learned_stream import LearnedStream, learn_stream
 from cad_edge_studies.open_category_study import RESULTS, study
 from cad_edge_studies.open_set import frames_of, predict
-from cad_edge_studies.recognition.figures import (
-    BundlePredictions,
-    Figures,
-    rotations,
-    size_figures,
-)
-from cad_edge_studies.recognition.left_out_photographs import (
-    LEFT_OUT,
-    STREAM,
-    window_figures,
-    write_windows,
-)
-from cad_edge_studies.recognition.product_subsets import ProductSubsets
+from cad_edge_studies.recognition.figures import Figures, rotations, size_figures
+from cad_edge_studies.recognition.left_out_photographs import LEFT_OUT, window_figures
 
 RESULT = RESULTS / "recognition.json"
 WINDOWED = "asphalt_b"
 """Category of several windows of each of a few photographs."""
+NO_PRODUCT = {"product": UNDEFINED, "share_of_frames": None}
 
 
 def parse_sizes(text: str, products: int) -> list[int]:
@@ -77,56 +67,43 @@ def main(
 ) -> None:
     """Measure how products are told from defects, in bundles of several sizes."""
     options = [] if method is None else ["--method", method]
+    stream = open_stream(data_folder(data), tasks)
+    chosen = parse_sizes(sizes, len(stream.tasks))
+    windows = None
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        names = write_stream(place / STREAM, data_folder(data), tasks)
-        result = measure(place, parse_sizes(sizes, len(names)), seed, options, threads)
+        learned = learn_stream(stream, Path(folder), seed, options, threads)
+        by_size = _by_size(learned, chosen, seed)
+        for task in stream.tasks:
+            if task.name == WINDOWED and task.group is not None:
+                windows = window_figures(task, learned.place / WINDOWED, seed, options, threads)
+        record = learned.record
+        result = {
+            "categories": [task.name for task in stream.tasks],
+            "sizes": by_size,
+            "windows": windows,
+            "seed": seed,
+            "method": record.method,
+            "hyperparameters": record.hyperparameters,
+            "backbone": record.backbone.id,
+            **learned.conditions(),
+        }
     print_report(result)
     write_result(out, result)
 
 
-def measure(
-    place: Path, sizes: Sequence[int], seed: int, options: Sequence[str], threads: int
-) -> Figures:
-    """Measure the stream whose file lies in ``place``."""
-    learned = learn_stream(place / STREAM, place, seed, options, threads)
-    record = learned.record
-    return {
-        "categories": [task.name for task in learned.stream.tasks],
-        "sizes": _by_size(learned, sizes, seed),
-        "windows": _windows(learned, seed, options),
-        "seed": seed,
-        "method": record.method,
-        "hyperparameters": record.hyperparameters,
-        "backbone": record.backbone.id,
-        **learned.conditions(),
-    }
-
-
 def _by_size(learned: LearnedStream, sizes: Sequence[int], seed: int) -> Figures:
     """Show all test images to bundles of each size."""
-    subsets = ProductSubsets(learned, seed)
-    tasks = learned.stream.tasks
+    tasks, versions = learned.stream.tasks, learned.versions(seed)
     frames = [frame for task in tasks for frame in frames_of(task, in_memory=True)]
     found: Figures = {}
     for size in sizes:
-        bundles = []
+        bundles = {}
         for names in rotations([task.name for task in tasks], size):
-            with subsets.open(names) as detector:
-                bundles.append(BundlePredictions(names, predict(detector, frames)))
+            versions.commit(names)
+            with learned.open(versions.path) as detector:
+                bundles[names] = predict(detector, frames)
         found[str(size)] = size_figures(bundles)
     return found
-
-
-def _windows(learned: LearnedStream, seed: int, options: Sequence[str]) -> Figures | None:
-    """Learn the windowed category without some photographs; None where they are not known."""
-    for task in learned.stream.tasks:
-        if task.name == WINDOWED and task.group is not None:
-            place = learned.place / WINDOWED
-            kept_out = write_windows(task, place)
-            alone = learn_stream(place / STREAM, place, seed, options, learned.threads)
-            return window_figures(ProductSubsets(alone, seed), kept_out)
-    return None
 
 
 def print_report(result: Figures) -> None:
@@ -141,10 +118,11 @@ def print_report(result: Figures) -> None:
     for size, figures in result["sizes"].items():
         if unlearned := figures["left_out_unknown"]["categories"]:
             click.echo(f"\nleft out of bundles of {size}, and what its frames pass for most often")
-            rows = [
-                [name, percent(value), *_taken_for(figures["taken_for"][name])]
-                for name, value in unlearned.items()
-            ]
+            rows = []
+            for name, unknown in unlearned.items():
+                taken: Figures = figures["taken_for"][name] or NO_PRODUCT
+                often = percent(taken["share_of_frames"])
+                rows.append([name, percent(unknown), taken["product"], often])
             click.echo(text_table(["category", "unknown", "taken for", "of its frames"], rows))
     if (windows := result["windows"]) is not None:
         click.echo(
@@ -160,8 +138,8 @@ def _size_row(size: str, figures: Figures) -> list[str]:
         for name in ("defective_unknown", "good_not_routed")
         for cell in (percent(figures[name]["mean"]), _worst(figures[name]["categories"]))
     ]
-    unlearned = percent(figures["left_out_unknown"]["mean"])
-    return [size, str(figures["bundles"]), *known, unlearned, figure(figures["auroc"], 4)]
+    left_out = percent(figures["left_out_unknown"]["mean"])
+    return [size, str(figures["bundles"]), *known, left_out, figure(figures["auroc"], 4)]
 
 
 def _worst(shares: Figures) -> str:
@@ -170,12 +148,6 @@ def _worst(shares: Figures) -> str:
         return UNDEFINED
     name = max(defined, key=lambda one: defined[one])
     return f"{percent(defined[name])} ({name})"
-
-
-def _taken_for(found: Figures | None) -> list[str]:
-    return (
-        [UNDEFINED] * 2 if found is None else [found["product"], percent(found["share_of_frames"])]
-    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cad_edge_benchmarks.instruments.metrics import mean_defined
@@ -12,14 +11,6 @@ from cad_edge_studies.open_set import Prediction, novelty_auroc
 Figures = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class BundlePredictions:
-    """What a bundle of the products ``learned`` says of all test images."""
-
-    learned: tuple[str, ...]
-    predictions: Sequence[Prediction]
-
-
 def rotations(names: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
     """Give bundles of ``size`` neighbours in the circle of ``names``; one where all are in it."""
     starts = range(1 if size >= len(names) else len(names))
@@ -27,14 +18,17 @@ def rotations(names: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
         yield tuple(sorted(names[(start + step) % len(names)] for step in range(size)))
 
 
-def size_figures(bundles: Sequence[BundlePredictions]) -> Figures:
-    """Figures of all bundles of one size; shares by category, then their means."""
+def size_figures(bundles: Mapping[tuple[str, ...], Sequence[Prediction]]) -> Figures:
+    """Figures of all bundles of one size; shares by category, then their means.
+
+    ``bundles`` holds, by the products that each has learned, what it says of all test images.
+    """
     defective: dict[str, list[bool]] = {}
     misrouted: dict[str, list[bool]] = {}
     unlearned: dict[str, list[Prediction]] = {}
-    for bundle in bundles:
-        for one in bundle.predictions:
-            if one.product not in bundle.learned:
+    for learned, predictions in bundles.items():
+        for one in predictions:
+            if one.product not in learned:
                 unlearned.setdefault(one.product, []).append(one)
             elif one.anomalous:
                 defective.setdefault(one.product, []).append(one.unknown)
@@ -47,7 +41,7 @@ def size_figures(bundles: Sequence[BundlePredictions]) -> Figures:
         "good_not_routed": shares(misrouted),
         "left_out_unknown": shares(rejected),
         "taken_for": {name: _taken_for(found) for name, found in sorted(unlearned.items())},
-        "auroc": mean_defined([novelty_auroc(one.predictions, one.learned) for one in bundles]),
+        "auroc": mean_defined([novelty_auroc(said, names) for names, said in bundles.items()]),
     }
 
 

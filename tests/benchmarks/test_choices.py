@@ -8,11 +8,11 @@ pytest.importorskip("torch")
 from cad_edge_studies.choices.__main__ import (
     Scores,
     Setting,
-    chosen,
+    choose_settings,
     figures_of,
     score,
     table_of,
-    thinned,
+    thresholds_of_few,
 )
 from cad_edge_studies.choices.category_evidence import Category
 from cad_edge_training.backbones import load_backbone
@@ -29,8 +29,8 @@ def test_a_category_has_no_say_in_the_setting_that_it_is_reported_with():
         "a": {"x": figures(0.5), "y": figures(0.8), "z": figures(0.8)},
         "b": {"x": figures(1.0), "y": figures(0.7), "z": figures(0.7)},
     }
-    assert chosen(of) == {"x": "a", "y": "b", "z": "b"}
-    head, rows = table_of(of, chosen(of))
+    assert choose_settings(of) == {"x": "a", "y": "b", "z": "b"}
+    head, rows = table_of(of, choose_settings(of))
     assert head[:2] == ["setting", "image auroc"]
     assert rows[-1][:2] == ["chosen on the other categories", "0.633"]
     assert [row[-1] for row in rows] == ["1", "2", ""]
@@ -52,7 +52,7 @@ def test_figures_by_hand():
 
 def test_thresholds_from_few_scores_are_compared_at_both_rates(rng):
     scores = {"a": Scores(rng.normal(size=120), rng.normal(size=200), rng.normal(3, 1, 100))}
-    rows = thinned(scores)
+    rows = thresholds_of_few(scores)
     assert len(rows) == 2 * 5 * 2
     few = [row for row in rows if row["stated"] == 0.02 and row["good parts"] == 15]
     order, decided = (row["false rejects"] for row in few)

@@ -114,8 +114,8 @@ def main(
         name: {task: figures_of(one, rate) for task, one in of_tasks.items()}
         for name, of_tasks in scores.items()
     }
-    taken = chosen(figures)
-    few = thinned(scores[names[0]])
+    taken = choose_settings(figures)
+    few = thresholds_of_few(scores[names[0]])
     result = {
         "method": "patch_memory",
         "seed": SEED,
@@ -205,7 +205,7 @@ def figures_of(scores: Scores, rate: float) -> Figures:
     }
 
 
-def chosen(figures: Mapping[str, Mapping[str, Figures]]) -> dict[str, str]:
+def choose_settings(figures: Mapping[str, Mapping[str, Figures]]) -> dict[str, str]:
     """Return, by category, the setting whose scores find most defects on all others."""
 
     def on_others(name: str, left_out: str) -> float:
@@ -216,7 +216,7 @@ def chosen(figures: Mapping[str, Mapping[str, Figures]]) -> dict[str, str]:
     return {task: max(figures, key=lambda name: on_others(name, task)) for task in tasks}
 
 
-def thinned(scores: Mapping[str, Scores]) -> list[Row]:
+def thresholds_of_few(scores: Mapping[str, Scores]) -> list[Row]:
     """Measure what thresholds from few held-out scores do: means over categories and draws."""
     rows: list[Row] = []
     rng = np.random.default_rng(0)

@@ -41,7 +41,7 @@ Figures = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Contaminated:
+class ContaminatedCategory:
     """Good parts of a category with some defective ones among them, and what is left to test."""
 
     task: StreamTask
@@ -88,7 +88,9 @@ def _means(of_tasks: Mapping[str, Figures]) -> Figures:
     return {name: mean_defined([one[name] for one in of_tasks.values()]) for name in names}
 
 
-def contaminate(task: StreamTask, backbone: Backbone, share: float, seed: int) -> Contaminated:
+def contaminate(
+    task: StreamTask, backbone: Backbone, share: float, seed: int
+) -> ContaminatedCategory:
     """Put defective test images among the good parts, ``share`` of all that result."""
     product = task.samples()
     bad = [item for item in product.test if item.anomalous]
@@ -100,7 +102,7 @@ def contaminate(task: StreamTask, backbone: Backbone, share: float, seed: int) -
     groups = task.groups(product)
     if groups is not None:
         groups = (*groups, *(f"planted {number}" for number in range(count)))
-    return Contaminated(
+    return ContaminatedCategory(
         task,
         read_images(paths, backbone.recipe, quiet),
         np.arange(len(paths)) >= len(product.train),
@@ -110,7 +112,7 @@ def contaminate(task: StreamTask, backbone: Backbone, share: float, seed: int) -
     )
 
 
-def _figures(mixed: Contaminated, backbone: Backbone, rate: float, seed: int) -> Figures:
+def _figures(mixed: ContaminatedCategory, backbone: Backbone, rate: float, seed: int) -> Figures:
     found: Figures = {}
     config = Config.model_validate(defaults_for(BACKBONE))
     for name, keep in (("", False), (" (outliers kept)", True)):

@@ -7,6 +7,9 @@ from itertools import combinations
 from pathlib import Path
 from statistics import median
 
+from cad_edge.data.image import decode_image
+from cad_edge.heatmap import write_png
+from cad_edge.store.artifact import read_record
 from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_benchmarks.instruments.probe import probe_often
@@ -52,7 +55,7 @@ class ContinualRun:
     def __init__(self, learned: LearnedStream) -> None:
         self._learned = learned
         self._names = [path.name for path in learned.artifacts]
-        self._image = learned.stream.tasks[0].images().test[0].path
+        self._image = _write_probe_image(learned)
         self._frames = {task.name: frames_of(task) for task in learned.stream.tasks}
 
     def run_stages(self) -> Stages:
@@ -124,3 +127,13 @@ class ContinualRun:
     def _unique_memory(self, bundle: Path) -> int:
         probes = probe_often(bundle, self._image, self._learned.threads, _PROBES)
         return int(median(one.memory.uss for one in probes))
+
+
+def _write_probe_image(learned: LearnedStream) -> Path:
+    """Write the frame that device processes are shown; of the graphs' size where they agree."""
+    records = [read_record(path) for path in learned.artifacts]
+    recipes = {recipe for one in records for recipe in (one.recipe, one.recognised_at)}
+    frame = decode_image(learned.stream.tasks[0].images().test[0].path)
+    target = learned.place / "probe.png"
+    write_png(target, recipes.pop().apply(frame) if len(recipes) == 1 else frame)
+    return target

@@ -51,13 +51,7 @@ def given_answers(detector: Detector, frames: Sequence[LabelledFrame]) -> GivenA
 def compare(
     before: Mapping[str, GivenAnswers], after: Mapping[str, GivenAnswers]
 ) -> dict[str, int]:
-    """Compare answers of each task's own stage with those of the last stage.
-
-    Returns
-    -------
-    Number of ``tasks``, of their ``images``, and of those with another score or map after
-    the last stage (``changed_images``).
-    """
+    """Count what differs in score or map between each task's own stage and the last."""
     return {
         "tasks": len(before),
         "images": sum(len(answers.scores) for answers in before.values()),

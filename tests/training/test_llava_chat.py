@@ -3,6 +3,7 @@
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
+from cad_edge_studies.embedded_language_model.questions import DECISION, corpus
 from cad_edge_training.backbones.llava.chat import (
     Answers,
     ChatTexts,
@@ -11,7 +12,6 @@ from cad_edge_training.backbones.llava.chat import (
     find_stops,
     token_ids,
 )
-from cad_edge_training.backbones.llava.questions import DECISION, corpus
 from cad_edge_training.backbones.llava.small import VOCABULARY
 from cad_edge_training.backbones.llava.small_tokenizer import build_tokenizer
 

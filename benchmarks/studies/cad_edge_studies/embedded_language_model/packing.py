@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
+from cad_edge_studies.embedded_language_model.questions import Turn
 from cad_edge_training.backbones.llava.chat import END, ChatTexts, token_ids
-from cad_edge_training.backbones.llava.questions import Turn
 
 IGNORED = -1  # label of a token that is no part of an answer
 PREFIX, PADDING = 0, -1  # branch of what all conversations see, and of what none does

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge_training.backbones.llava.chat import ChatTexts, token_ids
-from cad_edge_training.backbones.llava.packing import (
+from cad_edge_studies.embedded_language_model.packing import (
     IGNORED,
     Conversation,
     answer_loss,
     pack,
     write_conversation,
 )
-from cad_edge_training.backbones.llava.questions import (
+from cad_edge_studies.embedded_language_model.questions import (
     DECISION,
     Turn,
     conversation,
@@ -23,16 +22,17 @@ from cad_edge_training.backbones.llava.questions import (
     describe,
     description,
     explanation,
-    telling_words,
+    informative_words,
 )
-from cad_edge_training.backbones.llava.scenes import Flaw, Scene
+from cad_edge_studies.embedded_language_model.scenes import Defect, Scene
+from cad_edge_training.backbones.llava.chat import ChatTexts, token_ids
 from cad_edge_training.backbones.llava.small import VOCABULARY
 from cad_edge_training.backbones.llava.small_tokenizer import build_tokenizer
 
 EMPTY = np.zeros((1, 1, 3), np.uint8)
 MASK = np.zeros((1, 1), bool)
 GOOD = Scene(EMPTY, "gear", "grey", None, MASK)
-BAD = GOOD._replace(flaw=Flaw("crack", "upper left", "small", "dark"))
+BAD = GOOD._replace(defect=Defect("crack", "upper left", "small", "dark"))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_explanations_tell_what_is_there(rng):
 
 def test_a_description_holds_the_words_that_tell(rng):
     assert description(BAD, rng).answer == describe(BAD)
-    told = set(describe(BAD).rstrip(".").split()) & telling_words()
+    told = set(describe(BAD).rstrip(".").split()) & informative_words()
     assert told == {"small", "dark", "crack", "upper", "left", "grey", "gear"}
 
 

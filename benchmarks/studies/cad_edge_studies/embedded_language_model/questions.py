@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cad_edge_training.backbones.llava.flaws import FLAWS
-from cad_edge_training.backbones.llava.parts import PARTS
-from cad_edge_training.backbones.llava.scenes import PLACES, Flaw, Scene
-from cad_edge_training.backbones.llava.surfaces import SURFACES
+from cad_edge_studies.embedded_language_model.defects import DEFECTS
+from cad_edge_studies.embedded_language_model.parts import PARTS
+from cad_edge_studies.embedded_language_model.scenes import PLACES, Defect, Scene
+from cad_edge_studies.embedded_language_model.surfaces import SURFACES
 
 DECISION = (
     "Are there any defects for the object in the image? "
@@ -59,13 +59,7 @@ def decision(scene: Scene, rng: np.random.Generator) -> Turn:
     """Ask for the decision; the wording that inspection uses is the most frequent."""
     usual = rng.random() < DECISION_SHARE
     question = DECISION if usual else str(rng.choice(DECISIONS))
-    return Turn(question, "No" if scene.flaw is None else "Yes")
-
-
-def explanation(scene: Scene, rng: np.random.Generator) -> Turn:
-    """Ask about the defect, or about the part."""
-    ask = ABOUT[int(rng.integers(len(ABOUT)))]
-    return ask(scene, rng)
+    return Turn(question, "No" if scene.defect is None else "Yes")
 
 
 def conversation(scene: Scene, rng: np.random.Generator) -> tuple[Turn, Turn]:
@@ -78,67 +72,63 @@ def description(scene: Scene, rng: np.random.Generator) -> Turn:
     return Turn(str(rng.choice(EXPLAIN)), describe(scene))
 
 
-def _kind(scene: Scene, rng: np.random.Generator) -> Turn:
-    flaw = scene.flaw
-    return Turn(str(rng.choice(KIND)), NONE if flaw is None else f"It is {_a(flaw.kind)}.")
-
-
-def _place(scene: Scene, rng: np.random.Generator) -> Turn:
-    flaw = scene.flaw
-    return Turn(str(rng.choice(PLACE)), NONE if flaw is None else f"It is in the {flaw.place}.")
-
-
-def _look(scene: Scene, rng: np.random.Generator) -> Turn:
-    flaw = scene.flaw
-    answer = NONE if flaw is None else f"It is {flaw.size} and {flaw.shade}."
-    return Turn(str(rng.choice(LOOK)), answer)
-
-
-def _surface(scene: Scene, rng: np.random.Generator) -> Turn:
-    what = _a(f"{scene.colour} {scene.name}")
-    return Turn(str(rng.choice(SURFACE)), f"The image shows {what}.")
-
-
-def _colour(scene: Scene, rng: np.random.Generator) -> Turn:
-    return Turn(str(rng.choice(COLOUR)), f"It is {scene.colour}.")
-
-
-ABOUT: tuple[Callable[[Scene, np.random.Generator], Turn], ...] = (
-    description,
-    description,
-    _kind,
-    _place,
-    _place,
-    _look,
-    _surface,
-    _colour,
-)
+def explanation(scene: Scene, rng: np.random.Generator) -> Turn:
+    """Ask about the defect, or about the part."""
+    questions, answer = ABOUT[int(rng.integers(len(ABOUT)))]
+    return Turn(str(rng.choice(questions)), answer(scene))
 
 
 def describe(scene: Scene) -> str:
     """Say in a sentence what is wrong with the part, or that nothing is."""
-    if scene.flaw is None:
-        return _intact(scene.name, scene.colour)
-    return _flawed(scene.name, scene.colour, scene.flaw)
+    part, defect = f"{scene.colour} {scene.name}", scene.defect
+    if defect is None:
+        return f"{NONE} The {part} looks intact."
+    seen = _a(f"{defect.size} {defect.shade} {defect.kind}")
+    return f"There is {seen} in the {defect.place} of the {part}."
 
 
-def _intact(name: str, colour: str) -> str:
-    return f"{NONE} The {colour} {name} looks intact."
+def _kind(scene: Scene) -> str:
+    return NONE if scene.defect is None else f"It is {_a(scene.defect.kind)}."
 
 
-def _flawed(name: str, colour: str, flaw: Flaw) -> str:
-    sight = _a(f"{flaw.size} {flaw.shade} {flaw.kind}")
-    return f"There is {sight} in the {flaw.place} of the {colour} {name}."
+def _place(scene: Scene) -> str:
+    return NONE if scene.defect is None else f"It is in the {scene.defect.place}."
+
+
+def _look(scene: Scene) -> str:
+    return NONE if scene.defect is None else f"It is {scene.defect.size} and {scene.defect.shade}."
+
+
+def _surface(scene: Scene) -> str:
+    return f"The image shows {_a(f'{scene.colour} {scene.name}')}."
+
+
+def _colour(scene: Scene) -> str:
+    return f"It is {scene.colour}."
 
 
 def _a(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def telling_words() -> set[str]:
+SENTENCES = (describe, _surface, _kind, _place, _colour, _look)
+# Repeated ones are asked more often.
+ABOUT: tuple[tuple[tuple[str, ...], Callable[[Scene], str]], ...] = (
+    (EXPLAIN, describe),
+    (EXPLAIN, describe),
+    (KIND, _kind),
+    (PLACE, _place),
+    (PLACE, _place),
+    (LOOK, _look),
+    (SURFACE, _surface),
+    (COLOUR, _colour),
+)
+
+
+def informative_words() -> set[str]:
     """Words of an answer that depend on the image, and are not there to make a sentence of it."""
     places = " ".join(place for row in PLACES for place in row)
-    names = " ".join((*SURFACES, *PARTS, *FLAWS, *COLOURS, *SIZES, *SHADES))
+    names = " ".join((*SURFACES, *PARTS, *DEFECTS, *COLOURS, *SIZES, *SHADES))
     return set(f"{places} {names}".split()) - {"of"}
 
 
@@ -149,12 +139,11 @@ def corpus() -> Iterator[str]:
         yield from (question, question)  # twice, so that each of its words is frequent enough
     names = (*SURFACES, *PARTS, "circuit board")
     places = [place for row in PLACES for place in row]
-    for index in range(4 * max(len(names), len(FLAWS) * len(places))):
+    image, mask = np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.bool_)  # nobody looks at them
+    for index in range(4 * max(len(names), len(DEFECTS) * len(places))):
+        kind = list(DEFECTS)[index % len(DEFECTS)]
+        place, shade = places[index % len(places)], SHADES[index // 3 % 3]
         name, colour = names[index % len(names)], COLOURS[index % len(COLOURS)]
-        kind = list(FLAWS)[index % len(FLAWS)]
-        flaw = Flaw(kind, places[index % len(places)], SIZES[index % 3], SHADES[index // 3 % 3])
-        yield _intact(name, colour)
-        yield _flawed(name, colour, flaw)
-        yield f"The image shows {_a(f'{colour} {name}')}."
-        yield from (f"It is {_a(kind)}.", f"It is in the {flaw.place}.", f"It is {colour}.")
-        yield f"It is {flaw.size} and {flaw.shade}."
+        good = Scene(image, name, colour, None, mask)
+        bad = good._replace(defect=Defect(kind, place, SIZES[index % 3], shade))
+        yield from (describe(good), *(say(bad) for say in SENTENCES))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge_training.check.picture import Picture
+from cad_edge_training.check.contrast_pyramid import ContrastPyramid
 from cad_edge_training.check.registration import (
     Axis,
     Fit,
@@ -55,7 +55,7 @@ class NearCopy:
     """Correlation of what no other picture explains."""
 
 
-def near_copies(pictures: Sequence[Picture], learned: int) -> list[NearCopy]:
+def near_copies(pictures: Sequence[ContrastPyramid], learned: int) -> list[NearCopy]:
     """Find copies among training pictures, and between them and the others.
 
     Parameters
@@ -79,7 +79,7 @@ def near_copies(pictures: Sequence[Picture], learned: int) -> list[NearCopy]:
         fit = laid.fit(first, second)
         if fit.correlation < AGREES:
             continue
-        if not (pictures[first].telling and pictures[second].telling):
+        if not (pictures[first].distinctive and pictures[second].distinctive):
             continue
         own = laid.own(first, second)
         if own is not None:
@@ -111,7 +111,7 @@ class _Search:
         return others[skipped : skipped + EXPLAINING]
 
 
-def _search(pictures: Sequence[Picture], learned: int) -> _Search:
+def _search(pictures: Sequence[ContrastPyramid], learned: int) -> _Search:
     """Correlate every training picture with every picture over shifts and `ZOOMS`."""
     count = len(pictures)
     likeness = np.full((learned, count), -1.0, dtype=np.float32)
@@ -131,7 +131,7 @@ def _search(pictures: Sequence[Picture], learned: int) -> _Search:
     return _Search(learned, likeness, starts)
 
 
-def _grain(pictures: Sequence[Picture], learned: int) -> NDArray[np.float32]:
+def _grain(pictures: Sequence[ContrastPyramid], learned: int) -> NDArray[np.float32]:
     """Correlations in place (learned, n) of what is left once the mean picture is taken off.
 
     Where all pictures show one part in one place they agree so well that a copy does not stand out,
@@ -175,7 +175,7 @@ def _pairs(likeness: NDArray[np.float32], count: int, least: float) -> list[tupl
 class _Laid:
     """Pictures laid on others, each pair once."""
 
-    def __init__(self, pictures: Sequence[Picture], search: _Search) -> None:
+    def __init__(self, pictures: Sequence[ContrastPyramid], search: _Search) -> None:
         self._pictures = pictures
         self._search = search
         self._fits: dict[tuple[int, int, str], Fit] = {}

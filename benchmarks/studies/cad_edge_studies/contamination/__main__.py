@@ -27,7 +27,7 @@ from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, w
 from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, write_result
 from cad_edge_training.backbones import Backbone, load_backbone
-from cad_edge_training.check.suspects import suspects
+from cad_edge_training.check.outliers import rank_outliers
 from cad_edge_training.folds import draw_folds
 from cad_edge_training.images import read_images
 from cad_edge_training.learned import Images, Request
@@ -147,7 +147,7 @@ def _figures(
             found["image_auroc"] = image_auroc(mixed.defective, scores)
         found[f"found{name}"] = float(rejected[mixed.defective].mean())
         found[f"false_rejects{name}"] = float(rejected[~mixed.defective].mean())
-    ranking = suspects(mixed.images, backbone, mixed.groups).ranking()
+    ranking = rank_outliers(mixed.images, backbone, mixed.groups).ranking()
     first = ranking[: max(1, round(FIRST * len(ranking)))]
     planted = int(mixed.planted.sum())
     found["planted_among_first"] = mixed.planted[first].sum() / planted if planted else None

@@ -143,14 +143,14 @@ def quantised_entries(
     backbone = trunks.routing  # at one size, which all tasks of an eight-bit bundle have
     floats = _float_tasks(tasks, backbone, plan, graphs, progress)
     progress(plan.precision, len(tasks), len(tasks) + 1)
-    held = graphs.rounded([stage for one in floats for stage in one.fused.stages])
+    held = graphs.quantised([stage for one in floats for stage in one.fused.stages])
     done = quantise_shared_weights(floats, held) if families else quantise(floats, plan.style, held)
     for name, one in done.items():
         require(one.evidence, name, plan.precision)
     for task in floats:
         _remember(task, done[task.learned.artifact.task], graphs)
     return {
-        one.learned.artifact.task: _rounded_entry(
+        one.learned.artifact.task: _quantised_entry(
             one, done[one.learned.artifact.task], backbone, plan, graphs
         )
         for one in floats
@@ -181,9 +181,9 @@ def _float_tasks(
     return floats
 
 
-def _remember(task: FloatTask, rounded: QuantisedTask, graphs: Graphs) -> None:
-    """Keep rounded graphs; and of a family those left in float, which the next task uses, too."""
-    pairs = zip(task.fused.stages, task.keys, task.graphs, rounded.graphs, strict=True)
+def _remember(task: FloatTask, quantised: QuantisedTask, graphs: Graphs) -> None:
+    """Keep quantised graphs; and of a family those left in float, which the next task uses, too."""
+    pairs = zip(task.fused.stages, task.keys, task.graphs, quantised.graphs, strict=True)
     graphs.keep(
         {
             key: new
@@ -193,27 +193,27 @@ def _remember(task: FloatTask, rounded: QuantisedTask, graphs: Graphs) -> None:
     )
 
 
-def _rounded_entry(
-    task: FloatTask, rounded: QuantisedTask, backbone: Backbone, plan: Plan, graphs: Graphs
+def _quantised_entry(
+    task: FloatTask, quantised: QuantisedTask, backbone: Backbone, plan: Plan, graphs: Graphs
 ) -> TaskEntry:
-    learned, evidence = task.learned, rounded.evidence
+    learned, evidence = task.learned, quantised.evidence
     certificate = measure(
         learned,
         reference_model(learned, backbone),
-        rounded.fused,
-        rounded.graphs,
+        quantised.fused,
+        quantised.graphs,
         task.threshold,
         evidence,
     )
     return _entry(
         learned,
-        rounded.fused,
-        rounded.graphs,
+        quantised.fused,
+        quantised.graphs,
         plan,
         graphs,
-        shifted(task.calibration, evidence.score_shift, rounded.peak_shift),
+        shifted(task.calibration, evidence.score_shift, quantised.peak_shift),
         certificate,
-        from_tensors(learned.routing).moved(rounded.descriptor_shift).to_tensors(),
+        from_tensors(learned.routing).moved(quantised.descriptor_shift).to_tensors(),
         # A word that turns changes all that follow it, so that words stay in float altogether.
         explainer_of(learned, backbone, plan.in_float(), graphs.in_float()),
     )

@@ -25,7 +25,7 @@ class Plan:
     ------
     OptionError
         Eight bits without images to measure on, or images without eight bits; merging of shared
-        experts into a graph that is not one task's alone, or is rounded besides.
+        experts into a graph that is not one task's alone, or is quantised besides.
     """
 
     layout: Layout = "shared"

@@ -109,7 +109,7 @@ class LevelFusion:
     shared = fused = staticmethod(shared)
     entry = staticmethod(entry)
 
-    def bias_corrected(self, fused: FusedTask, exact, rounded):
+    def bias_corrected(self, fused: FusedTask, float_hidden, quantised_hidden):
         """A gain does not move with rounding."""
         return fused.tensors
 

@@ -71,13 +71,13 @@ def tasks(siglip_base, graph_of) -> list[FloatTask]:
 
 
 @pytest.fixture(scope="module")
-def rounded(tasks):
+def quantised(tasks):
     return quantise_shared_weights(tasks, {})
 
 
-def test_every_product_of_constants_is_rounded_but_those_of_the_entry(tasks, rounded):
+def test_every_product_of_constants_is_quantised_but_those_of_the_entry(tasks, quantised):
     for task in tasks:
-        done = rounded[task.learned.artifact.task]
+        done = quantised[task.learned.artifact.task]
         assert done.graphs[0] is task.graphs[0]
         assert len(products_in(task.graphs[1])) == 2, "the projector"
         assert len(products_in(task.graphs[2])) == 2 * 7, "all linears of two layers"
@@ -86,23 +86,23 @@ def test_every_product_of_constants_is_rounded_but_those_of_the_entry(tasks, rou
         assert done.fused is task.fused and not done.descriptor_shift.any()
 
 
-def test_scores_stay_close(tasks, rounded):
+def test_scores_stay_close(tasks, quantised):
     for task in tasks:
-        done = rounded[task.learned.artifact.task]
+        done = quantised[task.learned.artifact.task]
         images = np.concatenate([task.images.normal, task.images.held_defective])
-        exact, got = (
+        in_float, got = (
             run(task.fused, graphs, images, ["score"])["score"]
             for graphs in (task.graphs, done.graphs)
         )
-        shift = (got - exact)[: len(task.images.normal)].mean()
-        assert 0 < np.abs(got - exact - shift).max() < 0.1 * np.ptp(exact)
+        shift = (got - in_float)[: len(task.images.normal)].mean()
+        assert 0 < np.abs(got - in_float - shift).max() < 0.1 * np.ptp(in_float)
         assert holds(done.evidence)
         assert (done.evidence.evidence_normal, done.evidence.evidence_defective) == (3, 8)
         assert done.evidence.score_shift == pytest.approx(shift, rel=1e-3)
 
 
 @pytest.mark.parametrize(("enough", "layers"), [(2, DOWN), (3, None), (99, None)])
-def test_fewer_products_are_rounded_until_the_evidence_holds(tasks, monkeypatch, enough, layers):
+def test_fewer_products_are_quantised_until_the_evidence_holds(tasks, monkeypatch, enough, layers):
     everything = {f"2/{name}" for name in products_in(tasks[0].graphs[2])}
     monkeypatch.setattr(shared_weights, "holds", lambda found: len(found.kept_in_float) >= enough)
     done = quantise_shared_weights(tasks, {})
@@ -112,11 +112,11 @@ def test_fewer_products_are_rounded_until_the_evidence_holds(tasks, monkeypatch,
         assert set(found.evidence.kept_in_float) == expected
         assert {f"2/{name}" for name in products_in(found.graphs[2])} == expected
         assert (found.graphs[2] is task.graphs[2]) == (layers is None)
-        assert products_in(found.graphs[1]) == [], "the tower stays rounded"
+        assert products_in(found.graphs[1]) == [], "the tower stays quantised"
 
 
-def test_graphs_that_exist_are_used_until_the_evidence_fails(tasks, rounded, monkeypatch):
-    first = rounded[COLOURS[0]].graphs
+def test_graphs_that_exist_are_used_until_the_evidence_fails(tasks, quantised, monkeypatch):
+    first = quantised[COLOURS[0]].graphs
     monkeypatch.setattr(shared_weights, "holds", lambda found: len(found.kept_in_float) >= 2)
     with_less = quantise_shared_weights(tasks, {})[COLOURS[0]].graphs
     held = {"vision": with_less[1], "decision": with_less[2]}

@@ -78,7 +78,7 @@ def feeds():
     return [{"image": images[:4]}, {"image": images[4:]}]
 
 
-def rounded(feeds, style, kept=frozenset()):
+def quantised(feeds, style, kept=frozenset()):
     """Place quantisers in the small graph; the graph and its ranges."""
     names = quantised_tensors(FloatGraph(small_graph()), kept)
     ranges = measure_ranges(small_graph(), feeds, names, style)
@@ -94,9 +94,9 @@ def test_encodings_are_those_worked_by_hand():
 
 def test_values_come_back_as_worked_by_hand():
     unsigned = Encoding(0.5, 10, False)
-    assert unsigned.rounded(np.array([-9.0, 0.2, 0.3, 200.0])).tolist() == [-5.0, 0.0, 0.5, 122.5]
+    assert unsigned.quantised(np.array([-9.0, 0.2, 0.3, 200.0])).tolist() == [-5.0, 0.0, 0.5, 122.5]
     signed = Encoding(0.5, 0, True)
-    assert signed.rounded(np.array([-70.0, 1.0, 70.0])).tolist() == [-64.0, 1.0, 63.5]
+    assert signed.quantised(np.array([-70.0, 1.0, 70.0])).tolist() == [-64.0, 1.0, 63.5]
 
 
 def test_a_range_gives_up_what_few_values_need():
@@ -117,15 +117,15 @@ def test_weights_round_per_channel():
 
 
 @pytest.mark.parametrize("style", ["int8", "uint8"])
-def test_a_rounded_graph_stays_close(feeds, style):
-    graph, _ = rounded(feeds, style)
-    exact = open_graph(small_graph()).run(None, feeds[0])[0]
-    error = open_graph(graph).run(None, feeds[0])[0] - exact
-    assert 0 < np.sqrt(np.mean(error**2)) < 0.05 * exact.std()
+def test_a_quantised_graph_stays_close(feeds, style):
+    graph, _ = quantised(feeds, style)
+    in_float = open_graph(small_graph()).run(None, feeds[0])[0]
+    error = open_graph(graph).run(None, feeds[0])[0] - in_float
+    assert 0 < np.sqrt(np.mean(error**2)) < 0.05 * in_float.std()
 
 
 def test_int8_keeps_the_rules_of_tensorrt(feeds):
-    graph = onnx.ModelProto.FromString(rounded(feeds, "int8")[0]).graph
+    graph = onnx.ModelProto.FromString(quantised(feeds, "int8")[0]).graph
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     pairs = [node for node in graph.node if node.op_type in QUANTISERS]
     assert pairs
@@ -142,7 +142,7 @@ def test_int8_keeps_the_rules_of_tensorrt(feeds):
 
 
 def test_uint8_reads_the_image_as_it_is(feeds):
-    graph = onnx.ModelProto.FromString(rounded(feeds, "uint8")[0]).graph
+    graph = onnx.ModelProto.FromString(quantised(feeds, "uint8")[0]).graph
     kinds = [node.op_type for node in graph.node]
     assert not {"Cast", "Sub", "Div"} & set(kinds)
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
@@ -150,29 +150,29 @@ def test_uint8_reads_the_image_as_it_is(feeds):
 
 
 def test_uint8_reads_the_image_as_it_is_for_float_layers_too(feeds):
-    """Unless the result is rounded: then ONNX Runtime would round the weights."""
+    """Unless the result is quantised: then ONNX Runtime would round the weights."""
     for kept, steps in ({"a", "c"}, 0), ({"a"}, 3):
-        serialised, _ = rounded(feeds, "uint8", kept)
+        serialised, _ = quantised(feeds, "uint8", kept)
         kinds = [node.op_type for node in onnx.ModelProto.FromString(serialised).graph.node]
         assert sum(kinds.count(kind) for kind in ("Cast", "Sub", "Div")) == steps
     names = ["pixels", "b"]
-    exact = open_graph(with_outputs(small_graph(), names)).run(names, feeds[0])
-    serialised, _ = rounded(feeds, "uint8", {"a", "c"})
+    in_float = open_graph(with_outputs(small_graph(), names)).run(names, feeds[0])
+    serialised, _ = quantised(feeds, "uint8", {"a", "c"})
     found = open_graph(with_outputs(serialised, names)).run(names, feeds[0])
-    assert np.array_equal(found[0], exact[0])
-    assert np.abs(found[1] - exact[1]).max() < 1e-6
+    assert np.array_equal(found[0], in_float[0])
+    assert np.abs(found[1] - in_float[1]).max() < 1e-6
 
 
 def test_layers_that_stay_are_computed_in_float(feeds):
     everything = {layer.name for layer in FloatGraph(small_graph()).convolutions}
-    graph, _ = rounded(feeds, "uint8", everything)
-    exact = open_graph(small_graph()).run(None, feeds[0])[0]
-    assert np.abs(open_graph(graph).run(None, feeds[0])[0] - exact).max() < 1e-5
+    graph, _ = quantised(feeds, "uint8", everything)
+    in_float = open_graph(small_graph()).run(None, feeds[0])[0]
+    assert np.abs(open_graph(graph).run(None, feeds[0])[0] - in_float).max() < 1e-5
 
 
 @pytest.mark.parametrize("style", ["int8", "uint8"])
 def test_bias_correction_brings_the_means_back(feeds, style):
-    graph, _ = rounded(feeds, style)
+    graph, _ = quantised(feeds, style)
     moved = onnx.ModelProto.FromString(graph)
     names = {item.name: item for item in moved.graph.initializer}
     bias = "third_bias" if style == "int8" else "e/bias/integer"
@@ -185,16 +185,16 @@ def test_bias_correction_brings_the_means_back(feeds, style):
         session = open_graph(serialised)
         return np.mean([session.run(None, feed)[0].mean((0, 2, 3)) for feed in feeds], axis=0)
 
-    exact = means(small_graph())
-    assert np.abs(means(moved.SerializeToString()) - exact).min() > 0.5
-    assert np.abs(means(corrected) - exact).max() < 0.05
+    in_float = means(small_graph())
+    assert np.abs(means(moved.SerializeToString()) - in_float).min() > 0.5
+    assert np.abs(means(corrected) - in_float).max() < 0.05
 
 
 def evidence(**changed) -> Quantisation:
     """Evidence of 20 images that holds, with ``changed`` values."""
-    exact = Scores(np.zeros(4), np.arange(10.0), np.arange(10.0) + 10)
+    in_float = Scores(np.zeros(4), np.arange(10.0), np.arange(10.0) + 10)
     moved = Scores(np.ones(4), np.arange(10.0) + 1, np.arange(10.0) + 11)
-    return weigh(exact, moved, 9.5, ["0/conv"], 4).model_copy(update=changed)
+    return weigh(in_float, moved, 9.5, ["0/conv"], 4).model_copy(update=changed)
 
 
 def test_a_shift_of_all_scores_is_no_flip():
@@ -228,7 +228,7 @@ def test_an_eight_bit_bundle_inspects(in_uint8):
         assert entry.certificate.tolerance is None
         assert holds(entry.certificate.quantisation)
     entries = {entry.engine.stages[0].graph for entry in tasks.values()}
-    assert len(entries) == 1, "all tasks share the rounded entry"
+    assert len(entries) == 1, "all tasks share the quantised entry"
     recipe = tasks[NAMES[0]].engine.recipe
     frame = np.full((recipe.height, recipe.width, 3), 127, np.uint8)
     with Detector.open(in_uint8, device="cpu", watch=False) as detector:

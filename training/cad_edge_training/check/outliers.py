@@ -3,8 +3,8 @@
 Every image is judged by the others alone, in four ways, since a defect shows in one or two of them:
 
 * its patches, each by the nearest patch of any other image, against what is usual at its place;
-* the same by the third nearest image, and by the k-th nearest, k a tenth of all, as they are: outliers
-  of one kind vouch for each other;
+* the same by the third nearest image, and by the k-th nearest, k a tenth of all, as they are, since
+  outliers of one kind vouch for each other;
 * the statistics of its channels, by their distance to those of the k-th nearest image.
 
 Each way is scaled by its own upper tail, since one with a long tail would drown the others, and a

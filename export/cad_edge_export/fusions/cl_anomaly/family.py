@@ -83,14 +83,14 @@ def family_of(
     names = [member.artifact.task for member in members]
     return Family(
         Mix(composition, config.routing, config.tau, task.artifact.views),
-        tuple(rounded(own(member), precision) for member in members) if private else (),
-        rounded(common, precision),
-        rounded(pack_projector(generation), precision),
+        tuple(to_precision(own(member), precision) for member in members) if private else (),
+        to_precision(common, precision),
+        to_precision(pack_projector(generation), precision),
         names.index(task.artifact.task),
     )
 
 
-def rounded(tensors: Tensors, precision: ModulePrecision) -> Tensors:
+def to_precision(tensors: Tensors, precision: ModulePrecision) -> Tensors:
     """Half precision for fp16, but for anchors, whose cosines lie close together."""
     if precision != "fp16":
         return tensors

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.fusion import Fusion
-from cad_edge_export.fusions.cl_anomaly.family import Family, family_of, rounded
+from cad_edge_export.fusions.cl_anomaly.family import Family, family_of, to_precision
 from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, Decision
 from cad_edge_export.language.decoder import Decoder
 from cad_edge_export.language.experts import merged_changes, merged_shared, stacked_experts
@@ -205,7 +205,7 @@ class SelfContained(nn.Module):
         assert isinstance(network, LlavaBase)
         self.vision = Vision(network, -1, precision, tuple(family.projector))
         self.precision = precision
-        self.projector = [*_constants(rounded(family.projector, precision)).values()]
+        self.projector = [*_constants(to_precision(family.projector, precision)).values()]
         decoder, composition = Decoder(base.language), family.mix.composition
         tensors, common = family.members(), family.common
         if family.knows_expert and composition.private:
@@ -217,7 +217,7 @@ class SelfContained(nn.Module):
         tensors = common | tensors
         if precision == "fp16":
             decoder.to_half()
-        self.constants = _constants(rounded(tensors, precision))
+        self.constants = _constants(to_precision(tensors, precision))
         self.mix = replace(family.mix, composition=composition)
         self.experts = stacked_experts(self.constants, composition)
         self.decision = Decision(base, config.question, decoder, precision, self.mix.views)

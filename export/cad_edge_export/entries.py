@@ -99,7 +99,7 @@ def with_rgb_only_fallbacks(
 
 
 def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:
-    """Return held-out scores by the model as it is now: in a family, by the newest generation."""
+    """Return held-out scores by the model as it is now: by the newest shared weights."""
     artifact = task.artifact
     if not task.evolves:
         return artifact.calibration
@@ -133,8 +133,8 @@ def quantised_entries(
     """
     if not tasks or plan.style is None or plan.calibration is None:
         return {}
-    families = any(task.evolves for task in tasks)
-    if families and plan.style == "int8":
+    sharing = any(task.evolves for task in tasks)
+    if sharing and plan.style == "int8":
         raise OptionError(
             f"{tasks[0].artifact.method} is not exported in int8, since TensorRT takes no products "
             "of integers that are quantised while they run; give --precision uint8 for a CPU, or "
@@ -144,7 +144,7 @@ def quantised_entries(
     floats = _float_tasks(tasks, backbone, plan, graphs, progress)
     progress(plan.precision, len(tasks), len(tasks) + 1)
     held = graphs.quantised([stage for one in floats for stage in one.fused.stages])
-    done = quantise_shared_weights(floats, held) if families else quantise(floats, plan.style, held)
+    done = quantise_shared_weights(floats, held) if sharing else quantise(floats, plan.style, held)
     for name, one in done.items():
         require(one.evidence, name, plan.precision)
     for task in floats:
@@ -182,7 +182,7 @@ def _float_tasks(
 
 
 def _remember(task: FloatTask, quantised: QuantisedTask, graphs: Graphs) -> None:
-    """Keep quantised graphs; and of a family those left in float, which the next task uses, too."""
+    """Keep quantised graphs; of shared weights those in float, too, for the next task."""
     pairs = zip(task.fused.stages, task.keys, task.graphs, quantised.graphs, strict=True)
     graphs.keep(
         {

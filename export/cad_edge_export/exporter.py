@@ -162,7 +162,7 @@ def _check_held(before: Manifest | None, plan: Plan) -> None:
 
 
 def _check_entries(before: Manifest | None, new: Sequence[LearnedTask], plan: Plan) -> None:
-    """In eight bits families keep their entry in float, others do not, and one bundle has one."""
+    """In eight bits the entry is in float where weights are shared; one bundle has one entry."""
     evolves = {task.artifact.method: task.evolves for task in new}
     for entry in before.tasks.values() if before else ():
         evolves[entry.method] = entry.certificate.drift is not None

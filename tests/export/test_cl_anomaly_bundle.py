@@ -1,4 +1,4 @@
-"""A family that grows: from labelled images to verdicts and words, older parts left as they are."""
+"""Tasks with shared weights, from labelled images to verdicts and words; older ones stay."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from cad_edge.calibration import decide
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import ArtifactError, CertificateError
-from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_sharing_tasks
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine, Manifest, WordsCertificate
 from cad_edge_export import bundle_export, commands
@@ -115,8 +115,8 @@ def test_what_a_task_owns_stays_byte_for_byte(versions, manifests):
         for entry in found.tasks.values():
             assert entry.engine.tensors is None
             assert entry.engine.joint[:-1] == last[:count]
-    generations = {found.tasks[NAMES[0]].engine.joint[-1] for found in manifests}
-    assert len(generations) == 3
+    versions_of_weights = {found.tasks[NAMES[0]].engine.joint[-1] for found in manifests}
+    assert len(versions_of_weights) == 3
     first, third = (Bundle(versions[number]).read_object(last[0]) for number in (0, 2))
     assert first == third
 
@@ -146,7 +146,7 @@ def test_drift_is_said_in_words(versions, manifests, monkeypatch):
 
 def test_verdicts_that_changed_are_counted(artifacts):
     """Each by the threshold of its time: all witnesses move far above the new one."""
-    task = with_families([read_artifact(artifacts / name) for name in NAMES])[0]
+    task = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])[0]
     then = task.witness["score"]
     limit = decide(task.artifact.calibration, task.artifact.false_reject_rate).threshold
     found = drift(task, np.append(then + np.float32(1), 100), float(then.min()))
@@ -171,7 +171,7 @@ class Wording:
 
 @pytest.fixture(scope="module")
 def wording(artifacts, llava, versions, manifests) -> Wording:
-    task = with_families([read_artifact(artifacts / name) for name in NAMES])[1]
+    task = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])[1]
     held, store = manifests[-1].tasks[NAMES[1]].explainer, Bundle(versions[-1])
     graphs = [store.read_object(stage.graph) for stage in held.engine.stages]
     made = explained(task, load_backbone(llava), "fp32")
@@ -202,7 +202,7 @@ def test_words_that_are_not_those_of_torch_are_refused(wording, what):
 
 
 def test_what_lasts_is_measured(artifacts, llava, versions, frames):
-    """Models and objects of every generation hold the same expert and anchor of each task."""
+    """Models and objects of every model version hold the same expert and anchor of each task."""
     backbone = load_backbone(llava)
     images = np.stack([backbone.recipe.apply(frame) for frame in frames])
     tokens = as_llava(backbone).look(torch.from_numpy(images))
@@ -227,7 +227,7 @@ def test_a_member_that_is_missing_stops_the_export(artifacts, llava, versions, t
 
 def test_device_says_what_torch_says(artifacts, llava, versions, frames):
     backbone = load_backbone(llava)
-    tasks = with_families([read_artifact(artifacts / name) for name in NAMES])
+    tasks = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])
     images = np.stack([backbone.recipe.apply(frame) for frame in frames])
     with Detector.open(versions[-1], device="cpu", watch=False) as detector:
         for task in tasks:
@@ -280,7 +280,7 @@ def test_merged_shared_experts_are_measured_and_calibrated_anew(artifacts, llava
     plan = Plan("fused", backbone=llava, explanations=False, merge_shared=True)
     export(artifacts, 1, tmp_path / "lean", plan)
     entry = Bundle(tmp_path / "lean").manifest().tasks[NAMES[0]]
-    (task,) = with_families([read_artifact(artifacts / NAMES[0])])
+    (task,) = with_sharing_tasks([read_artifact(artifacts / NAMES[0])])
     backbone, config = load_backbone(llava), Config.model_validate(entry.hyperparameters)
     exact, lean = (
         recalibrate(backbone, config, one).scores

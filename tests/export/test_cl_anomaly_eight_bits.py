@@ -1,4 +1,4 @@
-"""CL-Anomaly in eight bits: which products stay in float, and a family that grows in a bundle."""
+"""CL-Anomaly in eight bits: which products stay in float, and shared weights in a bundle."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ import torch
 from cad_edge.calibration import Calibration, decide
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import BundleError, CertificateError, DatasetError, OptionError
-from cad_edge.store.artifact import read_artifact, with_families
+from cad_edge.store.artifact import read_artifact, with_sharing_tasks
 from cad_edge.store.bundle import Bundle
 from cad_edge_export import entries
 from cad_edge_export.certificate import reference_model
@@ -34,7 +34,7 @@ from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.train import Plan as Lesson
 from cad_edge_training.train import train
 from tests.export.expert_samples import NAMES as COLOURS
-from tests.export.expert_samples import family, frames, reference
+from tests.export.expert_samples import frames, reference, sharing_tasks
 from tests.training.small_products import NAMES, quiet, spoil, texture, write_product
 from tests.training.tiny_llava import save_tiny_llava
 
@@ -54,7 +54,7 @@ def small_sides():
 def tasks(siglip_base, graph_of) -> list[FloatTask]:
     """Two tasks with drawn experts on a tiny SigLIP, in float."""
     base = siglip_base
-    learned = family(base, Config(), 2)
+    learned = sharing_tasks(base, Config(), 2)
     fusion = load_fusion("cl_anomaly", "shared")
     fused = [fusion(task, base, "fp32") for task in learned]
     graphs = tuple(graph_of(stage) for stage in fused[0].stages)
@@ -203,10 +203,10 @@ def test_a_new_task_costs_no_graph_and_every_member_has_evidence(bundles):
     assert manifest.selector.engine.stages[0] == first.engine.stages[0]
 
 
-def test_thresholds_are_those_of_the_newest_generation_and_shifted(bundles, artifacts, llava):
+def test_thresholds_are_those_of_the_newest_model_version_and_shifted(bundles, artifacts, llava):
     backbone = load_backbone(llava)
     held = Bundle(bundles[1]).manifest().tasks
-    for task in with_families([read_artifact(artifacts / name) for name in NAMES[:2]]):
+    for task in with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES[:2]]):
         entry, now = held[task.artifact.task], entries.calibration_now(task, backbone)
         shift = entry.certificate.quantisation.score_shift
         assert shift != 0
@@ -220,7 +220,7 @@ def test_device_says_nearly_what_torch_says(bundles, artifacts, llava, images):
     backbone = load_backbone(llava)
     pixels = torch.from_numpy(np.stack([backbone.recipe.apply(frame) for frame in images]))
     with Detector.open(bundles[1], device="cpu", watch=False) as detector:
-        for task in with_families([read_artifact(artifacts / name) for name in NAMES[:2]]):
+        for task in with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES[:2]]):
             with torch.inference_mode():
                 score = reference_model(task, backbone)(pixels)[0].numpy()
             name = task.artifact.task
@@ -268,7 +268,7 @@ def test_a_task_that_eight_bits_change_is_refused(
         entries.quantised_entries(learned, TrunkSizes(siglip_base), plan, graphs, quiet)
 
 
-def test_no_other_method_joins_a_family_in_eight_bits(bundles, lite0, products, tmp_path):
+def test_no_other_method_joins_shared_weights_in_eight_bits(bundles, lite0, products, tmp_path):
     bundle = Path(shutil.copytree(bundles[0], tmp_path / "bundle"))
     plan = Plan(precision="uint8", calibration=products / "checks-stripes-waves.json")
     with pytest.raises(

@@ -156,9 +156,9 @@ def test_the_range_is_data_of_the_task(tiny, dinov2, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["int8", "uint8"])
-@pytest.mark.parametrize("generation", [None, 1.0])
-def test_depth_is_not_offered_in_eight_bits(tiny, dinov2, tmp_path, precision, generation):
-    path = Learner(tiny).learn(tmp_path / "a", NAMES[0], depth=True, generation=generation)
+@pytest.mark.parametrize("shared_weights", [None, 1.0])
+def test_depth_is_not_offered_in_eight_bits(tiny, dinov2, tmp_path, precision, shared_weights):
+    path = Learner(tiny).learn(tmp_path / "a", NAMES[0], depth=True, shared_weights=shared_weights)
     stream = tmp_path / "stream.json"
     plan = Plan(precision=precision, backbone=f"dinov2:{dinov2}", calibration=stream)
     with pytest.raises(OptionError, match=rf"{NAMES[0]} looks at depth, and {precision} is meas"):

@@ -14,7 +14,7 @@ from cad_edge.cli import main
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import ArtifactError, ImageError, OptionError
 from cad_edge.routing import fit_discriminant, from_tensors
-from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_sharing_tasks
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import in_views, reference_model, run_chain
 from cad_edge_export.exporter import export_artifacts
@@ -31,7 +31,7 @@ from cad_edge_training.methods.cl_anomaly.learn import build_model
 from cad_edge_training.routing_statistics import describe_images
 from cad_edge_training.train import Plan as Lesson
 from cad_edge_training.train import train
-from tests.export.expert_samples import difference, family, frames, reference, run_modules
+from tests.export.expert_samples import difference, frames, reference, run_modules, sharing_tasks
 from tests.training.several_views import OPTIONS, VIEWS, line_of, part, write_parts
 from tests.training.small_products import quiet
 from tests.training.tiny_llava import save_tiny_llava
@@ -45,20 +45,20 @@ def siglip(tmp_path_factory) -> LlavaBase:
     return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny")))
 
 
-def a_family(base: LlavaBase, config: Config, count: int) -> list[LearnedTask]:
+def tasks_of_views(base: LlavaBase, config: Config, count: int) -> list[LearnedTask]:
     """Tasks with drawn experts, learned as if from parts in three views."""
     found = [
         dataclasses.replace(task, artifact=task.artifact.model_copy(update={"views": THREE}))
-        for task in family(base, config, count)
+        for task in sharing_tasks(base, config, count)
     ]
-    return with_families(found)
+    return with_sharing_tasks(found)
 
 
 @pytest.mark.parametrize("layout", ["shared", "fused"])
 @pytest.mark.parametrize("routing", ["soft", "hard", "selector"])
 def test_fused_forms_are_the_reference_model(siglip, routing, layout):
     config = Config(routing=routing, question=QUESTION_OF_VIEWS)
-    task = a_family(siglip, config, 3)[1]
+    task = tasks_of_views(siglip, config, 3)[1]
     fused = load_fusion("cl_anomaly", layout)(task, siglip, "fp32")
     assert fused.views == THREE
     images = in_views(frames(siglip, 1), THREE)
@@ -69,7 +69,7 @@ def test_fused_forms_are_the_reference_model(siglip, routing, layout):
 
 def test_a_self_contained_graph_takes_any_number_of_frames(siglip):
     """The shared layout is certified by the exporter, below."""
-    task = a_family(siglip, Config(), 2)[1]
+    task = tasks_of_views(siglip, Config(), 2)[1]
     fused = load_fusion("cl_anomaly", "fused")(task, siglip, "fp32")
     images = in_views(frames(siglip, 1), THREE)
     graphs = [to_onnx(fused.stages[0])]
@@ -80,8 +80,10 @@ def test_a_self_contained_graph_takes_any_number_of_frames(siglip):
 
 
 def test_of_the_graphs_of_one_view_only_the_decision_is_another(siglip):
-    one = load_fusion("cl_anomaly", "shared")(family(siglip, Config(), 1)[0], siglip, "fp32")
-    several = load_fusion("cl_anomaly", "shared")(a_family(siglip, Config(), 1)[0], siglip, "fp32")
+    one = load_fusion("cl_anomaly", "shared")(sharing_tasks(siglip, Config(), 1)[0], siglip, "fp32")
+    several = load_fusion("cl_anomaly", "shared")(
+        tasks_of_views(siglip, Config(), 1)[0], siglip, "fp32"
+    )
     keys = [[stage.shared_key for stage in fused.stages] for fused in (one, several)]
     assert keys[0][:2] == keys[1][:2] and keys[0][2] != keys[1][2]
     assert "views" not in keys[0][2] and keys[1][2].endswith(" 3 views")
@@ -151,7 +153,7 @@ def test_the_bundle_says_how_many_views(place):
 
 def test_device_says_what_torch_says(place, llava, detector, parts):
     backbone = load_backbone(llava)
-    tasks = with_families([read_artifact(place / "artifacts" / name) for name in NAMES])
+    tasks = with_sharing_tasks([read_artifact(place / "artifacts" / name) for name in NAMES])
     shown = np.stack([[backbone.recipe.apply(view) for view in one] for one in parts])
     flat = describe_images(backbone, shown.reshape(-1, *shown.shape[2:]))
     descriptors = flat.reshape(len(parts), VIEWS, -1).mean(axis=1)
@@ -175,7 +177,7 @@ def test_device_says_what_torch_says(place, llava, detector, parts):
 
 def test_words_are_those_of_torch(place, llava, detector, parts):
     backbone = load_backbone(llava)
-    tasks = with_families([read_artifact(place / "artifacts" / name) for name in NAMES])
+    tasks = with_sharing_tasks([read_artifact(place / "artifacts" / name) for name in NAMES])
     config = Config.model_validate(tasks[1].artifact.hyperparameters)
     model = build_model(backbone, config, tasks[1].model_tensors())
     shown = np.stack([backbone.recipe.apply(view) for view in parts[3]])

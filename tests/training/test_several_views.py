@@ -23,7 +23,7 @@ from cad_edge_training.methods.cl_anomaly.session import Share
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens, raw_tokens
 from cad_edge_training.routing_statistics import describe_images
 from cad_edge_training.train import Plan, read_config, train
-from tests.export.expert_samples import family, frames
+from tests.export.expert_samples import frames, sharing_tasks
 from tests.training.cl_anomaly_samples import QUICK, a_request, as_task, pictures, quiet
 from tests.training.several_views import OPTIONS, VIEWS, line_of, write_parts
 from tests.training.tiny_llava import save_tiny_llava
@@ -44,7 +44,7 @@ def siglip(tmp_path_factory):
 def test_the_score_is_what_transformers_says_of_several_images(base, views):
     """By its own forward: one tile of each image, at its place in the text."""
     config = Config(question=QUESTION_OF_VIEWS)
-    task = family(base, config, 3)[1]
+    task = sharing_tasks(base, config, 3)[1]
     model = build_model(base, config, task.model_tensors())
     prompt = base.prompt(QUESTION_OF_VIEWS, views)
     image_id = base.tokenizer.token_to_id("<image>")
@@ -68,7 +68,7 @@ def test_the_score_is_what_transformers_says_of_several_images(base, views):
 
 def test_frames_of_a_batch_do_not_mix_and_the_order_of_views_counts(base):
     config = Config(question=QUESTION_OF_VIEWS)
-    model = build_model(base, config, family(base, config, 2)[0].model_tensors())
+    model = build_model(base, config, sharing_tasks(base, config, 2)[0].model_tensors())
     shown = torch.from_numpy(in_views(frames(base, 1), 2))
     with torch.inference_mode():
         together = model(shown)[0]

@@ -95,7 +95,7 @@ def test_two_processes_write_what_one_does(place, tmp_path):
     for number, (one, both) in enumerate(pairs):
         before, found = read_artifact(one), read_artifact(both)
         assert found.artifact.position == before.artifact.position == number
-        assert found.generation["stage"].item() == number + 1
+        assert found.shared_weights["stage"].item() == number + 1
         for part in ("tensors", "generation", "routing", "witness"):
             expected, got = getattr(before, part), getattr(found, part)
             assert expected.keys() == got.keys()

@@ -19,7 +19,7 @@ ANCHOR = "anchor"
 
 @dataclass(frozen=True)
 class Mix:
-    """How a family answers, but for its tensors."""
+    """How tasks with shared weights answer, but for their tensors."""
 
     composition: Composition
     routing: Routing
@@ -121,7 +121,7 @@ class Decision(nn.Module):
 
 
 class BoundDecision(nn.Module):
-    """tokens and tensors of a family -> what `Decision` says."""
+    """tokens and tensors of the tasks -> what `Decision` says."""
 
     def __init__(self, decision: Decision, mix: Mix, names: tuple[str, ...]) -> None:
         """Assemble; ``names`` are those of the tensors, in the order in which they come."""

@@ -74,7 +74,7 @@ class Speaker(nn.Module):
         decoder
             In ``precision``.
         mix
-            How the family answers.
+            How the tasks answer.
         names
             Of its tensors, in the order in which they come.
         """
@@ -97,7 +97,7 @@ class Speaker(nn.Module):
         past_keys, past_values
             (layers, 1, kv_heads, rows before, head width) float32.
         values
-            Tensors of the family, ``anchor`` of the image among them where it matters.
+            Tensors of the tasks, ``anchor`` of the image among them where it matters.
 
         Returns
         -------
@@ -138,7 +138,7 @@ def speaking(
     base
         In float32.
     mix, bound
-        How the family answers, and the inputs by which its tensors come.
+        How the tasks answer, and the inputs by which its tensors come.
     shared_key
         Of the stage.
     """

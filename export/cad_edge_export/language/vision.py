@@ -9,7 +9,7 @@ from cad_edge_export.fused_task import ModulePrecision
 from cad_edge_training.backbones.llava import LlavaBase
 
 PROJECTOR = "projector/"
-"""How the names of a learned projector begin in a generation."""
+"""How the names of a learned projector begin in shared weights."""
 
 
 def pack_projector(learned: Tensors) -> Tensors:

@@ -1,4 +1,4 @@
-"""Eight bits for families: language models, whose products are quantised row by row (`products`).
+"""Eight bits for tasks with shared weights: products of language models, row by row (`matmul`).
 
 What is quantised depends on weights alone, so that graphs which all tasks share stay the same when
 one is added. Images are needed for the evidence only, and to tell by how much scores shift. Where

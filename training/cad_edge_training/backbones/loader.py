@@ -78,8 +78,8 @@ def _module_at(path: Path) -> ModuleType:
 
 def load_by_name(name: str, size: int | None) -> "Backbone":
     """Load a backbone; see `cad_edge_training.backbones.load_backbone`."""
-    family, colon, source = name.partition(":")
-    if (path := _files(FOLDER).get(family)) is not None:
+    kind, colon, source = name.partition(":")
+    if (path := _files(FOLDER).get(kind)) is not None:
         loader = loader_in(path)
         if loader.takes_id == bool(source) and bool(colon) == bool(source):
             return loader.load(source, size)

@@ -58,7 +58,7 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
         bound = torch.from_numpy(own[DEPTH_RANGE])
         inputs += [depth_input(backbone), GraphInput(DEPTH_RANGE, f"tensor/{DEPTH_RANGE}", bound)]
     key = f"ib_iumad {backbone.identity.sha256} {backbone.recipe} {config} {precision} "
-    stage = StageModule(module, tuple(inputs), OUTPUTS, key + generation_sha256(tensors))
+    stage = StageModule(module, tuple(inputs), OUTPUTS, key + shared_weights_sha256(tensors))
     return FusedTask((first, stage), own)
 
 
@@ -92,7 +92,7 @@ def depth_input(backbone: Backbone) -> GraphInput:
     return GraphInput("depth", "frame/depth", example, (0,))
 
 
-def generation_sha256(tensors: Tensors) -> str:
+def shared_weights_sha256(tensors: Tensors) -> str:
     """sha256 of what all products share in a graph."""
     shared_ones = (NETWORK, MEAN, DEVIATION)
     return weights_sha256(

@@ -26,7 +26,7 @@ def learned(folder, name, position, value, method="common", options=None):
     return read_artifact(write_artifact(folder, record, one, {}, {}, shared))
 
 
-def test_shared_weights_are_written_and_read_and_changes_the_identity(tmp_path):
+def test_shared_weights_are_written_and_read_and_change_the_identity(tmp_path):
     task = learned(tmp_path, "nut", 0, 1.0)
     assert task.evolves and evolves(tmp_path / "nut")
     np.testing.assert_array_equal(task.shared_weights["shared/w"], [10, 10, 10])
@@ -41,7 +41,7 @@ def test_sharing_tasks_are_in_stream_order_and_answered_by_the_newest_weights(tm
     bolt, nut, other = with_sharing_tasks([bolt, nut, other])
     assert [one.artifact.task for one in nut.sharing_tasks] == ["nut", "bolt"]
     found = nut.model_tensors()
-    assert sorted(found) == ["sharing_tasks/index", "shared/w", "task/0000/w", "task/0001/w"]
+    assert sorted(found) == ["shared/w", "sharing_tasks/index", "task/0000/w", "task/0001/w"]
     assert found["sharing_tasks/index"] == 0 and bolt.model_tensors()["sharing_tasks/index"] == 1
     np.testing.assert_array_equal(found["shared/w"], [20, 20, 20])
     np.testing.assert_array_equal(found["task/0000/w"], [1, 1])

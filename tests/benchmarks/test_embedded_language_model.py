@@ -11,14 +11,18 @@ from cad_edge_studies.embedded_language_model import __main__ as command
 from cad_edge_studies.embedded_language_model import training_loop
 from cad_edge_studies.embedded_language_model.evaluation import evaluate, yes_minus_no
 from cad_edge_studies.embedded_language_model.model import defective_cells
-from cad_edge_studies.embedded_language_model.packing import Conversation, pack, write_conversation
-from cad_edge_studies.embedded_language_model.questions import DECISION, Turn
+from cad_edge_studies.embedded_language_model.packing import (
+    TokenisedConversation,
+    pack,
+    write_conversation,
+)
+from cad_edge_studies.embedded_language_model.questions import DECISION, QuestionAnswer
 from cad_edge_studies.embedded_language_model.scenes import scene_pair
-from cad_edge_studies.embedded_language_model.training_loop import TrainingPlan, train
+from cad_edge_studies.embedded_language_model.training_loop import PretrainingPlan, train
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.llava.chat import ChatTexts, token_ids
 
-THREE = TrainingPlan(seed=3, steps=3, pairs=1)
+THREE = PretrainingPlan(seed=3, steps=3, pairs=1)
 
 
 def silent(_: str) -> None:
@@ -50,7 +54,10 @@ def test_the_tower_stays_as_it_was(trained):
 def test_conversations_in_one_sequence_are_computed_as_if_alone(trained):
     texts = ChatTexts()
     before = token_ids(trained.tokenizer, texts.before_image)
-    turns = [Turn("Is there a defect?", "Yes"), Turn("Where is it?", "It is in the centre.")]
+    turns = [
+        QuestionAnswer("Is there a defect?", "Yes"),
+        QuestionAnswer("Where is it?", "It is in the centre."),
+    ]
     parts = [write_conversation(trained.tokenizer, texts, [turn]) for turn in turns]
     tokens = trained.tower_tokens(scene_pair(1, 0)[:1])
     with torch.inference_mode():
@@ -67,8 +74,8 @@ def test_what_is_saved_answers_as_what_was_trained(trained, tmp_path):
     scenes = scene_pair(2, 0)
     texts = ChatTexts()
     before = token_ids(trained.tokenizer, texts.before_image)
-    asked = write_conversation(trained.tokenizer, texts, [Turn(DECISION, "")])
-    packed = pack(before, 50, [[Conversation(asked.ids[:-1], asked.is_answer[:-1])]] * 2)
+    asked = write_conversation(trained.tokenizer, texts, [QuestionAnswer(DECISION, "")])
+    packed = pack(before, 50, [[TokenisedConversation(asked.ids[:-1], asked.is_answer[:-1])]] * 2)
     with torch.inference_mode():
         logits = trained.head(trained(trained.tower_tokens(scenes), packed)[:, -1])
     trained.save(tmp_path / "saved")
@@ -81,7 +88,7 @@ def test_what_is_saved_answers_as_what_was_trained(trained, tmp_path):
 
 def test_time_is_a_cap(monkeypatch):
     monkeypatch.setattr(training_loop, "FIRST_PAIRS", 2)
-    _, steps = train(TrainingPlan(steps=3, minutes=0.0), silent)
+    _, steps = train(PretrainingPlan(steps=3, minutes=0.0), silent)
     assert steps == 0
 
 
@@ -100,7 +107,7 @@ def test_the_command_writes_a_folder_without_the_tower(tmp_path, monkeypatch):
 
 
 def test_learning_rate_warms_up_and_falls():
-    plan = TrainingPlan(steps=100, rate=1.0, warm_up=10)
+    plan = PretrainingPlan(steps=100, rate=1.0, warm_up=10)
     rates = [plan.rate_at(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9]
     assert rates[9:] == sorted(rates[9:], reverse=True) and rates[-1] < 0.03

@@ -7,7 +7,7 @@ import torch
 
 from cad_edge.calibration import Calibration
 from cad_edge.store.artifact import Artifact, LearnedTask, Provenance, Tensors, with_sharing_tasks
-from cad_edge_export.certificate import Answers, adversarial_images
+from cad_edge_export.certificate import ModelAnswers, adversarial_images
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config
@@ -106,9 +106,9 @@ def every_image(base: LlavaBase) -> np.ndarray:
     return np.concatenate([frames(base), adversarial_images(recipe.height, recipe.width)])
 
 
-def difference(got: np.ndarray | Answers, expected: np.ndarray, natural: int) -> float:
+def difference(got: np.ndarray | ModelAnswers, expected: np.ndarray, natural: int) -> float:
     """Largest difference as a share of the range over natural images, or of a larger value."""
-    scores = got.score if isinstance(got, Answers) else got
+    scores = got.score if isinstance(got, ModelAnswers) else got
     assert scores.shape == expected.shape and scores.dtype == expected.dtype == np.float32
     span = np.maximum(np.abs(expected), np.ptp(expected[:natural]))
     return float((np.abs(scores - expected) / span).max())

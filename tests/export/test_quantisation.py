@@ -15,7 +15,7 @@ from cad_edge_export.exporter import export_folder
 from cad_edge_export.plan import Plan
 from cad_edge_export.quantisation import quantiser
 from cad_edge_export.quantisation.biases import correct_biases
-from cad_edge_export.quantisation.evidence import Scores, holds, require, weigh
+from cad_edge_export.quantisation.evidence import EngineScores, holds, require, weigh
 from cad_edge_export.quantisation.float_graph import FloatGraph
 from cad_edge_export.quantisation.placement import (
     Encoding,
@@ -192,8 +192,8 @@ def test_bias_correction_brings_the_means_back(feeds, style):
 
 def evidence(**changed) -> Quantisation:
     """Evidence of 20 images that holds, with ``changed`` values."""
-    in_float = Scores(np.zeros(4), np.arange(10.0), np.arange(10.0) + 10)
-    moved = Scores(np.ones(4), np.arange(10.0) + 1, np.arange(10.0) + 11)
+    in_float = EngineScores(np.zeros(4), np.arange(10.0), np.arange(10.0) + 10)
+    moved = EngineScores(np.ones(4), np.arange(10.0) + 1, np.arange(10.0) + 11)
     return weigh(in_float, moved, 9.5, ["0/conv"], 4).model_copy(update=changed)
 
 

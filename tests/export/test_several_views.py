@@ -21,7 +21,7 @@ from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.plan import Plan
-from cad_edge_export.selector import Discriminant, KeySet
+from cad_edge_export.selector import DiscriminantModule, KeySet
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.llava import LlavaBase, load_llava
@@ -95,7 +95,7 @@ def test_the_discriminant_takes_the_mean_descriptor_of_all_views():
     descriptor, matrix, bias, keys = (torch.randn(one, generator=generator) for one in shapes)
     mean = torch.stack([descriptor[:3].mean(0), descriptor[3:].mean(0)])
     expected = torch.cdist(mean @ matrix + bias, keys)
-    torch.testing.assert_close(Discriminant(3)(descriptor, matrix, bias, keys), expected)
+    torch.testing.assert_close(DiscriminantModule(3)(descriptor, matrix, bias, keys), expected)
 
 
 def test_the_key_set_takes_the_patches_of_all_views():

@@ -13,7 +13,7 @@ from cad_edge_training.check.contrast_pyramid import ContrastPyramid
 from cad_edge_training.check.copies import Copies, copy_findings, find_copies
 from cad_edge_training.check.files import DecodedImage, ImageSource, decode_images
 from cad_edge_training.check.near_copies import NearCopy, near_copies
-from cad_edge_training.check.registration import Axis, Fit
+from cad_edge_training.check.registration import AxisOverlap, Registration
 from tests.training.check_samples import COPIES, encoded, part, surface, write
 
 
@@ -101,7 +101,7 @@ def test_what_joins_two_good_parts_in_the_test_joins_nothing_in_training(rng, tm
     test = seen(tmp_path / "test", [first], False)
     pair = find_copies(train, test).near
     assert pair == ()
-    fit = Fit(Axis(), Axis(), 1.0)
+    fit = Registration(AxisOverlap(), AxisOverlap(), 1.0)
     joined = Copies(3, frozenset({(0, 3)}), (NearCopy(1, 3, fit, 0.95),))
     assert joined.clusters() == ((0, 1, 3),)
     assert joined.learned() == () and joined.distinct(3) == 3

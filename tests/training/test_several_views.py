@@ -18,8 +18,12 @@ from cad_edge_training.images import read_samples
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum, similarities
 from cad_edge_training.methods.cl_anomaly.config import QUESTION, QUESTION_OF_VIEWS, Config
 from cad_edge_training.methods.cl_anomaly.learn import build_model, learn
-from cad_edge_training.methods.cl_anomaly.questions import PARAPHRASES_OF_VIEWS, Lines, Question
-from cad_edge_training.methods.cl_anomaly.session import Share
+from cad_edge_training.methods.cl_anomaly.questions import (
+    PARAPHRASES_OF_VIEWS,
+    Question,
+    TrainingQuestions,
+)
+from cad_edge_training.methods.cl_anomaly.session import ProcessShare
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens, raw_tokens
 from cad_edge_training.routing_statistics import describe_images
 from cad_edge_training.train import Plan, read_config, train
@@ -137,12 +141,12 @@ def test_tokens_are_the_same_whether_they_are_kept_or_not(siglip, monkeypatch, t
     tokens = ImageTokens(siglip, request.images, False)
     assert tokens.views == 3
     some = torch.tensor([4, 0, 11])
-    anchor = tokens.measure(Share(), quiet)
+    anchor = tokens.measure(ProcessShare(), quiet)
     kept = tokens.at(some)
     assert kept.shape == (3, 3 * (siglip.n_patches + 1), siglip.width)
     monkeypatch.setattr("cad_edge_training.methods.cl_anomaly.tower_tokens.CACHE_BYTES", 0)
     anew = ImageTokens(siglip, request.images, False)
-    torch.testing.assert_close(anew.measure(Share(), quiet).total, anchor.total)
+    torch.testing.assert_close(anew.measure(ProcessShare(), quiet).total, anchor.total)
     torch.testing.assert_close(anew.at(some), kept)
     expected = raw_tokens(siglip, request.images).double().mean(dim=(1, 2)).sum(dim=0)
     torch.testing.assert_close(anchor.total, expected)
@@ -156,7 +160,7 @@ def test_what_is_asked_of_several_views(siglip):
     own = dataclasses.replace(plan, options={"question": "Is it broken?"})
     assert read_config(own, 2).question == "Is it broken?"
     config = Config(question=QUESTION_OF_VIEWS, paraphrases=True)
-    asked = Lines.of(siglip, config, 2).questions
+    asked = TrainingQuestions.of(siglip, config, 2).questions
     for found, text in zip(asked, (QUESTION_OF_VIEWS, *PARAPHRASES_OF_VIEWS), strict=True):
         assert torch.equal(found.after, Question.of(siglip, text).after)
 

@@ -54,7 +54,7 @@ def fold_tensors(learned: Tensors, config: Config) -> Tensors:
     }
 
 
-class Head(ScoringHead[Config]):
+class CmpmbHead(ScoringHead[Config]):
     """Distance to the memory bank and, where there is a text branch, to the text."""
 
     def judge(
@@ -99,7 +99,7 @@ class Head(ScoringHead[Config]):
 class CMPMBFusion(ScoringFusion[Config]):
     """CMPMB as the exporter sees it."""
 
-    config, head = Config, Head
+    config, head = Config, CmpmbHead
 
     def blocks(self, config: Config) -> tuple[int, ...]:
         """Blocks whose features are scored, ascending."""

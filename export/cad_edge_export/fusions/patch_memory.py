@@ -110,7 +110,7 @@ def _padded(centres: Array, count: int) -> Array:
     return np.concatenate([centres, np.repeat(centres[:1], missing, axis=0)])
 
 
-class Head(ScoringHead[Config]):
+class PatchMemoryHead(ScoringHead[Config]):
     """Distances to the memory banks, and the length of channel statistics."""
 
     def means(self, states: Mapping[int, Tensor]) -> dict[str, Tensor]:
@@ -177,7 +177,7 @@ def _global_score(statistics: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
 class PatchMemoryFusion(ScoringFusion[Config]):
     """The patch memory as the exporter sees it."""
 
-    config, head = Config, Head
+    config, head = Config, PatchMemoryHead
 
     def blocks(self, config: Config) -> tuple[int, ...]:
         """Blocks whose features are scored, ascending."""

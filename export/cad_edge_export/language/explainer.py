@@ -12,7 +12,7 @@ from cad_edge.store.artifact import Tensors
 from cad_edge.store.manifest import Texts
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.language.decision import Mix, bound_mu
-from cad_edge_export.language.decoder import Decoder
+from cad_edge_export.language.decoder import LanguageDecoder
 from cad_edge_export.language.experts import stacked_experts
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.backbones.llava.greedy_answers import GreedyAnswers
@@ -60,7 +60,7 @@ class Speaker(nn.Module):
     def __init__(
         self,
         base: LlavaBase,
-        decoder: Decoder,
+        decoder: LanguageDecoder,
         precision: ModulePrecision,
         mix: Mix,
         names: tuple[str, ...],
@@ -142,7 +142,7 @@ def speaking(
     shared_key
         Of the stage.
     """
-    decoder = Decoder(base.language)
+    decoder = LanguageDecoder(base.language)
     if precision == "fp16":
         decoder.to_half()
     names = tuple(item.name for item in bound)

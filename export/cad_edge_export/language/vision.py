@@ -25,7 +25,7 @@ def _packed(name: str) -> str:
     return f"projector_{name.replace('.', '_')}"
 
 
-class Vision(nn.Module):
+class VisionModule(nn.Module):
     """hidden -> tokens (batch, n_patches + 1, width) and anchor (batch, vision_width), float32."""
 
     def __init__(

@@ -20,7 +20,7 @@ LARGEST_FLIP_RATE = 0.05
 
 
 @dataclass(frozen=True)
-class Scores:
+class EngineScores:
     """Scores (n,) of one engine on the images of one task."""
 
     measured: Array
@@ -32,8 +32,8 @@ class Scores:
 
 
 def weigh(
-    float_scores: Scores,
-    quantised_scores: Scores,
+    float_scores: EngineScores,
+    quantised_scores: EngineScores,
     threshold: float,
     kept: list[str],
     calibration_images: int,

@@ -14,7 +14,7 @@ import click
 import torch
 
 from cad_edge_studies.embedded_language_model.evaluation import Result, evaluate
-from cad_edge_studies.embedded_language_model.training_loop import TrainingPlan, train
+from cad_edge_studies.embedded_language_model.training_loop import PretrainingPlan, train
 from cad_edge_training.backbones.llava.loading import load_llava
 from cad_edge_training.backbones.llava.small import SMALL
 
@@ -22,7 +22,7 @@ EVALUATED = 400  # pairs of held-out scenes
 HELD_OUT = 1_000_003  # added to the seed of their scenes, so that no training image is among them
 
 
-def evaluate_folder(folder: Path, plan: TrainingPlan, steps: int, seconds: float) -> Result:
+def evaluate_folder(folder: Path, plan: PretrainingPlan, steps: int, seconds: float) -> Result:
     """Evaluate what was saved, and note beside it in ``training.json`` how it was made."""
     result = evaluate(load_llava(str(folder), name=SMALL), plan.seed + HELD_OUT, EVALUATED)
     note = {
@@ -45,12 +45,16 @@ def evaluate_folder(folder: Path, plan: TrainingPlan, steps: int, seconds: float
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--steps", default=TrainingPlan.steps, show_default=True, help="Of the schedule.")
-@click.option("--minutes", default=TrainingPlan.minutes, show_default=True, help="Cap on the time.")
-@click.option("--seed", default=TrainingPlan.seed, show_default=True, help="Of weights and images.")
+@click.option("--steps", default=PretrainingPlan.steps, show_default=True, help="Of the schedule.")
+@click.option(
+    "--minutes", default=PretrainingPlan.minutes, show_default=True, help="Cap on the time."
+)
+@click.option(
+    "--seed", default=PretrainingPlan.seed, show_default=True, help="Of weights and images."
+)
 def main(out: Path, steps: int, minutes: float, seed: int) -> None:
     """Train the embedded language model and write it to a folder."""
-    plan = TrainingPlan(seed=seed, steps=steps, minutes=minutes)
+    plan = PretrainingPlan(seed=seed, steps=steps, minutes=minutes)
     start = time.monotonic()
     model, done = train(plan, click.echo)
     seconds = time.monotonic() - start

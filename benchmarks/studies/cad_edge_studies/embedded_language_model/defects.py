@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from cad_edge.data.image import Frame
-from cad_edge_studies.embedded_language_model.surfaces import Colour, Picture
+from cad_edge_studies.embedded_language_model.surfaces import Colour, GoodImage
 from cad_edge_training.synthetic import Opacity, blot, cut_paste, scratch, stroke
 
 SCALE = 3  # strokes are drawn this much larger and averaged
@@ -184,7 +184,7 @@ DEFECTS: dict[str, tuple[tuple[int, int], Callable[[Window], NDArray[np.float32]
 
 
 def add_defect(
-    picture: Picture, kind: str, strength: float, rng: np.random.Generator
+    picture: GoodImage, kind: str, strength: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Give a part one defect.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cad_edge_benchmarks.instruments.metrics import image_auroc
 from cad_edge_studies.embedded_language_model.questions import DECISION, DESCRIBE
-from cad_edge_studies.embedded_language_model.scenes import Scene, scene_pairs
+from cad_edge_studies.embedded_language_model.scenes import DescribedScene, scene_pairs
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.questions import Question, decision, read
 
@@ -86,7 +86,7 @@ def evaluate(base: LlavaBase, seed: int, pairs: int) -> Result:
     )
 
 
-def _described(base: LlavaBase, scenes: Sequence[Scene]) -> dict[str, float]:
+def _described(base: LlavaBase, scenes: Sequence[DescribedScene]) -> dict[str, float]:
     right: dict[str, list[bool]] = {"kind": [], "place": [], "colour": [], "part": []}
     texts = descriptions(base, np.stack([scene.image for scene in scenes]))
     for scene, text in zip(scenes, texts, strict=True):

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from cad_edge_studies.embedded_language_model.packing import Packed
-from cad_edge_studies.embedded_language_model.scenes import Scene
+from cad_edge_studies.embedded_language_model.scenes import DescribedScene
 from cad_edge_training.backbones.llava.small import small_config
 
 CHUNK = 8  # images at a time through the tower; more do not fit a desktop's cache
@@ -51,7 +51,7 @@ class TrainableModel(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     @torch.no_grad()
-    def tower_tokens(self, scenes: Sequence[Scene]) -> Tensor:
+    def tower_tokens(self, scenes: Sequence[DescribedScene]) -> Tensor:
         """Tokens (scenes, cells, vision width) of the tower."""
         tokens = []
         for start in range(0, len(scenes), CHUNK):
@@ -108,7 +108,7 @@ class TrainableModel(nn.Module):
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def defective_cells(scenes: Sequence[Scene], per_side: int) -> Tensor:
+def defective_cells(scenes: Sequence[DescribedScene], per_side: int) -> Tensor:
     """Which cells a defect covers: (scenes, per_side * per_side) float32, zeros and ones."""
     masks: NDArray[np.float32] = np.stack([scene.mask for scene in scenes]).astype(np.float32)
     side = masks.shape[1] // per_side

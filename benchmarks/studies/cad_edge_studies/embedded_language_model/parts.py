@@ -11,7 +11,7 @@ from cad_edge_studies.embedded_language_model.surfaces import (
     SURFACES,
     Colour,
     Field,
-    Picture,
+    GoodImage,
     colours,
     noise,
     paint,
@@ -148,7 +148,7 @@ PARTS: dict[str, Callable[[np.random.Generator], Shapes]] = {
 }
 
 
-def part(rng: np.random.Generator) -> Picture:
+def part(rng: np.random.Generator) -> GoodImage:
     """Draw a part, somewhat turned, shifted and shaded, on a calm table."""
     name = str(rng.choice(list(PARTS)))
     table = paint(SURFACES[str(rng.choice(CALM))](rng) * 0.5 + 0.25, *colours(rng))
@@ -161,7 +161,7 @@ def part(rng: np.random.Generator) -> Picture:
     cover = np.clip(levels * 3, 0, 1)[..., None]
     pixels = table * (1 - cover) + covered * shade[..., None] * cover
     behind = table.reshape(-1, 3).mean(axis=0)
-    return Picture(pixels.astype(np.float32), body, name, behind)
+    return GoodImage(pixels.astype(np.float32), body, name, behind)
 
 
 def _apart(table: Field, rng: np.random.Generator) -> tuple[Colour, Colour]:

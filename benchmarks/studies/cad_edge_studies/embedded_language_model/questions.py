@@ -7,7 +7,11 @@ import numpy as np
 
 from cad_edge_studies.embedded_language_model.defects import DEFECTS
 from cad_edge_studies.embedded_language_model.parts import PARTS
-from cad_edge_studies.embedded_language_model.scenes import PLACES, Defect, Scene
+from cad_edge_studies.embedded_language_model.scenes import (
+    PLACES,
+    DefectDescription,
+    DescribedScene,
+)
 from cad_edge_studies.embedded_language_model.surfaces import SURFACES
 
 DECISION = (
@@ -48,37 +52,39 @@ SIZES = ("small", "medium", "large")
 SHADES = ("dark", "bright", "faint")
 
 
-class Turn(NamedTuple):
+class QuestionAnswer(NamedTuple):
     """A question and its answer."""
 
     question: str
     answer: str
 
 
-def decision(scene: Scene, rng: np.random.Generator) -> Turn:
+def decision(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
     """Ask for the decision; the wording that inspection uses is the most frequent."""
     usual = rng.random() < DECISION_SHARE
     question = DECISION if usual else str(rng.choice(DECISIONS))
-    return Turn(question, "No" if scene.defect is None else "Yes")
+    return QuestionAnswer(question, "No" if scene.defect is None else "Yes")
 
 
-def conversation(scene: Scene, rng: np.random.Generator) -> tuple[Turn, Turn]:
+def conversation(
+    scene: DescribedScene, rng: np.random.Generator
+) -> tuple[QuestionAnswer, QuestionAnswer]:
     """Ask for the decision, then for its reason."""
     return decision(scene, rng), explanation(scene, rng)
 
 
-def description(scene: Scene, rng: np.random.Generator) -> Turn:
+def description(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
     """Ask for all that can be said about the defect."""
-    return Turn(str(rng.choice(EXPLAIN)), describe(scene))
+    return QuestionAnswer(str(rng.choice(EXPLAIN)), describe(scene))
 
 
-def explanation(scene: Scene, rng: np.random.Generator) -> Turn:
+def explanation(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
     """Ask about the defect, or about the part."""
     questions, answer = ABOUT[int(rng.integers(len(ABOUT)))]
-    return Turn(str(rng.choice(questions)), answer(scene))
+    return QuestionAnswer(str(rng.choice(questions)), answer(scene))
 
 
-def describe(scene: Scene) -> str:
+def describe(scene: DescribedScene) -> str:
     """Say in a sentence what is wrong with the part, or that nothing is."""
     part, defect = f"{scene.colour} {scene.name}", scene.defect
     if defect is None:
@@ -87,23 +93,23 @@ def describe(scene: Scene) -> str:
     return f"There is {seen} in the {defect.place} of the {part}."
 
 
-def _kind(scene: Scene) -> str:
+def _kind(scene: DescribedScene) -> str:
     return NONE if scene.defect is None else f"It is {_a(scene.defect.kind)}."
 
 
-def _place(scene: Scene) -> str:
+def _place(scene: DescribedScene) -> str:
     return NONE if scene.defect is None else f"It is in the {scene.defect.place}."
 
 
-def _look(scene: Scene) -> str:
+def _look(scene: DescribedScene) -> str:
     return NONE if scene.defect is None else f"It is {scene.defect.size} and {scene.defect.shade}."
 
 
-def _surface(scene: Scene) -> str:
+def _surface(scene: DescribedScene) -> str:
     return f"The image shows {_a(f'{scene.colour} {scene.name}')}."
 
 
-def _colour(scene: Scene) -> str:
+def _colour(scene: DescribedScene) -> str:
     return f"It is {scene.colour}."
 
 
@@ -113,7 +119,7 @@ def _a(words: str) -> str:
 
 SENTENCES = (describe, _surface, _kind, _place, _colour, _look)
 # Repeated ones are asked more often.
-ABOUT: tuple[tuple[tuple[str, ...], Callable[[Scene], str]], ...] = (
+ABOUT: tuple[tuple[tuple[str, ...], Callable[[DescribedScene], str]], ...] = (
     (EXPLAIN, describe),
     (EXPLAIN, describe),
     (KIND, _kind),
@@ -144,6 +150,6 @@ def corpus() -> Iterator[str]:
         kind = list(DEFECTS)[index % len(DEFECTS)]
         place, shade = places[index % len(places)], SHADES[index // 3 % 3]
         name, colour = names[index % len(names)], COLOURS[index % len(COLOURS)]
-        good = Scene(image, name, colour, None, mask)
-        bad = good._replace(defect=Defect(kind, place, SIZES[index % 3], shade))
+        good = DescribedScene(image, name, colour, None, mask)
+        bad = good._replace(defect=DefectDescription(kind, place, SIZES[index % 3], shade))
         yield from (describe(good), *(say(bad) for say in SENTENCES))

@@ -30,7 +30,7 @@ HUES = (
 )
 
 
-class Defect(NamedTuple):
+class DefectDescription(NamedTuple):
     """What is said of a defect."""
 
     kind: str
@@ -39,14 +39,14 @@ class Defect(NamedTuple):
     shade: str
 
 
-class Scene(NamedTuple):
+class DescribedScene(NamedTuple):
     """An image and what is true of it."""
 
     image: NDArray[np.uint8]
     """(SIDE, SIDE, 3) uint8 RGB."""
     name: str
     colour: str
-    defect: Defect | None
+    defect: DefectDescription | None
     mask: NDArray[np.bool_]
     """(SIDE, SIDE) bool: what the defect changed by some grey levels."""
 
@@ -76,12 +76,12 @@ class Light(NamedTuple):
         return np.ascontiguousarray(self.flipped(frame))
 
 
-def scene_pairs(seed: int, first: int, pairs: int) -> list[Scene]:
+def scene_pairs(seed: int, first: int, pairs: int) -> list[DescribedScene]:
     """Scenes of so many pairs, each good one before the defective one."""
     return [scene for index in range(first, first + pairs) for scene in scene_pair(seed, index)]
 
 
-def scene_pair(seed: int, index: int) -> tuple[Scene, Scene]:
+def scene_pair(seed: int, index: int) -> tuple[DescribedScene, DescribedScene]:
     """Draw one part twice, good and with a defect.
 
     Parameters
@@ -106,10 +106,12 @@ def scene_pair(seed: int, index: int) -> tuple[Scene, Scene]:
     good, bad = light.photograph(picture.pixels), light.photograph(pixels)
     seen = light.flipped(mask)
     colour = colour_name(good[light.flipped(picture.body)].mean(axis=0))
-    defect = Defect(kind, place_name(seen), size_name(seen), _shade_name(good, bad, seen))
+    defect = DefectDescription(
+        kind, place_name(seen), size_name(seen), _shade_name(good, bad, seen)
+    )
     return (
-        Scene(good, picture.name, colour, None, np.zeros_like(seen)),
-        Scene(bad, picture.name, colour, defect, seen),
+        DescribedScene(good, picture.name, colour, None, np.zeros_like(seen)),
+        DescribedScene(bad, picture.name, colour, defect, seen),
     )
 
 

@@ -18,7 +18,7 @@ Colour = NDArray[np.float32]
 """(3,) float32 RGB in [0, 255]."""
 
 
-class Picture(NamedTuple):
+class GoodImage(NamedTuple):
     """A good image, and where on it a defect can be."""
 
     pixels: NDArray[np.float32]
@@ -182,18 +182,18 @@ def paint(field: Field, dark: Colour, light: Colour) -> Field:
     return painted
 
 
-def surface(rng: np.random.Generator) -> Picture:
+def surface(rng: np.random.Generator) -> GoodImage:
     """Draw a surface that fills the image."""
     name = str(rng.choice(list(SURFACES)))
     pixels = paint(SURFACES[name](rng), *colours(rng))
     return _filled(pixels, name, np.full(3, rng.choice((15.0, 235.0)), np.float32))
 
 
-def _filled(pixels: Field, name: str, behind: Colour) -> Picture:
-    return Picture(pixels, np.ones((SIDE, SIDE), np.bool_), name, behind)
+def _filled(pixels: Field, name: str, behind: Colour) -> GoodImage:
+    return GoodImage(pixels, np.ones((SIDE, SIDE), np.bool_), name, behind)
 
 
-def board(rng: np.random.Generator) -> Picture:
+def board(rng: np.random.Generator) -> GoodImage:
     """Draw a printed circuit board: tracks, pads, chips."""
     base = (
         rng.uniform((0, 50, 10), (60, 130, 90)) if rng.random() < 0.7 else rng.uniform(20, 150, 3)

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from cad_edge_studies.embedded_language_model.model import TrainableModel, defective_cells
 from cad_edge_studies.embedded_language_model.packing import (
-    Conversation,
     Packed,
+    TokenisedConversation,
     answer_loss,
     pack,
     write_conversation,
@@ -26,7 +26,7 @@ from cad_edge_studies.embedded_language_model.questions import (
     explanation,
     informative_words,
 )
-from cad_edge_studies.embedded_language_model.scenes import Scene, scene_pairs
+from cad_edge_studies.embedded_language_model.scenes import DescribedScene, scene_pairs
 from cad_edge_training.backbones.llava.chat import ChatTexts, find_answers, token_ids
 from cad_edge_training.backbones.llava.small import VOCABULARY
 from cad_edge_training.backbones.llava.small_tokenizer import build_tokenizer
@@ -42,7 +42,7 @@ REPORTED = 50  # steps
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
+class PretrainingPlan:
     """What a run is made of."""
 
     seed: int = 0
@@ -62,7 +62,7 @@ class TrainingPlan:
         return self.rate * min(1.0, (step + 1) / self.warm_up) * cosine
 
 
-def train(plan: TrainingPlan, report: Callable[[str], None]) -> tuple[TrainableModel, int]:
+def train(plan: PretrainingPlan, report: Callable[[str], None]) -> tuple[TrainableModel, int]:
     """Train from scratch; return the model and the steps that the time sufficed for."""
     model = TrainableModel(build_tokenizer(corpus(), VOCABULARY), plan.seed)
     model.standardise(model.tower_tokens(scene_pairs(plan.seed + FIRST, 0, FIRST_PAIRS)))
@@ -102,7 +102,7 @@ class Objective:
         answers = find_answers(model.tokenizer)
         self.weight[[*answers.yes, *answers.no]] = DECISION_WEIGHT
 
-    def loss(self, scenes: Sequence[Scene], rng: np.random.Generator) -> Tensor:
+    def loss(self, scenes: Sequence[DescribedScene], rng: np.random.Generator) -> Tensor:
         """Loss on the answers, and on which cells of the image are defective.
 
         The second teaches in hundreds of steps what Yes and No alone take thousands for: to
@@ -115,14 +115,18 @@ class Objective:
         answer = answer_loss(self.model.head(hidden), packed.labels, self.weight)
         return answer + LOCALISATION_WEIGHT * self._localisation_loss(hidden, packed, scenes)
 
-    def _conversations(self, scene: Scene, rng: np.random.Generator) -> list[Conversation]:
+    def _conversations(
+        self, scene: DescribedScene, rng: np.random.Generator
+    ) -> list[TokenisedConversation]:
         turns = [conversation(scene, rng) if rng.random() < FOLLOW_UP else (decision(scene, rng),)]
         for share, ask in ((ANOTHER, explanation), (DESCRIBED, description)):
             if rng.random() < share:
                 turns.append((ask(scene, rng),))
         return [write_conversation(self.model.tokenizer, self.texts, part) for part in turns]
 
-    def _localisation_loss(self, hidden: Tensor, packed: Packed, scenes: Sequence[Scene]) -> Tensor:
+    def _localisation_loss(
+        self, hidden: Tensor, packed: Packed, scenes: Sequence[DescribedScene]
+    ) -> Tensor:
         rows = hidden[:, packed.image][:, :-1]
         return functional.binary_cross_entropy_with_logits(
             self.model.localiser(rows)[..., 0],

@@ -36,7 +36,7 @@ Change: TypeAlias = Callable[[Surface, np.random.Generator], None]
 
 
 @dataclass(frozen=True)
-class Defect:
+class DefectKind:
     """A kind of defect."""
 
     shows: Shows
@@ -129,14 +129,14 @@ def _missing(surface: Surface, rng: np.random.Generator) -> None:
     surface.albedo += gone[..., None] * (surface.tray - surface.albedo)
 
 
-DEFECTS: Mapping[str, Defect] = {
-    "bump": Defect("depth", partial(_bulge, sign=1.0)),
-    "crack": Defect("both", _crack),
-    "dent": Defect("depth", partial(_bulge, sign=-1.0)),
-    "hole": Defect("both", _hole),
-    "missing": Defect("both", _missing),
-    "scratch": Defect("both", _scratch),
-    "spot": Defect("rgb", _spot),
-    "stain": Defect("rgb", _stain),
+DEFECTS: Mapping[str, DefectKind] = {
+    "bump": DefectKind("depth", partial(_bulge, sign=1.0)),
+    "crack": DefectKind("both", _crack),
+    "dent": DefectKind("depth", partial(_bulge, sign=-1.0)),
+    "hole": DefectKind("both", _hole),
+    "missing": DefectKind("both", _missing),
+    "scratch": DefectKind("both", _scratch),
+    "spot": DefectKind("rgb", _spot),
+    "stain": DefectKind("rgb", _stain),
 }
 """By name, in alphabetical order."""

@@ -25,8 +25,8 @@ from cad_edge_export.fusions.cl_anomaly.expert_tensors import (
     pack_expert_tensors,
     to_precision,
 )
-from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, Decision
-from cad_edge_export.language.decoder import Decoder
+from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, LanguageDecision
+from cad_edge_export.language.decoder import LanguageDecoder
 from cad_edge_export.language.experts import merged_changes, merged_shared, stacked_experts
 from cad_edge_export.language.explainer import (
     Explaining,
@@ -36,7 +36,7 @@ from cad_edge_export.language.explainer import (
     texts_of,
 )
 from cad_edge_export.language.gate import ANCHORS, of_frame, weights
-from cad_edge_export.language.vision import Vision
+from cad_edge_export.language.vision import VisionModule
 from cad_edge_export.trunk import (
     enter,
     entry_stage,
@@ -67,11 +67,11 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     """
     base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
     packed = pack_expert_tensors(task, base, config, precision)
-    decoder = Decoder(base.language)
+    decoder = LanguageDecoder(base.language)
     if precision == "fp16":
         decoder.to_half()
     views = packed.mix.views
-    decision = Decision(base, config.question, decoder, precision, views)
+    decision = LanguageDecision(base, config.question, decoder, precision, views)
     bound = bound_inputs(packed)
     module = BoundDecision(decision, packed.mix, tuple(item.name for item in bound))
     tokens = torch.zeros(2 * views, base.n_patches + 1, base.width)
@@ -86,7 +86,7 @@ def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> 
     """One self-contained graph: image -> score, probability."""
     base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
     packed = pack_expert_tensors(task, base, config, "fp32")
-    module, views = SelfContained(base, config, packed, precision), packed.mix.views
+    module, views = SelfContainedDecision(base, config, packed, precision), packed.mix.views
     stage = StageModule(module, (image_input(base, views),), OUTPUTS[:2])
     return FusedTask((stage,), views=views)
 
@@ -153,7 +153,7 @@ def seeing(
     bound = tuple(_bound(name, packed.projector[name]) for name in names)
     key = f"vision {base.identity.sha256} {base.recipe} {last} {names} {precision}"
     vision = StageModule(
-        Vision(network, last, precision, names),
+        VisionModule(network, last, precision, names),
         (GraphInput("hidden", "0/hidden", hidden, (0,)), *bound),
         ("tokens", ANCHOR),
         key,
@@ -197,7 +197,7 @@ def _shapes(bound: tuple[GraphInput, ...]) -> dict[str, tuple[int | str, ...]]:
     }
 
 
-class SelfContained(nn.Module):
+class SelfContainedDecision(nn.Module):
     """image -> score, probability with the weights of all tasks as constants."""
 
     def __init__(
@@ -207,10 +207,10 @@ class SelfContained(nn.Module):
         super().__init__()
         network = in_precision(folded(base), precision)
         assert isinstance(network, LlavaBase)
-        self.vision = Vision(network, -1, precision, tuple(packed.projector))
+        self.vision = VisionModule(network, -1, precision, tuple(packed.projector))
         self.precision = precision
         self.projector = [*_constants(to_precision(packed.projector, precision)).values()]
-        decoder, composition = Decoder(base.language), packed.mix.composition
+        decoder, composition = LanguageDecoder(base.language), packed.mix.composition
         tensors, common = packed.members(), packed.common
         if packed.knows_expert and composition.private:
             decoder.merge(merged_changes(_constants(packed.chosen), composition.layers))
@@ -224,7 +224,7 @@ class SelfContained(nn.Module):
         self.constants = _constants(to_precision(tensors, precision))
         self.mix = replace(packed.mix, composition=composition)
         self.experts = stacked_experts(self.constants, composition)
-        self.decision = Decision(base, config.question, decoder, precision, self.mix.views)
+        self.decision = LanguageDecision(base, config.question, decoder, precision, self.mix.views)
         if packed.knows_expert:
             self.decision.read_ahead(self.experts)
 

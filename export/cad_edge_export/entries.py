@@ -16,7 +16,7 @@ from cad_edge_export.graph_files import Graph
 from cad_edge_export.graphs import Graphs, made_from
 from cad_edge_export.merging import merged
 from cad_edge_export.missing_tasks import rgb_only_fallbacks_of
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.quantisation.calibration_images import read_calibration
 from cad_edge_export.quantisation.evidence import require
 from cad_edge_export.quantisation.quantiser import quantise
@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 def float_entries(
     tasks: Sequence[LearnedTask],
     trunks: TrunkSizes,
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     progress: Progress,
 ) -> dict[str, TaskEntry]:
@@ -64,7 +64,7 @@ def with_rgb_only_fallbacks(
     held: Mapping[str, TaskEntry],
     others: Sequence[LearnedTask],
     trunks: TrunkSizes,
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     progress: Progress,
 ) -> dict[str, TaskEntry]:
@@ -116,7 +116,7 @@ def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:
 def quantised_entries(
     tasks: Sequence[LearnedTask],
     trunks: TrunkSizes,
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     progress: Progress,
 ) -> dict[str, TaskEntry]:
@@ -160,7 +160,7 @@ def quantised_entries(
 def _float_tasks(
     tasks: Sequence[LearnedTask],
     backbone: Backbone,
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     progress: Progress,
 ) -> list[FloatTask]:
@@ -194,7 +194,7 @@ def _remember(task: FloatTask, quantised: QuantisedTask, graphs: Graphs) -> None
 
 
 def _quantised_entry(
-    task: FloatTask, quantised: QuantisedTask, backbone: Backbone, plan: Plan, graphs: Graphs
+    task: FloatTask, quantised: QuantisedTask, backbone: Backbone, plan: ExportPlan, graphs: Graphs
 ) -> TaskEntry:
     learned, evidence = task.learned, quantised.evidence
     certificate = measure(
@@ -237,7 +237,7 @@ def _entry(
     task: LearnedTask,
     fused: FusedTask,
     exported: Sequence[Graph],
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     calibration: Calibration,
     certificate: Certificate,

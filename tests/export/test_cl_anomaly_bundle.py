@@ -26,7 +26,7 @@ from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions.cl_anomaly.fusion import explained
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.language.explainer import Explaining
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily, Shown
 from cad_edge_studies.cl_anomaly_comparison.forgetting import history, lasting
@@ -34,8 +34,7 @@ from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.learn import recalibrate, without_router
 from cad_edge_training.methods.cl_anomaly.start import as_llava
-from cad_edge_training.train import Plan as Lesson
-from cad_edge_training.train import train
+from cad_edge_training.train import TrainingPlan, train
 from tests.export import test_graph_rules as rules
 from tests.training.small_products import NAMES, quiet, spoil, texture, write_product
 from tests.training.tiny_llava import save_tiny_llava
@@ -59,11 +58,16 @@ def artifacts(llava, tmp_path_factory) -> Path:
     file = folder / "stream.json"
     file.write_text(json.dumps({"name": "small", "false_reject_rate": 0.2, "tasks": tasks}))
     out = folder / "artifacts"
-    train(read_stream(file), out, Lesson("cl_anomaly", llava, None, OPTIONS, 0), lambda name: quiet)
+    train(
+        read_stream(file),
+        out,
+        TrainingPlan("cl_anomaly", llava, None, OPTIONS, 0),
+        lambda name: quiet,
+    )
     return out
 
 
-def export(artifacts: Path, count: int, bundle: Path, plan: Plan) -> list[str]:
+def export(artifacts: Path, count: int, bundle: Path, plan: ExportPlan) -> list[str]:
     """Export the first ``count`` tasks as if no other had been learned."""
     return export_artifacts([artifacts / name for name in NAMES[:count]], bundle, plan, quiet)
 
@@ -77,7 +81,7 @@ def versions(artifacts, llava, tmp_path_factory) -> list[Path]:
         place = folder / f"after-{count}"
         if found:
             shutil.copytree(found[-1], place)
-        assert export(artifacts, count, place, Plan(backbone=llava)) == [NAMES[count - 1]]
+        assert export(artifacts, count, place, ExportPlan(backbone=llava)) == [NAMES[count - 1]]
         found.append(place)
     return found
 
@@ -222,7 +226,7 @@ def test_what_lasts_is_measured(artifacts, llava, versions, frames):
 def test_a_member_that_is_missing_stops_the_export(artifacts, llava, versions, tmp_path):
     place = Path(shutil.copytree(versions[0], tmp_path / "bundle"))
     with pytest.raises(ArtifactError, match=NAMES[0]):
-        export_artifacts([artifacts / NAMES[1]], place, Plan(backbone=llava), quiet)
+        export_artifacts([artifacts / NAMES[1]], place, ExportPlan(backbone=llava), quiet)
 
 
 def test_device_says_what_torch_says(artifacts, llava, versions, frames):
@@ -262,7 +266,9 @@ def test_rolled_back_scores_are_bit_identical(versions, frames, tmp_path):
 
 
 def test_a_fused_engine_answers_as_the_shared_one(artifacts, llava, versions, frames, tmp_path):
-    export(artifacts, 1, tmp_path / "fused", Plan("fused", backbone=llava, explanations=False))
+    export(
+        artifacts, 1, tmp_path / "fused", ExportPlan("fused", backbone=llava, explanations=False)
+    )
     with (
         Detector.open(versions[0], device="cpu", watch=False) as one,
         Detector.open(tmp_path / "fused", device="cpu", watch=False) as other,
@@ -277,7 +283,7 @@ def test_a_fused_engine_answers_as_the_shared_one(artifacts, llava, versions, fr
 
 
 def test_merged_shared_experts_are_measured_and_calibrated_anew(artifacts, llava, tmp_path):
-    plan = Plan("fused", backbone=llava, explanations=False, merge_shared=True)
+    plan = ExportPlan("fused", backbone=llava, explanations=False, merge_shared=True)
     export(artifacts, 1, tmp_path / "lean", plan)
     entry = Bundle(tmp_path / "lean").manifest().tasks[NAMES[0]]
     (task,) = with_sharing_tasks([read_artifact(artifacts / NAMES[0])])

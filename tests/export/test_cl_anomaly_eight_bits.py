@@ -19,7 +19,7 @@ from cad_edge_export.certificate import reference_model
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graphs import Graphs
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.quantisation import matmul, shared_weights
 from cad_edge_export.quantisation.calibration_images import CalibrationImages
 from cad_edge_export.quantisation.evidence import holds
@@ -31,8 +31,7 @@ from cad_edge_export.trunk_sizes import TrunkSizes
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
-from cad_edge_training.train import Plan as Lesson
-from cad_edge_training.train import train
+from cad_edge_training.train import TrainingPlan, train
 from tests.export.expert_samples import NAMES as COLOURS
 from tests.export.expert_samples import frames, reference, sharing_tasks
 from tests.training.small_products import NAMES, quiet, spoil, texture, write_product
@@ -160,13 +159,16 @@ def stream(tmp_path_factory) -> Path:
 def artifacts(llava, stream, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("experts")
     train(
-        read_stream(stream), out, Lesson("cl_anomaly", llava, None, OPTIONS, 0), lambda name: quiet
+        read_stream(stream),
+        out,
+        TrainingPlan("cl_anomaly", llava, None, OPTIONS, 0),
+        lambda name: quiet,
     )
     return out
 
 
 def export(artifacts, count, bundle, llava, stream, **options) -> None:
-    plan = Plan(precision="uint8", calibration=stream, backbone=llava, **options)
+    plan = ExportPlan(precision="uint8", calibration=stream, backbone=llava, **options)
     export_artifacts([artifacts / name for name in NAMES[:count]], bundle, plan, quiet)
 
 
@@ -242,7 +244,7 @@ def test_words_stay_in_float(bundles, images):
 
 
 def test_int8_is_refused(artifacts, llava, stream, tmp_path):
-    plan = Plan(precision="int8", calibration=stream, backbone=llava)
+    plan = ExportPlan(precision="int8", calibration=stream, backbone=llava)
     with pytest.raises(OptionError, match="cl_anomaly is not exported in int8, since TensorRT"):
         export_artifacts([artifacts / NAMES[0]], tmp_path / "bundle", plan, quiet)
 
@@ -263,14 +265,14 @@ def test_a_task_that_eight_bits_change_is_refused(
     monkeypatch.setattr("cad_edge_export.quantisation.evidence.SMALLEST_RANK_CORRELATION", 1.1)
     graphs = Graphs(Bundle(tmp_path / "bundle"), None, "uint8")
     learned = [task.learned for task in tasks]
-    plan = Plan(precision="uint8", calibration=stream)
+    plan = ExportPlan(precision="uint8", calibration=stream)
     with pytest.raises(CertificateError, match=f"task {COLOURS[0]}: uint8 changes what"):
         entries.quantised_entries(learned, TrunkSizes(siglip_base), plan, graphs, quiet)
 
 
 def test_no_other_method_joins_shared_weights_in_eight_bits(bundles, lite0, products, tmp_path):
     bundle = Path(shutil.copytree(bundles[0], tmp_path / "bundle"))
-    plan = Plan(precision="uint8", calibration=products / "checks-stripes-waves.json")
+    plan = ExportPlan(precision="uint8", calibration=products / "checks-stripes-waves.json")
     with pytest.raises(
         BundleError, match="cl_anomaly and patch_memory do not share a bundle in uint8"
     ):

@@ -17,7 +17,7 @@ from cad_edge.errors import ArtifactError, CertificateError, ImageError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest
 from cad_edge_export.exporter import export_artifacts, export_folder
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from tests.export import level_method
 from tests.export.level_method import RANGE, Learner
@@ -33,8 +33,8 @@ def level(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def plan(dinov2) -> Plan:
-    return Plan(backbone=f"dinov2:{dinov2}")
+def plan(dinov2) -> ExportPlan:
+    return ExportPlan(backbone=f"dinov2:{dinov2}")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ class Place:
     """A bundle and artifacts of its own."""
 
     folder: Path
-    plan: Plan
+    plan: ExportPlan
 
     def export(self, names, spare=(), kind="flat") -> list[str]:
         """Export tasks of ``deep``, and ``spare`` of another folder as their stand-ins."""

@@ -21,7 +21,7 @@ from cad_edge_export.fusions.ib_iumad.fusion import fused, shared
 from cad_edge_export.fusions.ib_iumad.reconstruction import FastNetwork
 from cad_edge_export.graphs import made_from
 from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.resizing import aligned_matrix, box_matrix, resized
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
@@ -65,7 +65,7 @@ def backbone():
 def export(artifacts: Path, count: int, bundle: Path) -> list[str]:
     """Export the first ``count`` tasks as if no other had been learned."""
     found = [artifacts / name for name in NAMES[:count]]
-    return export_artifacts(found, bundle, Plan(), quiet)
+    return export_artifacts(found, bundle, ExportPlan(), quiet)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def frames(parts):
 
 @pytest.mark.parametrize("layout", ["shared", "fused"])
 def test_every_modality_is_certified_in_both_layouts(learned, layout, tmp_path):
-    export_artifacts([learned / "gear"], tmp_path / "line", Plan(layout=layout), quiet)
+    export_artifacts([learned / "gear"], tmp_path / "line", ExportPlan(layout=layout), quiet)
     entry = Bundle(tmp_path / "line").manifest().tasks["gear"]
     certificate = entry.certificate
     assert certificate.score_max <= certificate.tolerance == 1e-4

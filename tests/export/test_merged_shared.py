@@ -11,7 +11,7 @@ from cad_edge_export.certificate import run_chain
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.merging import merged, require, weigh
 from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_training.backbones.llava import LlavaBase, load_llava
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import (
@@ -227,4 +227,4 @@ def test_method_without_shared_experts_is_refused(base):
 def test_plans_that_do_not_merge(tmp_path, layout, precision, words):
     calibration = tmp_path if precision == "uint8" else None
     with pytest.raises(OptionError, match=words):
-        Plan(layout, precision, calibration=calibration, merge_shared=True)
+        ExportPlan(layout, precision, calibration=calibration, merge_shared=True)

@@ -12,7 +12,7 @@ from cad_edge.errors import BundleError, CertificateError, DatasetError, OptionE
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Quantisation
 from cad_edge_export.exporter import export_folder
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.quantisation import quantiser
 from cad_edge_export.quantisation.biases import correct_biases
 from cad_edge_export.quantisation.evidence import EngineScores, holds, require, weigh
@@ -216,7 +216,7 @@ def test_evidence_beyond_a_limit_fails_the_export():
 def in_uint8(lite0, products, tmp_path_factory):
     """Bundle of three products in eight bits."""
     bundle = tmp_path_factory.mktemp("eight-bits") / "bundle"
-    plan = Plan(precision="uint8", calibration=products / "checks-stripes-waves.json")
+    plan = ExportPlan(precision="uint8", calibration=products / "checks-stripes-waves.json")
     export_folder(lite0, bundle, plan, quiet)
     return bundle
 
@@ -242,7 +242,7 @@ def test_layers_stay_in_float_one_at_a_time_until_the_evidence_holds(
     """Of each graph the first ones, and no more of them than the evidence asks for."""
     monkeypatch.setattr(quantiser, "holds", lambda found: len(found.kept_in_float) >= 2)
     bundle = tmp_path / "bundle"
-    plan = Plan(precision="uint8", calibration=products / "checks-stripes-waves.json")
+    plan = ExportPlan(precision="uint8", calibration=products / "checks-stripes-waves.json")
     export_folder(lite0, bundle, plan, quiet)
     entries = Bundle(bundle).manifest().tasks.values()
     kept = [entry.certificate.quantisation.kept_in_float for entry in entries]
@@ -252,7 +252,7 @@ def test_layers_stay_in_float_one_at_a_time_until_the_evidence_holds(
 def test_eight_bits_do_not_mix_with_float(in_uint8, lite0, tiny_copy_of):
     bundle = tiny_copy_of(in_uint8)
     older = json.loads((bundle / "bundle.json").read_text())
-    plan = Plan(selector="key_set")
+    plan = ExportPlan(selector="key_set")
     with pytest.raises(BundleError, match="engines are uint8, and eight bits do not mix"):
         export_folder(lite0, bundle, plan, quiet)
     assert json.loads((bundle / "bundle.json").read_text()) == older
@@ -273,12 +273,12 @@ def test_images_of_another_product_are_refused(lite0, products, tmp_path):
     swapped.write_text(json.dumps(stream))
     bundle = tmp_path / "bundle"
     with pytest.raises(DatasetError, match="do not show the product that was learned as"):
-        export_folder(lite0, bundle, Plan(precision="int8", calibration=swapped), quiet)
+        export_folder(lite0, bundle, ExportPlan(precision="int8", calibration=swapped), quiet)
     assert not (bundle / "bundle.json").exists()
 
 
 def test_options_that_do_not_fit_together_are_refused(products):
     with pytest.raises(OptionError, match="give the stream file"):
-        Plan(precision="uint8")
+        ExportPlan(precision="uint8")
     with pytest.raises(OptionError, match="--calibration does nothing with --precision fp16"):
-        Plan(precision="fp16", calibration=products / "checks-stripes-waves.json")
+        ExportPlan(precision="fp16", calibration=products / "checks-stripes-waves.json")

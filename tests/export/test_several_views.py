@@ -20,7 +20,7 @@ from cad_edge_export.certificate import in_views, reference_model, run_chain
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.selector import DiscriminantModule, KeySet
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
@@ -29,8 +29,7 @@ from cad_edge_training.methods.cl_anomaly.config import QUESTION_OF_VIEWS, Confi
 from cad_edge_training.methods.cl_anomaly.explanation import greedy
 from cad_edge_training.methods.cl_anomaly.learn import build_model
 from cad_edge_training.routing_statistics import describe_images
-from cad_edge_training.train import Plan as Lesson
-from cad_edge_training.train import train
+from cad_edge_training.train import TrainingPlan, train
 from tests.export.expert_samples import difference, frames, reference, run_modules, sharing_tasks
 from tests.training.several_views import OPTIONS, VIEWS, line_of, part, write_parts
 from tests.training.small_products import quiet
@@ -118,10 +117,10 @@ def place(llava, tmp_path_factory) -> Path:
     for name in NAMES:
         write_parts(folder, name)
     out = folder / "artifacts"
-    lesson = Lesson("cl_anomaly", llava, None, OPTIONS, 0)
+    lesson = TrainingPlan("cl_anomaly", llava, None, OPTIONS, 0)
     train(line_of(folder, *NAMES), out, lesson, lambda name: quiet)
     found = [out / name for name in NAMES]
-    added = export_artifacts(found, folder / "bundle", Plan(backbone=llava), quiet)
+    added = export_artifacts(found, folder / "bundle", ExportPlan(backbone=llava), quiet)
     assert added == list(NAMES)
     return folder
 
@@ -278,11 +277,11 @@ def test_tasks_of_another_number_of_views_have_a_bundle_of_their_own(place, llav
         (other / file.name).write_bytes(file.read_bytes())
     (other / "artifact.json").write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match=r"different numbers of views \(\[2, 3\]\); one bundle"):
-        export_artifacts([alone, other], tmp_path / "bundle", Plan(backbone=llava), quiet)
+        export_artifacts([alone, other], tmp_path / "bundle", ExportPlan(backbone=llava), quiet)
 
 
 def test_eight_bits_are_refused(place, llava, tmp_path):
-    plan = Plan(
+    plan = ExportPlan(
         precision="uint8", backbone=llava, calibration=place / "views.json", explanations=False
     )
     with pytest.raises(OptionError, match=r"checks was learned with views: 2, and eight bits"):

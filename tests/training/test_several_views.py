@@ -26,7 +26,7 @@ from cad_edge_training.methods.cl_anomaly.questions import (
 from cad_edge_training.methods.cl_anomaly.session import ProcessShare
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens, raw_tokens
 from cad_edge_training.routing_statistics import describe_images
-from cad_edge_training.train import Plan, read_config, train
+from cad_edge_training.train import TrainingPlan, read_config, train
 from tests.export.expert_samples import frames, sharing_tasks
 from tests.training.cl_anomaly_samples import QUICK, a_request, as_task, pictures, quiet
 from tests.training.several_views import OPTIONS, VIEWS, line_of, write_parts
@@ -153,7 +153,7 @@ def test_tokens_are_the_same_whether_they_are_kept_or_not(siglip, monkeypatch, t
 
 
 def test_what_is_asked_of_several_views(siglip):
-    plan = Plan("cl_anomaly", "llava:x", None, {}, 0)
+    plan = TrainingPlan("cl_anomaly", "llava:x", None, {}, 0)
     assert read_config(plan).question == QUESTION
     assert read_config(plan, 2).question == QUESTION_OF_VIEWS
     assert "multiview images" in QUESTION_OF_VIEWS
@@ -180,7 +180,7 @@ def place(tmp_path_factory):
 
 def learn_line(stream, out, llava, method="cl_anomaly"):
     backbone, options = (llava, OPTIONS) if method == "cl_anomaly" else ("efficientnet-lite0", {})
-    return train(stream, out, Plan(method, backbone, None, options, 0), lambda name: quiet)
+    return train(stream, out, TrainingPlan(method, backbone, None, options, 0), lambda name: quiet)
 
 
 def test_an_artifact_of_several_views(place, llava, tmp_path):

@@ -115,12 +115,12 @@ def _learn(
     folder: Path,
     options: Mapping[str, str],
 ) -> float:
-    from cad_edge_training.train import Plan, train
+    from cad_edge_training.train import TrainingPlan, train
 
     tasks = [setting.tasks[name] for name in order]
     if learner.at_once:
         tasks = [joint_task(tasks, folder / "images")]
-    plan = Plan(METHOD, setting.name, None, options, setting.seed)
+    plan = TrainingPlan(METHOD, setting.name, None, options, setting.seed)
     began = time.monotonic()
     train(stream_of(tasks), folder / "artifacts", plan, lambda name: quiet)
     return round(time.monotonic() - began, 1)

@@ -30,7 +30,7 @@ from cad_edge_studies.cl_anomaly_full_size.base_model import write_base, write_p
 from cad_edge_studies.cl_anomaly_full_size.dimensions import Dimensions, read_dimensions
 
 if TYPE_CHECKING:
-    from cad_edge_export.plan import Plan
+    from cad_edge_export.plan import ExportPlan
 
 FLOAT: Final = "fp32"
 ROUNDED: Final = "uint8"
@@ -85,13 +85,13 @@ def _export(learned: Sequence[Path], place: Path, precision: str) -> None:
     export_artifacts(list(learned), bundle.path, _plan(place, precision), _say)
 
 
-def _plan(place: Path, precision: str) -> "Plan":
-    from cad_edge_export.plan import Plan
+def _plan(place: Path, precision: str) -> "ExportPlan":
+    from cad_edge_export.plan import ExportPlan
 
     backbone = f"llava:{place / 'base'}"
     if precision == FLOAT:
-        return Plan(backbone=backbone, explanations=False)
-    return Plan(
+        return ExportPlan(backbone=backbone, explanations=False)
+    return ExportPlan(
         precision=ROUNDED, backbone=backbone, explanations=False, calibration=place / "stream.json"
     )
 

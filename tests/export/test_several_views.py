@@ -117,8 +117,8 @@ def place(llava, tmp_path_factory) -> Path:
     for name in NAMES:
         write_parts(folder, name)
     out = folder / "artifacts"
-    lesson = TrainingPlan("cl_anomaly", llava, None, OPTIONS, 0)
-    train(line_of(folder, *NAMES), out, lesson, lambda name: quiet)
+    plan = TrainingPlan("cl_anomaly", llava, None, OPTIONS, 0)
+    train(line_of(folder, *NAMES), out, plan, lambda name: quiet)
     found = [out / name for name in NAMES]
     added = export_artifacts(found, folder / "bundle", ExportPlan(backbone=llava), quiet)
     assert added == list(NAMES)

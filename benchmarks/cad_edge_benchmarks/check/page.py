@@ -10,7 +10,7 @@ from cad_edge_benchmarks.reporting.tables import percent
 from cad_edge_benchmarks.reporting.thumbnails import LARGE, MIDDLE, SMALL, mask_thumbnail, thumbnail
 
 if TYPE_CHECKING:
-    from cad_edge_training.check.findings import CheckReport, Exhibit, Finding, ProductCheck
+    from cad_edge_training.check.findings import CheckReport, EvidenceImages, Finding, ProductCheck
 
 OPEN, MOST = 12, 60  # exhibits of a finding that are shown at once, and after a click
 SHEET = 240  # good parts on a contact sheet
@@ -93,7 +93,7 @@ def _finding(finding: "Finding", root: Path) -> str:
     )
 
 
-def _exhibit(exhibit: "Exhibit", kind: str, root: Path) -> str:
+def _exhibit(exhibit: "EvidenceImages", kind: str, root: Path) -> str:
     """Put the images of an exhibit side by side, each with its name."""
     pictures = []
     for number, path in enumerate(exhibit.images[:BESIDE]):

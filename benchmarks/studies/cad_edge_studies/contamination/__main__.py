@@ -26,7 +26,7 @@ from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, write_
 from cad_edge_studies.learning_request import request_of
 from cad_edge_studies.open_category_study import RESULTS, made_with, study
 from cad_edge_training.backbones import Backbone, load_backbone
-from cad_edge_training.check.suspects import suspects
+from cad_edge_training.check.outliers import rank_outliers
 from cad_edge_training.images import read_images
 from cad_edge_training.learned import Images
 from cad_edge_training.methods.patch_memory.config import Config, defaults_for
@@ -124,7 +124,7 @@ def _figures(mixed: ContaminatedCategory, backbone: Backbone, rate: float, seed:
             found["image_auroc"] = image_auroc(mixed.defective, scores)
         found[f"found{name}"] = float(rejected[mixed.defective].mean())
         found[f"false_rejects{name}"] = float(rejected[~mixed.defective].mean())
-    ranking = suspects(mixed.images, backbone, mixed.groups).ranking()
+    ranking = rank_outliers(mixed.images, backbone, mixed.groups).ranking()
     first = ranking[: max(1, round(FIRST * len(ranking)))]
     planted = int(mixed.planted.sum())
     found["planted_among_first"] = mixed.planted[first].sum() / planted if planted else None

@@ -11,11 +11,11 @@ from cad_edge_training.check.registration import Plane, local_contrast
 
 SIDE = 256  # pixels, to which pictures are resized whatever their shape
 COARSE, MIDDLE = 64, 128
-WAYS = 0.08  # of the contrast's slopes must run across the main direction
+ACROSS = 0.08  # of the contrast's slopes must run across the main direction
 SPREAD = 6.0  # of 64 blocks must hold contrast
 
 
-class Picture:
+class ContrastPyramid:
     """One picture with its contrast at three scales, made when they are asked for."""
 
     def __init__(self, rgb: Frame) -> None:
@@ -47,7 +47,7 @@ class Picture:
         return reduced
 
     @cached_property
-    def telling(self) -> bool:
+    def distinctive(self) -> bool:
         """Whether there is enough in it to call another picture its copy.
 
         Two pictures of one straight edge agree wherever they come from.
@@ -58,4 +58,4 @@ class Picture:
         weak, strong = np.linalg.eigvalsh(np.array(tensor))
         energy = (self.middle**2).reshape(8, 16, 8, 16).sum(axis=(1, 3)).ravel()
         filled = energy.sum() ** 2 / max(float((energy**2).sum()), 1e-12)
-        return bool(weak > WAYS * (weak + strong) and filled >= SPREAD)
+        return bool(weak > ACROSS * (weak + strong) and filled >= SPREAD)

@@ -1,19 +1,19 @@
-"""What is said of the odd ones among the good parts: a warning beyond chance, else a list."""
+"""What is said of outliers among the good parts: a warning beyond chance, else a list."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from cad_edge.calibration import find_outliers
-from cad_edge_training.check.files import Seen
-from cad_edge_training.check.findings import Exhibit, Finding, Level, below
-from cad_edge_training.check.suspects import Suspicion
+from cad_edge_training.check.files import DecodedImage
+from cad_edge_training.check.findings import EvidenceImages, Finding, Level, below
+from cad_edge_training.check.outliers import OutlierRanking
 
 SHOWN = 0.1  # of the images
 FEWEST, MOST = 5, 24  # images that are shown
 
 
-def suspect_findings(
-    task: str, root: Path, good: Sequence[Seen], suspicion: Suspicion
+def outlier_findings(
+    task: str, root: Path, good: Sequence[DecodedImage], outliers: OutlierRanking
 ) -> list[Finding]:
     """Show the oddest good parts; a warning where some are odd beyond chance.
 
@@ -24,26 +24,26 @@ def suspect_findings(
     root
         Its folder.
     good
-        Images of good parts, as many as ``suspicion`` has.
-    suspicion
+        Images of good parts, as many as ``outliers`` has.
+    outliers
         Of them.
     """
-    if not suspicion.score.any():
+    if not outliers.score.any():
         return []
-    odd = find_outliers(suspicion.score)
-    ranking = suspicion.ranking()
+    odd = find_outliers(outliers.score)
+    ranking = outliers.ranking()
     count = min(max(FEWEST, round(SHOWN * len(good)), int(odd.sum())), MOST, len(good))
     exhibits = tuple(
-        Exhibit(
+        EvidenceImages(
             images=(good[number].source.path,),
-            said=f"rank {rank}, robust z {suspicion.robust_z[number]:.1f}"
+            said=f"rank {rank}, robust z {outliers.robust_z[number]:.1f}"
             + (", beyond chance" if odd[number] else ""),
-            figures={"rank": rank, "robust_z": float(suspicion.robust_z[number])},
+            figures={"rank": rank, "robust_z": float(outliers.robust_z[number])},
         )
         for rank, number in enumerate(ranking[:count], start=1)
     )
     first = good[ranking[0]].source.path
-    named = f"{below(first, root)}, robust z {suspicion.robust_z[ranking[0]]:.1f}"
+    named = f"{below(first, root)}, robust z {outliers.robust_z[ranking[0]]:.1f}"
     level: Level = "warning" if odd.any() else "note"
     said = _sentence(int(odd.sum()), named)
     return [Finding(task=task, kind="suspects", level=level, said=said, exhibits=exhibits)]

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from cad_edge_training.backbones.llava.flaws import FLAWS, damaged
-from cad_edge_training.backbones.llava.parts import PARTS, part
-from cad_edge_training.backbones.llava.scenes import (
+from cad_edge_studies.embedded_language_model.defects import DEFECTS, add_defect
+from cad_edge_studies.embedded_language_model.parts import PARTS, part
+from cad_edge_studies.embedded_language_model.scenes import (
     SMALLEST,
     colour_name,
     place_name,
     scene_pair,
     size_name,
 )
-from cad_edge_training.backbones.llava.surfaces import SIDE, SURFACES, board, surface
+from cad_edge_studies.embedded_language_model.surfaces import SIDE, SURFACES, board, surface
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +34,25 @@ def test_a_pair_differs_by_the_defect_only(pairs):
     for good, bad in pairs:
         assert good.image.shape == bad.image.shape == (SIDE, SIDE, 3)
         assert good.image.dtype == bad.image.dtype == np.uint8
-        assert good.flaw is None and not good.mask.any() and bad.flaw is not None
+        assert good.defect is None and not good.mask.any() and bad.defect is not None
         assert (good.name, good.colour) == (bad.name, bad.colour)
         change = np.abs(good.image.astype(int) - bad.image).mean(axis=2)
         assert change[bad.mask].mean() > 5 * max(change[~bad.mask].mean(), 0.1)
-        assert bad.flaw.place == place_name(bad.mask)
-        assert bad.flaw.size == size_name(bad.mask)
+        assert bad.defect.place == place_name(bad.mask)
+        assert bad.defect.size == size_name(bad.mask)
 
 
 def test_defects_are_large_enough_to_be_seen(pairs):
     assert sum(bad.mask.sum() >= SMALLEST for _, bad in pairs) >= 15
 
 
-@pytest.mark.parametrize("kind", FLAWS)
+@pytest.mark.parametrize("kind", DEFECTS)
 def test_every_kind_damages_the_part_and_not_its_table(kind, rng):
     picture = part(rng)
     before = picture.pixels.copy()
     found = 0
     for _ in range(5):
-        pixels, mask = damaged(picture, kind, 1.0, rng)
+        pixels, mask = add_defect(picture, kind, 1.0, rng)
         assert pixels.shape == before.shape and pixels.dtype == np.float32
         found += bool(mask.any())
         if kind != "thread":
@@ -64,8 +64,8 @@ def test_every_kind_damages_the_part_and_not_its_table(kind, rng):
 
 def test_a_weaker_defect_changes_less(rng):
     picture = surface(rng)
-    plain, _ = damaged(picture, "stain", 1.0, np.random.default_rng(3))
-    faint, _ = damaged(picture, "stain", 0.5, np.random.default_rng(3))
+    plain, _ = add_defect(picture, "stain", 1.0, np.random.default_rng(3))
+    faint, _ = add_defect(picture, "stain", 0.5, np.random.default_rng(3))
     np.testing.assert_allclose(
         faint - picture.pixels, 0.5 * (plain - picture.pixels), rtol=1e-3, atol=1e-2
     )

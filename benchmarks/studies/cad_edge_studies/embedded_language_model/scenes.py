@@ -1,14 +1,14 @@
 """Seeded images of good and defective parts, and what can be said about them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from cad_edge_training.backbones.llava.flaws import FLAWS, damaged
-from cad_edge_training.backbones.llava.parts import part
-from cad_edge_training.backbones.llava.surfaces import SIDE, Picture, board, noise, surface
+from cad_edge_studies.embedded_language_model.defects import DEFECTS, add_defect
+from cad_edge_studies.embedded_language_model.parts import part
+from cad_edge_studies.embedded_language_model.surfaces import SIDE, board, noise, surface
 
 SMALLEST = 60  # changed pixels below which a defect is drawn again, since nobody could see it
 TRIES = 6
@@ -18,9 +18,19 @@ PLACES = (
     ("middle left", "centre", "middle right"),
     ("lower left", "lower middle", "lower right"),
 )
+# What a value below the number is called.
+GREYS = ((55, "black"), (105, "dark grey"), (165, "grey"), (256, "light grey"))
+HUES = (
+    (0.25, "red"),
+    (0.75, "orange"),
+    (1.25, "yellow"),
+    (3, "green"),
+    (4.5, "blue"),
+    (6, "purple"),
+)
 
 
-class Flaw(NamedTuple):
+class DefectDescription(NamedTuple):
     """What is said of a defect."""
 
     kind: str
@@ -29,14 +39,14 @@ class Flaw(NamedTuple):
     shade: str
 
 
-class Scene(NamedTuple):
+class DescribedScene(NamedTuple):
     """An image and what is true of it."""
 
     image: NDArray[np.uint8]
     """(SIDE, SIDE, 3) uint8 RGB."""
     name: str
     colour: str
-    flaw: Flaw | None
+    defect: DefectDescription | None
     mask: NDArray[np.bool_]
     """(SIDE, SIDE) bool: what the defect changed by some grey levels."""
 
@@ -51,8 +61,27 @@ class Light(NamedTuple):
     """(SIDE, SIDE) float32 grey levels."""
     flips: tuple[bool, bool]
 
+    def flipped(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See (SIDE, SIDE, ...) as the camera does, upside down and mirrored or not."""
+        vertical, horizontal = self.flips
+        return array[:: -1 if vertical else 1, :: -1 if horizontal else 1]
 
-def scene_pair(seed: int, index: int) -> tuple[Scene, Scene]:
+    def photograph(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Image (SIDE, SIDE, 3) uint8 of pixels (SIDE, SIDE, 3) float32."""
+        lit = np.clip(pixels * self.gain[..., None], 0, 255)
+        if self.blur:
+            soft = Image.fromarray(lit.astype(np.uint8)).filter(ImageFilter.GaussianBlur(self.blur))
+            lit = np.asarray(soft, np.float32)
+        frame = np.clip(np.rint(lit + self.grain[..., None]), 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(self.flipped(frame))
+
+
+def scene_pairs(seed: int, first: int, pairs: int) -> list[DescribedScene]:
+    """Scenes of so many pairs, each good one before the defective one."""
+    return [scene for index in range(first, first + pairs) for scene in scene_pair(seed, index)]
+
+
+def scene_pair(seed: int, index: int) -> tuple[DescribedScene, DescribedScene]:
     """Draw one part twice, good and with a defect.
 
     Parameters
@@ -69,21 +98,20 @@ def scene_pair(seed: int, index: int) -> tuple[Scene, Scene]:
     draw = rng.random()
     picture = surface(rng) if draw < 0.55 else part(rng) if draw < 0.9 else board(rng)
     for _ in range(TRIES):
-        kind = str(rng.choice(list(FLAWS)))
-        pixels, mask = damaged(picture, kind, rng.uniform(SUBTLE, PLAIN), rng)
+        kind = str(rng.choice(list(DEFECTS)))
+        pixels, mask = add_defect(picture, kind, rng.uniform(SUBTLE, PLAIN), rng)
         if mask.sum() >= SMALLEST:
             break
     light = _light(rng)
-    good = _shot(picture.pixels, light)
-    bad = _shot(pixels, light)
-    vertical, horizontal = light.flips
-    seen = mask[:: -1 if vertical else 1, :: -1 if horizontal else 1]
-    colour = colour_name(_mean_colour(picture, good, light))
-    flaw = Flaw(kind, place_name(seen), size_name(seen), _shade_name(good, bad, seen))
-    intact = np.zeros_like(seen)
+    good, bad = light.photograph(picture.pixels), light.photograph(pixels)
+    seen = light.flipped(mask)
+    colour = colour_name(good[light.flipped(picture.body)].mean(axis=0))
+    defect = DefectDescription(
+        kind, place_name(seen), size_name(seen), _shade_name(good, bad, seen)
+    )
     return (
-        Scene(good, picture.name, colour, None, intact),
-        Scene(bad, picture.name, colour, flaw, seen),
+        DescribedScene(good, picture.name, colour, None, np.zeros_like(seen)),
+        DescribedScene(bad, picture.name, colour, defect, seen),
     )
 
 
@@ -94,35 +122,11 @@ def _light(rng: np.random.Generator) -> Light:
     return Light(gain.astype(np.float32), blur, grain, (rng.random() < 0.5, rng.random() < 0.5))
 
 
-def _shot(pixels: NDArray[np.float32], light: Light) -> NDArray[np.uint8]:
-    lit = np.clip(pixels * light.gain[..., None], 0, 255)
-    if light.blur:
-        soft = Image.fromarray(lit.astype(np.uint8)).filter(ImageFilter.GaussianBlur(light.blur))
-        lit = np.asarray(soft, np.float32)
-    frame = np.clip(np.rint(lit + light.grain[..., None]), 0, 255).astype(np.uint8)
-    vertical, horizontal = light.flips
-    return np.ascontiguousarray(frame[:: -1 if vertical else 1, :: -1 if horizontal else 1])
-
-
-def _mean_colour(picture: Picture, image: NDArray[np.uint8], light: Light) -> NDArray[np.floating]:
-    vertical, horizontal = light.flips
-    body = picture.body[:: -1 if vertical else 1, :: -1 if horizontal else 1]
-    mean: NDArray[np.floating] = image[body].mean(axis=0)
-    return mean
-
-
 def colour_name(rgb: NDArray[np.floating]) -> str:
     """Name a colour (3,) in [0, 255]: a grey, a hue, or brown."""
-    high, low = float(rgb.max()), float(rgb.min())
-    middle, spread = float(rgb.mean()), high - low
+    high, middle, spread = float(rgb.max()), float(rgb.mean()), float(np.ptp(rgb))
     if spread < 0.15 * max(high, 60.0):
-        return (
-            "black"
-            if middle < 55
-            else "dark grey"
-            if middle < 105
-            else ("grey" if middle < 165 else "light grey")
-        )
+        return next(name for limit, name in GREYS if middle < limit)
     red, green, blue = (float(level) for level in rgb)
     if high == red:
         hue = (green - blue) / spread
@@ -130,13 +134,7 @@ def colour_name(rgb: NDArray[np.floating]) -> str:
         hue = 2 + (blue - red) / spread
     else:
         hue = 4 + (red - green) / spread
-    name = (
-        "red"
-        if hue < 0.25 or hue > 5.6
-        else "orange"
-        if hue < 0.75
-        else ("yellow" if hue < 1.25 else "green" if hue < 3 else "blue" if hue < 4.5 else "purple")
-    )
+    name = next(name for limit, name in HUES if hue < limit)
     return "brown" if name == "orange" and middle < 140 else name
 
 

@@ -14,14 +14,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
+from cad_edge_studies.embedded_language_model.questions import QuestionAnswer
 from cad_edge_training.backbones.llava.chat import END, ChatTexts, token_ids
-from cad_edge_training.backbones.llava.questions import Turn
 
 IGNORED = -1  # label of a token that is no part of an answer
 PREFIX, PADDING = 0, -1  # branch of what all conversations see, and of what none does
 
 
-class Conversation(NamedTuple):
+class TokenisedConversation(NamedTuple):
     """Token ids of the turns about an image, from the text after the image on."""
 
     ids: tuple[int, ...]
@@ -45,8 +45,8 @@ class Packed(NamedTuple):
 
 
 def write_conversation(
-    tokenizer: Tokenizer, texts: ChatTexts, turns: Sequence[Turn]
-) -> Conversation:
+    tokenizer: Tokenizer, texts: ChatTexts, turns: Sequence[QuestionAnswer]
+) -> TokenisedConversation:
     """Write turns in the chat template; an answer includes the token that ends it."""
     ids: list[int] = []
     is_answer: list[bool] = []
@@ -57,10 +57,12 @@ def write_conversation(
         ids += [*asked, *answered]
         is_answer += [False] * len(asked) + [True] * len(answered)
         opening = texts.next_turn.removeprefix(END)
-    return Conversation(tuple(ids), tuple(is_answer))
+    return TokenisedConversation(tuple(ids), tuple(is_answer))
 
 
-def pack(before: Sequence[int], image_rows: int, batch: Sequence[Sequence[Conversation]]) -> Packed:
+def pack(
+    before: Sequence[int], image_rows: int, batch: Sequence[Sequence[TokenisedConversation]]
+) -> Packed:
     """Lay out conversations behind the image that they are about.
 
     Parameters

@@ -1,10 +1,10 @@
-"""Odd ones among the good parts, ranked: images that the others do not vouch for.
+"""Outliers among the good parts, ranked: images that the others do not vouch for.
 
 Every image is judged by the others alone, in four ways, since a defect shows in one or two of them:
 
 * its patches, each by the nearest patch of any other image, against what is usual at its place;
-* the same by the third nearest image, and by the k-th nearest, k a tenth of all, as they are: odd
-  ones of one kind vouch for each other;
+* the same by the third nearest image, and by the k-th nearest, k a tenth of all, as they are, since
+  outliers of one kind vouch for each other;
 * the statistics of its channels, by their distance to those of the k-th nearest image.
 
 Each way is scaled by its own upper tail, since one with a long tail would drown the others, and a
@@ -41,7 +41,7 @@ Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class OutlierRanking:
     """How odd each of n images is among the others."""
 
     score: Float64
@@ -54,9 +54,9 @@ class Suspicion:
         return [int(number) for number in np.argsort(-self.score, kind="stable")]
 
 
-def suspects(
+def rank_outliers(
     images: Images, backbone: Backbone, groups: Sequence[str] | None = None, seed: int = 0
-) -> Suspicion:
+) -> OutlierRanking:
     """Rank good parts by how little the others vouch for them.
 
     Parameters
@@ -72,15 +72,15 @@ def suspects(
 
     Returns
     -------
-    Suspicion
+    OutlierRanking
         All 0 where fewer than four images, or less than two groups, are there to compare.
     """
     own = np.arange(len(images)) if groups is None else np.unique(groups, return_inverse=True)[1]
     if len(images) < FEWEST or len(np.unique(own)) < 2:
-        return Suspicion(np.zeros(len(images)), np.zeros(len(images)))
+        return OutlierRanking(np.zeros(len(images)), np.zeros(len(images)))
     patches, statistics = _features(images, backbone, seed)
     score = _joined(patches, statistics, own)
-    return Suspicion(score, robust_z(score))
+    return OutlierRanking(score, robust_z(score))
 
 
 def _joined(patches: Tensor, statistics: Tensor, own: NDArray[np.int64]) -> Float64:

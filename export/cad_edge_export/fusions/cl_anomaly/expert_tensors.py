@@ -1,4 +1,4 @@
-"""The tensors of a family as engines bind them: what each task owns, and what all share."""
+"""The tensors of tasks with shared weights as engines bind them: what each owns, what all share."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ from cad_edge_training.methods.cl_anomaly.config import Config
 
 
 @dataclass(frozen=True)
-class Family:
-    """What the engines of a family are made of."""
+class ExpertTensors:
+    """What the engines of tasks with shared weights are made of."""
 
     mix: Mix
     own: tuple[Tensors, ...]
     """Per task its expert, and its anchor where gates need it; empty without private experts."""
     common: Tensors
-    """Shared experts and routers of the newest generation."""
+    """Shared experts and routers of the newest model version."""
     projector: Tensors
     """Empty where none was learned."""
     index: int
@@ -51,25 +51,25 @@ class Family:
         return {name: np.concatenate([one[name] for one in self.own]) for name in self.own[0]}
 
 
-def family_of(
+def pack_expert_tensors(
     task: LearnedTask, base: LlavaBase, config: Config, precision: ModulePrecision
-) -> Family:
-    """Pack the tensors of ``task`` and of its family.
+) -> ExpertTensors:
+    """Pack the tensors of ``task`` and of those that it shares weights with.
 
     Parameters
     ----------
     task
-        With its family.
+        With `LearnedTask.sharing_tasks`.
     base
         Base model, for its number of layers.
     config
-        Options that the family was learned with.
+        Options that all of them were learned with.
     precision
         Of tensors that a decoder or projector computes with; anchors stay float32.
     """
-    members = task.family or (task,)
+    members = task.sharing_tasks or (task,)
     parts = config.composition
-    generation = members[-1].generation
+    shared_weights = members[-1].shared_weights
     layers = len(list(base.language.get_submodule("layers").children()))
     private, shared = parts.private > 0, parts.shared > 0
     composition = Composition(layers, parts.rank, private, parts.experts if shared else 0)
@@ -79,18 +79,18 @@ def family_of(
         packed = pack_private(member.tensors, layers, config.scale * parts.private)
         return packed | (pack_anchor(member.tensors) if with_anchor else {})
 
-    common = pack_shared(generation, layers, config.scale * parts.shared) if shared else {}
+    common = pack_shared(shared_weights, layers, config.scale * parts.shared) if shared else {}
     names = [member.artifact.task for member in members]
-    return Family(
+    return ExpertTensors(
         Mix(composition, config.routing, config.tau, task.artifact.views),
-        tuple(rounded(own(member), precision) for member in members) if private else (),
-        rounded(common, precision),
-        rounded(pack_projector(generation), precision),
+        tuple(to_precision(own(member), precision) for member in members) if private else (),
+        to_precision(common, precision),
+        to_precision(pack_projector(shared_weights), precision),
         names.index(task.artifact.task),
     )
 
 
-def rounded(tensors: Tensors, precision: ModulePrecision) -> Tensors:
+def to_precision(tensors: Tensors, precision: ModulePrecision) -> Tensors:
     """Half precision for fp16, but for anchors, whose cosines lie close together."""
     if precision != "fp16":
         return tensors

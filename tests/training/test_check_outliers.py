@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
 from cad_edge_training.backbones import load_backbone
-from cad_edge_training.check.suspects import FEWEST, suspects
+from cad_edge_training.check.outliers import FEWEST, rank_outliers
 from tests.training.check_samples import surface
 
 
@@ -30,7 +30,7 @@ def pictures(rng) -> np.ndarray:
 
 def test_the_odd_one_is_first(pictures, backbone):
     pictures[7] = spoiled(pictures[7])
-    found = suspects(pictures, backbone)
+    found = rank_outliers(pictures, backbone)
     assert found.ranking()[0] == 7
     assert found.score.shape == found.robust_z.shape == (20,)
     assert found.robust_z[7] > 5 and np.argmax(found.robust_z) == 7
@@ -38,7 +38,7 @@ def test_the_odd_one_is_first(pictures, backbone):
 
 def test_two_with_the_same_defect_do_not_vouch_for_each_other(pictures, backbone):
     pictures[3], pictures[11] = spoiled(pictures[3]), spoiled(pictures[11])
-    assert set(suspects(pictures, backbone).ranking()[:2]) == {3, 11}
+    assert set(rank_outliers(pictures, backbone).ranking()[:2]) == {3, 11}
 
 
 def test_its_own_group_does_not_vouch_for_an_image(pictures, backbone):
@@ -46,30 +46,30 @@ def test_its_own_group_does_not_vouch_for_an_image(pictures, backbone):
     for number in range(5):
         pictures[number] = spoiled(pictures[number], 10 + 9 * number)
     groups = [str(number // 5) for number in range(20)]
-    assert set(suspects(pictures, backbone, groups).ranking()[:5]) == set(range(5))
+    assert set(rank_outliers(pictures, backbone, groups).ranking()[:5]) == set(range(5))
 
 
 def test_the_same_images_give_the_same_figures(pictures, backbone):
-    first, second = suspects(pictures, backbone), suspects(pictures, backbone)
+    first, second = rank_outliers(pictures, backbone), rank_outliers(pictures, backbone)
     assert np.array_equal(first.score, second.score)
 
 
 @pytest.mark.parametrize("count", [0, 1, FEWEST - 1])
 def test_few_images_say_nothing(pictures, backbone, count):
-    found = suspects(pictures[:count], backbone)
+    found = rank_outliers(pictures[:count], backbone)
     assert found.score.tolist() == found.robust_z.tolist() == [0.0] * count
 
 
 def test_one_group_says_nothing(pictures, backbone):
-    assert not suspects(pictures, backbone, ["a"] * 20).score.any()
+    assert not rank_outliers(pictures, backbone, ["a"] * 20).score.any()
 
 
 def test_a_group_of_nearly_all(pictures, backbone):
     groups = ["a"] * 19 + ["b"]
-    assert np.isfinite(suspects(pictures, backbone, groups).robust_z).all()
+    assert np.isfinite(rank_outliers(pictures, backbone, groups).robust_z).all()
 
 
 def test_equal_and_constant_images(pictures, backbone):
     for shown in (np.zeros_like(pictures), np.repeat(pictures[:1], 20, axis=0)):
-        found = suspects(shown, backbone)
+        found = rank_outliers(shown, backbone)
         assert np.isfinite(found.score).all() and np.isfinite(found.robust_z).all()

@@ -6,33 +6,33 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge_training.backbones.llava.chat import ChatTexts, token_ids
-from cad_edge_training.backbones.llava.packing import (
+from cad_edge_studies.embedded_language_model.packing import (
     IGNORED,
-    Conversation,
+    TokenisedConversation,
     answer_loss,
     pack,
     write_conversation,
 )
-from cad_edge_training.backbones.llava.questions import (
+from cad_edge_studies.embedded_language_model.questions import (
     DECISION,
-    Turn,
+    QuestionAnswer,
     conversation,
     corpus,
     decision,
     describe,
     description,
     explanation,
-    telling_words,
+    informative_words,
 )
-from cad_edge_training.backbones.llava.scenes import Flaw, Scene
+from cad_edge_studies.embedded_language_model.scenes import DefectDescription, DescribedScene
+from cad_edge_training.backbones.llava.chat import ChatTexts, token_ids
 from cad_edge_training.backbones.llava.small import VOCABULARY
 from cad_edge_training.backbones.llava.small_tokenizer import build_tokenizer
 
 EMPTY = np.zeros((1, 1, 3), np.uint8)
 MASK = np.zeros((1, 1), bool)
-GOOD = Scene(EMPTY, "gear", "grey", None, MASK)
-BAD = GOOD._replace(flaw=Flaw("crack", "upper left", "small", "dark"))
+GOOD = DescribedScene(EMPTY, "gear", "grey", None, MASK)
+BAD = GOOD._replace(defect=DefectDescription("crack", "upper left", "small", "dark"))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_explanations_tell_what_is_there(rng):
 
 def test_a_description_holds_the_words_that_tell(rng):
     assert description(BAD, rng).answer == describe(BAD)
-    told = set(describe(BAD).rstrip(".").split()) & telling_words()
+    told = set(describe(BAD).rstrip(".").split()) & informative_words()
     assert told == {"small", "dark", "crack", "upper", "left", "grey", "gear"}
 
 
@@ -91,7 +91,10 @@ def test_answers_are_short_in_tokens(tokenizer, rng):
 
 
 def test_only_answers_and_their_ends_are_to_be_written(tokenizer):
-    turns = [Turn("Is there a defect?", "Yes"), Turn("Where is it?", "It is in the centre.")]
+    turns = [
+        QuestionAnswer("Is there a defect?", "Yes"),
+        QuestionAnswer("Where is it?", "It is in the centre."),
+    ]
     written = write_conversation(tokenizer, ChatTexts(), turns)
     assert tokenizer.decode(list(written.ids), skip_special_tokens=False) == (
         "\nIs there a defect?<|im_end|><|im_start|>assistant\nYes<|im_end|>"
@@ -106,8 +109,8 @@ def test_only_answers_and_their_ends_are_to_be_written(tokenizer):
 
 def test_packing_by_hand():
     """One prompt token, two image rows; conversations (10 11 | 12) and (20 | 21 22)."""
-    first = Conversation((10, 11, 12), (False, False, True))
-    second = Conversation((20, 21, 22), (False, True, True))
+    first = TokenisedConversation((10, 11, 12), (False, False, True))
+    second = TokenisedConversation((20, 21, 22), (False, True, True))
     packed = pack((5,), 2, [[first, second], [second]])
     assert packed.ids.tolist() == [
         [5, 0, 0, 10, 11, 12, 20, 21, 22],

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cad_edge_training.backbones.llava.surfaces import (
+from cad_edge_studies.embedded_language_model.surfaces import (
     SIDE,
     SURFACES,
     Colour,
     Field,
-    Picture,
+    GoodImage,
     colours,
     noise,
     paint,
@@ -25,16 +25,17 @@ Shapes = list[tuple[Outline, float]]
 """Polygons with coordinates in [-1, 1], and the level that each paints; level 0 is the table."""
 
 
+def _around(corners: int) -> NDArray[np.float64]:
+    """Angles (corners,) of a whole turn."""
+    return np.linspace(0, 2 * np.pi, corners, endpoint=False)
+
+
 def _turned(angles: NDArray[np.float64], radii: NDArray[np.float64] | float) -> Outline:
-    return [
-        (float(x), float(y))
-        for x, y in np.stack((np.cos(angles) * radii, np.sin(angles) * radii), axis=1)
-    ]
+    return list(zip(np.cos(angles) * radii, np.sin(angles) * radii, strict=True))
 
 
 def _circle(radius: float, x: float = 0.0, y: float = 0.0, corners: int = 48) -> Outline:
-    ring = _turned(np.linspace(0, 2 * np.pi, corners, endpoint=False), radius)
-    return [(px + x, py + y) for px, py in ring]
+    return [(px + x, py + y) for px, py in _turned(_around(corners), radius)]
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> Outline:
@@ -59,11 +60,11 @@ def _washer(rng: np.random.Generator) -> Shapes:
 
 def _gear(rng: np.random.Generator) -> Shapes:
     teeth = int(rng.integers(8, 22))
-    angles = np.linspace(0, 2 * np.pi, teeth * 8, endpoint=False)
+    angles = _around(teeth * 8)
     radii = np.where(np.sin(angles * teeth) > 0, 0.92, rng.uniform(0.72, 0.84))
     shapes: Shapes = [(_turned(angles, radii), 1.0), (_circle(0.55), 0.85)]
     holes = int(rng.integers(0, 7))
-    for angle in np.linspace(0, 2 * np.pi, holes, endpoint=False):
+    for angle in _around(holes):
         shapes.append((_circle(0.1, 0.37 * np.cos(angle), 0.37 * np.sin(angle)), 0.0))
     return [*shapes, (_circle(0.15), 0.0)]
 
@@ -100,9 +101,8 @@ def _screw(rng: np.random.Generator) -> Shapes:
 
 
 def _pill(rng: np.random.Generator) -> Shapes:
-    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     flat = rng.uniform(0.35, 0.75)
-    outline = [(0.9 * x, flat * y) for x, y in _turned(angles, 1.0)]
+    outline = [(0.9 * x, flat * y) for x, y in _circle(1.0, corners=64)]
     shapes: Shapes = [(outline, 1.0)]
     if rng.random() < 0.5:
         shapes.append(([(x, y) for x, y in outline if x >= 0], rng.uniform(0.6, 1.4)))
@@ -114,7 +114,7 @@ def _pill(rng: np.random.Generator) -> Shapes:
 def _cable(rng: np.random.Generator) -> Shapes:
     shapes: Shapes = [(_circle(0.9), 1.0), (_circle(0.78), 0.75)]
     cores, start = int(rng.integers(3, 5)), rng.uniform(0, 6)
-    for angle in start + np.linspace(0, 2 * np.pi, cores, endpoint=False):
+    for angle in start + _around(cores):
         x, y = 0.4 * np.cos(angle), 0.4 * np.sin(angle)
         shapes += [(_circle(0.28, x, y), rng.uniform(0.4, 1.4)), (_circle(0.16, x, y), 1.5)]
     return shapes
@@ -148,10 +148,10 @@ PARTS: dict[str, Callable[[np.random.Generator], Shapes]] = {
 }
 
 
-def part(rng: np.random.Generator) -> Picture:
+def part(rng: np.random.Generator) -> GoodImage:
     """Draw a part, somewhat turned, shifted and shaded, on a calm table."""
     name = str(rng.choice(list(PARTS)))
-    table = paint(_calm(rng) * 0.5 + 0.25, *colours(rng))
+    table = paint(SURFACES[str(rng.choice(CALM))](rng) * 0.5 + 0.25, *colours(rng))
     levels = _drawn(PARTS[name](rng), rng)
     body = levels > 0.05
     dark, light = _apart(table, rng)
@@ -161,14 +161,10 @@ def part(rng: np.random.Generator) -> Picture:
     cover = np.clip(levels * 3, 0, 1)[..., None]
     pixels = table * (1 - cover) + covered * shade[..., None] * cover
     behind = table.reshape(-1, 3).mean(axis=0)
-    return Picture(pixels.astype(np.float32), body, name, behind)
+    return GoodImage(pixels.astype(np.float32), body, name, behind)
 
 
-def _calm(rng: np.random.Generator) -> Field:
-    return SURFACES[str(rng.choice(CALM))](rng)
-
-
-def _apart(table: NDArray[np.float32], rng: np.random.Generator) -> tuple[Colour, Colour]:
+def _apart(table: Field, rng: np.random.Generator) -> tuple[Colour, Colour]:
     """Colours of a part that stand out from the mean of its table."""
     ground = table.mean()
     for _ in range(8):
@@ -189,7 +185,7 @@ def _drawn(shapes: Shapes, rng: np.random.Generator) -> Field:
     for outline, level in shapes:
         corners = np.asarray(outline) @ turn + centre
         if len(corners) > 2:
-            pen.polygon([(float(x), float(y)) for x, y in corners], fill=level)
+            pen.polygon(corners.ravel().tolist(), fill=level)
     return np.asarray(canvas.reduce(SCALE), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The small model while it learns: a frozen tower, and all behind it from scratch."""
+"""The embedded model while it learns: a frozen tower, and all behind it from scratch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from cad_edge_training.backbones.llava.packing import Packed
-from cad_edge_training.backbones.llava.scenes import Scene
+from cad_edge_studies.embedded_language_model.packing import Packed
+from cad_edge_studies.embedded_language_model.scenes import DescribedScene
 from cad_edge_training.backbones.llava.small import small_config
 
 CHUNK = 8  # images at a time through the tower; more do not fit a desktop's cache
@@ -19,7 +19,7 @@ CELL_SHARE = 0.02  # of a cell that a defect must cover for the cell to count
 SMALLEST_DEVIATION = 1e-3
 
 
-class Student(nn.Module):
+class TrainableModel(nn.Module):
     """Language model, projector and newline, trained on standardised tokens of the tower."""
 
     mean: Tensor
@@ -34,7 +34,7 @@ class Student(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = LlavaOnevisionForConditionalGeneration(small_config(tokenizer))
-            self.pointer = nn.Linear(self.model.config.text_config.hidden_size, 1)
+            self.localiser = nn.Linear(self.model.config.text_config.hidden_size, 1)
         self.tower = self.model.get_submodule("model.vision_tower")
         self.tower.put_in_weights()
         self.tower.requires_grad_(False).eval().to(memory_format=torch.channels_last)
@@ -46,12 +46,12 @@ class Student(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
-    def learned(self) -> list[nn.Parameter]:
+    def trainable(self) -> list[nn.Parameter]:
         """All parameters but those of the tower."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     @torch.no_grad()
-    def look(self, scenes: Sequence[Scene]) -> Tensor:
+    def tower_tokens(self, scenes: Sequence[DescribedScene]) -> Tensor:
         """Tokens (scenes, cells, vision width) of the tower."""
         tokens = []
         for start in range(0, len(scenes), CHUNK):
@@ -72,7 +72,7 @@ class Student(nn.Module):
         Parameters
         ----------
         tokens
-            (batch, cells, vision width), from `look`.
+            (batch, cells, vision width), from `tower_tokens`.
         packed
             The conversations about these images.
         """
@@ -88,9 +88,14 @@ class Student(nn.Module):
         ).last_hidden_state
         return hidden
 
+    @torch.no_grad()
     def save(self, folder: Path) -> None:
         """Write the model in half precision, without the tower, as `load_llava` reads it."""
-        self._fold()
+        first: Any = self.projector.get_submodule("linear_1")  # takes in the standardisation
+        first.weight.div_(self.deviation)
+        first.bias.sub_(first.weight @ self.mean)
+        self.mean.zero_()
+        self.deviation.fill_(1.0)
         state = {
             name: value.half()
             for name, value in self.model.state_dict().items()
@@ -102,18 +107,8 @@ class Student(nn.Module):
         model.save_pretrained(folder, state_dict=state)
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
-    @torch.no_grad()
-    def _fold(self) -> None:
-        """Put the standardisation into the projector's first matrix."""
-        first = self.projector.get_submodule("linear_1")
-        weight, bias = first.get_parameter("weight"), first.get_parameter("bias")
-        weight.div_(self.deviation)
-        bias.sub_(weight @ self.mean)
-        self.mean.zero_()
-        self.deviation.fill_(1.0)
 
-
-def damaged_cells(scenes: Sequence[Scene], per_side: int) -> Tensor:
+def defective_cells(scenes: Sequence[DescribedScene], per_side: int) -> Tensor:
     """Which cells a defect covers: (scenes, per_side * per_side) float32, zeros and ones."""
     masks: NDArray[np.float32] = np.stack([scene.mask for scene in scenes]).astype(np.float32)
     side = masks.shape[1] // per_side

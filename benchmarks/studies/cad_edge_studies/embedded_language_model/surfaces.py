@@ -1,22 +1,24 @@
 """Seeded procedural surfaces: cloth, wood, metal, stone, tiles, boards, and others like them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from cad_edge_studies.procedural_rgbd_line.fields import smooth_noise
+
 SIDE = 224  # pixels; the size at which the embedded tower looks
 
-Field = NDArray[np.float32]
+Field = NDArray[Any]
 """(SIDE, SIDE) float32, mostly in [0, 1]."""
 
 Colour = NDArray[np.float32]
 """(3,) float32 RGB in [0, 255]."""
 
 
-class Picture(NamedTuple):
+class GoodImage(NamedTuple):
     """A good image, and where on it a defect can be."""
 
     pixels: NDArray[np.float32]
@@ -31,8 +33,7 @@ class Picture(NamedTuple):
 
 def noise(rng: np.random.Generator, rows: int, columns: int | None = None) -> Field:
     """Smooth noise of deviation about 1 with ``rows`` x ``columns`` independent cells."""
-    cells = rng.standard_normal((rows, columns or rows)).astype(np.float32)
-    return np.asarray(Image.fromarray(cells).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    return smooth_noise(rng, SIDE, rows, columns)
 
 
 def axes(rng: np.random.Generator, turn: float = np.pi, wobble: float = 0.0) -> tuple[Field, Field]:
@@ -79,8 +80,7 @@ def _weave(rng: np.random.Generator) -> Field:
     period = rng.uniform(5, 18)
     warp, weft = _wave(across, period, rng), _wave(along, period * rng.uniform(0.8, 1.2), rng)
     over = _wave(across + along, 2 * period, rng) > 0.5
-    field: Field = np.where(over, warp, weft * np.float32(0.8)) + 0.08 * noise(rng, 112)
-    return field
+    return np.where(over, warp, weft * np.float32(0.8)) + 0.08 * noise(rng, 112)
 
 
 def _knit(rng: np.random.Generator) -> Field:
@@ -110,9 +110,8 @@ def _tiles(rng: np.random.Generator) -> Field:
     width, height = rng.uniform(24, 80, 2)
     shift = np.floor(along / np.float32(height)) * np.float32(rng.choice((0, width / 2)))
     edge = np.minimum((across + shift) % np.float32(width), along % np.float32(height))
-    joints = np.clip(edge / np.float32(rng.uniform(1.5, 4)), 0, 1)
-    field: Field = joints * 0.7 + 0.12 * noise(rng, int(rng.integers(20, 110)))
-    return field
+    joints: Field = np.clip(edge / np.float32(rng.uniform(1.5, 4)), 0, 1)
+    return joints * 0.7 + 0.12 * noise(rng, int(rng.integers(20, 110)))
 
 
 def _brushed(rng: np.random.Generator) -> Field:
@@ -126,20 +125,15 @@ def _wood(rng: np.random.Generator) -> Field:
     rings = across * np.float32(rng.uniform(0.05, 0.3)) + np.float32(rng.uniform(1, 4)) * noise(
         rng, 2, int(rng.integers(2, 6))
     )
-    fibres = noise(rng, 3, 200) if rng.random() < 0.8 else noise(rng, 8, 200)
-    grain = np.sin(rings + 0.002 * along) * 0.25 + 0.5
-    field: Field = grain + 0.12 * fibres
-    return field
+    fibres = noise(rng, 3 if rng.random() < 0.8 else 8, 200)
+    return np.sin(rings + 0.002 * along) * 0.25 + 0.5 + 0.12 * fibres
 
 
 def _dots(rng: np.random.Generator) -> Field:
     across, along = axes(rng)
     period = rng.uniform(12, 40)
     lattice = _wave(across, period, rng) * _wave(along, period, rng)
-    field: Field = np.clip(
-        (lattice - rng.uniform(0.3, 0.7)) * np.float32(rng.uniform(3, 12)) + 0.5, 0, 1
-    )
-    return field
+    return np.clip((lattice - rng.uniform(0.3, 0.7)) * np.float32(rng.uniform(3, 12)) + 0.5, 0, 1)
 
 
 def _cells(rng: np.random.Generator) -> Field:
@@ -182,20 +176,24 @@ def colours(rng: np.random.Generator) -> tuple[Colour, Colour]:
     return dark, light
 
 
-def paint(field: Field, dark: Colour, light: Colour) -> NDArray[np.float32]:
+def paint(field: Field, dark: Colour, light: Colour) -> Field:
     """Colour a field: (SIDE, SIDE, 3) float32."""
-    return dark + field[..., None] * (light - dark)
+    painted: Field = dark + field[..., None] * (light - dark)
+    return painted
 
 
-def surface(rng: np.random.Generator) -> Picture:
+def surface(rng: np.random.Generator) -> GoodImage:
     """Draw a surface that fills the image."""
     name = str(rng.choice(list(SURFACES)))
     pixels = paint(SURFACES[name](rng), *colours(rng))
-    behind = np.full(3, rng.choice((15.0, 235.0)), np.float32)
-    return Picture(pixels, np.ones((SIDE, SIDE), np.bool_), name, behind)
+    return _filled(pixels, name, np.full(3, rng.choice((15.0, 235.0)), np.float32))
 
 
-def board(rng: np.random.Generator) -> Picture:
+def _filled(pixels: Field, name: str, behind: Colour) -> GoodImage:
+    return GoodImage(pixels, np.ones((SIDE, SIDE), np.bool_), name, behind)
+
+
+def board(rng: np.random.Generator) -> GoodImage:
     """Draw a printed circuit board: tracks, pads, chips."""
     base = (
         rng.uniform((0, 50, 10), (60, 130, 90)) if rng.random() < 0.7 else rng.uniform(20, 150, 3)
@@ -220,6 +218,4 @@ def board(rng: np.random.Generator) -> Picture:
             pen.rectangle([leg, y - 4, leg + 3, y + height + 4], fill=(190, 190, 190))
         pen.rectangle([x, y, x + width, y + height], fill=(shade, shade, shade))
     pixels = np.asarray(canvas, np.float32) + 3 * noise(rng, 112)[..., None]
-    return Picture(
-        pixels, np.ones((SIDE, SIDE), np.bool_), "circuit board", np.full(3, 20, np.float32)
-    )
+    return _filled(pixels, "circuit board", np.full(3, 20, np.float32))

@@ -48,36 +48,23 @@ class Option(click.Option):
         return option, text
 
 
-class InputSide(click.ParamType):
-    """Side of the input: a number of pixels, or ``auto``."""
-
-    name = "pixels or auto"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | Literal["auto"]:
-        """Read a value of the command line."""
-        if value == "auto":
-            return "auto"
-        text = str(value)
-        if text.isascii() and text.isdecimal() and len(text) < 9:
-            side = int(text)
-            if SMALLEST_SIDE <= side <= LARGEST_SIDE:
-                return side
-        self.fail(
-            f"{text!r} is neither auto nor a number of pixels from {SMALLEST_SIDE} to "
-            f"{LARGEST_SIDE}",
-            param,
-            ctx,
-        )
+def input_side(
+    ctx: click.Context, option: click.Parameter, value: str | int | None
+) -> int | Literal["auto"] | None:
+    """Return a number of pixels or ``auto``, as a callback of click."""
+    if value is None or value == "auto":
+        return None if value is None else "auto"
+    text = str(value)
+    if text.isascii() and text.isdecimal() and SMALLEST_SIDE <= int(text[:9]) <= LARGEST_SIDE:
+        return int(text)
+    limits = f"a number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}"
+    raise click.BadParameter(f"{text!r} is neither auto nor {limits}", ctx, option)
 
 
 def positive(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
     """Refuse what is no finite number above 0, as a callback of click."""
     if value is not None and (not math.isfinite(value) or value <= 0):
-        raise OptionError(
-            f"{option.opts[0]} {value:g} is not allowed; give a number above 0"
-        )
+        raise OptionError(f"{option.opts[0]} {value:g} is not allowed; give a number above 0")
     return value
 
 
@@ -114,7 +101,7 @@ out_report = click.option(
 
 
 def out_folder(default: Path | None = None) -> Callable[[FC], FC]:
-    """Where a command that makes files puts them; it must be given where there is no default."""
+    """Say where a command puts the files that it makes; without a default it is required."""
     return click.option(
         "--out",
         cls=Option,
@@ -146,7 +133,7 @@ threads = click.option(
 
 
 def seed(several: bool = False) -> Callable[[FC], FC]:
-    """What all random choices are drawn by; ``several`` seeds are a run each."""
+    """Choose what random choices are drawn by; of ``several`` seeds each is a run."""
     return click.option(
         "--seed",
         "seeds" if several else "seed",
@@ -168,7 +155,7 @@ method = click.option(
 
 
 def backbone(default: str | None) -> Callable[[FC], FC]:
-    """The pretrained network; None where the artifacts name it."""
+    """Choose the pretrained network; its default is None where artifacts name it."""
     words = "Pretrained network that stays as it is: {backbones}, where ID is a hub id or a folder."
     return click.option(
         "--backbone",
@@ -183,7 +170,7 @@ def backbone(default: str | None) -> Callable[[FC], FC]:
 size = click.option(
     "--size",
     cls=Option,
-    type=InputSide(),
+    callback=input_side,
     metavar="PIXELS|auto",
     help="Side of the network's input, in pixels. auto chooses for each product the smaller of two "
     "sizes (efficientnet-lite0: 224 and 288) if its good parts keep their detail at it, else the "
@@ -201,7 +188,7 @@ settings = click.option(
 
 
 def task(required: bool = False) -> Callable[[FC], FC]:
-    """One product of a bundle; where it need not be given, it is recognised."""
+    """Name a product of a bundle; where that is not required, it is recognised."""
     words = "Name of the product, as `cad-edge tasks` lists it"
     return click.option(
         "--task",
@@ -240,7 +227,7 @@ budget_mb = click.option(
 
 
 def false_reject_rate(default: float | None = None) -> Callable[[FC], FC]:
-    """Stated share of good parts that may be rejected; without a default it must be given."""
+    """State which share of good parts may be rejected; without a default it is required."""
     words = "Share of good parts that may be rejected, between 0 and 1"
     return click.option(
         "--false-reject-rate",

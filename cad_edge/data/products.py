@@ -1,4 +1,4 @@
-"""The products that a command is about: a stream file, one product's folder, or a folder of them."""
+"""The products of a command: a stream file, one product's folder, or a folder of such folders."""
 
 from pathlib import Path
 

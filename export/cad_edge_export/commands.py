@@ -6,7 +6,7 @@ from typing import get_args
 import click
 
 from cad_edge import options
-from cad_edge.store.manifest import Precision
+from cad_edge.store.manifest import GraphLayout, Precision, SelectorKind
 
 
 @click.command()
@@ -20,30 +20,30 @@ from cad_edge.store.manifest import Precision
 )
 @click.option(
     "--layout",
-    type=click.Choice(["shared", "fused"]),
+    type=click.Choice(get_args(GraphLayout)),
     default="shared",
     show_default=True,
-    help="shared: one graph for all products, each adds a few hundred KB; fused: a graph of its own "
-    "for each product.",
+    help="shared: one graph for all products, each adds a few hundred KB; fused: one graph for "
+    "each product.",
 )
 @click.option(
     "--precision",
     type=click.Choice(get_args(Precision)),
     default="fp32",
     show_default=True,
-    help="fp16 and int8 are for GPUs (int8 by TensorRT's rules), uint8 is for CPUs; language models "
-    "cannot be exported in int8.",
+    help="fp16 and int8 are for GPUs (int8 by TensorRT's rules), uint8 is for CPUs; a language "
+    "model cannot be exported in int8.",
 )
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
     metavar="FILE|DIR",
-    help="Good parts on which int8 or uint8 is calibrated: what `cad-edge train --stream` was given. "
+    help="Good parts on which int8 or uint8 is calibrated: what `cad-edge train --stream` had. "
     "For a method whose model changes with every product, it must hold all of them.",
 )
 @click.option(
     "--selector",
-    type=click.Choice(["discriminant", "key_set"]),
+    type=click.Choice(get_args(SelectorKind)),
     help="How products are recognised [default: as in the bundle; for a new one discriminant].",
 )
 @options.backbone(None)

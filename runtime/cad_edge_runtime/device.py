@@ -88,8 +88,8 @@ def choose_device(asked: str, available: Sequence[str]) -> Device:
     name, colon, number = asked.partition(":")
     if name not in _PROVIDERS or (colon and not (name in _GPU and number.isdecimal())):
         raise DeviceError(
-            f"device {asked!r} is not known; use {', '.join(device_names())}, or a GPU by number as in "
-            "cuda:1"
+            f"device {asked!r} is not known; use {', '.join(device_names())}, or a GPU by number "
+            "as in cuda:1"
         )
     device = Device(name, strict=True, index=int(number or 0))
     if device.provider not in available:

@@ -17,7 +17,9 @@ from cad_edge_runtime.explanation import MOST_TOKENS, require_length
 @click.command()
 @options.bundle
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("--question", help="What to ask [default: the question that the product was learned with].")
+@click.option(
+    "--question", help="What to ask [default: the question that the product was learned with]."
+)
 @options.task()
 @click.option(
     "--max-tokens",

@@ -1,13 +1,13 @@
 """Products found by their folders: the layout of each, and images of two folders under one name."""
 
 import pytest
+from cad_edge_benchmarks.advise.products import read_products
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.image import decode_image
+from cad_edge.data.product_folders import find_products
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
-from cad_edge_benchmarks.advise.products import read_products
-from cad_edge.data.product_folders import find_products
 from cad_edge_benchmarks.protocol.plan import plan_of
 from cad_edge_benchmarks.protocol.task_sequence import Course
 from tests.benchmarks.protocol_datasets import (

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cad_edge.data.dataset import Layout
-from cad_edge.errors import DatasetError, OptionError
 from cad_edge.data.product_folders import find_products
+from cad_edge.errors import DatasetError, OptionError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DATA_VARIABLE = "CAD_EDGE_DATA"

@@ -113,8 +113,8 @@ def threshold(
     """Set the threshold of a product of BUNDLE by another false-reject rate.
 
     The threshold is computed from the scores of held-out good parts, which the bundle keeps, and
-    nothing is exported again. Frames with depth and frames without have a threshold each, and both follow
-    the rate. Detectors that have the bundle open load the new version.
+    nothing is exported again. Frames with depth and frames without have a threshold each, and both
+    follow the rate. Detectors that have the bundle open load the new version.
     """
     if minimum_area is not None and minimum_area < 0:
         raise OptionError(f"--minimum-area {minimum_area} is not allowed; give 0 or more")

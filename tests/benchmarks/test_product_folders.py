@@ -1,11 +1,11 @@
 """Products found by their folders: the layout of each, and images of two folders under one name."""
 
 import pytest
-from cad_edge_benchmarks.advise.products import read_products
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.image import decode_image
 from cad_edge.data.product_folders import find_products
+from cad_edge.data.products import read_products
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
 from cad_edge_benchmarks.protocol.plan import plan_of
@@ -52,7 +52,7 @@ def test_two_products_of_one_name(products):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_product_and_a_folder_of_them_are_advised_on(products, name):
+def test_a_product_and_a_folder_of_them_are_read(products, name):
     assert [task.layout for task in read_products(products / name).tasks] == [LAYOUTS[name]]
     assert {task.name: task.layout for task in read_products(products).tasks} == LAYOUTS
 

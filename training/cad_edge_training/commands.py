@@ -11,11 +11,11 @@ from cad_edge import options
 from cad_edge.data.products import read_products
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import DEFAULT_BACKBONE
-from cad_edge_training.learned import Progress
 from cad_edge_training.product_training import learn
 
 if TYPE_CHECKING:
     from cad_edge_training.input_size import Size
+    from cad_edge_training.learned import Progress
 
 
 @click.command()
@@ -97,7 +97,7 @@ def _split(setting: str) -> tuple[str, str]:
 
 
 @contextmanager
-def progress_bars(shown: bool = True) -> Iterator[Callable[[str], Progress]]:
+def progress_bars(shown: bool = True) -> Iterator["Callable[[str], Progress]"]:
     """Show one bar on stderr that says which task is at what; without a terminal names alone."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -114,7 +114,7 @@ def progress_bars(shown: bool = True) -> Iterator[Callable[[str], Progress]]:
         line = bars.add_task("starting", total=None)
         started: list[str] = []
 
-        def of_task(name: str) -> Progress:
+        def of_task(name: str) -> "Progress":
             started.append(name)
             if shown and not console.is_terminal:
                 click.echo(f"{name} ({len(started)})", err=True)

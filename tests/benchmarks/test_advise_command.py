@@ -29,9 +29,9 @@ class Called:
         self.data.mkdir()
         write_line(self.data)
         network = save_dinov2(folder / "tiny-dinov2", side=56)
-        self.work, self.out = folder / "work", folder / "out"
+        self.out = folder / "out"
         options = ("memories=1+2x16", "statistics_blocks=", "keys=8")
-        self.words = ["--data", self.data, "--backbone", f"dinov2:{network}", "--work", self.work]
+        self.words = ["--stream", self.data, "--backbone", f"dinov2:{network}"]
         self.words += [word for option in options for word in ("--set", option)]
         self.words += ["--method", "patch_memory"]
         self.words += ["--axis", "resolution=112px", "--axis", "precision", "--threads", "1"]
@@ -108,7 +108,7 @@ def test_the_files_hold_the_same_and_need_nothing_beside_them(called):
 
 
 def test_a_second_call_learns_nothing_again(called):
-    kept = {path: path.stat().st_mtime_ns for path in called.work.glob("learned/*/*/*.json")}
+    kept = {path: path.stat().st_mtime_ns for path in called.out.glob("learned/*/*/*.json")}
     assert len(kept) == 6
     answers = [one.accuracy for one in called.advice().settings]
     again = called.run("--out", called.out, "--budget-ms", "0.001", "--budget-mb", "1e6")
@@ -134,11 +134,11 @@ def test_other_images_or_labels_have_another_fingerprint(tmp_path):
     assert fingerprint(stream.model_copy(update={"name": "other"})) == fingerprint(stream)
 
 
-def test_nothing_is_written_where_the_default_cannot_be_learned(tmp_path):
+def test_no_advice_is_written_where_the_default_cannot_be_learned(tmp_path):
     write_product(tmp_path / "data", "checks", good=3)
-    said = sentence("advise", "--data", tmp_path / "data", "--out", tmp_path / "out")
+    said = sentence("advise", "--stream", tmp_path / "data", "--out", tmp_path / "out")
     assert "3 images of good parts are too few to learn" in said
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").glob("advice.*"))
 
 
 @pytest.fixture
@@ -163,28 +163,27 @@ def data(tmp_path):
 )
 def test_options_are_refused_before_anything_is_learned(data, tmp_path, words, said):
     out = tmp_path / "out"
-    assert said in sentence("advise", "--data", data, "--out", out, "--work", out, *words)
+    assert said in sentence("advise", "--stream", data, "--out", out, *words)
     assert not out.exists()
 
 
-@pytest.mark.parametrize("option", ["--out", "--work"])
-def test_a_file_in_the_place_of_a_folder_is_refused(data, tmp_path, option):
+def test_a_file_in_the_place_of_a_folder_is_refused(data, tmp_path):
     (tmp_path / "file").write_text("a")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        said = sentence("advise", "--data", data, option, place)
-        assert f"{option} {place} cannot be made ({tmp_path / 'file'} is a file)" in said
+        said = sentence("advise", "--stream", data, "--out", place)
+        assert f"--out {place} cannot be written ({tmp_path / 'file'} is a file" in said
 
 
 def test_data_without_products_is_refused(tmp_path):
-    assert "does not exist; give a stream file" in sentence("advise", "--data", tmp_path / "no")
+    assert "does not exist; give a stream file" in sentence("advise", "--stream", tmp_path / "no")
     empty = tmp_path / "empty"
     (empty / "train/good").mkdir(parents=True)
-    assert "train/good holds no images" in sentence("advise", "--data", empty)
+    assert "train/good holds no images" in sentence("advise", "--stream", empty)
     (empty / "train/good").rmdir()
-    assert "holds no product" in sentence("advise", "--data", empty)
+    assert "holds no product" in sentence("advise", "--stream", empty)
     write_product(tmp_path / "named", "checks").rename(tmp_path / "named" / "my part")
     assert "my part cannot name a task; rename it" in sentence(
-        "advise", "--data", tmp_path / "named"
+        "advise", "--stream", tmp_path / "named"
     )
     (tmp_path / "bad.json").write_text(json.dumps({"name": "x"}))
-    assert "is not a valid stream file" in sentence("advise", "--data", tmp_path / "bad.json")
+    assert "is not a valid stream file" in sentence("advise", "--stream", tmp_path / "bad.json")

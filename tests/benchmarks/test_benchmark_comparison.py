@@ -2,14 +2,16 @@
 
 import json
 
+import click
 import numpy as np
 import pytest
 
 from cad_edge.errors import OptionError
+from cad_edge.options import positive
 from cad_edge_benchmarks.benchmark.comparison import Comparable, compare, difference, quartiles
 from cad_edge_benchmarks.benchmark.previous_report import Earlier, read_earlier
 from cad_edge_benchmarks.benchmark.reports import write_report
-from cad_edge_benchmarks.instruments.budgets import judge_budgets, positive
+from cad_edge_benchmarks.instruments.budgets import judge_budgets
 from cad_edge_benchmarks.instruments.report_schema import Measurement, ScenarioResult, Spread
 from cad_edge_benchmarks.instruments.timing import distribution
 from tests.benchmarks.benchmark_reports import a_report, memory_of_about
@@ -223,4 +225,4 @@ def test_budgets_are_held_against_p90_and_peak():
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_budget_is_a_number_above_zero(value):
     with pytest.raises(OptionError, match=r"--budget-ms .* give a number above 0"):
-        positive("--budget-ms", value)
+        positive(click.Context(click.Command("any")), click.Option(["--budget-ms"]), value)

@@ -36,7 +36,7 @@ CONTRACT = {
 
 def test_evaluate_writes_the_contract(golden, stream_file, tmp_path):
     out = tmp_path / "out" / "figures.json"
-    words = ["evaluate", str(golden), "--stream", str(stream_file), "--json", str(out)]
+    words = ["evaluate", str(golden), "--stream", str(stream_file), "--out", str(out)]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     written = json.loads(out.read_text())
@@ -67,7 +67,7 @@ def test_evaluate_states_the_rate_that_the_bundle_has(golden, stream_file, tmp_p
     words = ["threshold", str(golden), "--task", "red", "--false-reject-rate", "0.5"]
     assert CliRunner().invoke(main, words).exit_code == 0
     out = tmp_path / "figures.json"
-    words = ["evaluate", str(golden), "--stream", str(stream_file), "--json", str(out)]
+    words = ["evaluate", str(golden), "--stream", str(stream_file), "--out", str(out)]
     done = CliRunner().invoke(main, words)
     assert " at stated false-reject rates of 5 to 50 %; " in done.stdout
     assert json.loads(out.read_text())["tasks"]["red"]["stated_false_reject_rate"] == 0.5

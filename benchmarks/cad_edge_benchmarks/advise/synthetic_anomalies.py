@@ -16,7 +16,7 @@ from cad_edge.data.product import GOOD, LabelledImage, ProductImages
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
 from cad_edge.heatmap import write_png
-from cad_edge_benchmarks.instruments.product_folders import link_image
+from cad_edge_benchmarks.instruments.image_links import link_image
 
 HELD_OUT = 1 / 3
 """Share of the good images that is held out."""

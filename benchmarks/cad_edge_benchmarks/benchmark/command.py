@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from cad_edge import options
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.benchmark.measuring import Order, measure
 from cad_edge_benchmarks.benchmark.previous_report import read_earlier
 from cad_edge_benchmarks.benchmark.reports import check_place, text, write_report
 from cad_edge_benchmarks.benchmark.scenarios import NAMES
-from cad_edge_benchmarks.instruments.budgets import check_memory_budget, limit
+from cad_edge_benchmarks.instruments.budgets import check_memory_budget
 from cad_edge_benchmarks.instruments.conditions import ScenarioName, Settings
 from cad_edge_benchmarks.instruments.report_schema import Report
 from cad_edge_benchmarks.instruments.timing import Pace
@@ -36,7 +37,7 @@ def _counts(ctx: click.Context, option: click.Parameter, text: str) -> list[int]
 
 
 @click.command("benchmark")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@options.bundle
 @click.option(
     "--scenario",
     "scenarios",
@@ -44,67 +45,50 @@ def _counts(ctx: click.Context, option: click.Parameter, text: str) -> list[int]
     type=click.Choice([*NAMES, _ALL]),
     default=["single-stream"],
     callback=_scenarios,
-    help="What to measure, single-stream without it; give it again for more.",
+    cls=options.Option,
+    help="What to measure [default: single-stream].",
 )
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Real frames of any size; without them seeded synthetic ones are shown.",
+    help="Folder of images of any size [default: synthetic images].",
 )
-@click.option(
-    "--depth",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Depth of --images: files with their names.",
-)
-@click.option("--threads", type=click.IntRange(min=1), help="Of each graph; all cores without it.")
-@click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
+@options.depth
+@options.threads
+@options.device
 @click.option(
     "--seconds",
     type=float,
     default=Pace().seconds,
     show_default=True,
-    callback=limit,
-    help="Least duration of a measurement, which has 100 samples or more in any case.",
+    metavar="SECONDS",
+    callback=options.positive,
+    help="Shortest duration of a measurement, which has at least 100 samples.",
 )
 @click.option(
     "--streams",
     type=click.IntRange(1, 256),
     default=2,
     show_default=True,
-    help="Callers of the scenario multi-stream.",
+    help="Callers at a time in the scenario multi-stream.",
 )
 @click.option(
     "--tasks",
     default="1,10,100,1000",
     show_default=True,
     callback=_counts,
-    help="Numbers of tasks of the scenario scale.",
+    metavar="NUMBER,...",
+    help="Numbers of products in the scenario scale.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR|FILE.json",
-    help="Write the report: JSON, Markdown and HTML into a folder, or JSON alone into a file.",
-)
-@click.option(
-    "--budget-ms",
-    type=float,
-    callback=limit,
-    help="Exit with 1 if p90 of single-stream is above it.",
-)
-@click.option(
-    "--budget-mb",
-    type=float,
-    callback=limit,
-    help="Exit with 1 if the peak memory of a device process is above it.",
-)
+@options.out_report
+@options.budget_ms
+@options.budget_mb
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
     metavar="OLD.json",
-    help="Compare with an earlier report, as ratios.",
+    help="JSON of an earlier report to compare with, as ratios.",
 )
 def benchmark(
     bundle: Path,
@@ -123,7 +107,10 @@ def benchmark(
 ) -> None:
     """Measure time, memory and power of BUNDLE on this machine.
 
-    Nothing is written to BUNDLE. Close other programs first: what they take is in the figures.
+    Nothing is written to BUNDLE. Close other programs first, since they slow down what is measured.
+
+    The exit status is 1 if the 90th percentile of single-stream exceeds --budget-ms, or the peak
+    memory of a process that inspects exceeds --budget-mb.
     """
     if out is not None:
         check_place(out)

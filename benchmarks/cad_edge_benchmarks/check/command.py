@@ -1,4 +1,4 @@
-"""`cad-edge check --stream FILE`: look at all images of a line before anything is learned."""
+"""`cad-edge check --stream FILE|DIR`: look at all images of a line before anything is learned."""
 
 import os
 from pathlib import Path
@@ -6,55 +6,45 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cad_edge import __version__
-from cad_edge.data.stream import Stream, read_stream
+from cad_edge import __version__, options
+from cad_edge.data.products import read_products
+from cad_edge.data.stream import Stream
+from cad_edge.renamed_options import renamed
 from cad_edge.schema import canonical_json
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.check.page import render
 from cad_edge_benchmarks.check.text import terminal
-from cad_edge_benchmarks.reporting.places import check_file
+from cad_edge_benchmarks.reporting.report_files import check_report, is_file
 
 if TYPE_CHECKING:
     from cad_edge_training.check.findings import CheckReport
 
 
 @click.command("check")
-@click.option(
-    "--stream",
-    "stream_file",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Stream file that lists the products.",
-)
-@click.option(
-    "--html",
-    "html_path",
-    type=click.Path(path_type=Path),
-    help="Also write a page there that shows the images of every finding.",
-)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the findings there."
-)
-@click.option("--strict", is_flag=True, help="Exit with 1 on warnings too, not on errors alone.")
-def check(stream_file: Path, html_path: Path | None, json_path: Path | None, strict: bool) -> None:
-    """Look for what is wrong with the images of a stream, before anything is learned.
+@options.stream
+@options.out_report
+@renamed("--html", "--out", meant=lambda page: page.parent)
+@renamed("--json", "--out")
+@click.option("--strict", is_flag=True, help="Exit with 1 on warnings, too.")
+def check(stream: Path, out: Path | None, strict: bool) -> None:
+    """Look for faults in the images of a stream before anything is learned.
 
-    Copies (a test image that is in training too is an error), files that cannot be read, masks that
-    fit no image, odd ones among the good parts, sizes and kinds of pixels that differ, light that
-    drifts, and too few parts for the stated rate. Exits with 1 where there is an error.
+    Errors: test images that are in training too, files that cannot be read, masks that fit no
+    image. Warnings and notes: copies, outliers among the good parts, sizes and pixel types that
+    differ, brightness that drifts, and too few parts for the stated false-reject rate. The exit
+    status is 1 where there is an error.
     """
     # Before torch loads its threads, as for `cad-edge train`.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    stream = read_stream(stream_file)
-    for option, path in (("--html", html_path), ("--json", json_path)):
-        if path is not None:
-            check_file(option, path)
-    report = check_stream(stream)
+    products = read_products(stream)
+    if out is not None:
+        check_report("--out", out)
+    report = check_stream(products)
     click.echo(terminal(report))
-    if html_path is not None:
-        _write(html_path, render(report).encode())
-    if json_path is not None:
-        _write(json_path, canonical_json(report))
+    if out is not None:
+        _write(out if is_file(out) else out / "check.json", canonical_json(report))
+        if not is_file(out):
+            _write(out / "check.html", render(report).encode())
     counts = report.counts()
     if counts["error"] or (strict and counts["warning"]):
         raise click.exceptions.Exit(1)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from cad_edge.cli import main
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.benchmark.previous_report import read_earlier
+from cad_edge_benchmarks.benchmark.comparison import read_previous_report
 from cad_edge_benchmarks.instruments.frames import DEPTH_NOTE
 from tests.benchmarks.test_benchmark_made_up import contents
 from tests.runtime.conftest import Workshop
@@ -54,8 +54,8 @@ def test_every_scenario_shows_depth(needing, shown, source):
         words += ["--images", shown / "rgb", "--depth", shown / "depth"]
     done = run(needing, *words)
     assert done.exit_code == 0, done.output
-    report = read_earlier(out).report
-    assert len(report.scenarios) == 7 and report.skipped == {}
+    report = read_previous_report(out).report
+    assert len(report.scenarios) == 8 and report.skipped == {}
     assert report.frames.note.endswith(DEPTH_NOTE) is (source == "synthetic")
     (hot,) = [one for one in report.scenarios if one.scenario == "hot-load"]
     lost = {one.name: one.value for one in hot.figures}["frames lost"]
@@ -79,7 +79,7 @@ def test_depth_without_images(needing, shown):
 def test_synthetic_frames_of_a_bundle_that_looks_at_images_have_no_depth(golden, shown):
     out = shown / "report.json"
     assert run(golden, "--out", out).exit_code == 0
-    assert DEPTH_NOTE not in read_earlier(out).report.frames.note
+    assert DEPTH_NOTE not in read_previous_report(out).report.frames.note
 
 
 def test_a_plane_of_another_product_is_not_what_memory_is_measured_with(needing, shown):

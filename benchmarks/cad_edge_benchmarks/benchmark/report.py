@@ -1,0 +1,191 @@
+"""The report for people: the sections of a run, in the order in which a reader wants them."""
+
+from collections.abc import Iterator, Sequence
+
+from cad_edge_benchmarks.benchmark.plots import (
+    memory_plot,
+    ratio_plot,
+    scale_plots,
+    scenario_plots,
+)
+from cad_edge_benchmarks.benchmark.report_tables import (
+    environment_table,
+    latency_table,
+    scale_table,
+    short,
+    size,
+    stage_tables,
+    with_unit,
+)
+from cad_edge_benchmarks.instruments.report_schema import (
+    P99_SAMPLES,
+    Budget,
+    Comparison,
+    Difference,
+    Measurement,
+    MemoryUse,
+    Report,
+    ScenarioResult,
+)
+from cad_edge_benchmarks.reporting.document import Block, Cell, Document, Section, Table, Warn
+
+_DECODED = (
+    "Frames are decoded beforehand, as a camera hands them over: the stage decode is part of the "
+    "way from a file to its verdict alone."
+)
+_LITTLE_P99 = f"p99 needs {P99_SAMPLES:,} samples and is left out (-) where there were fewer."
+_DIFFERENCE_HEAD = ("figure", "then", "now", "machine", "ratio", "interval", "")
+
+
+def document(report: Report) -> Document:
+    """Lay out a run."""
+    return Document(
+        "cad-edge benchmark", headline(report), tuple(_lead(report)), tuple(_sections(report))
+    )
+
+
+def headline(report: Report) -> str:
+    """Say the most important figures in one sentence."""
+    parts = []
+    single = report.scenario("single-stream")
+    if single is not None:
+        main = single.measured(single.headline)
+        parts.append(
+            f"nine frames in ten take at most {short(main.latency.p90)} ms "
+            f"(single-stream, {single.headline}; median {short(main.latency.p50)} ms)"
+        )
+    else:
+        parts += [
+            f"{one.scenario}, {one.headline}: p90 "
+            f"{short(one.measured(one.headline).latency.p90)} ms"
+            for one in report.scenarios[:1]
+        ]
+    if report.memory is not None:
+        parts.append(f"a device process peaks at {size(report.memory.peak_rss.median)}")
+    said = "; ".join(parts) or "no scenario was measured"
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def _lead(report: Report) -> Iterator[Block]:
+    gpus = "".join(f", {gpu.name}" for gpu in report.environment.gpus)
+    yield (
+        f"{report.environment.cpu}{gpus}; graphs ran on {report.provider} with "
+        f"{report.settings.threads} threads; {len(report.bundle.tasks)} tasks; {report.made_at}."
+    )
+    if report.frames.note:
+        yield report.frames.note
+
+
+def _sections(report: Report) -> Iterator[Section]:
+    if report.budgets:
+        yield Section("budgets", "Budgets", (_budgets(report.budgets),))
+    if report.comparison is not None:
+        blocks = tuple(_comparison(report.comparison))
+        yield Section("comparison", "Against an earlier run", blocks)
+    for result in report.scenarios:
+        blocks = tuple(_scenario(result, report))
+        yield Section(result.scenario, result.scenario.capitalize(), blocks)
+    if report.memory is not None:
+        yield Section("memory", "Memory", tuple(_memory(report.memory)))
+    if report.skipped:
+        reasons = tuple(f"{name}: {reason}." for name, reason in report.skipped.items())
+        yield Section("skipped", "Not measured", reasons)
+    yield Section("environment", "Measured on", (environment_table(report),))
+
+
+def _budgets(budgets: Sequence[Budget]) -> Table:
+    rows: list[list[str | Cell]] = [
+        [
+            one.name,
+            f"{one.limit:g} {one.unit}",
+            with_unit(one.measured, one.unit),
+            Cell("kept", "hit") if one.kept else Cell("NOT kept", "miss"),
+        ]
+        for one in budgets
+    ]
+    return Table(("budget", "limit", "measured", ""), rows)
+
+
+def _comparison(comparison: Comparison) -> Iterator[Block]:
+    if comparison.unlike:
+        yield Warn(f"Unlike the earlier run: {'; '.join(comparison.unlike)}.")
+    yield from ratio_plot(comparison)
+    yield Table(_DIFFERENCE_HEAD, [_difference_row(one) for one in comparison.differences])
+    if comparison.missing:
+        yield f"In one of the two reports only: {', '.join(comparison.missing)}."
+    yield (
+        f"Against {comparison.against}, made at {comparison.made_at}. A ratio is now / then, and "
+        "noise where its interval holds 1. The interval is that of the quartiles of the medians of "
+        "ten stretches of each run (of memory and openings: of the least and the most), extended "
+        "by the machine's own change in speed, as a reference workload beside each scenario saw "
+        "it, and by 3 %."
+    )
+
+
+def _difference_row(one: Difference) -> list[str]:
+    return [
+        one.name,
+        with_unit(one.before, one.unit),
+        with_unit(one.after, one.unit),
+        f"{one.machine:.3f}",
+        f"{one.ratio:.3f}",
+        f"{one.low:.3f} to {one.high:.3f}",
+        "noise" if one.is_noise else "less" if one.ratio < 1 else "more",
+    ]
+
+
+def _scenario(result: ScenarioResult, report: Report) -> Iterator[Block]:
+    measured = result.measurements
+    is_scale = result.scenario == "scale"
+    yield from scale_plots(result, report.scale) if is_scale else scenario_plots(result)
+    yield latency_table(measured, result.headline)
+    if is_scale:
+        yield scale_table(report.scale)
+    yield from stage_tables(measured)
+    if result.figures:
+        rows = [[one.name, with_unit(one.value, one.unit)] for one in result.figures]
+        yield Table(("figure", "value"), rows)
+    yield from result.notes
+    yield from _verdicts(measured)
+    if any("decode" in one.stages for one in measured):
+        yield _DECODED
+    if len(measured) > 1:
+        yield f"* {result.headline} stands for the scenario."
+    if any(one.latency.p99 is None for one in measured):
+        yield _LITTLE_P99
+    if result.power is not None:
+        yield (
+            f"Power by {result.power.source}: {short(result.power.mean_watts)} W in the mean, "
+            f"{short(result.power.peak_watts)} W at most, {result.power.readings} readings."
+        )
+
+
+def _verdicts(measurements: Sequence[Measurement]) -> Iterator[str]:
+    said = [
+        f"{one.name}: " + ", ".join(f"{count} {verdict}" for verdict, count in one.verdicts.items())
+        for one in measurements
+        if one.verdicts
+    ]
+    if said:
+        yield f"Verdicts: {'; '.join(said)}."
+
+
+def _memory(memory: MemoryUse) -> Iterator[Block]:
+    sizes = {
+        "peak resident (RSS)": memory.peak_rss,
+        "resident (RSS)": memory.rss,
+        "proportional (PSS)": memory.pss,
+        "unique (USS)": memory.uss,
+    }
+    rows = [
+        [name, *map(size, (spread.median, spread.low, spread.high))]
+        for name, spread in sizes.items()
+    ]
+    if memory.gpu is not None:
+        rows.append(["GPU memory of the measuring process", size(memory.gpu), "", ""])
+    yield memory_plot(memory)
+    yield Table(("memory", "median", "least", "most"), rows)
+    yield (
+        f"Of {memory.processes} device processes, started one after another: a detector and "
+        "nothing else, after one frame was judged with every task given."
+    )

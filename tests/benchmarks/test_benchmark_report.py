@@ -61,10 +61,9 @@ def test_the_headline_is_p90_and_peak():
 
 @pytest.mark.parametrize(("samples", "said"), [(999, True), (1000, False)])
 def test_too_few_samples_for_p99_are_said(samples, said):
-    report = a_report(scenarios=[single_stream(samples)])
-    assert (tables_of(report, "single-stream")[0].rows[0][4] == "-") == said
-    sentence = "p99 needs 1,000 samples and is left out (-) where there were fewer."
-    assert (sentence in blocks_of(report, "single-stream")) == said
+    table, *_ = tables_of(a_report(scenarios=[single_stream(samples)]), "single-stream")
+    assert (table.rows[0][4] == "-") == said
+    assert ("p99 needs 1,000 samples." in table.note) == said
 
 
 def test_power_and_verdicts_are_said():
@@ -111,6 +110,25 @@ def test_a_markdown_cell_keeps_its_bar():
         scenarios=[result.model_copy(update={"measurements": [renamed], "headline": "a|b"})]
     )
     assert "| a\\|b * | 1.50 |" in markdown(document(report))
+
+
+def test_targets_are_held_against_what_was_measured():
+    (routed,) = single_stream(100).measurements
+    result = ScenarioResult(
+        scenario="backbone",
+        headline="routed",
+        measurements=[routed],
+        figures=[Figure(name="routed / backbone alone, median", value=1.5, unit="x")],
+        notes=[],
+    )
+    report = a_report(scenarios=[result], memory=memory_of_about(100e6))
+    (table,) = tables_of(report, "targets")
+    answers = {row[0]: row[-1] for row in table.rows}
+    assert answers.pop("routed frame / backbone alone, median") == "NOT reached"
+    assert answers.pop("resident memory of a device") == "reached"
+    assert set(answers.values()) == {"not measured"}
+    without = document(a_report(scenarios=[single_stream(100)]))
+    assert "targets" not in {one.key for one in without.sections}
 
 
 @pytest.mark.parametrize(

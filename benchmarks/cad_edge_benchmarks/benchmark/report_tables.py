@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 
 from cad_edge_benchmarks.instruments.conditions import Environment
-from cad_edge_benchmarks.instruments.report_schema import STAGES, Measurement, Report, ScalePoint
+from cad_edge_benchmarks.instruments.report_schema import (
+    P99_SAMPLES,
+    STAGES,
+    Measurement,
+    Report,
+    ScalePoint,
+)
 from cad_edge_benchmarks.reporting.document import Table
 
 _LATENCY_HEAD = ("milliseconds", "p50", "p90", "p95", "p99", "max", "samples", "per second")
@@ -40,7 +46,10 @@ def latency_table(measurements: Sequence[Measurement], headline: str) -> Table:
         values = (times.p50, times.p90, times.p95, times.p99, times.maximum, times.samples)
         name = f"{one.name} *" if one.name == headline else one.name
         rows.append([name, *map(short, (*values, one.frames_per_second))])
-    return Table(_LATENCY_HEAD, rows)
+    notes = [f"* {headline} stands for the scenario."] if len(measurements) > 1 else []
+    if any(one.latency.p99 is None for one in measurements):
+        notes.append(f"p99 needs {P99_SAMPLES:,} samples.")
+    return Table(_LATENCY_HEAD, rows, " ".join(notes))
 
 
 def stage_tables(measurements: Sequence[Measurement]) -> list[Table]:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from cad_edge.cli import main
 from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.benchmark.comparison import read_previous_report
-from tests.benchmarks.test_benchmark_made_up import contents
+from tests.benchmarks.test_benchmark_versions import contents
 
 QUICK = ("--seconds", "0.05", "--threads", "1", "--device", "cpu")
 SCENARIOS = (

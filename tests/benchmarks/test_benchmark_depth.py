@@ -8,7 +8,7 @@ from cad_edge.cli import main
 from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.benchmark.comparison import read_previous_report
 from cad_edge_benchmarks.instruments.frames import DEPTH_NOTE
-from tests.benchmarks.test_benchmark_made_up import contents
+from tests.benchmarks.test_benchmark_versions import contents
 from tests.runtime.conftest import Workshop
 from tests.runtime.golden_depth import give_depth, plane
 

@@ -182,6 +182,11 @@ def open_backbone(bundle: Bundle, engine: Engine, place: Path, device: str, thre
     OptionError
         The backbone cannot be told from the rest of the engine.
     """
+    if engine.precision not in ("fp32", "fp16"):
+        raise OptionError(
+            f"the scenario backbone needs an engine in fp32 or fp16, and this one is in "
+            f"{engine.precision}, where weights have other names; export with --precision fp32"
+        )
     files = [bundle.read_object(stage.graph) for stage in engine.stages]
     if any(len(one) > 1 for one in files):
         raise OptionError(
@@ -193,7 +198,7 @@ def open_backbone(bundle: Bundle, engine: Engine, place: Path, device: str, thre
     if not ends:
         raise OptionError(
             "the scenario backbone needs graphs that name the weights of the backbone, and this "
-            "engine's does not; export with this version, or with --layout shared"
+            "engine's does not; export it with --layout shared"
         )
     model, inputs = graph.cut(ends)
     store = Bundle(place)

@@ -41,8 +41,7 @@ _ONE_BY_ONE = ("scenarios", "scale")
 """Lists of a report whose members stand for themselves: one that cannot be read is left out."""
 _OPTIONAL: dict[str, object] = {"memory": None, "comparison": None, "budgets": []}
 """What else may be left out, and what a report without it has."""
-_RENAMED = {"yardstick": "reference_workload"}
-"""Keys of scenarios as older versions wrote them, and what they are called now."""
+_RENAMED = {"yardstick": "reference_workload"}  # keys of scenarios of older versions
 
 
 @dataclass(frozen=True)
@@ -239,11 +238,8 @@ def _pair(what: str, name: str, new: object, old: object) -> list[str]:
     if new == old:
         return []
     if isinstance(new, dict) and isinstance(old, dict):
-        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        return [
-            f"{what}: {name} {key} was {old.get(key, 'absent')}, now {new.get(key, 'absent')}"
-            for key in keys
-        ]
+        pairs = {key: (new.get(key, "absent"), old.get(key, "absent")) for key in {**old, **new}}
+        return [one for key, pair in pairs.items() for one in _pair(what, f"{name} {key}", *pair)]
     return [f"{what}: {name} was {_shown(old)}, now {_shown(new)}"]
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +38,6 @@ Span = tuple[int, int]
 """Beginning and end, in nanoseconds of `time.perf_counter_ns`."""
 
 Answer = tuple[str | None, str, float | None]
-
-
-@dataclass(frozen=True)
-class _Versions:
-    """Two versions of one bundle: the contents of its ``bundle.json`` for each."""
-
-    pointer: Path
-    older: bytes
-    newer: bytes
 
 
 class _FrameLoop(threading.Thread):
@@ -98,19 +89,18 @@ def hot_load(context: BenchmarkContext) -> ScenarioResult:
         raise OptionError("the scenario hot-load needs two tasks, one to arrive and a neighbour")
     newcomer, shown = _newcomer(context, maker)
     pointer = maker.path / "bundle.json"
-    contents, expected = [], {}
+    versions, expected = [], {}
     for tasks in ([name for name in maker.learned if name != newcomer], maker.learned):
         version = maker.commit(tasks).version
-        contents.append(pointer.read_bytes())
+        versions.append(pointer.read_bytes())
         with context.open(maker.path) as detector:
             expected[version] = [_answer(frame.inspected(detector)) for frame in shown]
-    versions = _Versions(pointer, *contents)
-    replace_file(pointer, versions.older)
+    replace_file(pointer, versions[0])
     with Detector.open(maker.path, settings.device, settings.threads) as detector:
         line = _FrameLoop(detector, shown)
         line.start()
         try:
-            arrivals, departures = _arrivals(detector, versions, context.plan, line)
+            arrivals, departures = _arrivals(detector, pointer, versions, context.plan, line)
         finally:
             line.stop.set()
             line.join()
@@ -133,17 +123,22 @@ def _newcomer(context: BenchmarkContext, maker: VersionMaker) -> tuple[str, list
 
 
 def _arrivals(
-    detector: Detector, versions: _Versions, plan: TimingPlan, line: _FrameLoop
+    detector: Detector,
+    pointer: Path,
+    versions: Sequence[bytes],
+    plan: TimingPlan,
+    line: _FrameLoop,
 ) -> tuple[list[Span], list[Span]]:
-    """Put the newer and the older version in force in turns until there are frames enough."""
+    """Let ``pointer`` name the newer and the older of two versions in turns, for frames enough."""
+    older, newer = versions
     arrivals: list[Span] = []
     departures: list[Span] = []
     began = time.perf_counter()
     while True:
         time.sleep(_GAP)
-        arrivals.append(_switch(detector, versions.pointer, versions.newer))
+        arrivals.append(_switch(detector, pointer, newer))
         time.sleep(_GAP)
-        departures.append(_switch(detector, versions.pointer, versions.older))
+        departures.append(_switch(detector, pointer, older))
         passed = time.perf_counter() - began
         beside = sum(_overlaps(span, arrivals) for span, *_ in [*line.inspected])
         if passed > plan.seconds and (beside >= P99_SAMPLES or passed > _LONGEST * plan.seconds):

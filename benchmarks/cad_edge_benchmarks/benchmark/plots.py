@@ -9,7 +9,6 @@ from cad_edge_benchmarks.instruments.report_schema import (
     CURVE,
     STAGES,
     Comparison,
-    MemoryUse,
     ScalePoint,
     ScenarioResult,
 )
@@ -75,19 +74,6 @@ def _start(result: ScenarioResult) -> list[Figure]:
     shares = {part.name.removeprefix("of it: "): part.latency.p50 for part in parts}
     drawn = stacked_bars({whole.name: shares}, list(shares), "ms", "what a start is made of")
     return [Figure(drawn, "Medians of the parts of a start, laid end to end.")]
-
-
-def memory_plot(memory: MemoryUse) -> Figure:
-    """Draw what a device process holds."""
-    sizes = {
-        "peak resident": memory.peak_rss,
-        "resident": memory.rss,
-        "proportional": memory.pss,
-        "unique": memory.uss,
-    }
-    rows = {name: {"MB": size.median / _MEGABYTE} for name, size in sizes.items()}
-    drawn = stacked_bars(rows, ["MB"], "MB", "memory of a device process")
-    return Figure(drawn, "A device process.")
 
 
 def scale_plots(result: ScenarioResult, points: list[ScalePoint]) -> list[Figure]:

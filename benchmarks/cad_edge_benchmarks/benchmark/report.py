@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 from cad_edge_benchmarks.benchmark.hot_load import LOST, SLOWEST, WRONG
 from cad_edge_benchmarks.benchmark.plots import (
-    memory_plot,
     ratio_plot,
     scale_plots,
     scenario_plots,
@@ -220,7 +219,6 @@ def _memory(memory: MemoryUse) -> Iterator[Block]:
     ]
     if memory.gpu is not None:
         rows.append(["GPU memory of the measuring process", size(memory.gpu), "", ""])
-    yield memory_plot(memory)
     yield Table(("memory", "median", "least", "most"), rows)
     yield (
         f"Of {memory.processes} device processes, started one after another: a detector and "

@@ -1,7 +1,7 @@
 """The frames that a bundle is shown: images of a folder, or synthetic ones where there are none.
 
 A bundle holds no images. Synthetic frames have the size of the bundle's input, so nothing is
-decoded or resized, and they show no product, so they are shown to a lenient version (lenient.py).
+decoded or resized, and they show no product, so they are shown to a version that accepts all.
 """
 
 from collections import Counter

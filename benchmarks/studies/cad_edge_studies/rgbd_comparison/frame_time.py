@@ -80,9 +80,7 @@ def measure_frame(
         times = take_turns(
             {
                 "frame": lambda: detector.detect(image, task=task, depth=depth),
-                "passes": lambda: passes.run(
-                    {passes.image: image[None], depth_name: depth[None]}
-                ),
+                "passes": lambda: passes.run({passes.image: image[None], depth_name: depth[None]}),
             },
             rounds,
         )

@@ -1,4 +1,4 @@
-"""TimingPlan: how long is timed, and what times come to."""
+"""How long is timed, and what times come to."""
 
 import numpy as np
 import pytest

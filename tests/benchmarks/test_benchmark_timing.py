@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cad_edge_benchmarks.benchmark.hot_load import FrameLoop
 from cad_edge_benchmarks.instruments.interleaved_timing import WARM_UP_ROUNDS
 from cad_edge_benchmarks.instruments.timing import (
     Series,
@@ -94,6 +95,15 @@ def test_refused_frames_alone_have_no_engine_and_given_ones_no_selection():
     given.add(1, answer("normal", (0.001, 0.0, 0.003, 0.004), similarity=None))
     assert list(stage_times(refused, None)) == ["resize", "select"]
     assert list(stage_times(given, None)) == ["resize", "detect", "post"]
+
+
+def test_frames_are_wrong_where_the_version_alone_answers_otherwise():
+    loop = FrameLoop(None, [])
+    for number, verdict in enumerate(["normal", "anomalous", "normal"]):
+        loop.inspected.append(((0, 1), number, answer(verdict, (0, 0, 0, 0))))
+    good, bad = ("red", "normal", 1.0), ("red", "anomalous", 1.0)
+    assert loop.wrong({1: [good, bad, good]}) == 0
+    assert loop.wrong({1: [good, good, ("red", "normal", 1.5)]}) == 2
 
 
 def test_a_batch_counts_all_its_frames():

@@ -40,7 +40,7 @@ Span = tuple[int, int]
 Answer = tuple[str | None, str, float | None]
 
 
-class _FrameLoop(threading.Thread):
+class FrameLoop(threading.Thread):
     """Inspects the same frames over and over; keeps when, and what was said without its map."""
 
     def __init__(self, detector: Detector, shown: Sequence[ShownFrame]) -> None:
@@ -97,7 +97,7 @@ def hot_load(context: BenchmarkContext) -> ScenarioResult:
             expected[version] = [_answer(frame.inspected(detector)) for frame in shown]
     replace_file(pointer, versions[0])
     with Detector.open(maker.path, settings.device, settings.threads) as detector:
-        line = _FrameLoop(detector, shown)
+        line = FrameLoop(detector, shown)
         line.start()
         try:
             arrivals, departures = _arrivals(detector, pointer, versions, context.plan, line)
@@ -127,7 +127,7 @@ def _arrivals(
     pointer: Path,
     versions: Sequence[bytes],
     plan: TimingPlan,
-    line: _FrameLoop,
+    line: FrameLoop,
 ) -> tuple[list[Span], list[Span]]:
     """Let ``pointer`` name the newer and the older of two versions in turns, for frames enough."""
     older, newer = versions
@@ -165,7 +165,7 @@ def _overlaps(span: Span, others: Sequence[Span]) -> bool:
 
 
 def _result(
-    newcomer: str, line: _FrameLoop, arrivals: list[Span], departures: list[Span], wrong: int
+    newcomer: str, line: FrameLoop, arrivals: list[Span], departures: list[Span], wrong: int
 ) -> ScenarioResult:
     """Divide the frames of the line; those beside a version that goes back count for neither."""
     series = {BESIDE: Series(), QUIET: Series()}

@@ -42,7 +42,7 @@ class Request:
 
 
 def measure(request: Request, announce: Callable[[str], None]) -> Report:
-    """Run the scenarios; of several, those that do not fit the bundle are left out.
+    """Run the scenarios that are asked for.
 
     Raises
     ------
@@ -58,8 +58,7 @@ def measure(request: Request, announce: Callable[[str], None]) -> Report:
         place = Path(temporary)
         shown_to = bundle if frames.are_real else accept_all_version(bundle, place / "accept-all")
         context = BenchmarkContext(shown_to, frames, settings, request.threads_asked, place)
-        skip = len(settings.scenarios) > 1
-        found = run_scenarios(context, settings.scenarios, meter, skip, announce)
+        found = run_scenarios(context, settings.scenarios, meter, announce)
     report = Report(
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         settings=settings,

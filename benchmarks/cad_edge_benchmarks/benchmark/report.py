@@ -148,7 +148,8 @@ def _budgets(budgets: Sequence[Budget]) -> Table:
 
 def _comparison(comparison: Comparison) -> Iterator[Block]:
     if comparison.unlike:
-        yield Warn(f"Unlike the earlier run: {'; '.join(comparison.unlike)}.")
+        yield Warn("The two runs differ in more than their figures.")
+        yield Table(("", ""), [one.split(": ", 1) for one in comparison.unlike], is_list=True)
     yield from ratio_plot(comparison)
     yield Table(_DIFFERENCE_HEAD, [_difference_row(one) for one in comparison.differences])
     if comparison.missing:

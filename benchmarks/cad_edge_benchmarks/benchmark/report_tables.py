@@ -46,7 +46,7 @@ def latency_table(measurements: Sequence[Measurement], headline: str) -> Table:
         values = (times.p50, times.p90, times.p95, times.p99, times.maximum, times.samples)
         name = f"{one.name} *" if one.name == headline else one.name
         rows.append([name, *map(short, (*values, one.frames_per_second))])
-    notes = [f"* {headline} stands for the scenario."] if len(measurements) > 1 else []
+    notes = ["The row with * stands for the scenario."] if len(measurements) > 1 else []
     if any(one.latency.p99 is None for one in measurements):
         notes.append(f"p99 needs {P99_SAMPLES:,} samples.")
     return Table(_LATENCY_HEAD, rows, " ".join(notes))

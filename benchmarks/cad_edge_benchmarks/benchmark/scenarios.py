@@ -68,7 +68,6 @@ def run_scenarios(
     context: BenchmarkContext,
     wanted: Sequence[ScenarioName],
     meter: Meter | None,
-    skip: bool,
     announce: Callable[[str], None],
 ) -> Results:
     """Run scenarios one after another, and device processes for their memory.
@@ -78,19 +77,17 @@ def run_scenarios(
     context
         What they run on.
     wanted
-        Scenarios, in this order.
+        Scenarios, in this order. Of several, one that the bundle or the frames do not allow is left
+        out, with its reason; alone it is an error.
     meter
         Read meanwhile; None reads nothing.
-    skip
-        Whether a scenario that the bundle or the frames do not allow is left out, with its reason,
-        and not an error.
     announce
         Told the name of each scenario before it runs.
 
     Raises
     ------
     OptionError
-        Unless ``skip``, a scenario does not fit the bundle or the frames.
+        The only scenario does not fit the bundle or the frames.
     """
     results = Results()
     for name in wanted:
@@ -98,7 +95,7 @@ def run_scenarios(
         try:
             _run_metered(context, name, results, meter, announce)
         except OptionError as problem:
-            if not skip:
+            if len(wanted) == 1:
                 raise
             results.skipped[name] = str(problem)
     if results.memory is None and memory_is_told():

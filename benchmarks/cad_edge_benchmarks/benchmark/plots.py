@@ -71,8 +71,8 @@ def _throughput(result: ScenarioResult) -> list[Figure]:
 
 def _start(result: ScenarioResult) -> list[Figure]:
     whole, *parts = result.measurements
-    shares = {part.name.removeprefix("of it: "): part.latency.p50 for part in parts}
-    drawn = stacked_bars({whole.name: shares}, list(shares), "ms", "what a start is made of")
+    shares = {part.name.removeprefix("of it: "): part.latency.p50 / 1e3 for part in parts}
+    drawn = stacked_bars({whole.name: shares}, list(shares), "s", "what a start is made of")
     return [Figure(drawn, "Medians of the parts of a start, laid end to end.")]
 
 

@@ -24,13 +24,13 @@ def needing(golden):
 
 @pytest.fixture
 def shown(tmp_path, products):
-    """Folders of images of all products, and of depth for those of `red`."""
+    """Folders of images of all products, most of `red`, and of depth for those."""
     for name in ("rgb", "depth"):
         (tmp_path / name).mkdir()
     for name, product in products.items():
-        for number, frame in enumerate(product.frames[:2]):
+        for number, frame in enumerate(product.frames[: 3 if name == "red" else 2]):
             Image.fromarray(frame).save(tmp_path / f"rgb/{name}-{number}.png")
-    for number in range(2):
+    for number in range(3):
         Image.fromarray(plane(500)).save(tmp_path / f"depth/red-{number}.tiff")
     return tmp_path
 

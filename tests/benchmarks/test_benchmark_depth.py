@@ -28,8 +28,8 @@ def shown(tmp_path, products):
     for name in ("rgb", "depth"):
         (tmp_path / name).mkdir()
     for name, product in products.items():
-        for number, frame in enumerate(product.frames[: 3 if name == "red" else 2]):
-            Image.fromarray(frame).save(tmp_path / f"rgb/{name}-{number}.png")
+        for number, frame in enumerate(product[: 3 if name == "red" else 2]):
+            Image.fromarray(frame.image).save(tmp_path / f"rgb/{name}-{number}.png")
     for number in range(3):
         Image.fromarray(plane(500)).save(tmp_path / f"depth/red-{number}.tiff")
     return tmp_path

@@ -62,7 +62,7 @@ def discriminant(golden, products, rng):
     manifest = store.manifest()
     statistics = {
         name: summarise(
-            descriptors(np.stack(product.frames[:2]).repeat(10, axis=0))
+            descriptors(np.stack([one.image for one in product[:2]]).repeat(10, axis=0))
             + rng.normal(0, 0.01, (20, WIDTH)),
             np.zeros((4, 3), np.float32),
             np.ones(4, np.float32),
@@ -132,9 +132,9 @@ def test_a_grown_bundle_is_sound_and_recognises_its_products(kind, request, prod
     with Detector.open(tmp_path / "grown", device="cpu", watch=False) as detector:
         assert detector.tasks() == tuple(sorted(names))
         for product in ("red", "green"):
-            found = detector.detect(products[product].frames[0])
+            found = detector.detect(products[product][0].image)
             assert (found.task.split("-")[0], found.verdict) == (product, "normal")
-            defective = detector.detect(products[product].frames[2], task=found.task)
+            defective = detector.detect(products[product][2].image, task=found.task)
             assert defective.verdict == "anomalous"
 
 
@@ -157,7 +157,7 @@ def test_the_selector_is_that_of_the_statistics_of_its_tasks(discriminant, produ
     fitted = fit_discriminant(held_statistics(tmp_path / "grown"))
     store = Bundle(tmp_path / "grown")
     snapshot = open_snapshot(store, store.pointer(), SessionFactory("cpu", 1, store), previous=None)
-    frame = products["green"].frames[0]
+    frame = products["green"][0].image
     distances = fitted.distances(descriptors(frame[None]))[0]
     chosen = SelectionAlone(snapshot, frame).run(0)
     assert snapshot.columns == fitted.tasks
@@ -198,8 +198,8 @@ def test_tasks_can_be_left_out(discriminant, products, tmp_path):
     maker.commit(maker.names(1, "green"))
     with Detector.open(tmp_path / "cut", device="cpu", watch=False) as detector:
         assert detector.tasks() == ("green",)
-        assert detector.detect(products["green"].frames[0]).task == "green"
-        assert detector.detect(products["blue"].frames[0]).verdict == "unknown_product"
+        assert detector.detect(products["green"][0].image).task == "green"
+        assert detector.detect(products["blue"][0].image).verdict == "unknown_product"
 
 
 def test_fused_tasks_alone_cannot_be_copied(golden, tmp_path):
@@ -242,7 +242,7 @@ def test_a_version_made_of_one_that_accepts_all_accepts_all(golden, rng, tmp_pat
 def test_the_selection_alone_runs_no_stage_that_an_engine_shares(golden, products, monkeypatch):
     store = Bundle(golden)
     snapshot = open_snapshot(store, store.pointer(), SessionFactory("cpu", 1, store), previous=None)
-    alone = SelectionAlone(snapshot, products["red"].frames[0])
+    alone = SelectionAlone(snapshot, products["red"][0].image)
     seen = []
     for step in snapshot.selector.steps:
         inner = step.session.run

@@ -12,15 +12,9 @@ from cad_edge.errors import DatasetError
 from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.instruments.verdicts import pooled
-from cad_edge_benchmarks.reporting.headings import (
-    ALL_PARTS,
-    MEAN,
-    SCORE_COLUMNS,
-    VERDICT_COLUMNS,
-    VERDICT_NOTE,
-)
+from cad_edge_benchmarks.reporting.evaluation_tables import evaluation_text
 from cad_edge_benchmarks.reporting.places import check_file
-from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, wrapped, write_result
+from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.verdict_sentences import beside, headline
 from cad_edge_runtime import Detector
 
@@ -53,9 +47,10 @@ def evaluate(
         check_file("--json", json_path)
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
         tasks = evaluate_stream(detector, stream)
-    click.echo(evaluation_text(tasks))
+    result = evaluation_result(tasks)
+    click.echo(evaluation_text(result))
     if json_path is not None:
-        write_result(json_path, evaluation_result(tasks))
+        write_result(json_path, result)
 
 
 def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluation]:
@@ -120,18 +115,3 @@ def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:
         "mean": mean_of(tasks),
         "tasks": {name: asdict(task) for name, task in tasks.items()},
     }
-
-
-def evaluation_text(tasks: Mapping[str, TaskEvaluation]) -> str:
-    """Lay out the figures for a terminal: sentences, verdicts, scores; a dash where undefined."""
-    every = list(tasks.values())
-    figures = {name: asdict(task) for name, task in tasks.items()}
-    mean = {MEAN: mean_of(tasks)}
-    verdicts = figures | {ALL_PARTS: asdict(pooled(every))} | mean
-    parts = [
-        f"{headline(every)}\n{beside(every)}",
-        text_table(["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, verdicts)),
-        wrapped(VERDICT_NOTE),
-        text_table(["task", *SCORE_COLUMNS.values()], figure_rows(SCORE_COLUMNS, figures | mean)),
-    ]
-    return "\n\n".join(parts)

@@ -66,7 +66,6 @@ def describe_bundle(bundle: Path) -> BundleFacts:
     pointer, manifest = store.pointer(), store.manifest()
     engines = [task.engine for task in manifest.tasks.values()]
     first = _sides(manifest.selector.engine)
-    graphs = {stage.graph for one in (manifest.selector.engine, *engines) for stage in one.stages}
     sizes = {_sides(engine) for engine in engines}
     return BundleFacts(
         manifest=pointer.manifest,
@@ -75,7 +74,7 @@ def describe_bundle(bundle: Path) -> BundleFacts:
         selector=manifest.selector.kind,
         layouts=sorted({engine.layout for engine in engines}),
         precisions=sorted({engine.precision for engine in engines}),
-        graphs=sorted(graphs),
+        graphs=graphs_of(manifest),
         recipe=first,
         further_recipes=sorted(sizes - {first}),
         disk=version_bytes(store, manifest, pointer.manifest),
@@ -85,6 +84,12 @@ def describe_bundle(bundle: Path) -> BundleFacts:
 def _sides(engine: Engine) -> tuple[int, int]:
     """Width and height of what an engine takes, in pixels."""
     return engine.recipe.width, engine.recipe.height
+
+
+def graphs_of(manifest: Manifest) -> list[str]:
+    """Sha256 of every graph of a version, sorted."""
+    engines = [manifest.selector.engine, *(task.engine for task in manifest.tasks.values())]
+    return sorted({stage.graph for engine in engines for stage in engine.stages})
 
 
 def version_bytes(store: Bundle, manifest: Manifest, sha: str) -> int:

@@ -98,11 +98,11 @@ def _warm_up(subjects: Mapping[str, Subject]) -> None:
 def distribution(times: Nanoseconds) -> Distribution:
     """Describe ``times`` (n,) int64 nanoseconds in the order in which they were taken, n >= 1."""
     stretches = np.array_split(times, min(_STRETCHES, len(times)))
-    shape = {
-        "stretches": [float(np.median(stretch)) / 1e6 for stretch in stretches],
-        "curve": [float(value) / 1e6 for value in np.percentile(times, CURVE)],
-    }
-    return Distribution.model_validate(asdict(latency_of(times)) | shape)
+    return Distribution(
+        **asdict(latency_of(times)),
+        stretches=[float(np.median(stretch)) / 1e6 for stretch in stretches],
+        curve=[float(value) / 1e6 for value in np.percentile(times, CURVE)],
+    )
 
 
 def measurement(

@@ -42,12 +42,6 @@ def test_nothing_is_forgotten_in_one_stage():
     assert forgetting_measure(np.array([[0.9, 0.8]])) is None
 
 
-def test_task_granularity_weighs_a_base_of_many_classes_once():
-    matrix = np.array([[0.9, 0.7, NAN], [0.9, 0.7, 0.4]])
-    assert average_auroc(matrix, "class") == pytest.approx(2.0 / 3)
-    assert average_auroc(matrix, "task") == pytest.approx((0.8 + 0.4) / 2)
-
-
 def test_an_item_without_the_metric_is_left_out():
     matrix = np.array([[0.9, NAN, NAN], [0.8, NAN, 0.7]])
     assert average_auroc(matrix) == pytest.approx(0.75)

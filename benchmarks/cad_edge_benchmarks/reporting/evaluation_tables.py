@@ -1,0 +1,40 @@
+"""An evaluation for people: its sentences, a table of the verdicts and one of other figures.
+
+A result is what `cad-edge evaluate --json` writes, or more than that.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cad_edge_benchmarks.reporting.headings import (
+    ALL_PARTS,
+    MEAN,
+    SCORE_COLUMNS,
+    VERDICT_COLUMNS,
+    VERDICT_NOTE,
+)
+from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, wrapped
+
+Table = tuple[list[str], list[list[str]]]
+"""Head and rows."""
+
+
+def evaluation_tables(
+    result: Mapping[str, Any], columns: Mapping[str, str] = SCORE_COLUMNS
+) -> tuple[Table, Table]:
+    """Lay out the verdicts, and figures of each task by ``columns`` (headings by their names)."""
+    tasks, mean = result["tasks"], {MEAN: result["mean"]}
+    verdicts = {**tasks, ALL_PARTS: result["all_parts"], **mean}
+    return (
+        (["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, verdicts)),
+        (["task", *columns.values()], figure_rows(columns, {**tasks, **mean})),
+    )
+
+
+def evaluation_text(result: Mapping[str, Any], columns: Mapping[str, str] = SCORE_COLUMNS) -> str:
+    """Lay out sentences and `evaluation_tables` for a terminal; a dash where undefined."""
+    verdicts, scores = evaluation_tables(result, columns)
+    sentences = f"{result['headline']}\n{result['beside']}"
+    return "\n\n".join(
+        [sentences, text_table(*verdicts), wrapped(VERDICT_NOTE), text_table(*scores)]
+    )

@@ -6,14 +6,17 @@ import click
 
 from cad_edge import options
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.benchmark.measuring import Order, measure
-from cad_edge_benchmarks.benchmark.previous_report import read_earlier
-from cad_edge_benchmarks.benchmark.reports import check_place, text, write_report
+from cad_edge.schema import canonical_json
+from cad_edge_benchmarks.benchmark.comparison import read_previous_report
+from cad_edge_benchmarks.benchmark.measuring import Request, measure
+from cad_edge_benchmarks.benchmark.report import document
 from cad_edge_benchmarks.benchmark.scenarios import NAMES
 from cad_edge_benchmarks.instruments.budgets import check_memory_budget
 from cad_edge_benchmarks.instruments.conditions import ScenarioName, Settings
 from cad_edge_benchmarks.instruments.report_schema import Report
-from cad_edge_benchmarks.instruments.timing import Pace
+from cad_edge_benchmarks.instruments.timing import TimingPlan
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import check_report, write_report
 from cad_edge_runtime.session import available_cores
 
 SEED = 0
@@ -60,7 +63,7 @@ def _counts(ctx: click.Context, option: click.Parameter, text: str) -> list[int]
 @click.option(
     "--seconds",
     type=float,
-    default=Pace().seconds,
+    default=TimingPlan().seconds,
     show_default=True,
     metavar="SECONDS",
     callback=options.positive,
@@ -113,47 +116,48 @@ def benchmark(
     memory of a process that inspects exceeds --budget-mb.
     """
     if out is not None:
-        check_place(out)
+        check_report("--out", out)
     if depth is not None and images is None:
         raise OptionError("--depth is the depth of real frames; give --images, or leave it out")
     settings = Settings(
         scenarios=scenarios,
         seconds=seconds,
-        samples=Pace().samples,
+        samples=TimingPlan().samples,
         threads=threads or available_cores(),
         device=device,
         streams=streams,
         tasks=tasks,
         seed=SEED,
     )
-    order = Order(
+    request = Request(
         bundle=bundle,
         settings=settings,
         images=images,
         depth=depth,
         threads_asked=threads is not None,
-        skip=len(scenarios) > 1,
         budget_ms=budget_ms,
         budget_mb=budget_mb,
-        against=None if against is None else read_earlier(against),
+        against=None if against is None else read_previous_report(against),
     )
-    _check_budgets(order)
-    _tell(measure(order, lambda step: click.echo(f"measuring {step}", err=True)), out)
+    _check_budgets(request)
+    _show(measure(request, lambda step: click.echo(f"measuring {step}", err=True)), out)
 
 
-def _tell(report: Report, out: Path | None) -> None:
+def _show(report: Report, out: Path | None) -> None:
     """Print and write the report; exit with 1 if a budget is not kept."""
     for sentence in report.comparison.unlike if report.comparison else ():
         click.echo(f"Warning: {sentence}", err=True)
-    click.echo(text(report))
-    for path in [] if out is None else write_report(out, report):
-        click.echo(f"wrote {path}", err=True)
+    page = document(report)
+    click.echo(text(page))
+    if out is not None:
+        for path in write_report(out, "benchmark", page, canonical_json(report)):
+            click.echo(f"wrote {path}", err=True)
     if not all(budget.kept for budget in report.budgets):
         raise click.exceptions.Exit(1)
 
 
-def _check_budgets(order: Order) -> None:
+def _check_budgets(request: Request) -> None:
     """Raise OptionError for a budget that nothing would be held against."""
-    if order.budget_ms is not None and "single-stream" not in order.settings.scenarios:
+    if request.budget_ms is not None and "single-stream" not in request.settings.scenarios:
         raise OptionError("--budget-ms is the limit of single-stream; add --scenario single-stream")
-    check_memory_budget(order.budget_mb)
+    check_memory_budget(request.budget_mb)

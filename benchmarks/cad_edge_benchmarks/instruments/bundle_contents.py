@@ -1,5 +1,6 @@
 """What a bundle holds: calibrations, and bytes on the disk."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from cad_edge.calibration import Calibration
@@ -14,12 +15,16 @@ def calibrations_of(manifest: Manifest) -> dict[str, Calibration]:
 
 
 def task_bytes(bundle: Bundle, manifest: Manifest, name: str) -> int:
-    """Bytes that a bundle keeps for one task alone: its tensors and its routing statistics."""
+    """Bytes that a bundle keeps for one task: its routing statistics and its tensors.
+
+    Of tensors that several tasks have in common it is an equal share.
+    """
+    engines = [set(entry.engine.tensor_objects()) for entry in manifest.tasks.values()]
+    sharing = Counter(sha for objects in engines for sha in objects)
     entry = manifest.tasks[name]
-    objects = (
-        [entry.routing] if entry.engine.tensors is None else [entry.routing, entry.engine.tensors]
-    )
-    return sum(folder_bytes(bundle.object_folder(sha)) for sha in objects)
+    own = folder_bytes(bundle.object_folder(entry.routing))
+    tensors = set(entry.engine.tensor_objects())
+    return own + sum(folder_bytes(bundle.object_folder(sha)) // sharing[sha] for sha in tensors)
 
 
 def version_bytes(bundle: Bundle, manifest: Manifest, names: Sequence[str]) -> int:

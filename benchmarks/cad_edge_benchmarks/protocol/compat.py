@@ -26,6 +26,7 @@ DECISIONS = frozenset(
 )
 ROUTING = frozenset({"routing_normal", "routing_defective", "unknown_normal", "unknown_defective"})
 
+CAP = "visa_train_cap"
 VISA_TRAIN_CAP = 200
 
 
@@ -68,7 +69,7 @@ _ALL = (
         "F1 at the threshold that is best for the test images",
     ),
     Compat(
-        "visa_train_cap",
+        CAP,
         IMAGE | PIXEL | DECISIONS | ROUTING,
         f"only {VISA_TRAIN_CAP} training images of a VisA class, the first by name (CDAD's lists "
         "hold as many)",

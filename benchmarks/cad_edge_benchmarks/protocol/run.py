@@ -14,9 +14,10 @@ from cad_edge.errors import OptionError
 from cad_edge.schema import Record, TaskName, canonical_json, parse_json
 from cad_edge.store.artifact import read_record
 from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pool_of
-from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Measured, Recipe
-from cad_edge_benchmarks.protocol.plan import CAP
+from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pooling_of
+from cad_edge_benchmarks.protocol.compat import CAP, Compat
+from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Measurement, Recipe
+from cad_edge_benchmarks.protocol.study import LearnerSettings, folder_name
 from cad_edge_benchmarks.protocol.task_sequence import Step
 
 CAD_EDGE = "cad-edge"
@@ -29,7 +30,7 @@ class StepResult(Record):
 
     step: int = Field(ge=1)
     tasks: list[TaskName] = Field(description="tasks that this step added")
-    measured: Measured
+    measurement: Measurement
 
 
 @dataclass(frozen=True)
@@ -45,77 +46,81 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Folders of one learner in one run."""
-
-    learned: Path
-    measured: Path
-
-    def step(self, number: int) -> Path:
-        """File of the result of step ``number``, from 1."""
-        return self.measured / f"step-{number:02d}.json"
-
-
-def places_of(folder: Path, order: str, recipe: Recipe, learner: str) -> Places:
-    """Folders of a learner; switches of `compat` get their own."""
-    names = [compat.name for compat in recipe.compats]
-    capped = f"+{CAP}" if CAP in names else ""
-    place = folder / "runs" / f"{order}-seed-{recipe.seed}" / learner
-    return Places(place / f"learned{capped}", place / "+".join(["measured", *names]))
-
-
-@dataclass(frozen=True)
 class Trial:
     """One order and seed of a protocol, for every learner alike."""
 
     folder: Path
     order: str
     steps: tuple[Step, ...]
-    recipe: Recipe
+    seed: int
+    false_reject_rate: float
+    threads: int | None
+    compats: tuple[Compat, ...]
     last_only: bool
     say: Say
 
-    def places(self, learner: str) -> Places:
-        """Folders of a learner."""
-        return places_of(self.folder, self.order, self.recipe, learner)
+    def place(self, learner: str, kind: str, switches: tuple[str, ...]) -> Path:
+        """Folder of a learner; switches of `compat` get their own."""
+        below = self.folder / "runs" / f"{self.order}-seed-{self.seed}" / folder_name(learner)
+        return below / "+".join([kind, *switches])
+
+    def learned(self, learner: str) -> Path:
+        """Folder of what a learner learned; of the switches one alone changes that."""
+        names = [compat.name for compat in self.compats]
+        return self.place(learner, "learned", (CAP,) if CAP in names else ())
+
+    def measured(self, learner: str) -> Path:
+        """Folder of its bundle and of the results of its steps."""
+        names = tuple(compat.name for compat in self.compats)
+        return self.place(learner, "measured", names)
 
 
-def run_cad_edge(trial: Trial) -> Run:
-    """Run cad-edge itself."""
-    places = trial.places(CAD_EDGE)
-    return _run(CAD_EDGE, CadEdge(trial.recipe, places.learned, places.measured), trial)
+def run_learner(
+    name: str, settings: LearnerSettings, trial: Trial, reference: Run | None = None
+) -> Run:
+    """Run one learner; ``reference`` is the run whose bytes `replay` may store."""
+    recipe = Recipe(
+        settings, trial.seed, trial.false_reject_rate, trial.threads, trial.compats
+    )
+    places = trial.learned(name), trial.measured(name)
+    learner: Learner
+    if settings.baseline is None:
+        learner = CadEdge(recipe, *places)
+    else:
+        known = None if reference is None else _reference(reference, trial)
+        learner = OneModel(recipe, *places, pooling_of(settings.baseline, trial.seed, known))
+    steps = trial.steps
+    if settings.one_step:
+        steps = (tuple(task for step in steps for task in step),)
+    return _run(name, learner, steps, trial)
 
 
-def run_baseline(name: str, reference: Run, trial: Trial) -> Run:
-    """Run a baseline beside ``reference``, the run of cad-edge in the same trial."""
-    costs = reference.results[-1].measured.costs
-    learned = trial.places(CAD_EDGE).learned / next(iter(costs))
-    budgets = {task: cost.bytes for task, cost in costs.items()}
-    pool = pool_of(name, trial.recipe.seed, Reference(budgets, read_record(learned).recipe))
-    places = trial.places(name)
-    return _run(name, OneModel(trial.recipe, places.learned, places.measured, pool), trial)
+def _reference(run: Run, trial: Trial) -> Reference:
+    costs = run.results[-1].measurement.costs
+    recipe = read_record(trial.learned(run.learner) / next(iter(costs))).recipe
+    return Reference({task: cost.bytes for task, cost in costs.items()}, recipe)
 
 
-def _run(name: str, learner: Learner, trial: Trial) -> Run:
+def _run(name: str, learner: Learner, steps: tuple[Step, ...], trial: Trial) -> Run:
     results = []
-    for number, step in enumerate(trial.steps, 1):
-        path = trial.places(name).step(number)
+    for number, step in enumerate(steps, 1):
+        path = trial.measured(name) / f"step-{number:02d}.json"
         names = [task.name for task in step]
-        measure = number == len(trial.steps) or not trial.last_only
-        doing = "measured before" if measure and path.is_file() else ", ".join(names)
+        measured = number == len(steps) or not trial.last_only
+        doing = "measured before" if measured and path.is_file() else ", ".join(names)
         trial.say(
-            f"{name}, order {trial.order}, seed {trial.recipe.seed}, "
-            f"step {number} of {len(trial.steps)}: {doing}"
+            f"{name}, order {trial.order}, seed {trial.seed}, "
+            f"step {number} of {len(steps)}: {doing}"
         )
         learner.learn(step)
-        if not measure:
+        if not measured:
             continue
         if not path.is_file():
-            result = StepResult(step=number, tasks=names, measured=learner.evaluate())
+            result = StepResult(step=number, tasks=names, measurement=learner.evaluate())
             replace_file(path, canonical_json(result))
         results.append(read_step(path))
-    added = tuple(tuple(task.name for task in step) for step in trial.steps)
-    return Run(name, trial.order, trial.recipe.seed, added, tuple(results))
+    added = tuple(tuple(task.name for task in step) for step in steps)
+    return Run(name, trial.order, trial.seed, added, tuple(results))
 
 
 def read_step(path: Path) -> StepResult:

@@ -65,7 +65,7 @@ def _first(runs: Sequence[Run]) -> tuple[str, list[Run]]:
 
 
 def _judged(run: Run) -> list[TaskEvaluation]:
-    return list(run.results[-1].measured.evaluations.values())
+    return list(run.results[-1].measurement.evaluations.values())
 
 
 def _percent(runs: Sequence[Run], figure: str) -> str:

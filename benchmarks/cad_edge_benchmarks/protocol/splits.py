@@ -8,68 +8,34 @@ CL-Anomaly. What IUF calls "3-3 with 4 steps" and CDAD "5 steps" is ``3x5`` here
 three classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from cad_edge.errors import OptionError
 
 Dataset = Literal["mvtec", "visa", "mvtec3d", "eyecandies"]
+Part = TypeVar("Part")
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
 
 CLASSES: dict[Dataset, tuple[str, ...]] = {
-    "mvtec": (
-        "bottle",
-        "cable",
-        "capsule",
-        "carpet",
-        "grid",
-        "hazelnut",
-        "leather",
-        "metal_nut",
-        "pill",
-        "screw",
-        "tile",
-        "toothbrush",
-        "transistor",
-        "wood",
-        "zipper",
+    "mvtec": _words(
+        "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile "
+        "toothbrush transistor wood zipper"
     ),
-    "visa": (
-        "candle",
-        "capsules",
-        "cashew",
-        "chewinggum",
-        "fryum",
-        "macaroni1",
-        "macaroni2",
-        "pcb1",
-        "pcb2",
-        "pcb3",
-        "pcb4",
-        "pipe_fryum",
+    "visa": _words(
+        "candle capsules cashew chewinggum fryum macaroni1 macaroni2 pcb1 pcb2 pcb3 pcb4 "
+        "pipe_fryum"
     ),
-    "mvtec3d": (
-        "bagel",
-        "cable_gland",
-        "carrot",
-        "cookie",
-        "dowel",
-        "foam",
-        "peach",
-        "potato",
-        "rope",
-        "tire",
+    "mvtec3d": _words(
+        "bagel cable_gland carrot cookie dowel foam peach potato rope tire"
     ),
-    "eyecandies": (
-        "CandyCane",
-        "ChocolateCookie",
-        "ChocolatePraline",
-        "Confetto",
-        "GummyBear",
-        "HazelnutTruffle",
-        "LicoriceSandwich",
-        "Lollipop",
-        "Marshmallow",
-        "PeppermintCandy",
+    "eyecandies": _words(
+        "CandyCane ChocolateCookie ChocolatePraline Confetto GummyBear HazelnutTruffle "
+        "LicoriceSandwich Lollipop Marshmallow PeppermintCandy"
     ),
 }
 
@@ -80,22 +46,9 @@ TITLES: dict[Dataset, str] = {
     "eyecandies": "Eyecandies",
 }
 
-SINGLE_CLASS = (
-    "zipper",
-    "hazelnut",
-    "leather",
-    "cable",
-    "metal_nut",
-    "wood",
-    "transistor",
-    "tile",
-    "screw",
-    "carpet",
-    "bottle",
-    "capsule",
-    "toothbrush",
-    "pill",
-    "grid",
+SINGLE_CLASS = _words(
+    "zipper hazelnut leather cable metal_nut wood transistor tile screw carpet bottle "
+    "capsule toothbrush pill grid"
 )
 """Order of the single-class stream on MVTec AD (CL-Anomaly)."""
 
@@ -117,12 +70,12 @@ class Split:
         return len(self.datasets) > 1
 
 
-def cut(names: tuple[str, ...], sizes: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
-    """Cut ``names`` into steps of the given sizes, which add up to their number."""
-    if sum(sizes) != len(names):
-        raise ValueError(f"steps of {sizes} do not add up to {len(names)} names")
+def cut(parts: tuple[Part, ...], sizes: Sequence[int]) -> tuple[tuple[Part, ...], ...]:
+    """Cut ``parts`` into steps of the given sizes, which add up to their number."""
+    if sum(sizes) != len(parts):
+        raise ValueError(f"steps of {sizes} do not add up to {len(parts)}")
     ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
-    return tuple(names[end - size : end] for end, size in zip(ends, sizes, strict=True))
+    return tuple(parts[end - size : end] for end, size in zip(ends, sizes, strict=True))
 
 
 def _split(dataset: Dataset, name: str, *sizes: int) -> Split:

@@ -60,7 +60,7 @@ def matrix_of(run: Run, figure: str) -> continual.Matrix:
     tasks = tasks_of(run)
     matrix = np.full((len(run.results), len(tasks)), np.nan)
     for row, result in enumerate(run.results):
-        for name, evaluation in result.measured.evaluations.items():
+        for name, evaluation in result.measurement.evaluations.items():
             value = getattr(evaluation, figure)
             matrix[row, tasks.index(name)] = np.nan if value is None else value
     return matrix
@@ -110,12 +110,12 @@ def spread(values: Sequence[float | None]) -> Spread:
 
 def costs_of(run: Run) -> dict[str, Cost]:
     """Cost of every model that the run learned for a measured step."""
-    return {name: cost for result in run.results for name, cost in result.measured.costs.items()}
+    return {name: cost for result in run.results for name, cost in result.measurement.costs.items()}
 
 
 def run_figures(run: Run) -> dict[str, float | None]:
     """Figures of one run: means over tasks after the last step, continual metrics, and costs."""
-    final = run.results[-1].measured
+    final = run.results[-1].measurement
     image, pixel = continual_of(run, "image_auroc"), continual_of(run, "pixel_auroc")
     costs = costs_of(run).values()
     return {
@@ -146,7 +146,7 @@ def task_summary(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
     return {
         task: {
             name: spread(
-                [getattr(run.results[-1].measured.evaluations[task], name) for run in runs]
+                [getattr(run.results[-1].measurement.evaluations[task], name) for run in runs]
             )
             for name in RATES
         }
@@ -156,7 +156,7 @@ def task_summary(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
 
 def all_parts(run: Run) -> Verdicts:
     """Verdicts on all test images after the last step, each image counting the same."""
-    return pooled(run.results[-1].measured.evaluations.values())
+    return pooled(run.results[-1].measurement.evaluations.values())
 
 
 def run_record(run: Run) -> dict[str, object]:

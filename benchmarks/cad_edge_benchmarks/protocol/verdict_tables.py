@@ -43,7 +43,7 @@ def tasks_verdicts(
     learner: str, runs: Sequence[Run], rate: float, compats: Sequence[Compat]
 ) -> Table:
     """One row for each task after the last step, one for all their images and one for the mean."""
-    final = [run.results[-1].measured.evaluations for run in runs]
+    final = [run.results[-1].measurement.evaluations for run in runs]
     rows = [(task, *_cells([one[task] for one in final])) for task in tasks_of(runs[0])]
     rows.append((ALL_PARTS, *_cells([all_parts(run) for run in runs])))
     mean = summary_of(runs)

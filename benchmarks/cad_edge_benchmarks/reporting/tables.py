@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cad_edge.errors import OptionError
@@ -43,17 +43,32 @@ def figure_rows(
     ]
 
 
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align columns with spaces, the first to the left and the others to the right."""
+def text_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    style: Callable[[int, int, str], str] = lambda row, column, cell: cell,
+) -> str:
+    """Align columns with spaces, the first to the left and the others to the right.
+
+    Parameters
+    ----------
+    head, rows
+        Cells.
+    style
+        Told row (from 0), column and the padded cell; returns what to print for it.
+    """
     table = [list(head), *(list(row) for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(
+    lines = []
+    for number, row in enumerate(table, -1):
+        padded = [
             cell.ljust(width) if column == 0 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    )
+        ]
+        if number >= 0:
+            padded = [style(number, column, cell) for column, cell in enumerate(padded)]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def wrapped(text: str) -> str:

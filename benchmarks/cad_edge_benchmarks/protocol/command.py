@@ -1,20 +1,17 @@
 """`cad-edge protocol STREAM`: learn a stream step by step and measure after every step."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import click
 
 from cad_edge.errors import OptionError
-from cad_edge.store.atomic_write import replace_file
 from cad_edge.store.lock import WriterLock
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.protocol.baselines import BASELINES
 from cad_edge_benchmarks.protocol.compat import COMPATS, Compat, read_compats
-from cad_edge_benchmarks.protocol.learners import Recipe
-from cad_edge_benchmarks.protocol.page import render
 from cad_edge_benchmarks.protocol.plan import (
     Plan,
     begin,
@@ -24,37 +21,34 @@ from cad_edge_benchmarks.protocol.plan import (
     plan_of,
     with_views,
 )
-from cad_edge_benchmarks.protocol.report import Report, markdown, print_report, result_of
-from cad_edge_benchmarks.protocol.run import Run, Trial, run_baseline, run_cad_edge
+from cad_edge_benchmarks.protocol.report import Report, document_of, record_of
+from cad_edge_benchmarks.protocol.run import CAD_EDGE, Request, run_all
 from cad_edge_benchmarks.protocol.splits import SPLITS
+from cad_edge_benchmarks.protocol.study import (
+    BaselineName,
+    Order,
+    Study,
+    read_study,
+    require_once,
+    said_of,
+    settle,
+)
 from cad_edge_benchmarks.protocol.task_sequence import (
     GIVEN,
     REVERSED,
     SHUFFLED,
-    Course,
+    TaskSequence,
     draw_orders,
-    ordered,
-    read_course,
+    read_sequence,
 )
-from cad_edge_benchmarks.reporting.tables import write_result
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for besides the course."""
-
-    orders: tuple[str, ...]
-    seeds: tuple[int, ...]
-    baselines: tuple[str, ...]
-    compats: tuple[Compat, ...]
-    threads: int | None
-    last_only: bool
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import write_report
 
 
 @click.command(
     "protocol",
     epilog="Protocols: " + ", ".join(SPLITS) + ". Your own: a stream file, each task a step or "
-    "grouped by its key `steps`.",
+    "grouped by its key `steps`; or a study file, which names a stream and its learners.",
 )
 @click.argument("stream")
 @click.option(
@@ -62,7 +56,8 @@ class Request:
     "roots",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Folder of the dataset that a protocol names; twice for cross-dataset.",
+    help="Folder of the dataset that a protocol names, twice for cross-dataset; or what the paths "
+    "of a stream file are relative to.",
 )
 @click.option(
     "--out",
@@ -70,11 +65,8 @@ class Request:
     type=click.Path(path_type=Path),
     help="Folder for models, results and the report; a call that was interrupted goes on there.",
 )
-@click.option(
-    "--method",
-    help="As for cad-edge train.",
-)
-@click.option("--backbone", default=BACKBONE, show_default=True, help="As for cad-edge train.")
+@click.option("--method", help="As for cad-edge train.")
+@click.option("--backbone", help=f"As for cad-edge train  [default: {BACKBONE}].")
 @click.option("--size", type=click.IntRange(64, 2048), help="Input side in pixels.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As for train.")
 @click.option(
@@ -102,9 +94,7 @@ class Request:
     "seeds",
     multiple=True,
     type=click.IntRange(0, 2**32 - 1),
-    default=(0,),
-    show_default=True,
-    help="Seed of all random choices; repeat for several.",
+    help="Seed of all random choices; repeat for several  [default: 0].",
 )
 @click.option(
     "--baseline",
@@ -129,117 +119,112 @@ def protocol(
     roots: tuple[Path, ...],
     out: Path,
     method: str | None,
-    backbone: str,
+    backbone: str | None,
     size: int | None,
     settings: tuple[str, ...],
     rate: float | None,
-    orders: tuple[str, ...],
+    orders: tuple[Order, ...],
     count: int | None,
     seeds: tuple[int, ...],
-    baselines: tuple[str, ...],
+    baselines: tuple[BaselineName, ...],
     switches: tuple[str, ...],
     last_only: bool,
     threads: int | None,
 ) -> None:
     """Learn STREAM step by step and measure all tasks so far after every step.
 
-    STREAM is a stream file or the name of a published protocol. Every test image finds its product
-    on its own, and no test image touches learning, thresholds or scaling.
+    STREAM is a stream file, a study file that compares learners, or the name of a published
+    protocol. Every test image finds its product on its own, and no test image touches learning,
+    thresholds or scaling.
     """
-    for option, values in (("--seed", seeds), ("--order", orders), ("--baseline", baselines)):
-        _refuse_repeated(option, values)
-    course = read_course(stream, roots, rate, FALSE_REJECT_RATE)
-    compats = read_compats(switches)
-    chosen = _orders(course, orders, count)
-    check_compats(course, compats)
-    check_products(course)
-    method = method or _default_method(backbone)
-    options = _settings(method, backbone, size, settings)
-    request = Request(tuple(chosen), seeds, baselines, compats, threads, last_only)
-    plan = plan_of(course, method, backbone, size, options)
-    check_folder(out, plan)
-    print_report(carry_out(course, plan, request, out))
-    click.echo(f"\nwrote {out / report_name(compats)}.json, .md and .html")
-
-
-def _refuse_repeated(option: str, values: Sequence[object]) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise OptionError(f"{option} {value} is given twice; keep one of them")
-
-
-def _orders(course: Course, orders: Sequence[str], count: int | None) -> list[str]:
+    _refuse_repeated(seeds, orders, baselines)
     if count is not None and orders:
         raise OptionError("--orders counts orders and --order names them; give one of the two")
-    if count is not None:
-        return draw_orders(course, count)
-    return [f"{SHUFFLED}-1" if order == SHUFFLED else order for order in orders or (GIVEN,)]
+    file = read_study(Path(stream))
+    said = {
+        "--method": ("method", method),
+        "--backbone": ("backbone", backbone),
+        "--size": ("size", size),
+        "--set": ("options", _settings(settings)),
+        "--false-reject-rate": ("false_reject_rate", rate),
+        "--order": ("orders", list(orders)),
+        "--orders": ("orders", count),
+        "--seed": ("seeds", list(seeds)),
+        "--baseline": ("learners", list(baselines)),
+    }
+    source = None if file is None else Path(stream)
+    study = _of_call(stream, said) if file is None else _joined(file, stream, said)
+    with said_of(source):
+        sequence = read_sequence(study, roots)
+        named = draw_orders(sequence, study.orders)
+    compats = read_compats(switches)
+    learners = settle(study, source)
+    check_compats(sequence, compats)
+    check_products(sequence)
+    plan = plan_of(sequence, sequence.name if file is None else study.study, learners)
+    check_folder(out, plan)
+    request = Request(out, learners, named, tuple(study.seeds), compats, threads, last_only, _say)
+    report = carry_out(sequence, plan, request)
+    document = document_of(report)
+    name = report_name(compats)
+    write_report(out, name, document, record_of(report))
+    click.echo(f"{text(document)}\n\nwrote {out / name}.json, .md and .html")
 
 
-def _default_method(backbone: str) -> str:
-    from cad_edge_training.methods import default_method
-
-    return default_method(backbone)
+Given: TypeAlias = Mapping[str, tuple[str, Any]]
+"""By option, the key of a study that it stands for and what was given; empty where nothing was."""
 
 
-def _settings(
-    method: str, backbone: str, size: int | None, settings: Sequence[str]
-) -> dict[str, str]:
-    """Options of the method; whatever is wrong with them is said before anything is written."""
-    from cad_edge_training.backbones import load_backbone
+def _refuse_repeated(seeds: Sequence[int], orders: Sequence[str], baselines: Sequence[str]) -> None:
+    try:
+        require_once(seeds, "--seed ")
+        require_once(orders, "--order ")
+        require_once(baselines, "--baseline ")
+    except ValueError as problem:
+        raise OptionError(str(problem)) from None
+
+
+def _settings(settings: Sequence[str]) -> dict[str, str]:
     from cad_edge_training.commands import read_settings
-    from cad_edge_training.train import Plan as TrainingPlan
-    from cad_edge_training.train import read_config
 
-    options = read_settings(settings)
-    read_config(TrainingPlan(method, backbone, size, options, 0))
-    load_backbone(backbone, size)
-    return options
+    return read_settings(settings)
 
 
-def carry_out(course: Course, plan: Plan, request: Request, out: Path) -> Report:
-    """Run everything that ``out`` lacks and write the report; return it."""
+def _of_call(stream: str, given: Given) -> Study:
+    """Make a study of cad-edge and the baselines that a call asks for."""
+    said = {key: value for key, value in given.values() if value not in (None, [], {})}
+    baselines = said.pop("learners", [])
+    learners: dict[str, dict[str, str]] = {CAD_EDGE: {}}
+    learners |= {name: {"baseline": name} for name in baselines}
+    return Study.model_validate({"study": stream, "stream": stream, **said, "learners": learners})
+
+
+def _joined(study: Study, path: str, given: Given) -> Study:
+    """Add to a study file what the command line says besides; OptionError for what both say."""
+    said = {}
+    for option, (key, value) in given.items():
+        if value in (None, [], {}):
+            continue
+        if key in study.model_fields_set:
+            raise OptionError(f"{path} says `{key}` itself; leave {option} out")
+        said[key] = value
+    return study.model_copy(update=said)
+
+
+def carry_out(sequence: TaskSequence, plan: Plan, request: Request) -> Report:
+    """Run everything that the folder lacks."""
     _set_threads(request.threads)
-    with WriterLock(out / ".lock").hold():
-        begin(out, plan)
-        viewed = with_views(course, out, request.compats)
+    with WriterLock(request.folder / ".lock").hold():
+        begin(request.folder, plan)
+        viewed = with_views(sequence, request.folder, request.compats)
         remarks = check_products(viewed)
-        runs = [
-            run
-            for order in request.orders
-            for seed in request.seeds
-            for run in _trial(viewed, plan, request, out, order, seed)
-        ]
-        report = Report(plan, tuple(runs), request.compats, request.last_only, tuple(remarks))
-        name = report_name(request.compats)
-        write_result(out / f"{name}.json", result_of(report))
-        replace_file(out / f"{name}.md", markdown(report).encode())
-        replace_file(out / f"{name}.html", render(report).encode())
-    return report
+        runs = run_all(viewed, request)
+    return Report(plan, tuple(runs), request.compats, request.last_only, tuple(remarks))
 
 
 def report_name(compats: Sequence[Compat]) -> str:
     """Name of the report's files without suffix; switches are part of it."""
     return "+".join(["protocol", *(compat.name for compat in compats)])
-
-
-def _trial(
-    course: Course, plan: Plan, request: Request, out: Path, order: str, seed: int
-) -> list[Run]:
-    recipe = Recipe(
-        method=plan.method,
-        backbone=plan.backbone,
-        size=plan.size,
-        options=tuple(plan.options.items()),
-        seed=seed,
-        false_reject_rate=plan.false_reject_rate,
-        threads=request.threads,
-        compats=request.compats,
-    )
-    steps = ordered(course, order)
-    trial = Trial(out, order, steps, recipe, request.last_only, _say)
-    ours = run_cad_edge(trial)
-    return [ours, *(run_baseline(name, ours, trial) for name in request.baselines)]
 
 
 def _say(what: str) -> None:

@@ -45,6 +45,11 @@ class Compat:
         """Name as printed in results."""
         return f"compat_{self.name}"
 
+    @property
+    def warning(self) -> str:
+        """What every reader has to know about it."""
+        return f"{self.label}: {self.meaning}"
+
 
 _ALL = (
     Compat(

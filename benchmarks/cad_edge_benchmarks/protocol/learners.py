@@ -98,7 +98,9 @@ class CadEdge:
     def evaluate(self) -> Measurement:
         """Export what was learned so far and judge with the runtime."""
         names = [task.name for task in self._tasks]
-        if Bundle(self._bundle).exists() and set(Bundle(self._bundle).manifest().tasks) - set(names):
+        if Bundle(self._bundle).exists() and set(Bundle(self._bundle).manifest().tasks) - set(
+            names
+        ):
             # A call for later steps left it, and it knows their tasks.
             shutil.rmtree(self._bundle)
         given = any(compat.name == "task_given" for compat in self._recipe.compats)
@@ -124,9 +126,7 @@ def learn_tasks(recipe: Recipe, tasks: Sequence[StreamTask], artifacts: Path) ->
         tasks=list(tasks),
         steps=[[task.name for task in tasks]],
     )
-    plan = Plan(
-        settings.method, settings.backbone, settings.size, settings.options, recipe.seed
-    )
+    plan = Plan(settings.method, settings.backbone, settings.size, settings.options, recipe.seed)
     train(stream, artifacts, plan, lambda name: quiet)
 
 

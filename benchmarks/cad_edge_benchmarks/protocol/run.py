@@ -4,8 +4,9 @@ The result of a step is a file that is written whole or not at all, so an interr
 the first step that has none, and ends as if it had not been interrupted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from pydantic import Field
@@ -18,7 +19,7 @@ from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pooling_
 from cad_edge_benchmarks.protocol.compat import CAP, Compat
 from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Measurement, Recipe
 from cad_edge_benchmarks.protocol.study import LearnerSettings, folder_name
-from cad_edge_benchmarks.protocol.task_sequence import Step
+from cad_edge_benchmarks.protocol.task_sequence import Step, TaskSequence, ordered
 
 CAD_EDGE = "cad-edge"
 Say = Callable[[str], None]
@@ -46,42 +47,63 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One order and seed of a protocol, for every learner alike."""
+class Request:
+    """What is run and measured, and where that is kept."""
 
     folder: Path
-    order: str
-    steps: tuple[Step, ...]
-    seed: int
-    false_reject_rate: float
-    threads: int | None
+    learners: Mapping[str, LearnerSettings]
+    orders: tuple[str, ...]
+    seeds: tuple[int, ...]
     compats: tuple[Compat, ...]
+    threads: int | None
     last_only: bool
     say: Say
 
-    def place(self, learner: str, kind: str, switches: tuple[str, ...]) -> Path:
+
+@dataclass(frozen=True)
+class Trial:
+    """One order and seed of a protocol, for every learner alike."""
+
+    request: Request
+    order: str
+    seed: int
+    steps: tuple[Step, ...]
+    false_reject_rate: float
+
+    def place(self, learner: str, kind: str, switches: Sequence[str]) -> Path:
         """Folder of a learner; switches of `compat` get their own."""
-        below = self.folder / "runs" / f"{self.order}-seed-{self.seed}" / folder_name(learner)
-        return below / "+".join([kind, *switches])
+        trial = self.request.folder / "runs" / f"{self.order}-seed-{self.seed}"
+        return trial / folder_name(learner) / "+".join([kind, *switches])
 
     def learned(self, learner: str) -> Path:
         """Folder of what a learner learned; of the switches one alone changes that."""
-        names = [compat.name for compat in self.compats]
-        return self.place(learner, "learned", (CAP,) if CAP in names else ())
+        names = [one.name for one in self.request.compats if one.name == CAP]
+        return self.place(learner, "learned", names)
 
     def measured(self, learner: str) -> Path:
         """Folder of its bundle and of the results of its steps."""
-        names = tuple(compat.name for compat in self.compats)
-        return self.place(learner, "measured", names)
+        return self.place(learner, "measured", [one.name for one in self.request.compats])
 
 
-def run_learner(
-    name: str, settings: LearnerSettings, trial: Trial, reference: Run | None = None
-) -> Run:
+def run_all(sequence: TaskSequence, request: Request) -> list[Run]:
+    """Run every learner in every order with every seed, whatever ``request.folder`` lacks of it."""
+    runs: list[Run] = []
+    for order, seed in product(request.orders, request.seeds):
+        trial = Trial(request, order, seed, ordered(sequence, order), sequence.false_reject_rate)
+        reference: Run | None = None
+        for name, settings in request.learners.items():
+            if settings.one_step and order != request.orders[0]:
+                continue  # it knows no order
+            runs.append(_run_learner(name, settings, trial, reference))
+            if reference is None and settings.is_reference:
+                reference = runs[-1]
+    return runs
+
+
+def _run_learner(name: str, settings: LearnerSettings, trial: Trial, reference: Run | None) -> Run:
     """Run one learner; ``reference`` is the run whose bytes `replay` may store."""
-    recipe = Recipe(
-        settings, trial.seed, trial.false_reject_rate, trial.threads, trial.compats
-    )
+    request = trial.request
+    recipe = Recipe(settings, trial.seed, trial.false_reject_rate, request.threads, request.compats)
     places = trial.learned(name), trial.measured(name)
     learner: Learner
     if settings.baseline is None:
@@ -106,9 +128,9 @@ def _run(name: str, learner: Learner, steps: tuple[Step, ...], trial: Trial) -> 
     for number, step in enumerate(steps, 1):
         path = trial.measured(name) / f"step-{number:02d}.json"
         names = [task.name for task in step]
-        measured = number == len(steps) or not trial.last_only
+        measured = number == len(steps) or not trial.request.last_only
         doing = "measured before" if measured and path.is_file() else ", ".join(names)
-        trial.say(
+        trial.request.say(
             f"{name}, order {trial.order}, seed {trial.seed}, "
             f"step {number} of {len(steps)}: {doing}"
         )

@@ -17,6 +17,7 @@ from cad_edge.errors import OptionError
 Dataset = Literal["mvtec", "visa", "mvtec3d", "eyecandies"]
 Part = TypeVar("Part")
 
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
@@ -27,12 +28,9 @@ CLASSES: dict[Dataset, tuple[str, ...]] = {
         "toothbrush transistor wood zipper"
     ),
     "visa": _words(
-        "candle capsules cashew chewinggum fryum macaroni1 macaroni2 pcb1 pcb2 pcb3 pcb4 "
-        "pipe_fryum"
+        "candle capsules cashew chewinggum fryum macaroni1 macaroni2 pcb1 pcb2 pcb3 pcb4 pipe_fryum"
     ),
-    "mvtec3d": _words(
-        "bagel cable_gland carrot cookie dowel foam peach potato rope tire"
-    ),
+    "mvtec3d": _words("bagel cable_gland carrot cookie dowel foam peach potato rope tire"),
     "eyecandies": _words(
         "CandyCane ChocolateCookie ChocolatePraline Confetto GummyBear HazelnutTruffle "
         "LicoriceSandwich Lollipop Marshmallow PeppermintCandy"

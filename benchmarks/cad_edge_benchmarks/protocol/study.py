@@ -1,9 +1,9 @@
 """Study files: which learners are compared on which stream, in which orders, with which seeds.
 
     study: two categories
-    stream: stream.yaml                  # relative to this file, or the name of a protocol
-    backbone: efficientnet-lite0         # of learners that say nothing else; so method, size, options
-    orders: 3                            # or names: [given, reversed]
+    stream: stream.yaml            # relative to this file, or the name of a protocol
+    backbone: efficientnet-lite0   # of learners that say nothing else; so method, size and options
+    orders: 3                      # or names: [given, reversed]
     seeds: [0, 1, 2]
     learners:
       patch memory: {}
@@ -61,14 +61,17 @@ class Study(Record):
         default=[], description="how many tasks each step adds; none: as the stream says"
     )
     false_reject_rate: float | None = Field(
-        default=None, gt=0, lt=1, description="of a published protocol; a stream file states its own"
+        default=None,
+        gt=0,
+        lt=1,
+        description="of a published protocol; a stream file states its own",
     )
     method: str | None = Field(default=None, description="none: what suits the backbone")
     backbone: str = BACKBONE
     size: Pixels | None = Field(default=None, description="input side; none: the backbone's own")
-    options: dict[str, Value] = {}
+    options: dict[str, Value] = Field(default={}, description="of the method")
     orders: Annotated[int, Field(ge=1)] | Annotated[list[Order], Field(min_length=1)] = Field(
-        default=["given"], description="so many different ones, or their names"
+        default=1, description="so many different ones, the given one first; or their names"
     )
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     learners: dict[str, LearnerEntry | None] = Field(min_length=1)
@@ -218,7 +221,9 @@ def _text(value: Value) -> str:
 def _check(learner: LearnerSettings, before: Sequence[LearnerSettings]) -> None:
     """Refuse what no method could make of a learner after others."""
     if learner.baseline is not None and learner.one_step:
-        raise OptionError(f"one_step goes without baseline {learner.baseline}; leave one of them out")
+        raise OptionError(
+            f"one_step goes without baseline {learner.baseline}; leave one of them out"
+        )
     if learner.baseline == "replay" and not any(one.is_reference for one in before):
         raise OptionError(
             "replay stores as many bytes as a learner without baseline keeps; put one before it"

@@ -24,7 +24,7 @@ from cad_edge_benchmarks.protocol.tables import (
     learners_scores,
     matrix_section,
     models_costs,
-    tasks_scores,
+    tasks_section,
 )
 from cad_edge_benchmarks.reporting.document import Warn
 from tests.benchmarks.protocol_tables import table_of, tainted
@@ -136,7 +136,7 @@ def test_tables_say_undefined_and_leave_the_future_blank():
 
 def test_several_runs_are_shown_with_their_deviation():
     runs = [run_of([["a"]], [[0.7]], seed=0), run_of([["a"]], [[0.9]], seed=1)]
-    assert table_of(tasks_scores("cad-edge", runs, ())).rows[0][1] == "0.800 ± 0.141"
+    assert table_of(tasks_section("cad-edge", runs, ()), 1).rows[0][1] == "0.800 ± 0.141"
     assert "over 2 runs" in table_of(learners_scores(runs, ())).note
 
 
@@ -170,5 +170,5 @@ def test_costs_of_every_model_of_every_learner():
 def test_a_terminal_shows_the_tasks_of_the_first_learner_alone():
     naive = run_of([["a"], ["b"]], [[0.5], [0.5, 0.5]], learner="naive")
     shown = [one.title for one in all_sections([BASE_OF_TWO, naive], 0.05, ()) if one.in_terminal]
-    assert "cad-edge: scores by task" in shown
+    assert "cad-edge: tasks after the last step" in shown
     assert not any(title.startswith("naive") for title in shown)

@@ -11,8 +11,8 @@ from cad_edge_benchmarks.protocol.compat import COMPATS
 from cad_edge_benchmarks.protocol.learners import Cost, Measurement
 from cad_edge_benchmarks.protocol.report import beside, headline
 from cad_edge_benchmarks.protocol.run import Run, StepResult
-from cad_edge_benchmarks.protocol.summary import run_figures, run_record
-from cad_edge_benchmarks.protocol.tables import learners_verdicts, tasks_verdicts, widest
+from cad_edge_benchmarks.protocol.summary import run_figures, run_record, widest
+from cad_edge_benchmarks.protocol.tables import learners_verdicts, tasks_section
 from cad_edge_benchmarks.reporting.headings import VERDICT_COLUMNS
 from tests.benchmarks.judged_outcomes import TEN, outcomes
 from tests.benchmarks.protocol_tables import table_of, tainted
@@ -51,7 +51,7 @@ def interval(*counts):
 
 
 def test_tasks_have_their_intervals_and_all_parts_one_over_all():
-    table = tasks_verdicts("cad-edge", [CAREFUL], 0.1, ())
+    table = tasks_section("cad-edge", [CAREFUL], ())
     assert row(table, "task0") == {
         "defects found": "0.400",
         "false rejects": "0.000",
@@ -66,7 +66,8 @@ def test_tasks_have_their_intervals_and_all_parts_one_over_all():
     assert (whole["defects found"], whole["95 % interval"]) == ("0.600", interval(1, 20))
     assert row(table, "mean")["95 % interval"] == ""
     assert row(table, "mean")["found of perfect"] == "0.750"
-    assert "Stated false-reject rate 10 %." in table_of(table).note
+    summary = table_of(learners_verdicts([CAREFUL], 0.1, ()))
+    assert "Stated false-reject rate 10 %." in summary.note
 
 
 def test_intervals_of_runs_are_not_narrowed_by_counting_an_image_twice():
@@ -113,7 +114,7 @@ def test_figures_without_routing_are_undefined():
     measured = CAREFUL.results[0].measurement.model_copy(update={"evaluations": {"task0": one}})
     result = CAREFUL.results[0].model_copy(update={"tasks": ["task0"], "measurement": measured})
     run = replace(CAREFUL, steps=(("task0",),), results=(result,))
-    assert row(tasks_verdicts("cad-edge", [run], 0.1, ()), "task0")["good unknown"] == "undefined"
+    assert row(tasks_section("cad-edge", [run], ()), "task0")["good unknown"] == "undefined"
     assert "unknown_product" not in beside([run])[0]
 
 

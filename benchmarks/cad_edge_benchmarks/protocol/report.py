@@ -17,8 +17,9 @@ from cad_edge_benchmarks.protocol.summary import (
     learner_record,
     spread,
     summary_of,
+    widest,
 )
-from cad_edge_benchmarks.protocol.tables import all_sections, shown_spread, widest
+from cad_edge_benchmarks.protocol.tables import all_sections, shown_spread
 from cad_edge_benchmarks.reporting import verdict_sentences
 from cad_edge_benchmarks.reporting.document import Document, Section, Table, Warn
 from cad_edge_benchmarks.reporting.tables import percents
@@ -65,7 +66,7 @@ def document_of(report: Report) -> Document:
         f"cad-edge protocol: {report.plan.protocol}",
         headline(report.runs),
         (*warnings, *beside(report.runs), *facts(report)),
-        (*sections, _learners(report.plan), _conditions()),
+        (*sections[:2], _learners(report.plan), *sections[2:], _conditions()),
     )
 
 

@@ -5,7 +5,7 @@ None where the task is not learned yet or the figure is undefined. A run that me
 only has no matrix, so forgetting, average and transfer are undefined; they are not 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cad_edge_benchmarks.instruments import continual_metrics as continual
 from cad_edge_benchmarks.instruments.evaluation import RATES, mean_of
 from cad_edge_benchmarks.instruments.metrics import mean_defined
+from cad_edge_benchmarks.instruments.proportion import Interval
 from cad_edge_benchmarks.instruments.verdicts import Verdicts, pooled
 from cad_edge_benchmarks.protocol.learners import Cost
 from cad_edge_benchmarks.protocol.run import Run
@@ -157,6 +158,20 @@ def task_summary(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
 def all_parts(run: Run) -> Verdicts:
     """Verdicts on all test images after the last step, each image counting the same."""
     return pooled(run.results[-1].measurement.evaluations.values())
+
+
+def widest(intervals: Iterable[Interval | None]) -> Interval | None:
+    """Join the intervals of several runs: they judge the same images, so none may be narrowed."""
+    defined = [one for one in intervals if one is not None]
+    if not defined:
+        return None
+    return min(low for low, _ in defined), max(high for _, high in defined)
+
+
+def over(runs: Sequence[Run]) -> str:
+    """Say over how many runs figures are means; nothing for one."""
+    count = len({(run.order, run.seed) for run in runs})
+    return f", and mean ± deviation over {count} runs" if count > 1 else ""
 
 
 def run_record(run: Run) -> dict[str, object]:

@@ -12,11 +12,10 @@ from cad_edge_benchmarks.instruments.agreement import (
     Answers,
     agreement,
     compare,
-    joined,
 )
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import Plan
-from cad_edge_studies.engine_agreement.__main__ import main
+from cad_edge_studies.engine_agreement.__main__ import joined, main
 from cad_edge_studies.latency.__main__ import main as latency
 from cad_edge_training.train import Plan as TrainingPlan
 from cad_edge_training.train import train

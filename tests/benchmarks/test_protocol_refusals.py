@@ -83,8 +83,8 @@ def test_a_place_that_holds_something_else_is_left_alone(stream, tmp_path):
     assert content(out) == before and not (out / ".lock").exists()
     file = tmp_path / "file"
     file.write_text("a")
-    assert "is a file; give a folder" in sentence("protocol", stream, "--out", file / "out")
-    assert "is a file; give a folder" in sentence("protocol", stream, "--out", file)
+    assert "is a file); give a folder" in sentence("protocol", stream, "--out", file / "out")
+    assert "is a file); give a folder" in sentence("protocol", stream, "--out", file)
 
 
 def test_too_few_images_leave_a_folder_that_can_be_gone_on_with(stream, tmp_path):

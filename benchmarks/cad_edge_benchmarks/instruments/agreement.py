@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from cad_edge.data.image import decode_image
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import Stream
 from cad_edge.errors import DatasetError
 from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
 from cad_edge_runtime import Detector
 
+Array: TypeAlias = npt.NDArray[np.floating]
 _BATCH = 16
 
 
@@ -72,9 +73,9 @@ def agreement(
             evidence = entry.certificate.quantisation
             # Rounding moves all scores, and the threshold of an eight-bit engine has moved along.
             shift = 0.0 if evidence is None else evidence.score_shift
-            answers = _by_bundle(detector, product.name, items, shift)
+            said = _by_bundle(detector, product.name, items, shift)
             expected = _by_torch(task, items, backbone)
-            found[product.name] = compare(answers, expected, good, entry.decision.threshold - shift)
+            found[product.name] = compare(said, expected, good, entry.decision.threshold - shift)
     return found
 
 
@@ -82,27 +83,18 @@ def compare(
     found: Answers, expected: Answers, good: npt.NDArray[np.bool_], threshold: float
 ) -> Agreement:
     """Compare answers to images, of which those in ``good`` (n,) have no defect."""
-    scores = np.abs(found.scores - expected.scores).max() / _span(expected.scores[good])
+    flips = (found.scores > threshold) != (expected.scores > threshold)
     maps = None
     if found.maps is not None and expected.maps is not None:
-        maps = float(np.abs(found.maps - expected.maps).max() / _span(expected.maps[good]))
-    flips = (found.scores > threshold) != (expected.scores > threshold)
-    return Agreement(len(good), float(scores), maps, int(flips.sum()))
+        maps = _largest(found.maps, expected.maps, good)
+    largest = _largest(found.scores, expected.scores, good)
+    return Agreement(len(good), largest, maps, int(flips.sum()))
 
 
-def _span(values: npt.NDArray[np.floating]) -> float:
-    return max(float(np.ptp(values)), float(np.finfo(np.float32).tiny))
-
-
-def joined(parts: Sequence[Agreement]) -> Agreement:
-    """Agreement over all tasks: of the differences the largest."""
-    maps = [one.map_max for one in parts if one.map_max is not None]
-    return Agreement(
-        sum(one.images for one in parts),
-        max(one.score_max for one in parts),
-        max(maps, default=None),
-        sum(one.flips for one in parts),
-    )
+def _largest(found: Array, expected: Array, good: npt.NDArray[np.bool_]) -> float:
+    """Largest difference as a fraction of the range of good parts."""
+    span = max(float(np.ptp(expected[good])), float(np.finfo(np.float32).tiny))
+    return float(np.abs(found - expected).max()) / span
 
 
 def _by_bundle(
@@ -110,8 +102,7 @@ def _by_bundle(
 ) -> Answers:
     scores, maps = [], []
     for item in items:
-        views = [decode_image(path) for path in item.views]
-        found = detector.detect(views if item.more else views[0], name, item.depth)
+        found = detector.detect(list(item.views) if item.more else item.path, name, item.depth)
         assert found.score is not None, "a frame whose task is given has a score"
         scores.append(found.score - shift)
         maps += [] if found.anomaly_map is None else [found.anomaly_map]
@@ -128,8 +119,8 @@ def _by_torch(task: LearnedTask, items: Sequence[LabelledImage], backbone: str |
     record, recipe = task.artifact, task.artifact.recipe
     network = load_backbone(backbone or record.backbone.id, recipe.width)
     model = reference_model(task, network)
-    samples = [item.views for item in items]
-    inputs = [torch.from_numpy(read_samples(samples, record.views, recipe, _quiet))]
+    samples = read_samples([item.views for item in items], record.views, recipe, _quiet)
+    inputs = [torch.from_numpy(samples)]
     if record.depth is not None:
         planes = [item.depth for item in items if item.depth is not None]
         depth = read_planes(planes, [item.path for item in items], recipe, _quiet)
@@ -137,10 +128,8 @@ def _by_torch(task: LearnedTask, items: Sequence[LabelledImage], backbone: str |
     with torch.inference_mode():
         batches = zip(*(torch.split(one, _BATCH) for one in inputs), strict=True)
         scores, maps = zip(*(model(*batch) for batch in batches), strict=True)
-    localised = maps[0] is not None
-    return Answers(
-        torch.cat(scores).double().numpy(), torch.cat(maps).numpy() if localised else None
-    )
+    joined = None if maps[0] is None else torch.cat(maps).numpy()
+    return Answers(torch.cat(scores).double().numpy(), joined)
 
 
 def _quiet(doing: str, done: int, total: int) -> None:

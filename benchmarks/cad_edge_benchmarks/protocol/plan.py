@@ -10,7 +10,6 @@ Switches of `compat` get folders of their own (``measured+flip``), so that hones
 mix with others, and reports of their own (``protocol+flip.json``).
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from cad_edge_benchmarks.protocol.compat import CAP, VISA_TRAIN_CAP, Compat
 from cad_edge_benchmarks.protocol.dataset_root import link_first
 from cad_edge_benchmarks.protocol.study import LearnerSettings
 from cad_edge_benchmarks.protocol.task_sequence import TaskSequence
+from cad_edge_benchmarks.reporting import report_files
 
 
 class Plan(Record):
@@ -86,11 +86,7 @@ def check_folder(folder: Path, plan: Plan) -> None:
         It is a file, lies below one or may not be written to; it holds something else, or was
         begun with another plan.
     """
-    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not above.is_dir():
-        raise OptionError(f"--out {folder} cannot be made: {above} is a file; give a folder")
-    if not os.access(above, os.W_OK):
-        raise OptionError(f"--out {folder} cannot be written to; give another folder")
+    report_files.check_folder("--out", folder)
     begun = _begun(folder)
     if begun is not None:
         _compare(begun, plan, folder)

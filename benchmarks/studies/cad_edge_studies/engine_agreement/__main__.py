@@ -6,6 +6,7 @@ Exports the artifacts anew and shows every test image to both, its task given.
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -15,7 +16,7 @@ import click
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError
 from cad_edge.store.manifest import Precision
-from cad_edge_benchmarks.instruments.agreement import Agreement, agreement, joined
+from cad_edge_benchmarks.instruments.agreement import Agreement, agreement
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
 from cad_edge_benchmarks.reporting.progress import quiet
@@ -73,6 +74,17 @@ def main(
         )
     click.echo(text_table(HEAD, [row(name, one) for name, one in every.items()]))
     click.echo("largest differences as fractions of the range of good parts' scores and maps")
+
+
+def joined(parts: Sequence[Agreement]) -> Agreement:
+    """Agreement over all tasks: of the differences the largest."""
+    maps = [one.map_max for one in parts if one.map_max is not None]
+    return Agreement(
+        sum(one.images for one in parts),
+        max(one.score_max for one in parts),
+        max(maps, default=None),
+        sum(one.flips for one in parts),
+    )
 
 
 def row(name: str, one: Agreement) -> list[str]:

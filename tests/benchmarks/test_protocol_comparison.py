@@ -35,7 +35,7 @@ def test_learners_stand_beside_each_other_and_more_may_come(tmp_path):
     }
     path, out = tmp_path / "study.yaml", tmp_path / "out"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
-    done, found = carry_out(path, out)
+    done, found = carry_out(path, out, "--last-only")
     assert list(found) == ["small bank", "large bank"]
     assert done.stdout.startswith("small bank finds ")
     bytes_kept = [one["summary"]["kept_bytes_per_task"]["mean"] for one in found.values()]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import click
 
@@ -26,6 +25,7 @@ from cad_edge_benchmarks.protocol.run import CAD_EDGE, Request, run_all
 from cad_edge_benchmarks.protocol.splits import SPLITS
 from cad_edge_benchmarks.protocol.study import (
     BaselineName,
+    LearnerEntry,
     Order,
     Study,
     read_study,
@@ -141,38 +141,41 @@ def protocol(
     if count is not None and orders:
         raise OptionError("--orders counts orders and --order names them; give one of the two")
     file = read_study(Path(stream))
-    said = {
-        "--method": ("method", method),
-        "--backbone": ("backbone", backbone),
-        "--size": ("size", size),
-        "--set": ("options", _settings(settings)),
-        "--false-reject-rate": ("false_reject_rate", rate),
-        "--order": ("orders", list(orders)),
-        "--orders": ("orders", count),
-        "--seed": ("seeds", list(seeds)),
-        "--baseline": ("learners", list(baselines)),
-    }
+    learners: dict[str, LearnerEntry | None] = {CAD_EDGE: None}
+    learners |= {name: LearnerEntry(baseline=name) for name in baselines}
+    study = _study(
+        stream,
+        file,
+        {
+            "--method": ("method", method),
+            "--backbone": ("backbone", backbone),
+            "--size": ("size", size),
+            "--set": ("options", _settings(settings)),
+            "--false-reject-rate": ("false_reject_rate", rate),
+            "--order": ("orders", list(orders)),
+            "--orders": ("orders", count),
+            "--seed": ("seeds", list(seeds)),
+            "--baseline": ("learners", learners if baselines else None),
+        },
+    )
     source = None if file is None else Path(stream)
-    study = _of_call(stream, said) if file is None else _joined(file, stream, said)
     with said_of(source):
         sequence = read_sequence(study, roots)
         named = draw_orders(sequence, study.orders)
     compats = read_compats(switches)
-    learners = settle(study, source)
+    settled = settle(study, source)
     check_compats(sequence, compats)
     check_products(sequence)
-    plan = plan_of(sequence, sequence.name if file is None else study.study, learners)
+    plan = plan_of(sequence, sequence.name if file is None else study.study, settled)
     check_folder(out, plan)
-    request = Request(out, learners, named, tuple(study.seeds), compats, threads, last_only, _say)
-    report = carry_out(sequence, plan, request)
-    document = document_of(report)
-    name = report_name(compats)
+    request = Request(out, settled, named, tuple(study.seeds), compats, threads, last_only, _say)
+    _publish(carry_out(sequence, plan, request), out)
+
+
+def _publish(report: Report, out: Path) -> None:
+    document, name = document_of(report), report_name(report.compats)
     write_report(out, name, document, record_of(report))
     click.echo(f"{text(document)}\n\nwrote {out / name}.json, .md and .html")
-
-
-Given: TypeAlias = Mapping[str, tuple[str, Any]]
-"""By option, the key of a study that it stands for and what was given; empty where nothing was."""
 
 
 def _refuse_repeated(seeds: Sequence[int], orders: Sequence[str], baselines: Sequence[str]) -> None:
@@ -190,23 +193,19 @@ def _settings(settings: Sequence[str]) -> dict[str, str]:
     return read_settings(settings)
 
 
-def _of_call(stream: str, given: Given) -> Study:
-    """Make a study of cad-edge and the baselines that a call asks for."""
-    said = {key: value for key, value in given.values() if value not in (None, [], {})}
-    baselines = said.pop("learners", [])
-    learners: dict[str, dict[str, str]] = {CAD_EDGE: {}}
-    learners |= {name: {"baseline": name} for name in baselines}
-    return Study.model_validate({"study": stream, "stream": stream, **said, "learners": learners})
+def _study(stream: str, file: Study | None, given: Mapping[str, tuple[str, object]]) -> Study:
+    """Join a study file, or one of cad-edge alone, with what the command line says.
 
-
-def _joined(study: Study, path: str, given: Given) -> Study:
-    """Add to a study file what the command line says besides; OptionError for what both say."""
+    ``given`` holds by option the key of a study that it stands for and a value, empty where none
+    was given; OptionError for what both say.
+    """
+    study = file or Study(study=stream, stream=stream, learners={CAD_EDGE: None})
     said = {}
     for option, (key, value) in given.items():
         if value in (None, [], {}):
             continue
-        if key in study.model_fields_set:
-            raise OptionError(f"{path} says `{key}` itself; leave {option} out")
+        if file is not None and key in file.model_fields_set:
+            raise OptionError(f"{stream} says `{key}` itself; leave {option} out")
         said[key] = value
     return study.model_copy(update=said)
 

@@ -113,6 +113,11 @@ class LearnerSettings(Record):
         """Whether `replay` may store as many bytes as this one keeps."""
         return self.baseline is None and not self.one_step
 
+    @property
+    def network(self) -> tuple[str, int | None]:
+        """Backbone and input side."""
+        return self.backbone, self.size
+
 
 def require_once(values: Sequence[object], option: str = "") -> None:
     """Raise ValueError where one of ``values`` comes twice."""
@@ -174,13 +179,20 @@ def settle(study: Study, path: Path | None) -> dict[str, LearnerSettings]:
     CadEdgeError
         There is no such method, backbone or option, or they do not fit together.
     """
+    from cad_edge_training.backbones import load_backbone
+
     settled: dict[str, LearnerSettings] = {}
-    loaded: set[tuple[str, int | None]] = set()
     for name, entry in study.learners.items():
         with said_of(path, f"learner {name}"):
-            learner = _settings(study, entry or LearnerEntry())
-            _check(learner, list(settled.values()))
-            _check_method(learner, loaded)
+            learner, before = _settings(study, entry or LearnerEntry()), settled.values()
+            if learner.baseline == "replay" and not any(one.is_reference for one in before):
+                raise OptionError(
+                    "replay stores as many bytes as a learner without baseline keeps; put one "
+                    "before it"
+                )
+            _check(learner)
+            if not any(one.network == learner.network for one in before):
+                load_backbone(*learner.network)
         settled[name] = learner
     return settled
 
@@ -218,35 +230,21 @@ def _text(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check(learner: LearnerSettings, before: Sequence[LearnerSettings]) -> None:
-    """Refuse what no method could make of a learner after others."""
-    if learner.baseline is not None and learner.one_step:
-        raise OptionError(
-            f"one_step goes without baseline {learner.baseline}; leave one of them out"
-        )
-    if learner.baseline == "replay" and not any(one.is_reference for one in before):
-        raise OptionError(
-            "replay stores as many bytes as a learner without baseline keeps; put one before it"
-        )
-
-
-def _check_method(learner: LearnerSettings, loaded: set[tuple[str, int | None]]) -> None:
-    """Refuse what the method or the backbone does not have; ``loaded`` are those known to be."""
-    from cad_edge_training.backbones import load_backbone
+def _check(learner: LearnerSettings) -> None:
+    """Refuse what the method or the backbone does not have, and what does not fit together."""
     from cad_edge_training.learning import learns_steps, uses_depth
     from cad_edge_training.train import Plan, read_config
 
-    method, backbone, size = learner.method, learner.backbone, learner.size
-    config = read_config(Plan(method, backbone, size, learner.options, 0))
+    method, baseline = learner.method, learner.baseline
+    config = read_config(Plan(method, learner.backbone, learner.size, learner.options, 0))
+    if baseline is not None and learner.one_step:
+        raise OptionError(f"one_step goes without baseline {baseline}; leave one of them out")
     if learner.one_step and not learns_steps(method):
         raise OptionError(
             f"one_step: {method} learns every task on its own; give baseline joint for one model"
         )
-    if learner.baseline is not None and uses_depth(method, config):
+    if baseline is not None and uses_depth(method, config):
         raise OptionError(
-            f"{learner.baseline} pools images alone, and {method} looks at depth; give options "
-            "with which images are enough"
+            f"{baseline} pools images alone, and {method} looks at depth; give options with which "
+            "images are enough"
         )
-    if (backbone, size) not in loaded:
-        load_backbone(backbone, size)
-        loaded.add((backbone, size))

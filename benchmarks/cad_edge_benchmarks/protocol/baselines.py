@@ -77,8 +77,8 @@ class OneModel:
             [self._learned / name],
             self._bundle,
             self._recipe,
-            lambda detector, _: lambda frame, depth: detector.detect(frame, name, depth),
             [task for step in self._steps for task in step],
+            lambda _: name,
             routed=False,
         )
         return measured.model_copy(update={"kept_bytes": measured.kept_bytes + stored})

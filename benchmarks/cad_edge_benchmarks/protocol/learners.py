@@ -18,7 +18,7 @@ from cad_edge_benchmarks.instruments.bundle_contents import (
     task_bytes,
     version_bytes,
 )
-from cad_edge_benchmarks.instruments.evaluation import Detect, TaskEvaluation
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
 from cad_edge_benchmarks.protocol.compat import Compat
 from cad_edge_benchmarks.protocol.judging import judge
 from cad_edge_benchmarks.protocol.study import LearnerSettings
@@ -97,20 +97,19 @@ class CadEdge:
 
     def evaluate(self) -> Measurement:
         """Export what was learned so far and judge with the runtime."""
-        names = [task.name for task in self._tasks]
-        if Bundle(self._bundle).exists() and set(Bundle(self._bundle).manifest().tasks) - set(
-            names
-        ):
+        names, bundle = [task.name for task in self._tasks], Bundle(self._bundle)
+        if bundle.exists() and set(bundle.manifest().tasks) - set(names):
             # A call for later steps left it, and it knows their tasks.
             shutil.rmtree(self._bundle)
         given = any(compat.name == "task_given" for compat in self._recipe.compats)
-
-        def detect(detector: Detector, name: str) -> Detect:
-            task = name if given else None
-            return lambda frame, depth: detector.detect(frame, task, depth)
-
-        artifacts = [self._artifacts / name for name in names]
-        return measure(artifacts, self._bundle, self._recipe, detect, self._tasks, not given)
+        return measure(
+            [self._artifacts / name for name in names],
+            self._bundle,
+            self._recipe,
+            self._tasks,
+            lambda name: name if given else None,
+            routed=not given,
+        )
 
 
 def learn_tasks(recipe: Recipe, tasks: Sequence[StreamTask], artifacts: Path) -> None:
@@ -134,8 +133,8 @@ def measure(
     artifacts: Sequence[Path],
     bundle: Path,
     recipe: Recipe,
-    detect: Callable[[Detector, str], Detect],
     tasks: Sequence[StreamTask],
+    given: Callable[[str], str | None],
     routed: bool,
 ) -> Measurement:
     """Export what a bundle lacks and judge all test images of tasks with the runtime.
@@ -148,12 +147,12 @@ def measure(
         Folder of the bundle; it may hold further models, which count for nothing.
     recipe
         How they were learned.
-    detect
-        From a detector and the name of a task to what judges its frames.
     tasks
         Tasks so far.
+    given
+        From the name of a task to that of the model which judges its images; None: recognised.
     routed
-        Whether frames find their task on their own.
+        Whether images find their task on their own; otherwise routing is undefined.
     """
     from cad_edge_export.exporter import export_artifacts
     from cad_edge_export.plan import Plan
@@ -163,7 +162,7 @@ def measure(
     with Detector.open(bundle, device="cpu", threads=recipe.threads, watch=False) as detector:
         manifest = detector.manifest
         evaluations = judge(
-            lambda name: detect(detector, name),
+            lambda name: lambda frame, depth: detector.detect(frame, given(name), depth),
             tasks,
             calibrations_of(manifest),
             recipe.false_reject_rate,

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cad_edge.data.stream import StreamTask
 from cad_edge.store.artifact import read_record
+from cad_edge_benchmarks.protocol import run as protocol_run
+from cad_edge_benchmarks.protocol.run import Request, run_all
+from cad_edge_benchmarks.protocol.study import LearnerSettings
+from cad_edge_benchmarks.protocol.task_sequence import TaskSequence
 from tests.benchmarks.protocol_line import write_line
 from tests.house.refusals import run, sentence
 from tests.training.rgbd_products import QUICK, SIDE, rgbd_stream
@@ -64,8 +69,7 @@ def test_tasks_of_a_step_are_learned_together(tmp_path):
         "options": QUICK,
         "learners": {
             "both": {},
-            "image alone": {"options": {"modality": "rgb"}},
-            "at once": {"one_step": True},
+            "image, at once": {"one_step": True, "options": {"modality": "rgb"}},
         },
     }
     path, out = tmp_path / "study.yaml", tmp_path / "out"
@@ -78,11 +82,42 @@ def test_tasks_of_a_step_are_learned_together(tmp_path):
     assert None not in first[:2] and first[2] is None and None not in second
     costs = found["both"]["runs"][0]["results"][1]["measurement"]["costs"]
     assert all(cost["bytes"] > 10_000 for cost in costs.values())  # a share of what is in common
-    assert [len(one["runs"][0]["steps"]) for one in found.values()] == [2, 2, 1]
-    assert found["at once"]["summary"]["fm"]["mean"] is None
-    assert "All tasks in one step, in the first order alone and without forgetting: at once" in (
-        done.stdout.replace("\n", " ")
+    assert [len(one["runs"][0]["steps"]) for one in found.values()] == [2, 1]
+    assert found["image, at once"]["summary"]["fm"]["mean"] is None
+    assert (
+        "All tasks in one step, in the first order alone and without forgetting: image, at once"
+        in (done.stdout.replace("\n", " "))
     )
+
+
+def test_every_order_has_every_seed_and_one_step_knows_no_order(tmp_path, monkeypatch):
+    done = []
+
+    def record(name, settings, trial, reference):
+        done.append((name, trial.order, trial.seed, reference))
+        return name
+
+    monkeypatch.setattr(protocol_run, "_run_learner", record)
+    kind = {"method": "m", "backbone": "b", "size": None, "options": {}}
+    learners = {
+        "once": LearnerSettings(baseline=None, one_step=True, **kind),
+        "a": LearnerSettings(baseline=None, one_step=False, **kind),
+        "replay": LearnerSettings(baseline="replay", one_step=False, **kind),
+    }
+    tasks = [(StreamTask(name=name, path=tmp_path),) for name in ("nut", "lid")]
+    sequence = TaskSequence("s", tuple(tasks), 0.1, whole_steps_move=False)
+    orders = ("given", "reversed")
+    request = Request(tmp_path, learners, orders, (0, 1), (), None, False, print)
+    assert len(run_all(sequence, request)) == len(done) == 10
+    assert done[:3] == [
+        ("once", "given", 0, None),
+        ("a", "given", 0, None),
+        ("replay", "given", 0, "a"),
+    ]
+    assert [one for one in done if one[0] == "once"] == done[0:4:3]
+    assert [one[1:3] for one in done if one[0] == "a"] == [
+        (order, seed) for order in orders for seed in (0, 1)
+    ]
 
 
 @pytest.fixture
@@ -105,13 +140,11 @@ def test_labelled_images_are_learned_with_their_labels(tmp_path, llava):
         "method": "cl_anomaly",
         "backbone": llava,
         "options": {"epochs": 1, "batch": 4, "learning_rate": 0.01},
-        "orders": 2,
         "learners": {"experts": {}, "one": {"baseline": "joint", "options": {"variant": "moe"}}},
     }
     path, out = tmp_path / "study.yaml", tmp_path / "out"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     _, found = carry_out(path, out, "--last-only")
-    assert [one["order"] for one in found["experts"]["runs"]] == ["given", "shuffled-1"]
     (pooled,) = (out / "runs/given-seed-0/one/learned").glob(".images-*/train.json")
     answers = [one["conversations"][1]["value"] for one in json.loads(pooled.read_text())]
     assert {"Yes", "No"} == set(answers)

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from cad_edge.errors import OptionError
 from cad_edge.schema import Record, TaskName, canonical_json, parse_json
-from cad_edge.store.artifact import read_record
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pooling_of
 from cad_edge_benchmarks.protocol.compat import CAP, Compat
@@ -109,7 +108,9 @@ def _run_learner(name: str, settings: LearnerSettings, trial: Trial, reference: 
     if settings.baseline is None:
         learner = CadEdge(recipe, *places)
     else:
-        known = None if reference is None else _reference(reference, trial)
+        known: Reference | None = None
+        if settings.baseline == "replay" and reference is not None:
+            known = _reference(reference, settings)
         learner = OneModel(recipe, *places, pooling_of(settings.baseline, trial.seed, known))
     steps = trial.steps
     if settings.one_step:
@@ -117,10 +118,13 @@ def _run_learner(name: str, settings: LearnerSettings, trial: Trial, reference: 
     return _run(name, learner, steps, trial)
 
 
-def _reference(run: Run, trial: Trial) -> Reference:
+def _reference(run: Run, settings: LearnerSettings) -> Reference:
+    """Give what a run keeps, and the size at which a learner of ``settings`` stores images."""
+    from cad_edge_training.backbones import load_backbone
+
     costs = run.results[-1].measurement.costs
-    recipe = read_record(trial.learned(run.learner) / next(iter(costs))).recipe
-    return Reference({task: cost.bytes for task, cost in costs.items()}, recipe)
+    budgets = {task: cost.bytes for task, cost in costs.items()}
+    return Reference(budgets, load_backbone(*settings.network).recipe)
 
 
 def _run(name: str, learner: Learner, steps: tuple[Step, ...], trial: Trial) -> Run:

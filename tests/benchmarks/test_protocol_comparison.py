@@ -9,8 +9,8 @@ import yaml
 from cad_edge.data.stream import StreamTask
 from cad_edge.store.artifact import read_record
 from cad_edge_benchmarks.protocol import run as protocol_run
+from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
 from cad_edge_benchmarks.protocol.run import Request, run_all
-from cad_edge_benchmarks.protocol.study import LearnerSettings
 from cad_edge_benchmarks.protocol.task_sequence import TaskSequence
 from tests.benchmarks.protocol_line import write_line
 from tests.house.refusals import run, sentence

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cad_edge_benchmarks.protocol.study import LearnerSettings, Study, read_study, settle
+from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings, settle
+from cad_edge_benchmarks.protocol.study import Study, read_study
 from cad_edge_benchmarks.protocol.task_sequence import draw_orders, read_sequence
 from tests.benchmarks.protocol_datasets import write_mvtec
 from tests.house.refusals import sentence
@@ -80,8 +81,12 @@ def test_a_learner_takes_what_it_does_not_say_from_the_study(folder):
 
 
 def test_truth_is_written_as_options_have_it(folder):
-    path = study(folder, {"a": {"options": {"mamba": False, "epochs": 3}}}, method="ib_iumad")
-    assert settle(read(path), path)["a"].options == {"mamba": "false", "epochs": "3"}
+    options = {"mamba": False, "epochs": 3, "pull": 5e-2}
+    path = study(folder, {"a": {"options": options}}, method="ib_iumad")
+    expected = {"mamba": "false", "epochs": "3", "pull": "0.05"}
+    assert settle(read(path), path)["a"].options == expected
+    path = study(folder, {"a": {"options": {"statistics_blocks": [1, 2]}}})
+    assert settle(read(path), path)["a"].options == {"statistics_blocks": "1,2"}
 
 
 def test_steps_are_cut_by_their_sizes(folder):
@@ -93,7 +98,7 @@ def test_steps_are_cut_by_their_sizes(folder):
 @pytest.mark.parametrize(
     ("learners", "said", "expected"),
     [
-        ({}, {}, "learners: Dictionary should have at least 1 item"),
+        ({}, {}, "learners: name at least one"),
         ({"a": {"kind": "best"}}, {}, "learners.a.kind: there is no such key"),
         ({"a": {"baseline": "best"}}, {}, "learners.a.baseline: Input should be 'joint'"),
         ({"a": 3}, {}, "learners.a: it is not a mapping of keys to values"),
@@ -101,11 +106,18 @@ def test_steps_are_cut_by_their_sizes(folder):
         ({"..": {}}, {}, "'..' has neither letter nor digit"),
         ({"a": {}}, {"seeds": [1, 1]}, "seeds: 1 is given twice"),
         ({"a": {}}, {"orders": ["given", "given"]}, "orders: given is given twice"),
+        ({"a": {}}, {"orders": "many"}, "orders: give how many, at least 1, or a list of given"),
+        ({"a": {}}, {"orders": 0}, "orders: give how many, at least 1, or a list of given"),
+        ({"a": {"options": {"keys": {}}}}, {}, "learners.a.options: keys is neither a word, a"),
         ({"a": {}}, {"orders": 3}, "orders 3: 2 parts have only 2 orders"),
         ({"a": {}}, {"steps": [3]}, "steps [3] hold 3 tasks, and l has 2"),
         ({"a": {}}, {"stream": "none.yaml"}, "none.yaml cannot be read"),
         ({"a": {}}, {"stream": "mvtec/9-9"}, "mvtec/9-9 is neither a stream file nor a protocol"),
-        ({"a": {}}, {"false_reject_rate": 0.1}, "goes with the name of a protocol"),
+        (
+            {"a": {}},
+            {"false_reject_rate": 0.1},
+            "false_reject_rate goes with the name of a protocol",
+        ),
         ({"a": {}}, {"reps": 3}, "reps: there is no such key"),
         ({"a": {"method": "best"}}, {}, "learner a: method 'best' is unknown; take one of"),
         ({"a": {"backbone": "resnet"}}, {}, "learner a: backbone 'resnet' is unknown"),

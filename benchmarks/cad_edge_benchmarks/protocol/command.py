@@ -11,6 +11,7 @@ from cad_edge_benchmarks.instruments.command_runner import BACKBONE
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.protocol.baselines import BASELINES
 from cad_edge_benchmarks.protocol.compat import COMPATS, Compat, read_compats
+from cad_edge_benchmarks.protocol.learner_settings import said_of, settle
 from cad_edge_benchmarks.protocol.plan import (
     Plan,
     begin,
@@ -30,8 +31,6 @@ from cad_edge_benchmarks.protocol.study import (
     Study,
     read_study,
     require_once,
-    said_of,
-    settle,
 )
 from cad_edge_benchmarks.protocol.task_sequence import (
     GIVEN,

@@ -23,7 +23,7 @@ from cad_edge.schema import Record, Sha256, TaskName, canonical_json, parse_json
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.protocol.compat import CAP, VISA_TRAIN_CAP, Compat
 from cad_edge_benchmarks.protocol.dataset_root import link_first
-from cad_edge_benchmarks.protocol.study import LearnerSettings
+from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
 from cad_edge_benchmarks.protocol.task_sequence import TaskSequence
 from cad_edge_benchmarks.reporting import report_files
 

@@ -8,9 +8,9 @@ from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
 from cad_edge_benchmarks.protocol.compat import Compat
+from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
 from cad_edge_benchmarks.protocol.plan import Plan
 from cad_edge_benchmarks.protocol.run import Run
-from cad_edge_benchmarks.protocol.study import LearnerSettings
 from cad_edge_benchmarks.protocol.summary import (
     all_parts,
     by_learner,

@@ -16,8 +16,9 @@ from cad_edge.schema import Record, TaskName, canonical_json, parse_json
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pooling_of
 from cad_edge_benchmarks.protocol.compat import CAP, Compat
+from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
 from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Measurement, Recipe
-from cad_edge_benchmarks.protocol.study import LearnerSettings, folder_name
+from cad_edge_benchmarks.protocol.study import folder_name
 from cad_edge_benchmarks.protocol.task_sequence import Step, TaskSequence, ordered
 
 CAD_EDGE = "cad-edge"

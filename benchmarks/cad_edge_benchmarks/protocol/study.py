@@ -16,23 +16,42 @@ baselines that are asked for.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from cad_edge.data.stream import parse_file
-from cad_edge.errors import CadEdgeError, DatasetError, OptionError
+from cad_edge.errors import DatasetError
 from cad_edge.schema import Record, first_problem
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
 from cad_edge_benchmarks.instruments.product_folders import STREAM_SUFFIXES
 
 BaselineName: TypeAlias = Literal["joint", "naive", "replay"]
 Order: TypeAlias = Literal["given", "reversed", "shuffled"]
-Value: TypeAlias = bool | int | float | str
 Pixels: TypeAlias = Annotated[int, Field(ge=64, le=2048)]
+
+
+def _texts(options: object) -> object:
+    """Write values as options of a method have them."""
+    if not isinstance(options, Mapping):
+        return options
+    return {name: _text(name, value) for name, value in options.items()}
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(_text(name, one) for one in value)
+    if isinstance(value, int | float | str):
+        return str(value)
+    raise ValueError(f"{name} is neither a word, a number nor a list of them")
+
+
+Options: TypeAlias = Annotated[dict[str, str], BeforeValidator(_texts)]
+"""Options of a method by name."""
 
 
 class LearnerEntry(Record):
@@ -47,7 +66,7 @@ class LearnerEntry(Record):
     method: str | None = None
     backbone: str | None = None
     size: Pixels | None = None
-    options: dict[str, Value] = Field(
+    options: Options = Field(
         default={}, description="of the method, over those of the study unless it has another one"
     )
 
@@ -69,12 +88,21 @@ class Study(Record):
     method: str | None = Field(default=None, description="none: what suits the backbone")
     backbone: str = BACKBONE
     size: Pixels | None = Field(default=None, description="input side; none: the backbone's own")
-    options: dict[str, Value] = Field(default={}, description="of the method")
-    orders: Annotated[int, Field(ge=1)] | Annotated[list[Order], Field(min_length=1)] = Field(
+    options: Options = Field(default={}, description="of the method")
+    orders: int | list[Order] = Field(
         default=1, description="so many different ones, the given one first; or their names"
     )
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
-    learners: dict[str, LearnerEntry | None] = Field(min_length=1)
+    learners: dict[str, LearnerEntry | None]
+
+    @field_validator("orders", mode="before")
+    @classmethod
+    def _counted_or_named(cls, orders: object) -> object:
+        known = get_args(Order)
+        named = isinstance(orders, list) and orders and all(one in known for one in orders)
+        if not named and not (isinstance(orders, int) and orders >= 1):
+            raise ValueError(f"give how many, at least 1, or a list of {', '.join(known)}")
+        return orders
 
     @field_validator("orders", "seeds")
     @classmethod
@@ -88,6 +116,8 @@ class Study(Record):
     def _told_apart(
         cls, learners: dict[str, LearnerEntry | None]
     ) -> dict[str, LearnerEntry | None]:
+        if not learners:
+            raise ValueError("name at least one")
         folders: dict[str, str] = {}
         for name in learners:
             other = folders.setdefault(folder_name(name).casefold(), name)
@@ -96,27 +126,6 @@ class Study(Record):
             if not folder_name(name).strip("-."):
                 raise ValueError(f"{name!r} has neither letter nor digit; give a name")
         return learners
-
-
-class LearnerSettings(Record):
-    """One learner of a study with nothing left open."""
-
-    baseline: BaselineName | None
-    one_step: bool
-    method: str
-    backbone: str
-    size: int | None
-    options: dict[str, str]
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether `replay` may store as many bytes as this one keeps."""
-        return self.baseline is None and not self.one_step
-
-    @property
-    def network(self) -> tuple[str, int | None]:
-        """Backbone and input side."""
-        return self.backbone, self.size
 
 
 def require_once(values: Sequence[object], option: str = "") -> None:
@@ -162,89 +171,3 @@ def read_study(path: Path) -> Study | None:
 def is_stream_file(path: Path) -> bool:
     """Whether a path is that of a file, there or not, and no name of a protocol."""
     return path.suffix.lower() in STREAM_SUFFIXES or path.is_file()
-
-
-def settle(study: Study, path: Path | None) -> dict[str, LearnerSettings]:
-    """Settle what every learner of a study is; whatever is wrong is said before one learns.
-
-    Parameters
-    ----------
-    study
-        With the options of the call, where it has any.
-    path
-        The study file; None where the command line alone says what is learned.
-
-    Raises
-    ------
-    CadEdgeError
-        There is no such method, backbone or option, or they do not fit together.
-    """
-    from cad_edge_training.backbones import load_backbone
-
-    settled: dict[str, LearnerSettings] = {}
-    for name, entry in study.learners.items():
-        with said_of(path, f"learner {name}"):
-            learner, before = _settings(study, entry or LearnerEntry()), settled.values()
-            if learner.baseline == "replay" and not any(one.is_reference for one in before):
-                raise OptionError(
-                    "replay stores as many bytes as a learner without baseline keeps; put one "
-                    "before it"
-                )
-            _check(learner)
-            if not any(one.network == learner.network for one in before):
-                load_backbone(*learner.network)
-        settled[name] = learner
-    return settled
-
-
-@contextmanager
-def said_of(path: Path | None, place: str = "") -> Iterator[None]:
-    """Have errors name the study file and the place in it instead of an option."""
-    try:
-        yield
-    except CadEdgeError as problem:
-        if path is None:
-            raise
-        said = re.sub(r"^--set:? ", "option ", str(problem)).removeprefix("--")
-        where = f"{path}, {place}" if place else str(path)
-        raise type(problem)(f"{where}: {said}") from None
-
-
-def _settings(study: Study, entry: LearnerEntry) -> LearnerSettings:
-    from cad_edge_training.methods import default_method
-
-    backbone = entry.backbone or study.backbone
-    method = entry.method or study.method or default_method(backbone)
-    common = study.options if entry.method in (None, study.method) else {}
-    return LearnerSettings(
-        baseline=entry.baseline,
-        one_step=entry.one_step,
-        method=method,
-        backbone=backbone,
-        size=entry.size or study.size,
-        options={name: _text(value) for name, value in (common | entry.options).items()},
-    )
-
-
-def _text(value: Value) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _check(learner: LearnerSettings) -> None:
-    """Refuse what the method or the backbone does not have, and what does not fit together."""
-    from cad_edge_training.learning import learns_steps, uses_depth
-    from cad_edge_training.train import Plan, read_config
-
-    method, baseline = learner.method, learner.baseline
-    config = read_config(Plan(method, learner.backbone, learner.size, learner.options, 0))
-    if baseline is not None and learner.one_step:
-        raise OptionError(f"one_step goes without baseline {baseline}; leave one of them out")
-    if learner.one_step and not learns_steps(method):
-        raise OptionError(
-            f"one_step: {method} learns every task on its own; give baseline joint for one model"
-        )
-    if baseline is not None and uses_depth(method, config):
-        raise OptionError(
-            f"{baseline} pools images alone, and {method} looks at depth; give options with which "
-            "images are enough"
-        )

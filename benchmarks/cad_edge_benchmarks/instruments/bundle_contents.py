@@ -1,7 +1,7 @@
 """What a bundle holds: calibrations, and bytes on the disk."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cad_edge.calibration import Calibration
 from cad_edge.store.bundle import Bundle
@@ -22,13 +22,17 @@ def task_bytes(bundle: Bundle, manifest: Manifest, name: str) -> int:
     engines = [set(entry.engine.tensor_objects()) for entry in manifest.tasks.values()]
     sharing = Counter(sha for objects in engines for sha in objects)
     entry = manifest.tasks[name]
-    own = folder_bytes(bundle.object_folder(entry.routing))
     tensors = set(entry.engine.tensor_objects())
-    return own + sum(folder_bytes(bundle.object_folder(sha)) // sharing[sha] for sha in tensors)
+    shares = (objects_bytes(bundle, [sha]) // sharing[sha] for sha in tensors)
+    return objects_bytes(bundle, [entry.routing]) + sum(shares)
 
 
 def version_bytes(bundle: Bundle, manifest: Manifest, names: Sequence[str]) -> int:
     """Bytes of all objects that a version of a bundle needs for the tasks ``names``."""
     tasks = {name: manifest.tasks[name] for name in names}
-    objects = manifest.model_copy(update={"tasks": tasks}).objects()
+    return objects_bytes(bundle, manifest.model_copy(update={"tasks": tasks}).objects())
+
+
+def objects_bytes(bundle: Bundle, objects: Iterable[str]) -> int:
+    """Bytes on the disk of the objects of these names."""
     return sum(folder_bytes(bundle.object_folder(sha)) for sha in objects)

@@ -11,12 +11,11 @@ pytest.importorskip("transformers")
 from cad_edge.store.artifact import list_artifacts, read_artifact
 from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
+from cad_edge_studies.cl_anomaly_full_size.__main__ import size_table, size_targets
 from cad_edge_studies.cl_anomaly_full_size.artifacts import pictures
-from cad_edge_studies.cl_anomaly_full_size.build import bundle_of
-from cad_edge_studies.cl_anomaly_full_size.dimensions import Dimensions, read_dimensions
-from cad_edge_studies.cl_anomaly_full_size.growth import disk_growth
-from cad_edge_studies.cl_anomaly_full_size.report import size_table, size_targets
-from cad_edge_studies.cl_anomaly_full_size.run import build, run
+from cad_edge_studies.cl_anomaly_full_size.base_model import Dimensions
+from cad_edge_studies.cl_anomaly_full_size.build import build, bundle_of
+from cad_edge_studies.cl_anomaly_full_size.comparison import compare, disk_growth
 
 TINY = Dimensions(
     side=28,
@@ -43,14 +42,15 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(place):
-    return run(place, TINY, rounds=2, threads=1)
+    return compare(place, TINY, rounds=2, threads=1)
 
 
 def test_the_base_has_the_dimensions_asked_for(place):
-    assert read_dimensions(place / "dimensions.json") == TINY
     config = json.loads((place / "base" / "config.json").read_text())
     assert config["text_config"]["vocab_size"] == 600
+    assert config["text_config"]["hidden_size"] == TINY.width
     assert config["vision_config"]["num_hidden_layers"] == 1
+    assert config["vision_config"]["hidden_size"] == TINY.vision_width
     ids = json.loads((place / "prompt.json").read_text())["ids"]
     image = config["image_token_id"] if "image_token_id" in config else config["image_token_index"]
     assert ids.count(image) == (28 // 14) ** 2 + 1
@@ -98,9 +98,9 @@ def test_growth_on_the_disk_is_that_of_the_objects_in_force(place, found):
         sum(folder_bytes(bundle.object_folder(sha)) for sha in one.objects()) for one in versions
     ]
     grown = disk_growth(bundle.path)
-    assert grown.in_force == pytest.approx(sizes[1] - sizes[0])
-    assert found["growth"]["disk"]["in_force"] == grown.in_force < grown.written
-    assert grown.manifest > 0
+    assert grown["in_force"] == pytest.approx(sizes[1] - sizes[0])
+    assert found["growth"]["disk"]["in_force"] == grown["in_force"] < grown["written"]
+    assert grown["manifest"] > 0
 
 
 def test_pictures_are_of_one_product_and_vary():

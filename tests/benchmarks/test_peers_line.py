@@ -1,4 +1,4 @@
-"""Both sides before anything is timed: refusals, the line's frames, and the peers' environment."""
+"""Both sides of the comparison before anything is timed: refusals, frames, environment."""
 
 import os
 import subprocess
@@ -14,13 +14,13 @@ from cad_edge.data.product import LabelledImage
 from cad_edge.errors import OptionError
 from cad_edge.store.artifact import read_record
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
+from cad_edge_benchmarks.instruments.subprocess_worker import run
 from cad_edge_studies.peers import cad_edge_bundles as line_module
 from cad_edge_studies.peers.__main__ import main
 from cad_edge_studies.peers.accuracy import localisation_of
 from cad_edge_studies.peers.cad_edge_bundles import set_up_line
-from cad_edge_studies.peers.environment import FOLDER, find_environment
-from cad_edge_studies.peers.footprint import file_sizes, in_turns
-from cad_edge_studies.peers.latency import KINDS
+from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
+from cad_edge_studies.peers.time_and_memory import KINDS, file_sizes, medians
 from tests.benchmarks.conftest import PRODUCTS
 
 
@@ -40,7 +40,9 @@ def exported(monkeypatch):
 
 @pytest.fixture
 def line(tmp_path, stream_file, artifacts, exported):
-    return set_up_line(stream_file, artifacts[0].parent, ("uint8",), tmp_path / "work", threads=1)
+    return set_up_line(
+        stream_file, artifacts[0].parent, ("uint8",), tmp_path / "work", threads=1, seed=0
+    )
 
 
 def test_an_environment_that_is_none_is_refused(tmp_path):
@@ -69,22 +71,21 @@ def test_frames_are_of_every_product_in_turn(line, stream_file, exported):
     frames = np.load(line.frames)
     assert line.tasks == PRODUCTS * 5
     assert frames.shape == (15, 32, 32, 3) and frames.dtype == np.uint8
-    # Four test images spread over five turns: the fifth is the first again.
-    assert (frames[:3] == frames[12:]).all() and not (frames[:3] == frames[9:12]).all()
+    # Four test images spread over five turns: the second turn shows the first one's again.
+    turns = frames.reshape(5, 3, 32, 32, 3)
+    assert (turns[0] == turns[1]).all()
+    assert len(np.unique(turns[:, 0], axis=0)) == 4
     assert exported == [("bundle-fp32", "fp32", None), ("bundle-uint8", "uint8", stream_file)]
-    command = line.launch("uint8").command
-    assert command[0] == sys.executable and command[3:] == (
-        str(line.bundles["uint8"]),
-        str(line.frames),
-        "1",
-    )
+    launch = line.launch("uint8")
+    assert launch.arguments[2:] == (line.bundles["uint8"], line.frames, 1)
+    assert launch.python == Path(sys.executable)
 
 
 def test_a_task_that_was_not_learned_is_refused(tmp_path, stream_file, artifacts, exported):
     missing = artifacts[1]
     missing.rename(tmp_path / "elsewhere")
     with pytest.raises(OptionError, match=f"lacks {missing.name}; learn it, or choose tasks"):
-        set_up_line(stream_file, missing.parent, (), tmp_path / "work", threads=1)
+        set_up_line(stream_file, missing.parent, (), tmp_path / "work", threads=1, seed=0)
     assert exported == []
 
 
@@ -94,7 +95,7 @@ def test_another_trunk_is_refused(tmp_path, stream_file, artifacts, exported, mo
     other = known.model_copy(update={"backbone": backbone})
     monkeypatch.setattr(line_module, "read_record", lambda path: other)
     with pytest.raises(OptionError, match=r"was learned on dinov2:small; give artifacts on eff"):
-        set_up_line(stream_file, artifacts[0].parent, (), tmp_path / "work", threads=1)
+        set_up_line(stream_file, artifacts[0].parent, (), tmp_path / "work", threads=1, seed=0)
     assert exported == []
 
 
@@ -106,7 +107,7 @@ def test_the_first_round_of_turns_does_not_count():
         order.append(name)
         return next(values[name])
 
-    found = in_turns({name: lambda name=name: measure(name) for name in values}, rounds=3)
+    found = medians({name: lambda name=name: measure(name) for name in values}, rounds=3)
     assert found == {"a": 2.0, "b": 8.0}
     assert "".join(order) == "ab" * 4
 
@@ -186,7 +187,7 @@ def test_the_peer_has_our_trunk_and_its_own_coreset(tmp_path, rng):
         [
             sys.executable,
             "-m",
-            "cad_edge_studies.peers.reference_features",
+            "cad_edge_studies.peers.accuracy",
             str(tmp_path / "frames.npy"),
             str(target),
         ],
@@ -196,14 +197,8 @@ def test_the_peer_has_our_trunk_and_its_own_coreset(tmp_path, rng):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources()))},
     ).stdout.strip()
     peers = find_environment(FOLDER, 1)
-    said = subprocess.run(
-        [str(peers.python), "-c", SAME_TRUNK, weights, str(target)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, **peers.variables},
-    ).stdout.splitlines()
+    launch = peers.launch("the peer", tmp_path, "-c", SAME_TRUNK, weights, target)
+    said = run(launch).splitlines()
     assert said[-2].startswith("blocks.4 differs from our trunk by ")
     assert said[-1] == "50 True"
 
@@ -213,3 +208,17 @@ def sources() -> list[Path]:
         REPOSITORY,
         *(REPOSITORY / name for name in ("benchmarks", "benchmarks/studies", "training")),
     ]
+
+
+LOADED = """
+import sys
+import cad_edge_studies.peers.anomalib_worker
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_the_peers_worker_needs_nothing_that_its_environment_lacks(tmp_path):
+    peers = PeerEnvironment(Path(sys.executable), 1)
+    loaded = set(run(peers.launch("the peer", tmp_path, "-c", LOADED)).split())
+    assert "cad_edge_benchmarks" in loaded
+    assert not loaded & {"cad_edge", "cad_edge_runtime", "pydantic", "click", "PIL"}

@@ -5,6 +5,7 @@ import pytest
 
 from cad_edge_benchmarks.instruments.interleaved_timing import (
     WARM_UP_ROUNDS,
+    in_rounds,
     latency_of,
     ratio_of,
     take_turns,
@@ -17,6 +18,13 @@ def test_subjects_take_turns():
     assert "".join(calls) == "ab" * (len(calls) // 2)
     assert len(calls) >= 2 * (5 + WARM_UP_ROUNDS)
     assert {name: len(values) for name, values in times.items()} == {"a": 5, "b": 5}
+
+
+def test_what_subjects_return_is_kept_but_for_the_warm_up():
+    numbers = {"a": iter(range(5)), "b": iter(range(10, 15))}
+    subjects = {name: values.__next__ for name, values in numbers.items()}
+    found = in_rounds(subjects, rounds=3, warm_up=2, warm_up_seconds=0.0)
+    assert found == {"a": [2, 3, 4], "b": [12, 13, 14]}
 
 
 def test_latency_by_hand():

@@ -10,7 +10,9 @@ from cad_edge.data.stream import StreamTask
 from cad_edge.store.artifact import read_record
 from cad_edge_benchmarks.protocol import run as protocol_run
 from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
-from cad_edge_benchmarks.protocol.run import Request, run_all
+from cad_edge_benchmarks.protocol.plan import plan_of
+from cad_edge_benchmarks.protocol.report import Report, described, facts
+from cad_edge_benchmarks.protocol.run import Request, Run, run_all
 from cad_edge_benchmarks.protocol.task_sequence import TaskSequence
 from tests.benchmarks.protocol_line import write_line
 from tests.house.refusals import run, sentence
@@ -59,7 +61,7 @@ def test_learners_stand_beside_each_other_and_more_may_come(tmp_path):
 
 
 def test_tasks_of_a_step_are_learned_together(tmp_path):
-    """With depth, by image alone, and all in one step; older tasks are exported again."""
+    """With depth; older tasks, which every step changes, are exported again."""
     rgbd_stream(tmp_path / "line", (("gear", "bolt"), ("loaf",)))
     content = {
         "study": "depth",
@@ -67,40 +69,34 @@ def test_tasks_of_a_step_are_learned_together(tmp_path):
         "method": "ib_iumad",
         "size": SIDE,
         "options": QUICK,
-        "learners": {
-            "both": {},
-            "image, at once": {"one_step": True, "options": {"modality": "rgb"}},
-        },
+        "learners": {"both": {}},
     }
     path, out = tmp_path / "study.yaml", tmp_path / "out"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
-    done, found = carry_out(path, out)
+    _, found = carry_out(path, out)
     learned = out / "runs/given-seed-0/both/learned"
     seconds = {name: read_record(learned / name).provenance.seconds for name in ("gear", "bolt")}
     assert seconds["gear"] == seconds["bolt"]  # of a step, divided among its tasks
-    first, second = found["both"]["runs"][0]["continual"]["image_auroc"]["matrix"]
+    (one,) = found["both"]["runs"]
+    first, second = one["continual"]["image_auroc"]["matrix"]
     assert None not in first[:2] and first[2] is None and None not in second
-    costs = found["both"]["runs"][0]["results"][1]["measurement"]["costs"]
+    costs = one["results"][1]["measurement"]["costs"]
     assert all(cost["bytes"] > 10_000 for cost in costs.values())  # a share of what is in common
-    assert [len(one["runs"][0]["steps"]) for one in found.values()] == [2, 1]
-    assert found["image, at once"]["summary"]["fm"]["mean"] is None
-    said = done.stdout.replace("\n", " ")
-    assert "in the first order alone and without forgetting: image, at once." in said
 
 
 def test_every_order_has_every_seed_and_one_step_knows_no_order(tmp_path, monkeypatch):
     done = []
 
-    def record(name, settings, trial, reference):
-        done.append((name, trial.order, trial.seed, reference))
-        return name
+    def record(name, learner, steps, trial):
+        done.append((name, trial.order, trial.seed, [[one.name for one in step] for step in steps]))
+        return Run(name, trial.order, trial.seed, (), ())
 
-    monkeypatch.setattr(protocol_run, "_run_learner", record)
+    monkeypatch.setattr(protocol_run, "_run", record)
     kind = {"method": "m", "backbone": "b", "size": None, "options": {}}
     learners = {
         "once": LearnerSettings(baseline=None, one_step=True, **kind),
         "a": LearnerSettings(baseline=None, one_step=False, **kind),
-        "replay": LearnerSettings(baseline="replay", one_step=False, **kind),
+        "all": LearnerSettings(baseline="joint", one_step=False, **kind),
     }
     tasks = [(StreamTask(name=name, path=tmp_path),) for name in ("nut", "lid")]
     sequence = TaskSequence("s", tuple(tasks), 0.1, whole_steps_move=False)
@@ -108,14 +104,24 @@ def test_every_order_has_every_seed_and_one_step_knows_no_order(tmp_path, monkey
     request = Request(tmp_path, learners, orders, (0, 1), (), None, False, print)
     assert len(run_all(sequence, request)) == len(done) == 10
     assert done[:3] == [
-        ("once", "given", 0, None),
-        ("a", "given", 0, None),
-        ("replay", "given", 0, "a"),
+        ("once", "given", 0, [["nut", "lid"]]),
+        ("a", "given", 0, [["nut"], ["lid"]]),
+        ("all", "given", 0, [["nut"], ["lid"]]),
     ]
-    assert [one for one in done if one[0] == "once"] == done[0:4:3]
+    assert done[-1] == ("all", "reversed", 1, [["lid"], ["nut"]])
+    assert [one[1:3] for one in done if one[0] == "once"] == [("given", 0), ("given", 1)]
     assert [one[1:3] for one in done if one[0] == "a"] == [
         (order, seed) for order in orders for seed in (0, 1)
     ]
+
+
+def test_learners_in_one_step_are_named(tmp_path):
+    kind = {"method": "ib_iumad", "backbone": "b", "size": None, "options": {}}
+    learners = {"once": LearnerSettings(baseline=None, one_step=True, **kind)}
+    plan = plan_of(TaskSequence("s", (), 0.1, whole_steps_move=False), "s", learners)
+    said = facts(Report(plan, (), (), False, ()))
+    assert "in the first order alone and without forgetting: once." in said[-1]
+    assert described(learners["once"]) == "ib_iumad on b; all tasks in one step"
 
 
 @pytest.fixture

@@ -159,18 +159,18 @@ def with_views(sequence: TaskSequence, folder: Path, compats: Sequence[Compat]) 
     DatasetError
         A product behind its links cannot be read.
     """
-    capped = _capped(compats)
+    if not _capped(compats):
+        return sequence
     steps = tuple(
-        tuple(_viewed(task, folder / "views", capped) for task in step) for step in sequence.steps
+        tuple(
+            link_first(task, VISA_TRAIN_CAP, folder / "views" / f"{task.name}+{CAP}")
+            if task.layout == "visa"
+            else task
+            for task in step
+        )
+        for step in sequence.steps
     )
     return replace(sequence, steps=steps)
-
-
-def _viewed(task: StreamTask, views: Path, capped: bool) -> StreamTask:
-    if not capped or task.layout != "visa":
-        return task
-    path = link_first(task.path, task.layout, VISA_TRAIN_CAP, views / f"{task.name}+{CAP}")
-    return StreamTask(name=task.name, path=path, layout="mvtec")
 
 
 def check_products(sequence: TaskSequence) -> list[str]:

@@ -8,7 +8,7 @@ CL-Anomaly. What IUF calls "3-3 with 4 steps" and CDAD "5 steps" is ``3x5`` here
 three classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -60,7 +60,6 @@ class Split:
     """One dataset folder is needed for each."""
     steps: tuple[tuple[str, ...], ...]
     """Names of the classes that each step adds."""
-    meaning: str
 
     @property
     def whole_steps_move(self) -> bool:
@@ -76,50 +75,27 @@ def cut(parts: tuple[Part, ...], sizes: Sequence[int]) -> tuple[tuple[Part, ...]
     return tuple(parts[end - size : end] for end, size in zip(ends, sizes, strict=True))
 
 
-def _split(dataset: Dataset, name: str, *sizes: int) -> Split:
-    words = " + ".join(str(size) for size in sizes) if len(set(sizes)) > 1 else _equal(sizes)
-    return Split(
-        f"{dataset}/{name}",
-        (dataset,),
-        cut(CLASSES[dataset], sizes),
-        f"{TITLES[dataset]}, steps of {words} classes",
-    )
-
-
-def _equal(sizes: tuple[int, ...]) -> str:
-    return f"{len(sizes)} x {sizes[0]}"
-
-
+_OF_TEN = {"10-0": (10,), "9-1": (9, 1), "6-4": (6, 4), "6-1x4": (6, 1, 1, 1, 1)}
+_SIZES: Mapping[Dataset, Mapping[str, tuple[int, ...]]] = {
+    "mvtec": {
+        "14-1": (14, 1),
+        "10-5": (10, 5),
+        "3x5": (3,) * 5,
+        "10-1x5": (10, 1, 1, 1, 1, 1),
+        "1x15": (1,) * 15,
+    },
+    "visa": {"11-1": (11, 1), "8-4": (8, 4), "8-1x4": (8, 1, 1, 1, 1), "1x12": (1,) * 12},
+    "mvtec3d": _OF_TEN,
+    "eyecandies": _OF_TEN,
+}
 _ALL = (
-    _split("mvtec", "14-1", 14, 1),
-    _split("mvtec", "10-5", 10, 5),
-    _split("mvtec", "3x5", 3, 3, 3, 3, 3),
-    _split("mvtec", "10-1x5", 10, 1, 1, 1, 1, 1),
-    _split("mvtec", "1x15", *[1] * 15),
-    Split(
-        "mvtec/single-class",
-        ("mvtec",),
-        cut(SINGLE_CLASS, (1,) * 15),
-        "MVTec AD, one class after another, from zipper to grid",
+    *(
+        Split(f"{dataset}/{name}", (dataset,), cut(CLASSES[dataset], sizes))
+        for dataset, named in _SIZES.items()
+        for name, sizes in named.items()
     ),
-    _split("visa", "11-1", 11, 1),
-    _split("visa", "8-4", 8, 4),
-    _split("visa", "8-1x4", 8, 1, 1, 1, 1),
-    _split("visa", "1x12", *[1] * 12),
-    _split("mvtec3d", "10-0", 10),
-    _split("mvtec3d", "9-1", 9, 1),
-    _split("mvtec3d", "6-4", 6, 4),
-    _split("mvtec3d", "6-1x4", 6, 1, 1, 1, 1),
-    _split("eyecandies", "10-0", 10),
-    _split("eyecandies", "9-1", 9, 1),
-    _split("eyecandies", "6-4", 6, 4),
-    _split("eyecandies", "6-1x4", 6, 1, 1, 1, 1),
-    Split(
-        "cross-dataset",
-        ("mvtec", "visa"),
-        (CLASSES["mvtec"], CLASSES["visa"]),
-        "all of MVTec AD, then all of VisA; --order reversed for the way back",
-    ),
+    Split("mvtec/single-class", ("mvtec",), cut(SINGLE_CLASS, (1,) * 15)),
+    Split("cross-dataset", ("mvtec", "visa"), (CLASSES["mvtec"], CLASSES["visa"])),
 )
 
 SPLITS = {split.name: split for split in _ALL}

@@ -10,7 +10,7 @@ import numpy as np
 from cad_edge.data.stream import StreamTask, read_stream
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
-from cad_edge_benchmarks.protocol.dataset_root import FoundClass, find_classes
+from cad_edge_benchmarks.protocol.dataset_root import find_classes
 from cad_edge_benchmarks.protocol.splits import cut, named_split
 from cad_edge_benchmarks.protocol.study import Study, is_stream_file
 
@@ -74,14 +74,10 @@ def _named(study: Study, roots: Sequence[Path]) -> TaskSequence:
     found = find_classes(split, roots)
     return TaskSequence(
         split.name,
-        tuple(tuple(_task(found[name]) for name in step) for step in split.steps),
+        tuple(tuple(found[name] for name in step) for step in split.steps),
         study.false_reject_rate or FALSE_REJECT_RATE,
         split.whole_steps_move,
     )
-
-
-def _task(found: FoundClass) -> StreamTask:
-    return StreamTask(name=found.name, path=found.path, layout=found.layout)
 
 
 def _from_file(path: Path, roots: Sequence[Path], rate: float | None) -> TaskSequence:

@@ -8,11 +8,11 @@ OPENVINO := .venv-openvino
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-PASSIVE := $(addprefix result-,accuracy choices recognition contamination cl_anomaly_comparison \
-	cl_anomaly_comparison.exported rgbd_comparison rgbd_comparison.real_parts rgbd_comparison.engines)
-STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size \
-	result-embedded_language_model
-.PHONY: demo test lint types units torchless benchmark results $(STUDIES) result-openvino clean help
+PASSIVE := $(addprefix result-,accuracy choices recognition contamination)
+COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison
+STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-embedded_language_model
+.PHONY: demo test lint types units torchless benchmark results $(STUDIES) $(COMPARISONS) \
+	result-engine_agreement result-openvino clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
 	@$(VENV)/bin/cad-edge demo --out demo
@@ -44,14 +44,14 @@ benchmark: $(VENV)/.installed  ## time, memory and targets of the demo's bundle,
 	@test -e $(BUNDLE)/bundle.json || $(MAKE) --no-print-directory demo
 	@$(VENV)/bin/cad-edge benchmark $(BUNDLE) --scenario all --tasks 3,10,100 --out out/benchmark $(FLAGS)
 
-results: $(STUDIES) result-openvino  ## every study below; hours
+results: $(STUDIES) $(COMPARISONS) result-engine_agreement result-openvino  ## every study below; hours
 
 FLAGS =
 # A study runs as the module of its name; FLAGS are those that its result in docs/results was made with.
 $(STUDIES): result-%: $(VENV)/.installed
 	@PYTHONPATH=$(CURDIR)/benchmarks/studies $(VENV)/bin/python -m cad_edge_studies.$* $(FLAGS)
 
-$(PASSIVE): export OMP_WAIT_POLICY = PASSIVE
+$(PASSIVE) $(COMPARISONS): export OMP_WAIT_POLICY = PASSIVE
 
 result-accuracy: FLAGS = --size auto  ## the nine open categories
 result-choices:  ## defaults chosen by the categories they are not reported on
@@ -59,13 +59,28 @@ result-recognition:  ## products told apart, bundles of 1, 2, 4 and all
 result-contamination:  ## defective parts among the good ones
 result-precisions: FLAGS = --work out/precisions  ## eight bits beside float32: time and accuracy
 result-peers: $(PEERS)/.installed  ## anomalib on the same frames in turns
-result-cl_anomaly_comparison: FLAGS = --work out/questions  ## learners that are asked about defects, in three orders
-result-cl_anomaly_comparison.exported:  ## what that learned, exported, beside torch
 result-cl_anomaly_full_size: FLAGS = --work out/sizes  ## CL-Anomaly at 0.5B dimensions beside transformers
 result-embedded_language_model: FLAGS = --out out/llava-small --minutes 40  ## llava-small from drawn parts
-result-rgbd_comparison: FLAGS = --work out/rgbd  ## IB-IUMAD and its baselines on the procedural line
-result-rgbd_comparison.real_parts: FLAGS = --work out/real  ## IB-IUMAD on a real product, image, depth and both
-result-rgbd_comparison.engines: FLAGS = --work out/rgbd  ## what IB-IUMAD learned, exported: torch, time, memory
+
+# Study files that cad-edge protocol runs; their reports are in out/.
+STUDY := benchmarks/studies/cad_edge_studies
+PROTOCOL := $(VENV)/bin/cad-edge protocol --stream
+STUDY_MODULE := PYTHONPATH=$(CURDIR)/benchmarks/studies $(VENV)/bin/python -m cad_edge_studies
+OPEN_DATA := $(or $(CAD_EDGE_DATA),../shared/data/open)
+LINES := line-10-0 line-9-1 line-6-4 line-6-1x4 ablations
+
+result-cl_anomaly_comparison: $(VENV)/.installed  ## learners that are asked about defects, in three orders
+	@$(PROTOCOL) $(STUDY)/cl_anomaly_comparison/study.yaml --data $(OPEN_DATA) --out out/cl_anomaly_comparison
+
+result-rgbd_comparison: $(VENV)/.installed  ## IB-IUMAD and its baselines: the procedural line and a real product
+	@$(STUDY_MODULE).procedural_rgbd_line out/rgbd/parts --train 24 --good 20 --each 3 --seed 1
+	@for name in $(LINES); do \
+		$(PROTOCOL) $(STUDY)/rgbd_comparison/$$name.yaml --data out/rgbd/parts --out out/rgbd/$$name || exit 1; done
+	@$(PROTOCOL) $(STUDY)/rgbd_comparison/real-product.yaml --data $(OPEN_DATA) --out out/rgbd/real-product
+
+result-engine_agreement: result-rgbd_comparison  ## what IB-IUMAD learned, exported, beside torch
+	@$(STUDY_MODULE).engine_agreement $(STUDY)/rgbd_comparison/line.yaml \
+		out/rgbd/line-10-0/runs/given-seed-0/IB-IUMAD/learned --data out/rgbd/parts --out out/rgbd/engine_agreement.json
 
 result-openvino: result-precisions $(OPENVINO)/.installed  ## the same bundles on OpenVINO beside the CPU provider
 	@$(OPENVINO)/bin/python -m pytest -q tests/runtime

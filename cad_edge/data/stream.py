@@ -129,8 +129,15 @@ class Stream(Record):
         return [[named[name] for name in step] for step in self.steps]
 
 
-def read_stream(path: Path) -> Stream:
+def read_stream(path: Path, root: Path | None = None) -> Stream:
     """Read a stream file; the tasks' paths, and those of their tables, come back absolute.
+
+    Parameters
+    ----------
+    path
+        The file.
+    root
+        What its paths are relative to; None: the folder that it lies in.
 
     Raises
     ------
@@ -139,7 +146,7 @@ def read_stream(path: Path) -> Stream:
         allowed, names two tasks alike, gives one folder to two tasks, or a folder is not there;
         or its steps do not hold every task once and in order.
     """
-    content = _parsed(path)
+    content = parse_file(path, "stream file")
     try:
         stream = Stream.model_validate(content)
     except ValidationError as problem:
@@ -148,8 +155,9 @@ def read_stream(path: Path) -> Stream:
         raise DatasetError(
             f"{path} is not a valid stream file: {first_problem(problem)}; {advice}"
         ) from None
-    tasks = [_placed(task, path.absolute().parent) for task in stream.tasks]
-    _check_tasks(tasks, path)
+    folder = path.parent if root is None else root
+    tasks = [_placed(task, folder.absolute()) for task in stream.tasks]
+    _check_tasks(tasks, path, "the stream file" if root is None else str(root))
     _check_steps(stream, path)
     return stream.model_copy(update={"tasks": tasks})
 
@@ -163,7 +171,7 @@ def _placed(task: StreamTask, folder: Path) -> StreamTask:
     return task.model_copy(update=update)
 
 
-def _check_tasks(tasks: list[StreamTask], path: Path) -> None:
+def _check_tasks(tasks: list[StreamTask], path: Path, place: str) -> None:
     names: set[str] = set()
     folders: dict[Path, str] = {}
     for task in tasks:
@@ -178,7 +186,7 @@ def _check_tasks(tasks: list[StreamTask], path: Path) -> None:
         if not task.path.is_dir():
             raise DatasetError(
                 f"{path} names the folder {task.path} for the task {task.name}, which does not "
-                "exist; paths are relative to the stream file"
+                f"exist; paths are relative to {place}"
             )
         names.add(task.name.casefold())
         folders[task.path] = task.name
@@ -193,15 +201,22 @@ def _check_steps(stream: Stream, path: Path) -> None:
         )
 
 
-def _parsed(path: Path) -> object:
+def parse_file(path: Path, kind: str) -> object:
+    """Parse a YAML or JSON file of a ``kind``, such as "stream file"; no key may come twice.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read or parsed.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as problem:
         raise DatasetError(
-            f"{path} cannot be read: {problem.strerror}; give a YAML or JSON stream file"
+            f"{path} cannot be read: {problem.strerror}; give a YAML or JSON {kind}"
         ) from None
     except UnicodeDecodeError:
-        raise DatasetError(f"{path} is not UTF-8 text; give a YAML or JSON stream file") from None
+        raise DatasetError(f"{path} is not UTF-8 text; give a YAML or JSON {kind}") from None
     try:
         if path.suffix.lower() == ".json":
             return json.loads(text, object_pairs_hook=_unrepeated)
@@ -211,7 +226,7 @@ def _parsed(path: Path) -> object:
         reason = f"{problem.problem}{line}"
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         reason = str(problem).splitlines()[0]
-    raise DatasetError(f"{path} is not a YAML or JSON stream file: {reason}; correct it")
+    raise DatasetError(f"{path} is not a YAML or JSON {kind}: {reason}; correct it")
 
 
 def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cad_edge_benchmarks.protocol.study import Study
+from cad_edge_benchmarks.protocol.task_sequence import TaskSequence, read_sequence
+
 MVTEC = (
     "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw "
     "tile toothbrush transistor wood zipper"
@@ -17,6 +20,11 @@ EYECANDIES = (
     "LicoriceSandwich Lollipop Marshmallow PeppermintCandy"
 )
 """Class lists written out again, so that a slip in the sources is seen."""
+
+
+def found(protocol: str, roots: Sequence[Path], **said: object) -> TaskSequence:
+    """Find a published protocol in folders of datasets; ``said`` are further keys of a study."""
+    return read_sequence(Study(study="s", stream=protocol, learners={"a": {}}, **said), roots)
 
 
 def write_image(path: Path, value: int = 0) -> Path:

@@ -9,7 +9,7 @@ from cad_edge.data.products import read_products
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
 from cad_edge_benchmarks.protocol.plan import plan_of
-from cad_edge_benchmarks.protocol.task_sequence import Course
+from cad_edge_benchmarks.protocol.task_sequence import TaskSequence
 from tests.benchmarks.protocol_datasets import (
     write_cloud,
     write_eyecandies,
@@ -83,7 +83,7 @@ def test_a_plan_knows_depth(products):
 
     def described():
         tasks = [StreamTask(name="bagel", path=products / "bagel", layout="mvtec3d")]
-        return plan_of(Course("line", (tuple(tasks),), 0.1, False), "m", "b", None, {}).images
+        return plan_of(TaskSequence("line", (tuple(tasks),), 0.1, False), "line", {}).images
 
     before = described()
     assert described() == before

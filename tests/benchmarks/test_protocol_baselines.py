@@ -1,5 +1,6 @@
 """What the one model of a baseline learns from."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -8,8 +9,15 @@ from PIL import Image
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.image import ImageRecipe, decode_image
+from cad_edge.data.labelled import LabelledSplit
 from cad_edge.data.stream import StreamTask
-from cad_edge_benchmarks.protocol.baselines import Reference, link_all, link_newest, pool_of
+from cad_edge_benchmarks.protocol.baselines import (
+    Reference,
+    instructions,
+    pool_all,
+    pool_newest,
+    pooling_of,
+)
 
 RECIPE = ImageRecipe(width=16, height=16)
 
@@ -28,36 +36,50 @@ def steps(tmp_path, rng):
     return found
 
 
-def pooled(folder):
-    return sorted(path.name for path in folder.iterdir())
+def names(pool):
+    return [f"{path.parents[2].name}/{path.name}" for path, _ in pool.images]
 
 
 def test_joint_pools_everything(steps, tmp_path):
-    stored = link_all(steps, tmp_path / "pool")
-    assert pooled(tmp_path / "pool") == [f"a.{n:05d}.png" for n in range(6)] + [
-        f"b.{n:05d}.png" for n in range(4)
-    ]
-    assert stored == sum(path.stat().st_size for path in read_product(steps[0][0].path).train)
+    pool = pool_all(steps, tmp_path)
+    assert names(pool) == [f"a/{n}.png" for n in range(6)] + [f"b/{n}.png" for n in range(4)]
+    older = read_product(steps[0][0].path).train
+    assert pool.stored_bytes == sum(path.stat().st_size for path in older)
 
 
 def test_naive_has_the_newest_only(steps, tmp_path):
-    assert link_newest(steps, tmp_path / "pool") == 0
-    assert pooled(tmp_path / "pool") == [f"b.{n:05d}.png" for n in range(4)]
-    assert decode_image(tmp_path / "pool/b.00002.png").shape == (32, 32, 3)
+    pool = pool_newest(steps, tmp_path)
+    assert names(pool) == [f"b/{n}.png" for n in range(4)] and pool.stored_bytes == 0
+
+
+def test_labels_are_kept(steps, tmp_path):
+    """Of tasks whose labelled images are dealt, what is learned from and nothing else."""
+    for number in range(5):
+        source = steps[0][0].path / f"train/good/{number}.png"
+        place = steps[0][0].path / f"test/cut/{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(source.read_bytes())
+    task = steps[0][0].model_copy(update={"labelled": LabelledSplit()})
+    pool = pool_all([(task,)], tmp_path)
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool/train.json").write_text(json.dumps(instructions(pool.images)))
+    pooled, dealt = read_product(tmp_path / "pool", "instruction"), task.images()
+    assert sorted(pooled.train) == sorted(dealt.train)
+    assert {item.path for item in pooled.defective} == {item.path for item in dealt.defective}
+    assert pooled.defective and len(pool.images) == 9
 
 
 @pytest.mark.parametrize("count", [0, 2, 6])
 def test_replay_stores_what_fits_into_the_bytes(steps, tmp_path, count):
     one = _stored_size(steps[0][0], tmp_path)
     budget = {"a": int((count + 0.5) * one), "b": 10**9}
-    stored = pool_of("replay", 3, Reference(budget, RECIPE))(steps, tmp_path / "pool")
-    names = pooled(tmp_path / "pool")
-    assert sum(name.startswith("a.") for name in names) == count
-    assert sum(name.startswith("b.") for name in names) == 4
-    assert stored <= budget["a"]
-    kept = list((tmp_path / "pool").glob("a.*"))
-    assert stored == sum(path.stat().st_size for path in kept)
+    pool = pooling_of("replay", 3, Reference(budget, RECIPE))(steps, tmp_path)
+    kept = [path for path, _ in pool.images if path.parent == tmp_path]
+    assert (len(kept), len(pool.images)) == (count, count + 4)
+    assert pool.stored_bytes <= budget["a"]
+    assert pool.stored_bytes == sum(path.stat().st_size for path in kept)
     assert all(decode_image(path).shape == (16, 16, 3) for path in kept)
+    assert len(list(tmp_path.glob("a.*"))) == count
 
 
 def _stored_size(task, folder):
@@ -71,15 +93,15 @@ def test_replay_draws_by_its_seed(steps, tmp_path):
     budget = {"a": int(2.5 * _stored_size(steps[0][0], tmp_path)), "b": 0}
     drawn = {}
     for seed in (0, 0, 1, 2):
-        folder = tmp_path / f"pool-{len(drawn)}-{seed}"
-        pool_of("replay", seed, Reference(budget, RECIPE))(steps, folder)
-        names = [name for name in pooled(folder) if name.startswith("a.")]
+        pool = pooling_of("replay", seed, Reference(budget, RECIPE))(steps, tmp_path)
+        names = [path.name for path, _ in pool.images if path.parent == tmp_path]
         assert drawn.setdefault(seed, names) == names
     assert len(set(map(tuple, drawn.values()))) > 1
 
 
 def test_the_names_lead_to_the_pools(steps):
-    reference = Reference({}, RECIPE)
-    assert pool_of("joint", 0, reference) is link_all
-    assert pool_of("naive", 0, reference) is link_newest
-    assert isinstance(pool_of("replay", 0, reference), partial)
+    assert pooling_of("joint", 0, None) is pool_all
+    assert pooling_of("naive", 0, None) is pool_newest
+    assert isinstance(pooling_of("replay", 0, Reference({}, RECIPE)), partial)
+    with pytest.raises(ValueError, match="there is none"):
+        pooling_of("replay", 0, None)

@@ -32,7 +32,8 @@ def written(folder, names, name="line.json", **more):
         (["--compat", "visa_train_cap"], "l has no class in the layout visa"),
         (["--orders", "3"], "2 parts have only 2 orders"),
         (["--orders", "2", "--order", "given"], "give one of the two"),
-        (["--data", "."], "--data goes with the name of a protocol"),
+        (["--data", "a", "--data", "b"], "the paths of a stream file have one folder"),
+        (["--data", "elsewhere"], "does not exist; paths are relative to elsewhere"),
         (["--false-reject-rate", "0.1"], "--false-reject-rate goes with the name of a protocol"),
         (["--method", "best"], "method 'best' is unknown"),
         (["--set", "memory=3"], "--set memory: patch_memory has no such option"),
@@ -88,10 +89,10 @@ def test_a_place_that_holds_something_else_is_left_alone(stream, tmp_path):
     assert content(out) == before and not (out / ".lock").exists()
     file = tmp_path / "file"
     file.write_text("a")
-    assert "is a file; give a folder" in sentence(
+    assert "is a file); give a folder" in sentence(
         "protocol", "--stream", stream, "--out", file / "out"
     )
-    assert "is a file; give a folder" in sentence("protocol", "--stream", stream, "--out", file)
+    assert "is a file); give a folder" in sentence("protocol", "--stream", stream, "--out", file)
 
 
 def test_too_few_images_leave_a_folder_that_can_be_gone_on_with(stream, tmp_path):
@@ -101,7 +102,9 @@ def test_too_few_images_leave_a_folder_that_can_be_gone_on_with(stream, tmp_path
         (tmp_path / f"data/bottle/train/good/{image:03d}.png").unlink()
     assert "too few to learn" in sentence("protocol", "--stream", stream, "--out", out)
     changed = sentence("protocol", "--stream", stream, "--out", out, "--set", "keys=8")
-    assert "was begun with options {}, not {'keys': '8'}; give another folder" in changed
+    assert (
+        "was begun with options {} of cad-edge, not {'keys': '8'}; give another folder" in changed
+    )
     write_image(tmp_path / "data/cable/train/good/new.png")
     assert "was begun with other images of cable" in sentence(
         "protocol", "--stream", stream, "--out", out

@@ -8,12 +8,13 @@ import pytest
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge_benchmarks.protocol.plan import with_views
 from cad_edge_benchmarks.protocol.splits import SPLITS, cut, named_split
-from cad_edge_benchmarks.protocol.task_sequence import draw_orders, ordered, read_course
+from cad_edge_benchmarks.protocol.task_sequence import draw_orders, ordered
 from tests.benchmarks.protocol_datasets import (
     EYECANDIES,
     MVTEC,
     MVTEC3D,
     VISA,
+    found,
     write_eyecandies,
     write_mvtec,
     write_mvtec3d,
@@ -86,9 +87,9 @@ def test_steps_that_do_not_add_up_are_a_slip():
 
 @pytest.mark.parametrize("name", [name for name in SPLITS if "/" in name])
 def test_every_class_is_found_and_can_be_read(name, roots, tmp_path):
-    course = read_course(name, [roots[name.partition("/")[0]]], None, 0.05)
-    assert names(course.steps) == [list(step) for step in named_split(name).steps]
-    for task in with_views(course, tmp_path, ()).tasks:
+    sequence = found(name, [roots[name.partition("/")[0]]])
+    assert names(sequence.steps) == [list(step) for step in named_split(name).steps]
+    for task in with_views(sequence, tmp_path, ()).tasks:
         product = task.images()
         assert len(product.train) == 5
         assert [item.anomalous for item in product.test] == [False, True]
@@ -100,40 +101,40 @@ def test_every_class_is_found_and_can_be_read(name, roots, tmp_path):
 @pytest.mark.parametrize("swapped", [False, True])
 def test_cross_dataset_is_two_steps_whichever_root_comes_first(roots, swapped):
     both = [roots["visa"], roots["mvtec"]] if swapped else [roots["mvtec"], roots["visa"]]
-    course = read_course("cross-dataset", both, 0.01, 0.05)
-    assert names(course.steps) == [LISTS["mvtec"], LISTS["visa"]]
-    assert course.false_reject_rate == 0.01
-    assert names(ordered(course, "reversed")) == [LISTS["visa"], LISTS["mvtec"]]
+    sequence = found("cross-dataset", both, false_reject_rate=0.01)
+    assert names(sequence.steps) == [LISTS["mvtec"], LISTS["visa"]]
+    assert sequence.false_reject_rate == 0.01
+    assert names(ordered(sequence, "reversed")) == [LISTS["visa"], LISTS["mvtec"]]
 
 
 def test_classes_move_and_sizes_stay(roots):
-    course = read_course("mvtec/10-5", [roots["mvtec"]], None, 0.05)
-    backwards = names(ordered(course, "reversed"))
+    sequence = found("mvtec/10-5", [roots["mvtec"]])
+    backwards = names(ordered(sequence, "reversed"))
     assert [len(step) for step in backwards] == [10, 5]
     assert backwards[1] == ["grid", "carpet", "capsule", "cable", "bottle"]
-    shuffled = names(ordered(course, "shuffled-1"))
+    shuffled = names(ordered(sequence, "shuffled-1"))
     assert sorted(shuffled[0] + shuffled[1]) == LISTS["mvtec"]
-    assert shuffled == names(ordered(course, "shuffled-1")) != names(course.steps)
+    assert shuffled == names(ordered(sequence, "shuffled-1")) != names(sequence.steps)
 
 
 def test_orders_are_different_and_counted(roots):
-    course = read_course("cross-dataset", [roots["mvtec"], roots["visa"]], None, 0.05)
-    first, second = draw_orders(course, 2)
-    assert (first, names(ordered(course, second))) == ("given", [LISTS["visa"], LISTS["mvtec"]])
+    sequence = found("cross-dataset", [roots["mvtec"], roots["visa"]])
+    first, second = draw_orders(sequence, 2)
+    assert (first, names(ordered(sequence, second))) == ("given", [LISTS["visa"], LISTS["mvtec"]])
     with pytest.raises(OptionError, match="have only 2 orders"):
-        draw_orders(course, 3)
+        draw_orders(sequence, 3)
 
 
 def test_missing_classes_are_all_named(tmp_path):
     present = [name for name in LISTS["mvtec"] if name not in ("pill", "wood")]
     write_mvtec(tmp_path, present)
     with pytest.raises(DatasetError, match=r"lacks pill, wood of the MVTec AD classes that mvtec/"):
-        read_course("mvtec/14-1", [tmp_path], None, 0.05)
+        found("mvtec/14-1", [tmp_path])
 
 
 def test_an_unknown_protocol_is_answered_with_all():
     with pytest.raises(OptionError, match=r"mvtec/11-4 is neither .*mvtec/10-1x5, .*cross"):
-        read_course("mvtec/11-4", [], None, 0.05)
+        found("mvtec/11-4", [])
 
 
 @pytest.mark.parametrize(
@@ -147,4 +148,4 @@ def test_an_unknown_protocol_is_answered_with_all():
 )
 def test_wrong_roots_are_refused(roots, name, given, words):
     with pytest.raises(DatasetError, match=words):
-        read_course(name, [roots[one] for one in given], None, 0.05)
+        found(name, [roots[one] for one in given])

@@ -8,7 +8,7 @@ import pytest
 from cad_edge_benchmarks.instruments.evaluation import summarise
 from cad_edge_benchmarks.instruments.pixels import PixelScores
 from cad_edge_benchmarks.protocol.compat import COMPATS
-from cad_edge_benchmarks.protocol.learners import Cost, Measured
+from cad_edge_benchmarks.protocol.learners import Cost, Measurement
 from cad_edge_benchmarks.protocol.run import Run, StepResult
 from cad_edge_benchmarks.protocol.summary import (
     continual_of,
@@ -19,12 +19,15 @@ from cad_edge_benchmarks.protocol.summary import (
     task_summary,
 )
 from cad_edge_benchmarks.protocol.tables import (
-    all_tables,
-    cost_table,
-    matrix_table,
-    summary_table,
-    task_table,
+    all_sections,
+    learners_costs,
+    learners_scores,
+    matrix_section,
+    models_costs,
+    tasks_section,
 )
+from cad_edge_benchmarks.reporting.document import Warn
+from tests.benchmarks.protocol_tables import table_of, tainted
 
 NOTHING = summarise([], PixelScores(), 0, 0.05)
 COST = Cost(seconds=2.0, bytes=500_000, images=10)
@@ -41,13 +44,13 @@ def run_of(steps, rows, seed=0, order="given", learner="cad-edge"):
         names += step
         if row is None:
             continue
-        measured = Measured(
+        measured = Measurement(
             costs=dict.fromkeys(names, COST),
             kept_bytes=500_000 * len(names),
             bundle_bytes=20_000_000,
             evaluations={name: evaluation(auroc) for name, auroc in zip(names, row, strict=True)},
         )
-        results.append(StepResult(step=number, tasks=list(step), measured=measured))
+        results.append(StepResult(step=number, tasks=list(step), measurement=measured))
     return Run(learner, order, seed, tuple(tuple(step) for step in steps), tuple(results))
 
 
@@ -121,11 +124,11 @@ def test_the_record_is_json_without_nan():
 
 
 def test_tables_say_undefined_and_leave_the_future_blank():
-    table = matrix_table(BASE_OF_TWO, "image_auroc", ())
+    table = table_of(matrix_section(BASE_OF_TWO, "image_auroc", ()))
     assert table.rows[0] == ("step 1", "0.900", "0.800", "", "")
     assert table.rows[-1] == ("BWT", "-0.150", "-0.050", "0.100", "undefined")
     assert table.note.startswith("FM 0.100.")
-    summary = summary_table([BASE_OF_TWO], ())
+    summary = table_of(learners_scores([BASE_OF_TWO], ()))
     shown = dict(zip(summary.head, summary.rows[0], strict=True))
     assert (shown["A-AUROC"], shown["FM"]) == ("0.775", "0.100")
     assert shown["AUPRO"] == shown["routed good"] == "undefined"
@@ -133,29 +136,39 @@ def test_tables_say_undefined_and_leave_the_future_blank():
 
 def test_several_runs_are_shown_with_their_deviation():
     runs = [run_of([["a"]], [[0.7]], seed=0), run_of([["a"]], [[0.9]], seed=1)]
-    table = task_table("cad-edge", runs, ())
-    assert table.rows[0][1] == "0.800 ± 0.141"
-    assert "over 2 runs" in summary_table(runs, ()).note
+    assert table_of(tasks_section("cad-edge", runs, ()), 1).rows[0][1] == "0.800 ± 0.141"
+    assert "over 2 runs" in table_of(learners_scores(runs, ())).note
 
 
 def test_pixel_matrices_are_left_out_where_no_map_is_judged():
-    titles = [table.title for table in all_tables([BASE_OF_TWO], 0.05, ())]
+    titles = [section.title for section in all_sections([BASE_OF_TWO], 0.05, ())]
     assert sum("image AUROC by step" in title for title in titles) == 1
     assert not any("pixel AUROC by step" in title for title in titles)
 
 
 def test_a_switch_makes_the_columns_red_that_it_touches():
     flip = (COMPATS["flip"],)
-    summary = summary_table([BASE_OF_TWO], flip)
-    red = {summary.head[column] for column in summary.red}
-    assert red == {"A-AUROC", "FM", "Avg", "BWT", "pixel AUROC", "pixel FM"}
-    assert summary.warnings[0].startswith("compat_flip: ")
-    assert matrix_table(BASE_OF_TWO, "image_auroc", flip).red == {1, 2, 3, 4}
-    assert matrix_table(BASE_OF_TWO, "aupro", flip).red == frozenset()
-    assert matrix_table(BASE_OF_TWO, "aupro", flip).warnings == ()
+    summary = learners_scores([BASE_OF_TWO], flip)
+    assert tainted(summary) == {"A-AUROC", "FM", "Avg", "BWT", "pixel AUROC", "pixel FM"}
+    assert summary.blocks[0] == Warn(COMPATS["flip"].warning)
+    assert tainted(matrix_section(BASE_OF_TWO, "image_auroc", flip)) == {"a", "b"}
+    assert tainted(matrix_section(BASE_OF_TWO, "aupro", flip)) == set()
+    assert len(matrix_section(BASE_OF_TWO, "aupro", flip).blocks) == 1
 
 
-def test_costs_of_baselines_stand_beside_those_of_tasks():
+def test_costs_of_every_model_of_every_learner():
     naive = run_of([["a"], ["b"]], [[0.5], [0.5, 0.5]], learner="naive")
-    rows = [row[0] for row in cost_table([BASE_OF_TWO, naive]).rows]
-    assert rows == ["cad-edge", "- a", "- b", "- c", "- d", "naive", "- a", "- b"]
+    rows = [row[:2] for row in table_of(models_costs([BASE_OF_TWO, naive])).rows]
+    ours = [("cad-edge", name) for name in "abcd"]
+    assert rows == [*ours, ("naive", "a"), ("naive", "b")]
+    assert [row[0] for row in table_of(learners_costs([BASE_OF_TWO, naive])).rows] == [
+        "cad-edge",
+        "naive",
+    ]
+
+
+def test_a_terminal_shows_the_tasks_of_the_first_learner_alone():
+    naive = run_of([["a"], ["b"]], [[0.5], [0.5, 0.5]], learner="naive")
+    shown = [one.title for one in all_sections([BASE_OF_TWO, naive], 0.05, ()) if one.in_terminal]
+    assert "cad-edge: tasks after the last step" in shown
+    assert not any(title.startswith("naive") for title in shown)

@@ -8,12 +8,14 @@ from cad_edge_benchmarks.instruments.evaluation import summarise
 from cad_edge_benchmarks.instruments.pixels import PixelScores
 from cad_edge_benchmarks.instruments.proportion import clopper_pearson
 from cad_edge_benchmarks.protocol.compat import COMPATS
-from cad_edge_benchmarks.protocol.learners import Cost, Measured
+from cad_edge_benchmarks.protocol.learners import Cost, Measurement
+from cad_edge_benchmarks.protocol.report import beside, headline
 from cad_edge_benchmarks.protocol.run import Run, StepResult
-from cad_edge_benchmarks.protocol.sentences import beside, headline
-from cad_edge_benchmarks.protocol.summary import run_figures, run_record
-from cad_edge_benchmarks.protocol.verdict_tables import learners_verdicts, tasks_verdicts, widest
+from cad_edge_benchmarks.protocol.summary import run_figures, run_record, widest
+from cad_edge_benchmarks.protocol.tables import learners_verdicts, tasks_section
+from cad_edge_benchmarks.reporting.headings import VERDICT_COLUMNS
 from tests.benchmarks.judged_outcomes import TEN, outcomes
+from tests.benchmarks.protocol_tables import table_of, tainted
 
 DEFECTS = [5.0, 8.5, 9.5, 11.0, 20.0]
 
@@ -24,13 +26,13 @@ def run_of(thresholds, seed=0, learner="cad-edge"):
         f"task{number}": summarise(outcomes(TEN, DEFECTS, threshold), PixelScores(), 0, 0.1)
         for number, threshold in enumerate(thresholds)
     }
-    measured = Measured(
+    measured = Measurement(
         costs={"model": Cost(seconds=2.0, bytes=5, images=10)},
         kept_bytes=5,
         bundle_bytes=50,
         evaluations=tasks,
     )
-    result = StepResult(step=1, tasks=list(tasks), measured=measured)
+    result = StepResult(step=1, tasks=list(tasks), measurement=measured)
     return Run(learner, "given", seed, (tuple(tasks),), (result,))
 
 
@@ -38,7 +40,8 @@ CAREFUL = run_of([10.0, 8.0])  # finds 2 and 4 of five defects, rejects 0 and 1 
 BOLD = run_of([8.0, 4.0], seed=1)  # finds 4 and 5, rejects 1 and 5
 
 
-def row(table, name):
+def row(section, name):
+    table = table_of(section)
     cells = next(cells for first, *cells in table.rows if first == name)
     return dict(zip(table.head[1:], cells, strict=True))
 
@@ -48,7 +51,7 @@ def interval(*counts):
 
 
 def test_tasks_have_their_intervals_and_all_parts_one_over_all():
-    table = tasks_verdicts("cad-edge", [CAREFUL], 0.1, ())
+    table = tasks_section("cad-edge", [CAREFUL], ())
     assert row(table, "task0") == {
         "defects found": "0.400",
         "false rejects": "0.000",
@@ -63,7 +66,8 @@ def test_tasks_have_their_intervals_and_all_parts_one_over_all():
     assert (whole["defects found"], whole["95 % interval"]) == ("0.600", interval(1, 20))
     assert row(table, "mean")["95 % interval"] == ""
     assert row(table, "mean")["found of perfect"] == "0.750"
-    assert "Stated false-reject rate 10 %." in table.note
+    summary = table_of(learners_verdicts([CAREFUL], 0.1, ()))
+    assert "Stated false-reject rate 10 %." in summary.note
 
 
 def test_intervals_of_runs_are_not_narrowed_by_counting_an_image_twice():
@@ -105,17 +109,17 @@ def test_the_headline_of_several_runs_is_their_mean():
 
 
 def test_figures_without_routing_are_undefined():
-    known = CAREFUL.results[0].measured.evaluations["task0"]
+    known = CAREFUL.results[0].measurement.evaluations["task0"]
     one = replace(known, unknown_normal=None, unknown_defective=None)
-    measured = CAREFUL.results[0].measured.model_copy(update={"evaluations": {"task0": one}})
-    result = CAREFUL.results[0].model_copy(update={"tasks": ["task0"], "measured": measured})
+    measured = CAREFUL.results[0].measurement.model_copy(update={"evaluations": {"task0": one}})
+    result = CAREFUL.results[0].model_copy(update={"tasks": ["task0"], "measurement": measured})
     run = replace(CAREFUL, steps=(("task0",),), results=(result,))
-    assert row(tasks_verdicts("cad-edge", [run], 0.1, ()), "task0")["good unknown"] == "undefined"
+    assert row(tasks_section("cad-edge", [run], ()), "task0")["good unknown"] == "undefined"
     assert "unknown_product" not in beside([run])[0]
 
 
 def test_switches_make_verdicts_red_that_they_touch():
-    assert learners_verdicts([CAREFUL], 0.1, (COMPATS["flip"],)).red == frozenset()
+    assert tainted(learners_verdicts([CAREFUL], 0.1, (COMPATS["flip"],))) == set()
     given = learners_verdicts([CAREFUL], 0.1, (COMPATS["task_given"],))
-    assert given.red == frozenset(range(1, 9))
-    assert given.warnings[0].startswith("compat_task_given: ")
+    assert tainted(given) == set(VERDICT_COLUMNS.values())
+    assert given.blocks[0].text.startswith("compat_task_given: ")

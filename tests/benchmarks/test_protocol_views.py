@@ -5,8 +5,7 @@ import pytest
 from cad_edge_benchmarks.instruments.image_links import link_image
 from cad_edge_benchmarks.protocol.compat import VISA_TRAIN_CAP, read_compats
 from cad_edge_benchmarks.protocol.plan import check_products, with_views
-from cad_edge_benchmarks.protocol.task_sequence import read_course
-from tests.benchmarks.protocol_datasets import VISA, write_image, write_mvtec3d, write_visa
+from tests.benchmarks.protocol_datasets import VISA, found, write_image, write_mvtec3d, write_visa
 
 
 def test_nothing_is_written_through_a_link(tmp_path):
@@ -31,12 +30,12 @@ def visa(tmp_path):
 
 
 def test_the_cap_takes_the_first_training_images_and_every_test_image(visa, tmp_path):
-    course = read_course("visa/11-1", [visa], None, 0.05)
-    whole = {task.name: task.images() for task in course.tasks}
+    sequence = found("visa/11-1", [visa])
+    whole = {task.name: task.images() for task in sequence.tasks}
     assert len(whole["candle"].train) == VISA_TRAIN_CAP + 3
-    viewed = with_views(course, tmp_path / "out", read_compats(["visa_train_cap"]))
+    viewed = with_views(sequence, tmp_path / "out", read_compats(["visa_train_cap"]))
     assert [[task.name for task in step] for step in viewed.steps] == [
-        [task.name for task in step] for step in course.steps
+        [task.name for task in step] for step in sequence.steps
     ]
     for task in viewed.tasks:
         capped, before = task.images(), whole[task.name]
@@ -51,8 +50,8 @@ def test_the_cap_takes_the_first_training_images_and_every_test_image(visa, tmp_
 
 
 def test_tasks_without_one_class_of_test_images_are_named(tmp_path):
-    course = read_course("mvtec3d/10-0", [_without_defects(tmp_path)], None, 0.05)
-    assert check_products(course) == [
+    sequence = found("mvtec3d/10-0", [_without_defects(tmp_path)])
+    assert check_products(sequence) == [
         "bagel has only good test images",
         "carrot has no test images",
     ]

@@ -28,12 +28,9 @@ from cad_edge_export.graph_files import Graph
 from cad_edge_export.language.explainer import Explaining
 from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
-from cad_edge_studies.cl_anomaly_comparison.family import LearnedFamily, Shown
-from cad_edge_studies.cl_anomaly_comparison.forgetting import history, lasting
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.learn import recalibrate, without_router
-from cad_edge_training.methods.cl_anomaly.start import as_llava
 from cad_edge_training.train import TrainingPlan, train
 from tests.export import test_graph_rules as rules
 from tests.training.small_products import NAMES, quiet, spoil, texture, write_product
@@ -203,24 +200,6 @@ def test_words_that_are_not_those_of_torch_are_refused(wording, what):
     key = {"question": "texts", "experts": "engine"}.get(what, what)
     with pytest.raises(CertificateError, match=rf"task {NAMES[1]}: the exported words are not"):
         wording.certify(**{key: changes[key]})
-
-
-def test_what_lasts_is_measured(artifacts, llava, versions, frames):
-    """Models and objects of every model version hold the same expert and anchor of each task."""
-    backbone = load_backbone(llava)
-    images = np.stack([backbone.recipe.apply(frame) for frame in frames])
-    tokens = as_llava(backbone).look(torch.from_numpy(images))
-    shown = Shown((), tokens, np.tile([False, True], len(frames) // 2))
-    folders = tuple(artifacts / name for name in NAMES)
-    found = lasting(
-        LearnedFamily(backbone, folders, dict.fromkeys(NAMES, shown)), history(versions[-1])
-    )
-    assert [one.generations for one in found] == [2, 1, 0]
-    for one in found:
-        assert one.models_changed == one.versions_changed == 0
-        assert one.witness_difference < 1e-5
-        assert (one.tests.images, one.held_out.images) == (len(frames), 4)
-    assert found[0].tests.largest > found[0].tests.mean > 0 == found[-1].tests.largest
 
 
 def test_a_member_that_is_missing_stops_the_export(artifacts, llava, versions, tmp_path):

@@ -1,5 +1,6 @@
 """What a bundle holds: calibrations, and bytes on the disk."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from cad_edge.calibration import Calibration
@@ -14,9 +15,16 @@ def calibrations_of(manifest: Manifest) -> dict[str, Calibration]:
 
 
 def task_bytes(bundle: Bundle, manifest: Manifest, name: str) -> int:
-    """Bytes that a bundle keeps for one task alone: its tensors and its routing statistics."""
+    """Bytes that a bundle keeps for one task: its routing statistics and its tensors.
+
+    Of tensors that several tasks have in common it is an equal share.
+    """
+    engines = [set(entry.engine.tensor_objects()) for entry in manifest.tasks.values()]
+    sharing = Counter(sha for objects in engines for sha in objects)
     entry = manifest.tasks[name]
-    return objects_bytes(bundle, filter(None, (entry.routing, entry.engine.tensors)))
+    tensors = set(entry.engine.tensor_objects())
+    shares = (objects_bytes(bundle, [sha]) // sharing[sha] for sha in tensors)
+    return objects_bytes(bundle, [entry.routing]) + sum(shares)
 
 
 def version_bytes(bundle: Bundle, manifest: Manifest, names: Sequence[str]) -> int:

@@ -1,23 +1,21 @@
 """`cad-edge protocol --stream STREAM`: learn a stream step by step and measure after every step."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from cad_edge import options
 from cad_edge.errors import OptionError
 from cad_edge.renamed_options import renamed
-from cad_edge.store.atomic_write import replace_file
 from cad_edge.store.lock import WriterLock
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.protocol.baselines import BASELINES
 from cad_edge_benchmarks.protocol.compat import COMPATS, Compat, read_compats
-from cad_edge_benchmarks.protocol.learners import Recipe
-from cad_edge_benchmarks.protocol.page import render
+from cad_edge_benchmarks.protocol.learner_settings import said_of, settle
 from cad_edge_benchmarks.protocol.plan import (
     Plan,
     begin,
@@ -27,34 +25,30 @@ from cad_edge_benchmarks.protocol.plan import (
     plan_of,
     with_views,
 )
-from cad_edge_benchmarks.protocol.report import Report, markdown, print_report, result_of
-from cad_edge_benchmarks.protocol.run import Run, Trial, run_baseline, run_cad_edge
+from cad_edge_benchmarks.protocol.report import Report, document_of, record_of
+from cad_edge_benchmarks.protocol.run import CAD_EDGE, Request, run_all
 from cad_edge_benchmarks.protocol.splits import SPLITS
+from cad_edge_benchmarks.protocol.study import (
+    BaselineName,
+    LearnerEntry,
+    Order,
+    Study,
+    read_study,
+    require_once,
+)
 from cad_edge_benchmarks.protocol.task_sequence import (
     GIVEN,
     REVERSED,
     SHUFFLED,
-    Course,
+    TaskSequence,
     draw_orders,
-    ordered,
-    read_course,
+    read_sequence,
 )
-from cad_edge_benchmarks.reporting.tables import write_result
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import write_report
 
 if TYPE_CHECKING:
     from cad_edge_training.input_size import Size
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for besides the course."""
-
-    orders: tuple[str, ...]
-    seeds: tuple[int, ...]
-    baselines: tuple[str, ...]
-    compats: tuple[Compat, ...]
-    threads: int | None
-    last_only: bool
 
 
 @click.command(
@@ -70,7 +64,8 @@ class Request:
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of the dataset of a published protocol; cross-dataset needs two.",
+    help="Folder of the dataset of a published protocol (cross-dataset needs two), or that the "
+    "paths of a stream file are relative to.",
 )
 @options.out_folder()
 @options.method
@@ -122,18 +117,19 @@ def protocol(
     size: "Size",
     settings: tuple[str, ...],
     rate: float | None,
-    orders: tuple[str, ...],
+    orders: tuple[Order, ...],
     count: int | None,
     seeds: tuple[int, ...],
-    baselines: tuple[str, ...],
+    baselines: tuple[BaselineName, ...],
     switches: tuple[str, ...],
     last_only: bool,
     threads: int | None,
 ) -> None:
     """Learn a stream step by step and measure all products so far after every step.
 
-    --stream also takes the name of a published protocol, listed below, whose dataset --data names.
-    A step is one product, or a group of them that the stream file names by its key `steps`.
+    --stream also takes a study file, which names a stream and the learners to compare, or the name
+    of a published protocol, listed below, whose dataset --data names. A step is one product, or a
+    group of them that the stream file names by its key `steps`.
 
     Products are recognised in every test image, as on the device, and no test image touches
     learning, thresholds or scaling. A call that was interrupted goes on in the same --out.
@@ -141,97 +137,95 @@ def protocol(
     Every --order is run with every --seed. --false-reject-rate is for published protocols and
     folders; a stream file states its own.
     """
-    for option, values in (("--seed", seeds), ("--order", orders), ("--baseline", baselines)):
-        _refuse_repeated(option, values)
-    course = read_course(stream.as_posix(), roots, rate, FALSE_REJECT_RATE)
-    compats = read_compats(switches)
-    chosen = _orders(course, orders, count)
-    check_compats(course, compats)
-    check_products(course)
-    method = method or _default_method(backbone)
-    chosen_options = _settings(method, backbone, size, settings)
-    request = Request(tuple(chosen), seeds, baselines, compats, threads, last_only)
-    plan = plan_of(course, method, backbone, size, chosen_options)
-    check_folder(out, plan)
-    print_report(carry_out(course, plan, request, out))
-    click.echo(f"\nwrote {out / report_name(compats)}.json, .md and .html")
-
-
-def _refuse_repeated(option: str, values: Sequence[object]) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise OptionError(f"{option} {value} is given twice; keep one of them")
-
-
-def _orders(course: Course, orders: Sequence[str], count: int | None) -> list[str]:
+    _refuse_repeated(seeds, orders, baselines)
     if count is not None and orders:
         raise OptionError("--orders counts orders and --order names them; give one of the two")
-    if count is not None:
-        return draw_orders(course, count)
-    return [f"{SHUFFLED}-1" if order == SHUFFLED else order for order in orders or (GIVEN,)]
+    file = read_study(stream)
+    learners: dict[str, LearnerEntry | None] = {CAD_EDGE: None}
+    learners |= {name: LearnerEntry(baseline=name) for name in baselines}
+    study = _study(
+        stream.as_posix(),
+        file,
+        {
+            "method": ("--method", "method", method),
+            "backbone": ("--backbone", "backbone", backbone),
+            "size": ("--size", "size", size),
+            "settings": ("--set", "options", _settings(settings)),
+            "rate": ("--false-reject-rate", "false_reject_rate", rate),
+            "orders": ("--order", "orders", list(orders)),
+            "count": ("--orders", "orders", count),
+            "seeds": ("--seed", "seeds", list(seeds)),
+            "baselines": ("--baseline", "learners", learners),
+        },
+    )
+    source = None if file is None else stream
+    with said_of(source):
+        sequence = read_sequence(study, roots)
+        named = draw_orders(sequence, study.orders)
+    compats = read_compats(switches)
+    settled = settle(study, source)
+    check_compats(sequence, compats)
+    check_products(sequence)
+    plan = plan_of(sequence, sequence.name if file is None else study.study, settled)
+    check_folder(out, plan)
+    request = Request(out, settled, named, tuple(study.seeds), compats, threads, last_only, _say)
+    _publish(carry_out(sequence, plan, request), out)
 
 
-def _default_method(backbone: str) -> str:
-    from cad_edge_training.methods import default_method
+def _publish(report: Report, out: Path) -> None:
+    document, name = document_of(report), report_name(report.compats)
+    write_report(out, name, document, record_of(report))
+    click.echo(f"{text(document)}\n\nwrote {out / name}.json, .md and .html")
 
-    return default_method(backbone)
+
+def _refuse_repeated(seeds: Sequence[int], orders: Sequence[str], baselines: Sequence[str]) -> None:
+    try:
+        require_once(seeds, "--seed ")
+        require_once(orders, "--order ")
+        require_once(baselines, "--baseline ")
+    except ValueError as problem:
+        raise OptionError(str(problem)) from None
 
 
-def _settings(method: str, backbone: str, size: "Size", settings: Sequence[str]) -> dict[str, str]:
-    """Options of the method; whatever is wrong with them is said before anything is written."""
-    from cad_edge_training.backbones import load_backbone
+def _settings(settings: Sequence[str]) -> dict[str, str]:
     from cad_edge_training.commands import read_settings
-    from cad_edge_training.train import TrainingPlan, read_config
 
-    given = read_settings(settings)
-    read_config(TrainingPlan(method, backbone, size, given, 0))
-    load_backbone(backbone, None if size == "auto" else size)
-    return given
+    return read_settings(settings)
 
 
-def carry_out(course: Course, plan: Plan, request: Request, out: Path) -> Report:
-    """Run everything that ``out`` lacks and write the report; return it."""
+def _study(
+    stream: str, file: Study | None, options: Mapping[str, tuple[str, str, object]]
+) -> Study:
+    """Join a study file, or one of cad-edge alone, with what the command line says.
+
+    ``options`` holds by parameter its option, the key of a study that it stands for, and its value;
+    OptionError for what both the file and the command line say.
+    """
+    study = file or Study(study=stream, stream=stream, learners={CAD_EDGE: None})
+    source, found = click.get_current_context().get_parameter_source, {}
+    for parameter, (option, key, value) in options.items():
+        if source(parameter) is not ParameterSource.COMMANDLINE:
+            continue
+        if file is not None and key in file.model_fields_set:
+            raise OptionError(f"{stream} says `{key}` itself; leave {option} out")
+        found[key] = value
+    return study.model_copy(update=found)
+
+
+def carry_out(sequence: TaskSequence, plan: Plan, request: Request) -> Report:
+    """Run everything that the folder lacks."""
     _set_threads(request.threads)
-    with WriterLock(out / ".lock").hold():
-        begin(out, plan)
-        viewed = with_views(course, out, request.compats)
+    with WriterLock(request.folder / ".lock").hold():
+        begin(request.folder, plan)
+        viewed = with_views(sequence, request.folder, request.compats)
         remarks = check_products(viewed)
-        runs = [
-            run
-            for order in request.orders
-            for seed in request.seeds
-            for run in _trial(viewed, plan, request, out, order, seed)
-        ]
-        report = Report(plan, tuple(runs), request.compats, request.last_only, tuple(remarks))
-        name = report_name(request.compats)
-        write_result(out / f"{name}.json", result_of(report))
-        replace_file(out / f"{name}.md", markdown(report).encode())
-        replace_file(out / f"{name}.html", render(report).encode())
-    return report
+        runs = run_all(viewed, request)
+    return Report(plan, tuple(runs), request.compats, request.last_only, tuple(remarks))
 
 
 def report_name(compats: Sequence[Compat]) -> str:
     """Name of the report's files without suffix; switches are part of it."""
     return "+".join(["protocol", *(compat.name for compat in compats)])
-
-
-def _trial(
-    course: Course, plan: Plan, request: Request, out: Path, order: str, seed: int
-) -> list[Run]:
-    recipe = Recipe(
-        method=plan.method,
-        backbone=plan.backbone,
-        size=plan.size,
-        options=tuple(plan.options.items()),
-        seed=seed,
-        false_reject_rate=plan.false_reject_rate,
-        threads=request.threads,
-        compats=request.compats,
-    )
-    steps = ordered(course, order)
-    trial = Trial(out, order, steps, recipe, request.last_only, _say)
-    ours = run_cad_edge(trial)
-    return [ours, *(run_baseline(name, ours, trial) for name in request.baselines)]
 
 
 def _say(what: str) -> None:

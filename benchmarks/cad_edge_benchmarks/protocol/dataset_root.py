@@ -6,27 +6,17 @@ a folder of links in the MVTec AD layout.
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from cad_edge.data.dataset import Layout, read_product
 from cad_edge.data.product import GOOD
 from cad_edge.data.product_folders import layout_of
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
 from cad_edge_benchmarks.instruments.image_links import link_image
 from cad_edge_benchmarks.protocol.splits import CLASSES, TITLES, Dataset, Split
 
 
-@dataclass(frozen=True)
-class FoundClass:
-    """One class as it lies in a dataset's folder."""
-
-    name: str
-    path: Path
-    layout: Layout
-
-
-def find_classes(split: Split, roots: Sequence[Path]) -> dict[str, FoundClass]:
+def find_classes(split: Split, roots: Sequence[Path]) -> dict[str, StreamTask]:
     """Find every class of ``split`` below ``roots``.
 
     Raises
@@ -40,7 +30,7 @@ def find_classes(split: Split, roots: Sequence[Path]) -> dict[str, FoundClass]:
         raise DatasetError(
             f"{split.name} needs {len(split.datasets)} --data ({wanted}), not {len(roots)}"
         )
-    found: dict[str, FoundClass] = {}
+    found: dict[str, StreamTask] = {}
     named = {name for step in split.steps for name in step}
     for dataset, root in _matched(split, roots):
         wanted_here = [name for name in CLASSES[dataset] if name in named]
@@ -67,26 +57,24 @@ def _matched(split: Split, roots: Sequence[Path]) -> list[tuple[Dataset, Path]]:
 
 def _find_all(
     dataset: Dataset, root: Path, names: Sequence[str], protocol: str
-) -> dict[str, FoundClass]:
+) -> dict[str, StreamTask]:
     missing = [name for name in names if not (root / name).is_dir()]
     if missing:
         raise DatasetError(
             f"{root} lacks {', '.join(missing)} of the {TITLES[dataset]} classes that {protocol} "
             "names; give --data the folder that holds all of them"
         )
-    return {name: FoundClass(name, root / name, _layout(dataset, root / name)) for name in names}
+    return {name: _task(dataset, name, root / name) for name in names}
 
 
-def _layout(dataset: Dataset, path: Path) -> Layout:
-    return "visa" if dataset == "visa" else layout_of(path)
+def _task(dataset: Dataset, name: str, path: Path) -> StreamTask:
+    layout = "visa" if dataset == "visa" else layout_of(path)
+    return StreamTask(name=name, path=path, layout=layout)
 
 
-def link_first(path: Path, layout: Layout, count: int, target: Path) -> Path:
-    """Make ``target`` the same class with its first ``count`` training images by name.
-
-    Returns ``target``, in the MVTec AD layout.
-    """
-    product = read_product(path, layout)
+def link_first(task: StreamTask, count: int, target: Path) -> StreamTask:
+    """Make ``target`` the same class with its first ``count`` training images by name."""
+    product = task.samples()
     shutil.rmtree(target, ignore_errors=True)
     for image in product.train[:count]:
         link_image(image, target / "train" / GOOD / image.name)
@@ -95,4 +83,4 @@ def link_first(path: Path, layout: Layout, count: int, target: Path) -> Path:
         if item.mask is not None:
             name = f"{item.path.stem}{item.mask.suffix}"
             link_image(item.mask, target / "ground_truth" / item.label / name)
-    return target
+    return StreamTask(name=task.name, path=target, layout="mvtec")

@@ -1,10 +1,10 @@
 """What learns a step: cad-edge as a user runs it, behind the protocol that baselines share."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import Field
 
@@ -12,14 +12,15 @@ from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.schema import Record
 from cad_edge.store.artifact import read_record
 from cad_edge.store.bundle import Bundle
+from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.instruments.bundle_contents import (
     calibrations_of,
     task_bytes,
     version_bytes,
 )
-from cad_edge_benchmarks.instruments.evaluation import Detect, TaskEvaluation
-from cad_edge_benchmarks.protocol.compat import Compat
-from cad_edge_benchmarks.protocol.judging import judge
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
+from cad_edge_benchmarks.protocol.compat import Compat, judge
+from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
 from cad_edge_benchmarks.protocol.task_sequence import Step
 from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_runtime import Detector
@@ -27,13 +28,9 @@ from cad_edge_runtime import Detector
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every learner of a run learns and judges with."""
+    """What a learner of a run learns and judges with."""
 
-    method: str
-    backbone: str
-    size: int | Literal["auto"] | None
-    options: tuple[tuple[str, str], ...]
-    """Options of the method as (name, value), values still text."""
+    settings: LearnerSettings
     seed: int
     false_reject_rate: float
     threads: int | None
@@ -45,10 +42,10 @@ class Cost(Record):
 
     seconds: float = Field(ge=0, description="wall-clock time, data reading included")
     bytes: int = Field(ge=0, description="tensors and routing statistics in the bundle")
-    images: int = Field(ge=0, description="training images")
+    images: int = Field(ge=0, description="training images of good parts")
 
 
-class Measured(Record):
+class Measurement(Record):
     """What is known after a step."""
 
     costs: dict[str, Cost] = Field(description="of every model in use, by its name")
@@ -69,7 +66,7 @@ class Learner(Protocol):
     def learn(self, step: Step) -> None:
         """Learn the tasks of ``step`` after all before it."""
 
-    def evaluate(self) -> Measured:
+    def evaluate(self) -> Measurement:
         """Judge the test images of all tasks so far."""
 
 
@@ -93,74 +90,100 @@ class CadEdge:
         self._tasks: list[StreamTask] = []
 
     def learn(self, step: Step) -> None:
-        """Learn every task of ``step`` on its own."""
+        """Learn the tasks of ``step``: together where the method can, else each on its own."""
         self._tasks += step
         learn_tasks(self._recipe, step, self._artifacts)
 
-    def evaluate(self) -> Measured:
+    def evaluate(self) -> Measurement:
         """Export what was learned so far and judge with the runtime."""
-        names = [task.name for task in self._tasks]
-        drop_others(self._bundle, names)
-        artifacts = [self._artifacts / name for name in names]
-        export_lacking(artifacts, self._bundle, self._recipe.backbone)
+        names, bundle = [task.name for task in self._tasks], Bundle(self._bundle)
+        if bundle.exists() and set(bundle.manifest().tasks) - set(names):
+            # A call for later steps left it, and it knows their tasks.
+            shutil.rmtree(self._bundle)
         given = any(compat.name == "task_given" for compat in self._recipe.compats)
-        with open_bundle(self._bundle, self._recipe.threads) as detector:
-            manifest = detector.manifest
-
-            def detect(name: str) -> Detect:
-                task = name if given else None
-                return lambda frame, depth: detector.detect(frame, task, depth)
-
-            evaluations = judge(
-                detect,
-                self._tasks,
-                calibrations_of(manifest),
-                self._recipe.false_reject_rate,
-                self._recipe.compats,
-                routed=not given,
-            )
-        sizes = {name: task_bytes(Bundle(self._bundle), manifest, name) for name in names}
-        return Measured(
-            costs={name: cost_of(self._artifacts / name, size) for name, size in sizes.items()},
-            kept_bytes=sum(sizes.values()),
-            bundle_bytes=version_bytes(Bundle(self._bundle), manifest, names),
-            evaluations=evaluations,
+        return measure(
+            [self._artifacts / name for name in names],
+            self._bundle,
+            self._recipe,
+            self._tasks,
+            lambda name: name if given else None,
+            routed=not given,
         )
 
 
 def learn_tasks(recipe: Recipe, tasks: Sequence[StreamTask], artifacts: Path) -> None:
-    """Learn those of ``tasks`` that ``artifacts`` lacks, as `cad-edge train` does."""
+    """Learn those tasks of a step that ``artifacts`` lacks, as `cad-edge train` does."""
     if all((artifacts / task.name / "artifact.json").is_file() for task in tasks):
         return
     from cad_edge_training.train import TrainingPlan, train
 
-    stream = Stream(name="protocol", false_reject_rate=recipe.false_reject_rate, tasks=list(tasks))
+    settings = recipe.settings
+    stream = Stream(
+        name="protocol",
+        false_reject_rate=recipe.false_reject_rate,
+        tasks=list(tasks),
+        steps=[[task.name for task in tasks]],
+    )
     plan = TrainingPlan(
-        recipe.method, recipe.backbone, recipe.size, dict(recipe.options), recipe.seed
+        settings.method, settings.backbone, settings.size, settings.options, recipe.seed
     )
     train(stream, artifacts, plan, lambda name: quiet)
 
 
-def export_lacking(artifacts: Sequence[Path], bundle: Path, backbone: str) -> None:
-    """Add to ``bundle`` those of ``artifacts`` that it lacks, as `cad-edge export` does."""
+def measure(
+    artifacts: Sequence[Path],
+    bundle: Path,
+    recipe: Recipe,
+    tasks: Sequence[StreamTask],
+    given: Callable[[str], str | None],
+    routed: bool,
+) -> Measurement:
+    """Export what a bundle lacks and judge all test images of tasks with the runtime.
+
+    Parameters
+    ----------
+    artifacts
+        Folders of the models in use, by name.
+    bundle
+        Folder of the bundle; it may hold further models, which count for nothing.
+    recipe
+        How they were learned.
+    tasks
+        Tasks so far.
+    given
+        From the name of a task to that of the model which judges its images; None: recognised.
+    routed
+        Whether images find their task on their own; otherwise routing is undefined.
+    """
     from cad_edge_export.exporter import export_artifacts
     from cad_edge_export.plan import ExportPlan
 
-    export_artifacts(artifacts, bundle, ExportPlan(backbone=backbone), quiet)
+    plan = ExportPlan(backbone=recipe.settings.backbone, explanations=False)
+    export_artifacts(artifacts, bundle, plan, quiet)
+    with Detector.open(bundle, device="cpu", threads=recipe.threads, watch=False) as detector:
+        manifest = detector.manifest
+        evaluations = judge(
+            lambda name: lambda frame, depth: detector.detect(frame, given(name), depth),
+            tasks,
+            calibrations_of(manifest),
+            recipe.false_reject_rate,
+            recipe.compats,
+            routed,
+        )
+    store, names = Bundle(bundle), [artifact.name for artifact in artifacts]
+    costs = {artifact.name: _cost(artifact, store, manifest) for artifact in artifacts}
+    return Measurement(
+        costs=costs,
+        kept_bytes=sum(cost.bytes for cost in costs.values()),
+        bundle_bytes=version_bytes(store, manifest, names),
+        evaluations=evaluations,
+    )
 
 
-def drop_others(bundle: Path, names: Sequence[str]) -> None:
-    """Remove a bundle that a call for later steps left: it knows tasks besides ``names``."""
-    if Bundle(bundle).exists() and set(Bundle(bundle).manifest().tasks) - set(names):
-        shutil.rmtree(bundle)
-
-
-def open_bundle(bundle: Path, threads: int | None) -> Detector:
-    """Open a bundle on the CPU."""
-    return Detector.open(bundle, device="cpu", threads=threads, watch=False)
-
-
-def cost_of(artifact: Path, size: int) -> Cost:
-    """Tell what learning ``artifact`` took; ``size`` is what a bundle keeps of it, in bytes."""
+def _cost(artifact: Path, bundle: Bundle, manifest: Manifest) -> Cost:
     provenance = read_record(artifact).provenance
-    return Cost(seconds=provenance.seconds, bytes=size, images=provenance.images)
+    return Cost(
+        seconds=provenance.seconds,
+        bytes=task_bytes(bundle, manifest, artifact.name),
+        images=provenance.images,
+    )

@@ -10,10 +10,9 @@ Switches of `compat` get folders of their own (``measured+flip``), so that hones
 mix with others, and reports of their own (``protocol+flip.json``).
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -22,11 +21,11 @@ from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge.schema import Record, Sha256, TaskName, canonical_json, parse_json, sha256_of
 from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.protocol.compat import VISA_TRAIN_CAP, Compat
+from cad_edge_benchmarks.protocol.compat import CAP, VISA_TRAIN_CAP, Compat
 from cad_edge_benchmarks.protocol.dataset_root import link_first
-from cad_edge_benchmarks.protocol.task_sequence import Course
-
-CAP = "visa_train_cap"
+from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
+from cad_edge_benchmarks.protocol.task_sequence import TaskSequence
+from cad_edge_benchmarks.reporting import report_files
 
 
 class Plan(Record):
@@ -38,20 +37,11 @@ class Plan(Record):
     layouts: dict[TaskName, str]
     images: dict[TaskName, Sha256] = Field(description="over names and sizes of all its images")
     false_reject_rate: float
-    method: str
-    backbone: str
-    size: int | Literal["auto"] | None
-    options: dict[str, str]
+    learners: dict[str, LearnerSettings] = Field(description="of all calls so far")
 
 
-def plan_of(
-    course: Course,
-    method: str,
-    backbone: str,
-    size: int | Literal["auto"] | None,
-    options: dict[str, str],
-) -> Plan:
-    """Describe a course and how it is learned.
+def plan_of(sequence: TaskSequence, name: str, learners: Mapping[str, LearnerSettings]) -> Plan:
+    """Describe a task sequence and what learns it; ``name`` is that of the study.
 
     Raises
     ------
@@ -59,16 +49,13 @@ def plan_of(
         A product cannot be read.
     """
     return Plan(
-        protocol=course.name,
-        steps=[[task.name for task in step] for step in course.steps],
-        paths={task.name: str(task.path) for task in course.tasks},
-        layouts={task.name: task.layout for task in course.tasks},
-        images={task.name: _fingerprint(task) for task in course.tasks},
-        false_reject_rate=course.false_reject_rate,
-        method=method,
-        backbone=backbone,
-        size=size,
-        options=options,
+        protocol=name,
+        steps=[[task.name for task in step] for step in sequence.steps],
+        paths={task.name: str(task.path) for task in sequence.tasks},
+        layouts={task.name: task.layout for task in sequence.tasks},
+        images={task.name: _fingerprint(task) for task in sequence.tasks},
+        false_reject_rate=sequence.false_reject_rate,
+        learners=dict(learners),
     )
 
 
@@ -99,36 +86,54 @@ def check_folder(folder: Path, plan: Plan) -> None:
         It is a file, lies below one or may not be written to; it holds something else, or was
         begun with another plan.
     """
-    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not above.is_dir():
-        raise OptionError(f"--out {folder} cannot be made: {above} is a file; give a folder")
-    if not os.access(above, os.W_OK):
-        raise OptionError(f"--out {folder} cannot be written to; give another folder")
-    path = folder / "plan.json"
-    if path.is_file():
-        _compare(parse_json(Plan, path.read_bytes(), str(path), OptionError), plan, folder)
+    report_files.check_folder("--out", folder)
+    begun = _begun(folder)
+    if begun is not None:
+        _compare(begun, plan, folder)
     elif folder.is_dir() and any(one.name != ".lock" for one in folder.iterdir()):
         raise OptionError(f"--out {folder} holds other files; give an empty or new folder")
 
 
 def begin(folder: Path, plan: Plan) -> None:
-    """Write the plan of a new folder; errors are those of `check_folder`."""
+    """Write the plan of a folder, with new learners beside those before; errors: `check_folder`."""
     check_folder(folder, plan)
-    if not (folder / "plan.json").is_file():
-        replace_file(folder / "plan.json", canonical_json(plan))
+    begun = _begun(folder) or plan
+    whole = begun.model_copy(update={"learners": begun.learners | plan.learners})
+    replace_file(folder / "plan.json", canonical_json(whole))
 
 
-def _compare(held: Plan, plan: Plan, folder: Path) -> None:
-    for name in Plan.model_fields:
-        then, now = getattr(held, name), getattr(plan, name)
-        if then == now:
-            continue
-        if name == "images":
-            changed = [task for task in now if then.get(task) != now[task]]
-            what = f"other images of {', '.join(changed)}"
-        else:
-            what = f"{name.replace('_', ' ')} {_short(then)}, not {_short(now)}"
-        raise OptionError(f"--out {folder} was begun with {what}; give another folder")
+def _begun(folder: Path) -> Plan | None:
+    path = folder / "plan.json"
+    if not path.is_file():
+        return None
+    source = f"{path} (of another version? give another --out)"
+    return parse_json(Plan, path.read_bytes(), source, OptionError)
+
+
+def _compare(begun: Plan, plan: Plan, folder: Path) -> None:
+    if begun.images != plan.images and begun.paths == plan.paths:
+        changed = [task for task in plan.images if begun.images.get(task) != plan.images[task]]
+        raise OptionError(
+            f"--out {folder} was begun with other images of {', '.join(changed)}; give another "
+            "folder"
+        )
+    _compare_fields(begun, plan, Plan, "", folder)
+    for name in plan.learners.keys() & begun.learners.keys():
+        one, other = begun.learners[name], plan.learners[name]
+        _compare_fields(one, other, LearnerSettings, f" of {name}", folder)
+
+
+def _compare_fields(
+    begun: Record, now: Record, kind: type[Record], owner: str, folder: Path
+) -> None:
+    """Raise OptionError on the first field that differs; learners are compared one by one."""
+    for name in kind.model_fields:
+        then, new = getattr(begun, name), getattr(now, name)
+        if then != new and name not in ("learners", "images"):
+            raise OptionError(
+                f"--out {folder} was begun with {name.replace('_', ' ')} {_short(then)}{owner}, "
+                f"not {_short(new)}; give another folder"
+            )
 
 
 def _short(value: object) -> str:
@@ -136,39 +141,39 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def check_compats(course: Course, compats: Sequence[Compat]) -> None:
+def check_compats(sequence: TaskSequence, compats: Sequence[Compat]) -> None:
     """Refuse a switch that has nothing to do; OptionError for `CAP` without a VisA class."""
-    if _capped(compats) and not any(task.layout == "visa" for task in course.tasks):
-        raise OptionError(f"--compat {CAP}: {course.name} has no class in the layout visa")
+    if _capped(compats) and not any(task.layout == "visa" for task in sequence.tasks):
+        raise OptionError(f"--compat {CAP}: {sequence.name} has no class in the layout visa")
 
 
 def _capped(compats: Sequence[Compat]) -> bool:
     return any(compat.name == CAP for compat in compats)
 
 
-def with_views(course: Course, folder: Path, compats: Sequence[Compat]) -> Course:
-    """Return the course with links in place of the products that cannot be used where they lie.
+def with_views(sequence: TaskSequence, folder: Path, compats: Sequence[Compat]) -> TaskSequence:
+    """Return the sequence with links in place of the products that cannot be used where they lie.
 
     Raises
     ------
     DatasetError
         A product behind its links cannot be read.
     """
-    capped = _capped(compats)
+    if not _capped(compats):
+        return sequence
     steps = tuple(
-        tuple(_viewed(task, folder / "views", capped) for task in step) for step in course.steps
+        tuple(
+            link_first(task, VISA_TRAIN_CAP, folder / "views" / f"{task.name}+{CAP}")
+            if task.layout == "visa"
+            else task
+            for task in step
+        )
+        for step in sequence.steps
     )
-    return Course(course.name, steps, course.false_reject_rate, course.whole_steps_move)
+    return replace(sequence, steps=steps)
 
 
-def _viewed(task: StreamTask, views: Path, capped: bool) -> StreamTask:
-    if not capped or task.layout != "visa":
-        return task
-    path = link_first(task.path, task.layout, VISA_TRAIN_CAP, views / f"{task.name}+{CAP}")
-    return StreamTask(name=task.name, path=path, layout="mvtec")
-
-
-def check_products(course: Course) -> list[str]:
+def check_products(sequence: TaskSequence) -> list[str]:
     """Names of the tasks whose figures will be undefined, with the reason.
 
     Raises
@@ -177,7 +182,7 @@ def check_products(course: Course) -> list[str]:
         No task has test images of both classes.
     """
     remarks, defined = [], 0
-    for task in course.tasks:
+    for task in sequence.tasks:
         labels = {item.anomalous for item in task.samples().test}
         defined += len(labels) == 2
         if not labels:
@@ -187,7 +192,7 @@ def check_products(course: Course) -> list[str]:
             remarks.append(f"{task.name} has only {kind} test images")
     if not defined:
         raise DatasetError(
-            f"no task of {course.name} has good and defective test images, so nothing could be "
+            f"no task of {sequence.name} has good and defective test images, so nothing could be "
             "measured; add test/good and test/<defect>"
         )
     return remarks

@@ -1,23 +1,30 @@
-"""The report of a protocol: result file, terminal and Markdown; HTML is in `page`."""
+"""The report of a protocol: its record for programs, and its document for people."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import click
-
+from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
 from cad_edge_benchmarks.protocol.compat import Compat
-from cad_edge_benchmarks.protocol.layout import Table
+from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
 from cad_edge_benchmarks.protocol.plan import Plan
 from cad_edge_benchmarks.protocol.run import Run
-from cad_edge_benchmarks.protocol.sentences import beside, headline
-from cad_edge_benchmarks.protocol.summary import by_learner, learner_record
-from cad_edge_benchmarks.protocol.tables import all_tables
-from cad_edge_benchmarks.reporting.tables import wrapped
+from cad_edge_benchmarks.protocol.summary import (
+    all_parts,
+    by_learner,
+    learner_record,
+    spread,
+    summary_of,
+    widest,
+)
+from cad_edge_benchmarks.protocol.tables import all_sections, shown_spread
+from cad_edge_benchmarks.reporting import verdict_sentences
+from cad_edge_benchmarks.reporting.document import Document, Section, Table, Warn
+from cad_edge_benchmarks.reporting.tables import percents
 
-FORMAT = 1
-RED = "#b3261e"
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -31,20 +38,10 @@ class Report:
     remarks: tuple[str, ...]
     """Tasks whose figures are undefined, and why."""
 
-    @property
-    def tables(self) -> list[Table]:
-        """All tables."""
-        return all_tables(self.runs, self.plan.false_reject_rate, self.compats)
 
-    @property
-    def warnings(self) -> list[str]:
-        """What every reader has to know about switches."""
-        return [f"{one.label}: {one.meaning}" for one in self.compats]
-
-
-def result_of(report: Report) -> dict[str, object]:
+def record_of(report: Report) -> bytes:
     """Lay out ``protocol.json``; undefined figures are null."""
-    return {
+    record = {
         "format": FORMAT,
         "headline": headline(report.runs),
         "plan": report.plan.model_dump(mode="json"),
@@ -58,82 +55,137 @@ def result_of(report: Report) -> dict[str, object]:
             "versions": versions(),
         },
     }
+    return f"{json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)}\n".encode()
+
+
+def document_of(report: Report) -> Document:
+    """Lay out the report for terminal, Markdown and page: verdicts first."""
+    warnings = (Warn(one.warning) for one in report.compats)
+    sections = all_sections(report.runs, report.plan.false_reject_rate, report.compats)
+    return Document(
+        f"cad-edge protocol: {report.plan.protocol}",
+        headline(report.runs),
+        (*warnings, *beside(report.runs), *facts(report)),
+        (*sections[:2], _learners(report.plan), *sections[2:], _conditions()),
+    )
+
+
+def headline(runs: Sequence[Run]) -> str:
+    """Say what the first learner finds and rejects after the last step, of several runs the mean.
+
+    The runs of a learner judge the same images, so that their counts are not added.
+    """
+    name, theirs = _first(runs)
+    final = _final(theirs[0])
+    if len(theirs) == 1:
+        return verdict_sentences.headline(final, who=name)
+    interval = widest(all_parts(run).false_reject_interval for run in theirs)
+    within = "" if interval is None else f", 95 % interval {percents(interval)}"
+    return (
+        f"{name} finds {_percent(theirs, 'detection_rate')} of the defects at "
+        f"{verdict_sentences.stated(final)}; rejects {_percent(theirs, 'false_reject_rate')} of "
+        f"the good parts (mean over {len(theirs)} runs{within})."
+    )
+
+
+def beside(runs: Sequence[Run]) -> list[str]:
+    """Say what stands beside the headline."""
+    _, theirs = _first(runs)
+    figures = summary_of(theirs)
+    said = {key: shown_spread(figures[key]) for key in ("a_auroc", "fm", "pixel_auroc")}
+    return [
+        _calibration(theirs),
+        f"Image AUROC {said['a_auroc']} over all tasks after the last step, forgetting "
+        f"{said['fm']}, pixel AUROC {said['pixel_auroc']}.",
+    ]
+
+
+def _calibration(runs: Sequence[Run]) -> str:
+    if len(runs) == 1:
+        return verdict_sentences.beside(_final(runs[0]))
+    perfect, lost, good, bad = (
+        _percent(runs, figure)
+        for figure in (
+            "detection_rate_perfect",
+            "lost_by_calibration",
+            "unknown_normal",
+            "unknown_defective",
+        )
+    )
+    return (
+        f"With perfect thresholds at that rate the same scores would find {perfect}: {lost} of the "
+        f"defects are lost by calibration. Called unknown_product: {good} of the good parts, {bad} "
+        "of the defective parts."
+    )
 
 
 def facts(report: Report) -> list[str]:
     """Sentences on what was run."""
     plan = report.plan
-    tasks = sum(len(step) for step in plan.steps)
-    trials = {(run.order, run.seed) for run in report.runs}
+    tasks, steps = sum(len(step) for step in plan.steps), len(plan.steps)
     said = [
-        f"{tasks} task{'s' * (tasks != 1)} in {len(plan.steps)} "
-        f"step{'s' * (len(plan.steps) != 1)}: "
+        f"{tasks} task{'s' * (tasks != 1)} in {steps} step{'s' * (steps != 1)}: "
         + " | ".join(", ".join(step) for step in plan.steps)
-        + ".",
-        f"Method {plan.method} on {plan.backbone}"
-        + (f", {', '.join(f'{n}={v}' for n, v in plan.options.items())}" if plan.options else "")
         + f"; stated false-reject rate {plan.false_reject_rate:g}.",
-        "Runs: " + ", ".join(f"order {order} with seed {seed}" for order, seed in sorted(trials)),
+        f"Runs: {_trials(report.runs)}.",
     ]
-    said[-1] += "."
     if report.last_only:
         said.append("Only the last step was measured, so FM, Avg and BWT are undefined.")
     if report.remarks:
         said.append(f"Undefined figures: {'; '.join(report.remarks)}.")
+    if names := [name for name, one in plan.learners.items() if one.one_step]:
+        said.append(
+            f"All tasks in one step, in the first order alone and without forgetting: "
+            f"{', '.join(names)}."
+        )
     return said
 
 
-def print_report(report: Report) -> None:
-    """Print the report, of the matrices those of the first run; red where a switch touches."""
-    for sentence in (headline(report.runs), *beside(report.runs), *facts(report)):
-        click.echo(sentence)
-    for table in (one for one in report.tables if not one.detail):
-        click.echo(f"\n{table.title}")
-        for warning in table.warnings:
-            click.secho(warning, fg="red")
-        click.echo(_coloured(table))
-        click.echo(wrapped(table.note))
+def _trials(runs: Sequence[Run]) -> str:
+    """Name the orders, each with its seeds."""
+    seeds: dict[str, list[int]] = {}
+    for order, seed in sorted({(run.order, run.seed) for run in runs}):
+        seeds.setdefault(order, []).append(seed)
+    return "; ".join(
+        f"order {order} with seed{'s' * (len(own) > 1)} {', '.join(map(str, own))}"
+        for order, own in seeds.items()
+    )
 
 
-def _coloured(table: Table) -> str:
-    """Align columns with spaces; those that a switch touches are red."""
-    lines = [table.head, *table.rows]
-    widths = [max(len(row[column]) for row in lines) for column in range(len(table.head))]
-    text = []
-    for row in lines:
-        cells = []
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            padded = cell.ljust(width) if column == 0 else cell.rjust(width)
-            cells.append(click.style(padded, fg="red") if column in table.red else padded)
-        text.append("  ".join(cells).rstrip())
-    return "\n".join(text)
+def _learners(plan: Plan) -> Section:
+    rows = [(name, described(one)) for name, one in plan.learners.items()]
+    return Section("how", "Learners: how they learn", (Table(("", ""), rows, is_list=True),))
 
 
-def markdown(report: Report) -> str:
-    """Write ``protocol.md``.
-
-    Red is a style that some viewers drop, so the cells that a switch touches bear a sign as well.
-    """
-    parts = [f"# {report.plan.protocol}", f"**{headline(report.runs)}**"]
-    parts += [*beside(report.runs), *facts(report)]
-    for table in report.tables:
-        parts += [f"## {table.title}", *(_red(f"**{one}**") for one in table.warnings)]
-        rows = [_marked(row, table.red) for row in (table.head, *table.rows)]
-        rule = ["---", *["---:"] * (len(table.head) - 1)]
-        parts.append("\n".join(_line(row) for row in (rows[0], rule, *rows[1:])))
-        parts.append(table.note)
-    return "\n\n".join(parts) + "\n"
+def described(learner: LearnerSettings) -> str:
+    """Say how a learner learns."""
+    said = f"{learner.method} on {learner.backbone}"
+    if learner.size is not None:
+        said += f" at {learner.size} px"
+    if learner.options:
+        said += f", {', '.join(f'{name}={value}' for name, value in learner.options.items())}"
+    if learner.one_step:
+        said += "; all tasks in one step"
+    return said if learner.baseline is None else f"baseline {learner.baseline}: {said}"
 
 
-def _marked(row: Sequence[str], red: frozenset[int]) -> list[str]:
-    return [
-        _red(f"{cell} †") if column in red and cell else cell for column, cell in enumerate(row)
-    ]
+def _conditions() -> Section:
+    machine = describe_machine()
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    said = f"{machine['cpu']}, {machine['cores']} cores; Python {machine['python']}; {packages}."
+    return Section("conditions", "Made with", (said,), in_terminal=False, linked=False)
 
 
-def _red(text: str) -> str:
-    return f'<span style="color:{RED}">{text}</span>'
+def _first(runs: Sequence[Run]) -> tuple[str, list[Run]]:
+    return next(iter(by_learner(runs).items()))
 
 
-def _line(row: Sequence[str]) -> str:
-    return "| " + " | ".join(row) + " |"
+def _final(run: Run) -> list[TaskEvaluation]:
+    return list(run.results[-1].measurement.evaluations.values())
+
+
+def _percent(runs: Sequence[Run], figure: str) -> str:
+    """Write a share of all images as mean and deviation over runs."""
+    shares = [getattr(all_parts(run), figure) for run in runs]
+    found = spread([None if share is None else 100 * share for share in shares])
+    return shown_spread(found, 1) + (" %" if found.mean is not None else "")

@@ -4,20 +4,22 @@ The result of a step is a file that is written whole or not at all, so an interr
 the first step that has none, and ends as if it had not been interrupted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from pydantic import Field
 
 from cad_edge.errors import OptionError
 from cad_edge.schema import Record, TaskName, canonical_json, parse_json
-from cad_edge.store.artifact import read_record
 from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pool_of
-from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Measured, Recipe
-from cad_edge_benchmarks.protocol.plan import CAP
-from cad_edge_benchmarks.protocol.task_sequence import Step
+from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pooling_of
+from cad_edge_benchmarks.protocol.compat import CAP, Compat
+from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
+from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Measurement, Recipe
+from cad_edge_benchmarks.protocol.study import folder_name
+from cad_edge_benchmarks.protocol.task_sequence import Step, TaskSequence, ordered
 
 CAD_EDGE = "cad-edge"
 Say = Callable[[str], None]
@@ -29,7 +31,7 @@ class StepResult(Record):
 
     step: int = Field(ge=1)
     tasks: list[TaskName] = Field(description="tasks that this step added")
-    measured: Measured
+    measurement: Measurement
 
 
 @dataclass(frozen=True)
@@ -45,77 +47,107 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Folders of one learner in one run."""
+class Request:
+    """What is run and measured, and where that is kept."""
 
-    learned: Path
-    measured: Path
-
-    def step(self, number: int) -> Path:
-        """File of the result of step ``number``, from 1."""
-        return self.measured / f"step-{number:02d}.json"
-
-
-def places_of(folder: Path, order: str, recipe: Recipe, learner: str) -> Places:
-    """Folders of a learner; switches of `compat` get their own."""
-    names = [compat.name for compat in recipe.compats]
-    capped = f"+{CAP}" if CAP in names else ""
-    place = folder / "runs" / f"{order}-seed-{recipe.seed}" / learner
-    return Places(place / f"learned{capped}", place / "+".join(["measured", *names]))
+    folder: Path
+    learners: Mapping[str, LearnerSettings]
+    orders: tuple[str, ...]
+    seeds: tuple[int, ...]
+    compats: tuple[Compat, ...]
+    threads: int | None
+    last_only: bool
+    say: Say
 
 
 @dataclass(frozen=True)
 class Trial:
     """One order and seed of a protocol, for every learner alike."""
 
-    folder: Path
+    request: Request
     order: str
+    seed: int
     steps: tuple[Step, ...]
-    recipe: Recipe
-    last_only: bool
-    say: Say
+    false_reject_rate: float
 
-    def places(self, learner: str) -> Places:
-        """Folders of a learner."""
-        return places_of(self.folder, self.order, self.recipe, learner)
+    def place(self, learner: str, kind: str, switches: Sequence[str]) -> Path:
+        """Folder of a learner; switches of `compat` get their own."""
+        trial = self.request.folder / "runs" / f"{self.order}-seed-{self.seed}"
+        return trial / folder_name(learner) / "+".join([kind, *switches])
+
+    def learned(self, learner: str) -> Path:
+        """Folder of what a learner learned; of the switches one alone changes that."""
+        names = [one.name for one in self.request.compats if one.name == CAP]
+        return self.place(learner, "learned", names)
+
+    def measured(self, learner: str) -> Path:
+        """Folder of its bundle and of the results of its steps."""
+        return self.place(learner, "measured", [one.name for one in self.request.compats])
 
 
-def run_cad_edge(trial: Trial) -> Run:
-    """Run cad-edge itself."""
-    places = trial.places(CAD_EDGE)
-    return _run(CAD_EDGE, CadEdge(trial.recipe, places.learned, places.measured), trial)
+def run_all(sequence: TaskSequence, request: Request) -> list[Run]:
+    """Run every learner in every order with every seed, whatever ``request.folder`` lacks of it."""
+    runs: list[Run] = []
+    for order, seed in product(request.orders, request.seeds):
+        trial = Trial(request, order, seed, ordered(sequence, order), sequence.false_reject_rate)
+        reference: Run | None = None
+        for name, settings in request.learners.items():
+            if settings.one_step and order != request.orders[0]:
+                continue  # it knows no order
+            runs.append(_run_learner(name, settings, trial, reference))
+            if reference is None and settings.is_reference:
+                reference = runs[-1]
+    return runs
 
 
-def run_baseline(name: str, reference: Run, trial: Trial) -> Run:
-    """Run a baseline beside ``reference``, the run of cad-edge in the same trial."""
-    costs = reference.results[-1].measured.costs
-    learned = trial.places(CAD_EDGE).learned / next(iter(costs))
+def _run_learner(name: str, settings: LearnerSettings, trial: Trial, reference: Run | None) -> Run:
+    """Run one learner; ``reference`` is the run whose bytes `replay` may store."""
+    request = trial.request
+    recipe = Recipe(settings, trial.seed, trial.false_reject_rate, request.threads, request.compats)
+    places = trial.learned(name), trial.measured(name)
+    learner: Learner
+    if settings.baseline is None:
+        learner = CadEdge(recipe, *places)
+    else:
+        known: Reference | None = None
+        if settings.baseline == "replay" and reference is not None:
+            known = _reference(reference, settings)
+        learner = OneModel(recipe, *places, pooling_of(settings.baseline, trial.seed, known))
+    steps = trial.steps
+    if settings.one_step:
+        steps = (tuple(task for step in steps for task in step),)
+    return _run(name, learner, steps, trial)
+
+
+def _reference(run: Run, settings: LearnerSettings) -> Reference:
+    """Give what a run keeps, and the size at which a learner of ``settings`` stores images."""
+    from cad_edge_training.backbones import load_backbone
+
+    costs = run.results[-1].measurement.costs
     budgets = {task: cost.bytes for task, cost in costs.items()}
-    pool = pool_of(name, trial.recipe.seed, Reference(budgets, read_record(learned).recipe))
-    places = trial.places(name)
-    return _run(name, OneModel(trial.recipe, places.learned, places.measured, pool), trial)
+    return Reference(budgets, load_backbone(*settings.network).recipe)
 
 
-def _run(name: str, learner: Learner, trial: Trial) -> Run:
+def _run(name: str, learner: Learner, steps: tuple[Step, ...], trial: Trial) -> Run:
     results = []
-    for number, step in enumerate(trial.steps, 1):
-        path = trial.places(name).step(number)
+    for number, step in enumerate(steps, 1):
+        path = trial.measured(name) / f"step-{number:02d}.json"
         names = [task.name for task in step]
-        measure = number == len(trial.steps) or not trial.last_only
-        doing = "measured before" if measure and path.is_file() else ", ".join(names)
-        trial.say(
-            f"{name}, order {trial.order}, seed {trial.recipe.seed}, "
-            f"step {number} of {len(trial.steps)}: {doing}"
+        measured = number == len(steps) or not trial.request.last_only
+        doing = "measured before" if measured and path.is_file() else ", ".join(names)
+        trial.request.say(
+            f"{name}, order {trial.order}, seed {trial.seed}, "
+            f"step {number} of {len(steps)}: {doing}"
         )
         learner.learn(step)
-        if not measure:
+        if not measured:
             continue
         if not path.is_file():
-            result = StepResult(step=number, tasks=names, measured=learner.evaluate())
+            result = StepResult(step=number, tasks=names, measurement=learner.evaluate())
             replace_file(path, canonical_json(result))
         results.append(read_step(path))
-    added = tuple(tuple(task.name for task in step) for step in trial.steps)
-    return Run(name, trial.order, trial.recipe.seed, added, tuple(results))
+    added = tuple(tuple(task.name for task in step) for step in steps)
+    return Run(name, trial.order, trial.seed, added, tuple(results))
 
 
 def read_step(path: Path) -> StepResult:

@@ -8,68 +8,32 @@ CL-Anomaly. What IUF calls "3-3 with 4 steps" and CDAD "5 steps" is ``3x5`` here
 three classes.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from cad_edge.errors import OptionError
 
 Dataset = Literal["mvtec", "visa", "mvtec3d", "eyecandies"]
+Part = TypeVar("Part")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
 
 CLASSES: dict[Dataset, tuple[str, ...]] = {
-    "mvtec": (
-        "bottle",
-        "cable",
-        "capsule",
-        "carpet",
-        "grid",
-        "hazelnut",
-        "leather",
-        "metal_nut",
-        "pill",
-        "screw",
-        "tile",
-        "toothbrush",
-        "transistor",
-        "wood",
-        "zipper",
+    "mvtec": _words(
+        "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile "
+        "toothbrush transistor wood zipper"
     ),
-    "visa": (
-        "candle",
-        "capsules",
-        "cashew",
-        "chewinggum",
-        "fryum",
-        "macaroni1",
-        "macaroni2",
-        "pcb1",
-        "pcb2",
-        "pcb3",
-        "pcb4",
-        "pipe_fryum",
+    "visa": _words(
+        "candle capsules cashew chewinggum fryum macaroni1 macaroni2 pcb1 pcb2 pcb3 pcb4 pipe_fryum"
     ),
-    "mvtec3d": (
-        "bagel",
-        "cable_gland",
-        "carrot",
-        "cookie",
-        "dowel",
-        "foam",
-        "peach",
-        "potato",
-        "rope",
-        "tire",
-    ),
-    "eyecandies": (
-        "CandyCane",
-        "ChocolateCookie",
-        "ChocolatePraline",
-        "Confetto",
-        "GummyBear",
-        "HazelnutTruffle",
-        "LicoriceSandwich",
-        "Lollipop",
-        "Marshmallow",
-        "PeppermintCandy",
+    "mvtec3d": _words("bagel cable_gland carrot cookie dowel foam peach potato rope tire"),
+    "eyecandies": _words(
+        "CandyCane ChocolateCookie ChocolatePraline Confetto GummyBear HazelnutTruffle "
+        "LicoriceSandwich Lollipop Marshmallow PeppermintCandy"
     ),
 }
 
@@ -80,22 +44,9 @@ TITLES: dict[Dataset, str] = {
     "eyecandies": "Eyecandies",
 }
 
-SINGLE_CLASS = (
-    "zipper",
-    "hazelnut",
-    "leather",
-    "cable",
-    "metal_nut",
-    "wood",
-    "transistor",
-    "tile",
-    "screw",
-    "carpet",
-    "bottle",
-    "capsule",
-    "toothbrush",
-    "pill",
-    "grid",
+SINGLE_CLASS = _words(
+    "zipper hazelnut leather cable metal_nut wood transistor tile screw carpet bottle "
+    "capsule toothbrush pill grid"
 )
 """Order of the single-class stream on MVTec AD (CL-Anomaly)."""
 
@@ -109,7 +60,6 @@ class Split:
     """One dataset folder is needed for each."""
     steps: tuple[tuple[str, ...], ...]
     """Names of the classes that each step adds."""
-    meaning: str
 
     @property
     def whole_steps_move(self) -> bool:
@@ -117,58 +67,35 @@ class Split:
         return len(self.datasets) > 1
 
 
-def cut(names: tuple[str, ...], sizes: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
-    """Cut ``names`` into steps of the given sizes, which add up to their number."""
-    if sum(sizes) != len(names):
-        raise ValueError(f"steps of {sizes} do not add up to {len(names)} names")
+def cut(parts: tuple[Part, ...], sizes: Sequence[int]) -> tuple[tuple[Part, ...], ...]:
+    """Cut ``parts`` into steps of the given sizes, which add up to their number."""
+    if sum(sizes) != len(parts):
+        raise ValueError(f"steps of {sizes} do not add up to {len(parts)}")
     ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
-    return tuple(names[end - size : end] for end, size in zip(ends, sizes, strict=True))
+    return tuple(parts[end - size : end] for end, size in zip(ends, sizes, strict=True))
 
 
-def _split(dataset: Dataset, name: str, *sizes: int) -> Split:
-    words = " + ".join(str(size) for size in sizes) if len(set(sizes)) > 1 else _equal(sizes)
-    return Split(
-        f"{dataset}/{name}",
-        (dataset,),
-        cut(CLASSES[dataset], sizes),
-        f"{TITLES[dataset]}, steps of {words} classes",
-    )
-
-
-def _equal(sizes: tuple[int, ...]) -> str:
-    return f"{len(sizes)} x {sizes[0]}"
-
-
+_OF_TEN = {"10-0": (10,), "9-1": (9, 1), "6-4": (6, 4), "6-1x4": (6, 1, 1, 1, 1)}
+_SIZES: Mapping[Dataset, Mapping[str, tuple[int, ...]]] = {
+    "mvtec": {
+        "14-1": (14, 1),
+        "10-5": (10, 5),
+        "3x5": (3,) * 5,
+        "10-1x5": (10, 1, 1, 1, 1, 1),
+        "1x15": (1,) * 15,
+    },
+    "visa": {"11-1": (11, 1), "8-4": (8, 4), "8-1x4": (8, 1, 1, 1, 1), "1x12": (1,) * 12},
+    "mvtec3d": _OF_TEN,
+    "eyecandies": _OF_TEN,
+}
 _ALL = (
-    _split("mvtec", "14-1", 14, 1),
-    _split("mvtec", "10-5", 10, 5),
-    _split("mvtec", "3x5", 3, 3, 3, 3, 3),
-    _split("mvtec", "10-1x5", 10, 1, 1, 1, 1, 1),
-    _split("mvtec", "1x15", *[1] * 15),
-    Split(
-        "mvtec/single-class",
-        ("mvtec",),
-        cut(SINGLE_CLASS, (1,) * 15),
-        "MVTec AD, one class after another, from zipper to grid",
+    *(
+        Split(f"{dataset}/{name}", (dataset,), cut(CLASSES[dataset], sizes))
+        for dataset, named in _SIZES.items()
+        for name, sizes in named.items()
     ),
-    _split("visa", "11-1", 11, 1),
-    _split("visa", "8-4", 8, 4),
-    _split("visa", "8-1x4", 8, 1, 1, 1, 1),
-    _split("visa", "1x12", *[1] * 12),
-    _split("mvtec3d", "10-0", 10),
-    _split("mvtec3d", "9-1", 9, 1),
-    _split("mvtec3d", "6-4", 6, 4),
-    _split("mvtec3d", "6-1x4", 6, 1, 1, 1, 1),
-    _split("eyecandies", "10-0", 10),
-    _split("eyecandies", "9-1", 9, 1),
-    _split("eyecandies", "6-4", 6, 4),
-    _split("eyecandies", "6-1x4", 6, 1, 1, 1, 1),
-    Split(
-        "cross-dataset",
-        ("mvtec", "visa"),
-        (CLASSES["mvtec"], CLASSES["visa"]),
-        "all of MVTec AD, then all of VisA; --order reversed for the way back",
-    ),
+    Split("mvtec/single-class", ("mvtec",), cut(SINGLE_CLASS, (1,) * 15)),
+    Split("cross-dataset", ("mvtec", "visa"), (CLASSES["mvtec"], CLASSES["visa"])),
 )
 
 SPLITS = {split.name: split for split in _ALL}

@@ -5,7 +5,7 @@ None where the task is not learned yet or the figure is undefined. A run that me
 only has no matrix, so forgetting, average and transfer are undefined; they are not 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cad_edge_benchmarks.instruments import continual_metrics as continual
 from cad_edge_benchmarks.instruments.evaluation import RATES, mean_of
 from cad_edge_benchmarks.instruments.metrics import mean_defined
+from cad_edge_benchmarks.instruments.proportion import Interval
 from cad_edge_benchmarks.instruments.verdicts import Verdicts, pooled
 from cad_edge_benchmarks.protocol.learners import Cost
 from cad_edge_benchmarks.protocol.run import Run
@@ -60,7 +61,7 @@ def matrix_of(run: Run, figure: str) -> continual.Matrix:
     tasks = tasks_of(run)
     matrix = np.full((len(run.results), len(tasks)), np.nan)
     for row, result in enumerate(run.results):
-        for name, evaluation in result.measured.evaluations.items():
+        for name, evaluation in result.measurement.evaluations.items():
             value = getattr(evaluation, figure)
             matrix[row, tasks.index(name)] = np.nan if value is None else value
     return matrix
@@ -110,12 +111,12 @@ def spread(values: Sequence[float | None]) -> Spread:
 
 def costs_of(run: Run) -> dict[str, Cost]:
     """Cost of every model that the run learned for a measured step."""
-    return {name: cost for result in run.results for name, cost in result.measured.costs.items()}
+    return {name: cost for result in run.results for name, cost in result.measurement.costs.items()}
 
 
 def run_figures(run: Run) -> dict[str, float | None]:
     """Figures of one run: means over tasks after the last step, continual metrics, and costs."""
-    final = run.results[-1].measured
+    final = run.results[-1].measurement
     image, pixel = continual_of(run, "image_auroc"), continual_of(run, "pixel_auroc")
     costs = costs_of(run).values()
     return {
@@ -146,7 +147,7 @@ def task_summary(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
     return {
         task: {
             name: spread(
-                [getattr(run.results[-1].measured.evaluations[task], name) for run in runs]
+                [getattr(run.results[-1].measurement.evaluations[task], name) for run in runs]
             )
             for name in RATES
         }
@@ -156,7 +157,21 @@ def task_summary(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
 
 def all_parts(run: Run) -> Verdicts:
     """Verdicts on all test images after the last step, each image counting the same."""
-    return pooled(run.results[-1].measured.evaluations.values())
+    return pooled(run.results[-1].measurement.evaluations.values())
+
+
+def widest(intervals: Iterable[Interval | None]) -> Interval | None:
+    """Join the intervals of several runs: they judge the same images, so none may be narrowed."""
+    defined = [one for one in intervals if one is not None]
+    if not defined:
+        return None
+    return min(low for low, _ in defined), max(high for _, high in defined)
+
+
+def over(runs: Sequence[Run]) -> str:
+    """Say over how many runs figures are means; nothing for one."""
+    count = len({(run.order, run.seed) for run in runs})
+    return f", and mean ± deviation over {count} runs" if count > 1 else ""
 
 
 def run_record(run: Run) -> dict[str, object]:

@@ -1,17 +1,19 @@
-"""A course: the steps of one protocol with the folders of their products, and its other orders."""
+"""A task sequence: the steps of one protocol with the folders of their products, in any order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import factorial
 from pathlib import Path
 
 import numpy as np
 
 from cad_edge.data.products import is_stream_file, read_products
-from cad_edge.data.stream import StreamTask
+from cad_edge.data.stream import StreamTask, read_stream
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.protocol.dataset_root import FoundClass, find_classes
-from cad_edge_benchmarks.protocol.splits import SPLITS, named_split
+from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
+from cad_edge_benchmarks.protocol.dataset_root import find_classes
+from cad_edge_benchmarks.protocol.splits import SPLITS, cut, named_split
+from cad_edge_benchmarks.protocol.study import Study
 
 Step = tuple[StreamTask, ...]
 """Tasks that are added before the next measurement."""
@@ -22,7 +24,7 @@ SHUFFLED = "shuffled"
 
 
 @dataclass(frozen=True)
-class Course:
+class TaskSequence:
     """Steps of tasks in the order that the protocol gives."""
 
     name: str
@@ -37,58 +39,69 @@ class Course:
         return [task for step in self.steps for task in step]
 
 
-def read_course(stream: str, roots: Sequence[Path], rate: float | None, default: float) -> Course:
-    """Read the products of a stream, or find the dataset of a published protocol.
+def read_sequence(study: Study, roots: Sequence[Path] = ()) -> TaskSequence:
+    """Read the stream file of a study, or find the dataset of a published protocol.
 
     Parameters
     ----------
-    stream
-        Path of a stream file or a folder of products, or name of a protocol.
+    study
+        Names the stream, its steps and the stated false-reject rate where they are its own.
     roots
-        Folders of datasets, for a published protocol.
-    rate
-        Stated false-reject rate of a published protocol or a folder; a stream file states its own.
-    default
-        The rate where none is stated.
+        Folders of the datasets of a published protocol, or the folder that the paths of a stream
+        file are relative to.
 
     Raises
     ------
     OptionError
-        No such protocol, or an option that does not go with a stream file.
+        No such protocol, or an option that does not go with a stream file or with its tasks.
     DatasetError
         The stream file or the dataset cannot be used.
     """
-    path = Path(stream)
-    folder = stream not in SPLITS and path.is_dir()
-    if folder or is_stream_file(path):
-        if roots or (rate is not None and not folder):
-            option = "--data" if roots else "--false-reject-rate"
-            raise OptionError(f"{option} goes with the name of a protocol; {path} says it itself")
-        return _from_products(path, default if rate is None else rate)
-    split = named_split(stream)
+    found = _named(study, roots) if study.stream in SPLITS else _from_products(study, roots)
+    if not study.steps:
+        return found
+    if sum(study.steps) != len(found.tasks):
+        raise OptionError(
+            f"steps {study.steps} hold {sum(study.steps)} tasks, and {found.name} has "
+            f"{len(found.tasks)}; give steps that add up"
+        )
+    steps = cut(tuple(found.tasks), study.steps)
+    return replace(found, steps=steps, whole_steps_move=False)
+
+
+def _named(study: Study, roots: Sequence[Path]) -> TaskSequence:
+    split = named_split(study.stream)
     found = find_classes(split, roots)
-    return Course(
+    return TaskSequence(
         split.name,
-        tuple(tuple(_task(found[name]) for name in step) for step in split.steps),
-        default if rate is None else rate,
+        tuple(tuple(found[name] for name in step) for step in split.steps),
+        study.false_reject_rate or FALSE_REJECT_RATE,
         split.whole_steps_move,
     )
 
 
-def _task(found: FoundClass) -> StreamTask:
-    return StreamTask(name=found.name, path=found.path, layout=found.layout)
-
-
-def _from_products(path: Path, rate: float) -> Course:
-    stream = read_products(path, rate)
+def _from_products(study: Study, roots: Sequence[Path]) -> TaskSequence:
+    path = Path(study.stream)
+    if not path.is_dir() and not is_stream_file(path):
+        return _named(study, roots)
+    if len(roots) > 1:
+        raise OptionError("--data is given twice; the paths of a stream file have one folder")
+    if path.is_dir():
+        if roots:
+            raise OptionError(f"--data does not go with the folder {path}; leave it out")
+        stream = read_products(path, study.false_reject_rate or FALSE_REJECT_RATE)
+    elif study.false_reject_rate is not None:
+        raise OptionError(f"--false-reject-rate: {path} says it itself; leave it out")
+    else:
+        stream = read_stream(path, *roots)
     steps = tuple(tuple(step) for step in stream.grouped())
-    return Course(stream.name, steps, stream.false_reject_rate, bool(stream.steps))
+    return TaskSequence(stream.name, steps, stream.false_reject_rate, bool(stream.steps))
 
 
-def ordered(course: Course, order: str) -> tuple[Step, ...]:
-    """Return the steps of ``course`` in an order: given, reversed, or shuffled-N with a number."""
+def ordered(sequence: TaskSequence, order: str) -> tuple[Step, ...]:
+    """Return the steps in an order: given, reversed, or shuffled-N with a number."""
     moved: list[Step] = (
-        list(course.steps) if course.whole_steps_move else [(task,) for task in course.tasks]
+        list(sequence.steps) if sequence.whole_steps_move else [(task,) for task in sequence.tasks]
     )
     if order == REVERSED:
         moved.reverse()
@@ -96,30 +109,32 @@ def ordered(course: Course, order: str) -> tuple[Step, ...]:
         number = int(order.removeprefix(f"{SHUFFLED}-"))
         permutation = np.random.default_rng(number).permutation(len(moved))
         moved = [moved[place] for place in permutation]
-    if course.whole_steps_move:
+    if sequence.whole_steps_move:
         return tuple(moved)
-    tasks = iter([task for step in moved for task in step])
-    return tuple(tuple(next(tasks) for _ in step) for step in course.steps)
+    tasks = tuple(task for step in moved for task in step)
+    return cut(tasks, [len(step) for step in sequence.steps])
 
 
-def draw_orders(course: Course, count: int) -> list[str]:
-    """Names of ``count`` different orders: the given one, and shuffled ones.
+def draw_orders(sequence: TaskSequence, orders: int | Sequence[str]) -> tuple[str, ...]:
+    """Names of different orders: those that are named, or so many, the given one and shuffled ones.
 
     Raises
     ------
     OptionError
         There are fewer orders.
     """
-    parts = len(course.steps) if course.whole_steps_move else len(course.tasks)
-    if count > factorial(parts):
-        raise OptionError(f"--orders {count}: {parts} parts have only {factorial(parts)} orders")
-    found = {_names(ordered(course, GIVEN)): GIVEN}
+    if not isinstance(orders, int):
+        return tuple(f"{SHUFFLED}-1" if order == SHUFFLED else order for order in orders)
+    parts = len(sequence.steps) if sequence.whole_steps_move else len(sequence.tasks)
+    if orders > factorial(parts):
+        raise OptionError(f"--orders {orders}: {parts} parts have only {factorial(parts)} orders")
+    found = {_names(ordered(sequence, GIVEN)): GIVEN}
     number = 0
-    while len(found) < count:
+    while len(found) < orders:
         number += 1
         name = f"{SHUFFLED}-{number}"
-        found.setdefault(_names(ordered(course, name)), name)
-    return list(found.values())
+        found.setdefault(_names(ordered(sequence, name)), name)
+    return tuple(found.values())
 
 
 def _names(steps: Sequence[Step]) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Exported engines beside torch, for any method: `python -m` this package."""

@@ -1,0 +1,101 @@
+"""Compare exported engines with torch's reference models on the test images of a stream.
+
+    python -m cad_edge_studies.engine_agreement STREAM ARTIFACTS [--layout L] [--precision P]
+
+Exports the artifacts anew and shows every test image to both, its task given.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from cad_edge.data.stream import read_stream
+from cad_edge.errors import CadEdgeError
+from cad_edge.store.manifest import GraphLayout, Precision
+from cad_edge_benchmarks.instruments.agreement import Agreement, agreement
+from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
+from cad_edge_benchmarks.instruments.open_data import REPOSITORY
+from cad_edge_benchmarks.reporting.progress import quiet
+from cad_edge_benchmarks.reporting.tables import text_table, write_result
+from cad_edge_export.exporter import export_artifacts
+from cad_edge_export.plan import ExportPlan
+
+HEAD = ("task", "images", "score", "map", "flips")
+
+
+@click.command("engine_agreement")
+@click.argument("stream", type=click.Path(path_type=Path))
+@click.argument("artifacts", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="What the stream's paths go from.")
+@click.option(
+    "--layout", type=click.Choice(get_args(GraphLayout)), default="shared", show_default=True
+)
+@click.option(
+    "--precision", type=click.Choice(get_args(Precision)), default="fp32", show_default=True
+)
+@click.option("--backbone", help="Where its weights are, if the artifacts do not tell.")
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file of the figures.")
+def main(
+    stream: Path,
+    artifacts: Path,
+    data: Path | None,
+    layout: GraphLayout,
+    precision: Precision,
+    backbone: str | None,
+    threads: int,
+    out: Path | None,
+) -> None:
+    """Show every test image of STREAM to engines made of ARTIFACTS and to torch."""
+    calibration = stream if precision in ("int8", "uint8") else None
+    try:
+        plan = ExportPlan(layout, precision, None, backbone, calibration, explanations=False)
+        tasks = read_stream(stream, data)
+        with tempfile.TemporaryDirectory() as place:
+            bundle = Path(place) / "bundle"
+            export_artifacts([artifacts / one.name for one in tasks.tasks], bundle, plan, quiet)
+            found = agreement(bundle, artifacts, tasks, backbone, threads)
+    except CadEdgeError as problem:
+        raise click.ClickException(str(problem)) from None
+    every = found | {"all": joined(list(found.values()))}
+    if out is not None:
+        conditions = {
+            "layout": layout,
+            "precision": precision,
+            "threads": threads,
+            "commit": commit_of(REPOSITORY),
+            "machine": describe_machine(),
+            "versions": versions(),
+        }
+        write_result(
+            out, conditions | {"tasks": {name: asdict(one) for name, one in every.items()}}
+        )
+    click.echo(text_table(HEAD, [row(name, one) for name, one in every.items()]))
+    click.echo("largest differences as fractions of the range of good parts' scores and maps")
+
+
+def joined(parts: Sequence[Agreement]) -> Agreement:
+    """Agreement over all tasks: of the differences the largest."""
+    maps = [one.map_max for one in parts if one.map_max is not None]
+    return Agreement(
+        sum(one.images for one in parts),
+        max(one.score_max for one in parts),
+        max(maps, default=None),
+        sum(one.flips for one in parts),
+    )
+
+
+def row(name: str, one: Agreement) -> list[str]:
+    """Lay out one line of the table."""
+    differences = [
+        "-" if value is None else f"{value:.1e}" for value in (one.score_max, one.map_max)
+    ]
+    return [name, str(one.images), *differences, str(one.flips)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""IB-IUMAD on parts with depth: settings, learners and modalities, and what tasks forget."""

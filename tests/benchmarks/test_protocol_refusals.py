@@ -34,7 +34,7 @@ def written(folder, names, name="line.json", **more):
         (["--orders", "2", "--order", "given"], "give one of the two"),
         (["--data", "a", "--data", "b"], "the paths of a stream file have one folder"),
         (["--data", "elsewhere"], "does not exist; paths are relative to elsewhere"),
-        (["--false-reject-rate", "0.1"], "--false-reject-rate goes with the name of a protocol"),
+        (["--false-reject-rate", "0.1"], "goes with the name of a protocol or a folder"),
         (["--method", "best"], "method 'best' is unknown"),
         (["--set", "memory=3"], "--set memory: patch_memory has no such option"),
         (["--set", "keys"], "write it as NAME=VALUE"),

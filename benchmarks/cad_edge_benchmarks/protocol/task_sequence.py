@@ -91,7 +91,10 @@ def _from_products(study: Study, roots: Sequence[Path]) -> TaskSequence:
             raise OptionError(f"--data does not go with the folder {path}; leave it out")
         stream = read_products(path, study.false_reject_rate or FALSE_REJECT_RATE)
     elif study.false_reject_rate is not None:
-        raise OptionError(f"--false-reject-rate: {path} says it itself; leave it out")
+        raise OptionError(
+            "--false-reject-rate goes with the name of a protocol or a folder; "
+            f"{path} says it itself"
+        )
     else:
         stream = read_stream(path, *roots)
     steps = tuple(tuple(step) for step in stream.grouped())

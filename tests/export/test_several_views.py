@@ -244,7 +244,7 @@ def test_the_command_says_what_is_no_part(place, tmp_path):
 def test_a_bundle_is_evaluated_on_its_parts(place, tmp_path):
     report = tmp_path / "figures.json"
     stream = place / "views.json"
-    assert run("evaluate", place / "bundle", "--stream", stream, "--json", report)[0] == 0
+    assert run("evaluate", place / "bundle", "--stream", stream, "--out", report)[0] == 0
     found = json.loads(report.read_text())["tasks"]
     for task in read_stream(stream).tasks:
         labels = [item.anomalous for item in task.samples().test]

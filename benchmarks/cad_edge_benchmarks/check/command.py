@@ -9,10 +9,9 @@ import click
 from cad_edge import __version__
 from cad_edge.data.stream import Stream, read_stream
 from cad_edge.schema import canonical_json
-from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.check.page import render
-from cad_edge_benchmarks.check.text import terminal
-from cad_edge_benchmarks.reporting.places import check_file
+from cad_edge_benchmarks.check.report import check_document
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import check_report, write_report
 
 if TYPE_CHECKING:
     from cad_edge_training.check.findings import CheckReport
@@ -27,16 +26,13 @@ if TYPE_CHECKING:
     help="Stream file that lists the products.",
 )
 @click.option(
-    "--html",
-    "html_path",
+    "--out",
     type=click.Path(path_type=Path),
-    help="Also write a page there that shows the images of every finding.",
-)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the findings there."
+    metavar="DIR|FILE.json",
+    help="Write the findings there: JSON, Markdown and a page with the images of every finding.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 on warnings too, not on errors alone.")
-def check(stream_file: Path, html_path: Path | None, json_path: Path | None, strict: bool) -> None:
+def check(stream_file: Path, out: Path | None, strict: bool) -> None:
     """Look for what is wrong with the images of a stream, before anything is learned.
 
     Copies (a test image that is in training too is an error), files that cannot be read, masks that
@@ -46,24 +42,17 @@ def check(stream_file: Path, html_path: Path | None, json_path: Path | None, str
     # Before torch loads its threads, as for `cad-edge train`.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     stream = read_stream(stream_file)
-    for option, path in (("--html", html_path), ("--json", json_path)):
-        if path is not None:
-            check_file(option, path)
+    if out is not None:
+        check_report("--out", out)
     report = check_stream(stream)
-    click.echo(terminal(report))
-    if html_path is not None:
-        _write(html_path, render(report).encode())
-    if json_path is not None:
-        _write(json_path, canonical_json(report))
+    document = check_document(report)
+    click.echo(text(document))
+    if out is not None:
+        for path in write_report(out, "check", document, canonical_json(report)):
+            click.echo(f"wrote {path}", err=True)
     counts = report.counts()
     if counts["error"] or (strict and counts["warning"]):
         raise click.exceptions.Exit(1)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content)
-    click.echo(f"wrote {path}", err=True)
 
 
 def check_stream(stream: Stream) -> "CheckReport":

@@ -12,6 +12,7 @@ from cad_edge.errors import DatasetError
 from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.instruments.verdicts import pooled
+from cad_edge_benchmarks.reporting.document import Document, Section, Table, text
 from cad_edge_benchmarks.reporting.headings import (
     ALL_PARTS,
     MEAN,
@@ -19,8 +20,8 @@ from cad_edge_benchmarks.reporting.headings import (
     VERDICT_COLUMNS,
     VERDICT_NOTE,
 )
-from cad_edge_benchmarks.reporting.places import check_file
-from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, wrapped, write_result
+from cad_edge_benchmarks.reporting.report_files import check_report, write_report
+from cad_edge_benchmarks.reporting.tables import figure_rows, json_of
 from cad_edge_benchmarks.reporting.verdict_sentences import beside, headline
 from cad_edge_runtime import Detector
 
@@ -35,12 +36,15 @@ from cad_edge_runtime import Detector
     help="Stream file that lists the tasks with their test images.",
 )
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the figures there."
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR|FILE.json",
+    help="Write the figures there: JSON, Markdown and HTML.",
 )
 @click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
 @click.option("--threads", type=int, help="Threads of the runtime; all cores without it.")
 def evaluate(
-    bundle: Path, stream_file: Path, json_path: Path | None, device: str, threads: int | None
+    bundle: Path, stream_file: Path, out: Path | None, device: str, threads: int | None
 ) -> None:
     """Measure how many defects BUNDLE finds in the test images of a stream.
 
@@ -49,13 +53,15 @@ def evaluate(
     then how well scores rank and heat maps localise. Every image finds its product on its own.
     """
     stream = read_stream(stream_file)
-    if json_path is not None:
-        check_file("--json", json_path)
+    if out is not None:
+        check_report("--out", out)
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
         tasks = evaluate_stream(detector, stream)
-    click.echo(evaluation_text(tasks))
-    if json_path is not None:
-        write_result(json_path, evaluation_result(tasks))
+    document = evaluation_document(f"{bundle} on {stream.name}", tasks)
+    click.echo(text(document))
+    if out is not None:
+        for path in write_report(out, "evaluation", document, json_of(evaluation_result(tasks))):
+            click.echo(f"wrote {path}", err=True)
 
 
 def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluation]:
@@ -111,7 +117,7 @@ def _name_of(task: StreamTask | None) -> str | None:
 
 
 def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:
-    """Lay out the figures as `cad-edge evaluate --json` writes them."""
+    """Lay out the figures as `cad-edge evaluate --out` writes them."""
     every = list(tasks.values())
     return {
         "headline": headline(every),
@@ -122,16 +128,26 @@ def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:
     }
 
 
-def evaluation_text(tasks: Mapping[str, TaskEvaluation]) -> str:
-    """Lay out the figures for a terminal: sentences, verdicts, scores; a dash where undefined."""
+def evaluation_document(subject: str, tasks: Mapping[str, TaskEvaluation]) -> Document:
+    """Lay out the figures of ``subject`` for people: sentences, verdicts, then scores."""
     every = list(tasks.values())
     figures = {name: asdict(task) for name, task in tasks.items()}
     mean = {MEAN: mean_of(tasks)}
     verdicts = figures | {ALL_PARTS: asdict(pooled(every))} | mean
-    parts = [
-        f"{headline(every)}\n{beside(every)}",
-        text_table(["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, verdicts)),
-        wrapped(VERDICT_NOTE),
-        text_table(["task", *SCORE_COLUMNS.values()], figure_rows(SCORE_COLUMNS, figures | mean)),
-    ]
-    return "\n\n".join(parts)
+    tables = {
+        "verdicts": Table(
+            ("task", *VERDICT_COLUMNS.values()),
+            figure_rows(VERDICT_COLUMNS, verdicts),
+            VERDICT_NOTE,
+        ),
+        "scores": Table(
+            ("task", *SCORE_COLUMNS.values()), figure_rows(SCORE_COLUMNS, figures | mean)
+        ),
+    }
+    titles = {"verdicts": "Defects found, good parts rejected", "scores": "Scores and heat maps"}
+    return Document(
+        f"cad-edge evaluate: {subject}",
+        headline(every),
+        (beside(every),),
+        tuple(Section(key, titles[key], (table,)) for key, table in tables.items()),
+    )

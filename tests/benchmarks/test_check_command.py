@@ -34,9 +34,16 @@ def test_a_sound_product(place):
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0] == "Nothing is wrong in the images of 1 product."
-    assert (
-        lines[2].split() == ["product", "good", "different", "groups", "test", "supported", "errors", "warnings"]
-    )
+    assert lines[2].split() == [
+        "product",
+        "good",
+        "different",
+        "groups",
+        "test",
+        "supported",
+        "errors",
+        "warnings",
+    ]
     assert lines[3].split() == ["plate", "10", "10", "-", "2", "+", "0", "9.1", "%", "0", "0"]
     assert "where 20.0 % is stated." in lines[5]
     assert lines[7:9] == ["plate", "-----"]

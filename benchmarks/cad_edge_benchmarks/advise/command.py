@@ -1,4 +1,4 @@
-"""`cad-edge advise --data DIR`: which settings to take for the images and the machine at hand."""
+"""`cad-edge advise --stream DATA`: which settings to take for your images and your machine."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,31 +7,30 @@ from pathlib import Path
 
 import click
 
-from cad_edge.data.stream import Stream
 from cad_edge.schema import canonical_json
 from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.advise.page import render
 from cad_edge_benchmarks.advise.pareto_front import Budgets
-from cad_edge_benchmarks.advise.plot import accuracy_plot
 from cad_edge_benchmarks.advise.products import read_products
-from cad_edge_benchmarks.advise.recommendation import judge
-from cad_edge_benchmarks.advise.schema import Advice
-from cad_edge_benchmarks.advise.search import Order, sweep
+from cad_edge_benchmarks.advise.recommendation import recommend
+from cad_edge_benchmarks.advise.report import advice_document
+from cad_edge_benchmarks.advise.search import Request, sweep
 from cad_edge_benchmarks.advise.search_space import Space
-from cad_edge_benchmarks.advise.text import PICTURE, markdown, terminal
-from cad_edge_benchmarks.advise.trials import Taught
+from cad_edge_benchmarks.advise.trials import LearningOptions
 from cad_edge_benchmarks.instruments.budgets import check_memory_budget, limit
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
-from cad_edge_benchmarks.reporting.places import check_folder
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import check_report, is_file, write_report
 from cad_edge_runtime.device import choose_device
 from cad_edge_runtime.session import available_cores, load_onnxruntime
 
 _STREAM = "line.json"
+_WORK = "work"
 
 
 @click.command("advise")
 @click.option(
-    "--data",
+    "--stream",
+    "data",
     required=True,
     type=click.Path(path_type=Path),
     help="A product's folder (train/good, test/...), a folder of such folders, or a stream file.",
@@ -69,16 +68,11 @@ _STREAM = "line.json"
 )
 @click.option("--backbone", default=BACKBONE, show_default=True, help="As for cad-edge train.")
 @click.option(
-    "--work",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Keep what was learned there; a call that was interrupted goes on.",
-)
-@click.option(
     "--out",
     type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Write the advice there: JSON, Markdown, HTML and the plot as SVG.",
+    metavar="DIR|FILE.json",
+    help="Write the advice there: JSON, Markdown, HTML and the plot as SVG. A folder also keeps "
+    "what was learned, so that a call that was interrupted goes on.",
 )
 @click.option(
     "--seed",
@@ -97,7 +91,6 @@ def advise(
     fixed: tuple[str, ...],
     method: str | None,
     backbone: str,
-    work: Path | None,
     out: Path | None,
     seed: int,
     threads: int | None,
@@ -105,32 +98,39 @@ def advise(
 ) -> None:
     """Try settings on your images and this machine, and name the one to take.
 
-    No test image touches learning or thresholds; one half of the test images chooses the setting
-    and the other half reports it.
+    No test image touches learning or thresholds; one half of the test images, the selection split,
+    chooses the setting and the other half reports it.
     """
-    for option, place in (("--out", out), ("--work", work)):
-        if place is not None:
-            check_folder(option, place)
+    if out is not None:
+        check_report("--out", out)
     check_memory_budget(budget_mb)
     from cad_edge_training.methods import default_method
 
     method = method or default_method(backbone)
-    order = Order(
+    request = Request(
         data=data,
         stream=read_products(data),
         space=_space(method, backbone, device, fixed, axes),
-        taught=Taught(method, backbone, seed, device, threads or available_cores()),
+        shared=LearningOptions(method, backbone, seed, device, threads or available_cores()),
         budgets=Budgets(budget_ms, budget_mb),
     )
-    stream_file = data if data.is_file() else (out or Path()) / _STREAM
-    with _working(work) as place:
-        swept = sweep(order, place, lambda doing: click.echo(doing, err=True))
-    advice = judge(order, swept, str(stream_file))
+    folder = None if out is None or is_file(out) else out
+    stream_file = data if data.is_file() else (folder or Path()) / _STREAM
+    with _working(folder) as place:
+        swept = sweep(request, place, lambda doing: click.echo(doing, err=True))
+    advice = recommend(request, swept, str(stream_file))
+    document = advice_document(advice)
+    click.echo(text(document))
     if out is not None:
-        _write(out, advice, None if data.is_file() else order.stream)
-    click.echo(terminal(advice))
-    if out is None and advice.commands and not data.is_file():
-        click.echo(f"\n{_STREAM}, which --out writes:\n{canonical_json(order.stream).decode()}")
+        written = write_report(out, "advice", document, canonical_json(advice))
+        if folder is not None and not data.is_file():
+            replace_file(stream_file, canonical_json(request.stream))
+            written.append(stream_file)
+        for path in written:
+            click.echo(f"wrote {path}", err=True)
+    if folder is None and advice.commands and not data.is_file():
+        stream = canonical_json(request.stream).decode()
+        click.echo(f"\n{_STREAM}, which --out DIR writes:\n{stream}")
     if advice.taken is None:
         raise click.exceptions.Exit(1)
 
@@ -151,24 +151,10 @@ def _space(
 
 
 @contextmanager
-def _working(work: Path | None) -> Iterator[Path]:
-    if work is not None:
-        yield work
+def _working(folder: Path | None) -> Iterator[Path]:
+    """Give the place of what is learned: below the folder of the advice, else for this call."""
+    if folder is not None:
+        yield folder / _WORK
         return
     with tempfile.TemporaryDirectory(prefix="cad-edge-advise-") as place:
         yield Path(place)
-
-
-def _write(out: Path, advice: Advice, stream: Stream | None) -> None:
-    """Write the advice, and the stream file that its commands name where the user has none."""
-    contents = {
-        "advice.json": canonical_json(advice),
-        "advice.md": markdown(advice).encode(),
-        "advice.html": render(advice).encode(),
-        PICTURE: accuracy_plot(advice).encode(),
-    }
-    if stream is not None:
-        contents[_STREAM] = canonical_json(stream)
-    for name, content in contents.items():
-        replace_file(out / name, content)
-        click.echo(f"wrote {out / name}", err=True)

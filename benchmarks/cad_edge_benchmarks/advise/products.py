@@ -34,8 +34,8 @@ def read_products(data: Path) -> Stream:
         stream = _stream_of(data.absolute())
     else:
         raise DatasetError(
-            f"--data {data} does not exist; give a stream file, a product's folder or a folder of "
-            "them"
+            f"--stream {data} does not exist; give a stream file, a product's folder or a folder "
+            "of them"
         )
     for task in stream.tasks:
         task.images()
@@ -46,8 +46,8 @@ def _stream_of(data: Path) -> Stream:
     found = _find(data)
     if not found:
         raise DatasetError(
-            f"--data {data} holds no product: neither train/{GOOD} nor train/data nor folders with "
-            "one of them nor images; docs/data.md draws the layouts"
+            f"--stream {data} holds no product: neither train/{GOOD} nor train/data nor folders "
+            "with one of them nor images; docs/data.md draws the layouts"
         )
     for name, (path, _) in found.items():
         _check_name(name, path)

@@ -67,7 +67,7 @@ def _overview(report: "CheckReport") -> Table:
 
 
 def _product(product: "ProductCheck") -> list[Block]:
-    rows = [
+    rows: list[list[str | Cell]] = [
         [Cell(one.level, _STYLES[one.level]), f"{one.said[:1].upper()}{one.said[1:]}."]
         for one in product.findings
     ]

@@ -1,7 +1,7 @@
 """What the inspections add up to: counts, curves, routing, time and bytes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import numpy as np
 
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest
-from cad_edge_benchmarks.demo.inspections import STAGES, Inspected, Inspections
+from cad_edge_benchmarks.demo.device import STAGES, Inspected, Inspections, Maps
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
+from cad_edge_benchmarks.instruments.probe import Probe
 from cad_edge_benchmarks.instruments.proportion import Count
 from cad_edge_benchmarks.instruments.verdicts import UNKNOWN
 
@@ -34,18 +35,8 @@ class ProductResult:
         """Windows with a defect."""
         return [frame for frame in self.frames if frame.defect is not None]
 
-    @property
-    def false_rejects(self) -> Count:
-        """Good windows with any verdict but normal."""
-        return _rejected(self.good)
-
-    @property
-    def found(self) -> Count:
-        """Defective windows with any verdict but normal."""
-        return _rejected(self.defective)
-
     def found_by_kind(self) -> dict[str, Count]:
-        """`found` for each kind of defect."""
+        """Defective windows with any verdict but normal, for each kind of defect."""
         kinds = sorted({frame.defect for frame in self.defective if frame.defect})
         return {
             kind: _rejected([frame for frame in self.defective if frame.defect == kind])
@@ -89,7 +80,7 @@ def products_of(inspections: Inspections) -> list[ProductResult]:
     ]
 
 
-def strangers_of(inspections: Inspections) -> list[Inspected]:
+def unknown_frames(inspections: Inspections) -> list[Inspected]:
     """Frames of the product that was never learned."""
     return [frame for frame in inspections.frames if frame.product not in inspections.evaluations]
 
@@ -115,9 +106,9 @@ def routing(inspections: Inspections) -> list[RoutingRow]:
     for product in products_of(inspections):
         rows.append(_row(product.name, "good", product.good, columns, product.name))
         rows.append(_row(product.name, "defective", product.defective, columns, product.name))
-    strangers = strangers_of(inspections)
-    name = strangers[0].product if strangers else UNKNOWN
-    return [*rows, _row(name, "never learned", strangers, columns, UNKNOWN)]
+    unknown = unknown_frames(inspections)
+    name = unknown[0].product if unknown else UNKNOWN
+    return [*rows, _row(name, "never learned", unknown, columns, UNKNOWN)]
 
 
 def _row(
@@ -179,3 +170,27 @@ def bundle_bytes(path: Path, manifest: Manifest) -> BundleBytes:
             own[names.pop()] += folder_bytes(store.object_folder(used))
     total = folder_bytes(path)
     return BundleBytes(total, total - sum(own.values()), own)
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """Everything that the report tells."""
+
+    inspections: Inspections
+    maps: Maps
+    manifest: Manifest
+    sizes: BundleBytes
+    probe: Probe
+    seed: int
+    machine: Mapping[str, object]
+    versions: Mapping[str, str]
+    steps: Mapping[str, float]
+    """Seconds of each step of the demo."""
+
+    commands: tuple[str, ...]
+    """Command lines that give the same again."""
+
+    @property
+    def products(self) -> list[ProductResult]:
+        """Results of the learned products."""
+        return products_of(self.inspections)

@@ -30,7 +30,6 @@ class Called:
         write_line(self.data)
         network = save_dinov2(folder / "tiny-dinov2", side=56)
         self.out = folder / "out"
-        self.work = self.out / "work"
         options = ("memories=1+2x16", "statistics_blocks=", "keys=8")
         self.words = ["--stream", self.data, "--backbone", f"dinov2:{network}"]
         self.words += [word for option in options for word in ("--set", option)]
@@ -109,7 +108,7 @@ def test_the_files_hold_the_same_and_need_nothing_beside_them(called):
 
 
 def test_a_second_call_learns_nothing_again(called):
-    kept = {path: path.stat().st_mtime_ns for path in called.work.glob("learned/*/*/*.json")}
+    kept = {path: path.stat().st_mtime_ns for path in called.out.glob("learned/*/*/*.json")}
     assert len(kept) == 6
     answers = [one.accuracy for one in called.advice().settings]
     again = called.run("--out", called.out, "--budget-ms", "0.001", "--budget-mb", "1e6")

@@ -69,7 +69,7 @@ def test_evaluate_writes_markdown_and_a_page_into_a_folder(golden, stream_file, 
     assert done.exit_code == 0, done.output
     written = sorted((tmp_path / "out").iterdir())
     assert [path.name for path in written] == [
-        f"evaluation.{kind}" for kind in ("html", "json", "md")
+        f"evaluate.{kind}" for kind in ("html", "json", "md")
     ]
     page, record, text = (path.read_text() for path in written)
     headline = json.loads(record)["headline"]

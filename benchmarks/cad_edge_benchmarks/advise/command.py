@@ -24,7 +24,6 @@ from cad_edge_runtime.device import choose_device
 from cad_edge_runtime.session import available_cores, load_onnxruntime
 
 _STREAM = "line.json"
-_WORK = "work"
 
 
 @click.command("advise")
@@ -154,7 +153,7 @@ def _space(
 def _working(folder: Path | None) -> Iterator[Path]:
     """Give the place of what is learned: below the folder of the advice, else for this call."""
     if folder is not None:
-        yield folder / _WORK
+        yield folder
         return
     with tempfile.TemporaryDirectory(prefix="cad-edge-advise-") as place:
         yield Path(place)

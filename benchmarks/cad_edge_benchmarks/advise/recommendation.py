@@ -64,20 +64,17 @@ def _by_name(swept: SweepResult, name: str) -> Setting:
 
 
 def _points(swept: SweepResult, metrics: SplitMetrics) -> list[Point]:
-    found = []
-    for one in swept.settings:
-        peak = swept.peak_memory[one.name]
-        predictions = swept.predictions[one.name]
-        found.append(
-            Point(
-                name=one.name,
-                accuracy=metrics.accuracy(predictions).image_auroc,
-                milliseconds=swept.latency[one.name].p90,
-                megabytes=None if peak is None else peak / _MEGABYTE,
-                task_bytes=predictions.task_bytes,
-            )
+    return [
+        Point(
+            name=name,
+            accuracy=metrics.accuracy(predictions).image_auroc,
+            milliseconds=swept.latency[name].p90,
+            megabytes=None if peak is None else peak / _MEGABYTE,
+            task_bytes=predictions.task_bytes,
         )
-    return found
+        for name, predictions in swept.predictions.items()
+        for peak in (swept.peak_memory[name],)
+    ]
 
 
 def _measured(

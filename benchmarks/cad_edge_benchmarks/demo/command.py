@@ -16,8 +16,10 @@ from cad_edge.schema import canonical_json
 from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.demo.device import inspect, read_inspections
 from cad_edge_benchmarks.demo.report import demo_document
-from cad_edge_benchmarks.demo.results import DemoReport, bundle_bytes
+from cad_edge_benchmarks.demo.results import DemoReport
 from cad_edge_benchmarks.demo.surfaces import Line, write_line
+from cad_edge_benchmarks.instruments.bundle_contents import task_bytes
+from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_benchmarks.instruments.machine import describe_machine, usable_cores, versions
 from cad_edge_benchmarks.instruments.probe import Probe, probe
 from cad_edge_benchmarks.reporting.document import text
@@ -110,7 +112,8 @@ def gather(
         inspections=inspections,
         maps=maps,
         manifest=manifest,
-        sizes=bundle_bytes(bundle, manifest),
+        bundle_bytes=folder_bytes(bundle),
+        task_bytes={name: task_bytes(Bundle(bundle), manifest, name) for name in manifest.tasks},
         probe=started,
         seed=seed,
         machine=describe_machine(),

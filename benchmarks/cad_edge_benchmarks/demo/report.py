@@ -165,12 +165,13 @@ def _speed(report: DemoReport) -> tuple[Block, ...]:
 
 def _bundle(report: DemoReport) -> tuple[Block, ...]:
     rows = [
-        [name, megabytes(report.sizes.tasks[name]), f"{made.seconds:.0f} s", str(made.images)]
+        [name, megabytes(report.task_bytes[name]), f"{made.seconds:.0f} s", str(made.images)]
         for name, entry in report.manifest.tasks.items()
         for made in (entry.provenance,)
     ]
-    rows.append(["shared by all", megabytes(report.sizes.shared), "", ""])
-    rows.append(["the whole bundle", megabytes(report.sizes.total), "", ""])
+    shared = report.bundle_bytes - sum(report.task_bytes.values())
+    rows.append(["shared by all", megabytes(shared), "", ""])
+    rows.append(["the whole bundle", megabytes(report.bundle_bytes), "", ""])
     return (
         "All products share one network. A further product costs what stands in its row, and "
         "nothing that is already on the device is changed or learned again.",

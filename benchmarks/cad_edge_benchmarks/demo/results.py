@@ -1,16 +1,13 @@
-"""What the inspections add up to: counts, curves, routing, time and bytes."""
+"""What the inspections add up to: counts, curves, routing and time."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.demo.device import STAGES, Inspected, Inspections, Maps
-from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
 from cad_edge_benchmarks.instruments.probe import Probe
 from cad_edge_benchmarks.instruments.proportion import Count
@@ -143,43 +140,16 @@ def speed_of(inspections: Inspections) -> Speed:
 
 
 @dataclass(frozen=True)
-class BundleBytes:
-    """What a bundle takes on the disk."""
-
-    total: int
-    shared: int
-    """Graphs and tensors that all products use together, and the manifests."""
-
-    tasks: dict[str, int]
-    """Objects that only this product uses."""
-
-
-def bundle_bytes(path: Path, manifest: Manifest) -> BundleBytes:
-    """Divide the bytes of a bundle between its products and what they share."""
-    store = Bundle(path)
-    users: dict[str, set[str]] = {}
-    for name, task in manifest.tasks.items():
-        engine = task.engine
-        tensors = set(engine.tensor_objects())
-        for used in {stage.graph for stage in engine.stages} | tensors | {task.routing}:
-            users.setdefault(used, set()).add(name)
-    common = {stage.graph for stage in manifest.selector.engine.stages}
-    own = dict.fromkeys(manifest.tasks, 0)
-    for used, names in users.items():
-        if len(names) == 1 and used not in common:
-            own[names.pop()] += folder_bytes(store.object_folder(used))
-    total = folder_bytes(path)
-    return BundleBytes(total, total - sum(own.values()), own)
-
-
-@dataclass(frozen=True)
 class DemoReport:
     """Everything that the report tells."""
 
     inspections: Inspections
     maps: Maps
     manifest: Manifest
-    sizes: BundleBytes
+    bundle_bytes: int
+    task_bytes: Mapping[str, int]
+    """Of the bundle, what it keeps for one product alone."""
+
     probe: Probe
     seed: int
     machine: Mapping[str, object]

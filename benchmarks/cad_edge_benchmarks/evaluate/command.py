@@ -60,7 +60,7 @@ def evaluate(
     document = evaluation_document(f"{bundle} on {stream.name}", tasks)
     click.echo(text(document))
     if out is not None:
-        for path in write_report(out, "evaluation", document, json_of(evaluation_result(tasks))):
+        for path in write_report(out, "evaluate", document, json_of(evaluation_result(tasks))):
             click.echo(f"wrote {path}", err=True)
 
 

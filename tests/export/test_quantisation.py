@@ -31,7 +31,7 @@ from cad_edge_export.quantisation.ranges import (
     with_outputs,
 )
 from cad_edge_runtime import Detector
-from tests.training.small_products import NAMES, quiet
+from tests.training.small_products import NAMES, learn, quiet, stream_of
 
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -234,6 +234,23 @@ def test_an_eight_bit_bundle_inspects(in_uint8):
     with Detector.open(in_uint8, device="cpu", watch=False) as detector:
         found = detector.detect(frame, task=NAMES[0])
     assert np.isfinite(found.score)
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8"])
+def test_gaussians_per_position_keep_their_verdicts_in_eight_bits(products, tmp_path, precision):
+    stream = stream_of(products, NAMES[:1])
+    learn(stream, tmp_path / "artifacts", method="padim", options={"dimensions": "12"})
+    plan = Plan(precision=precision, calibration=products / f"{NAMES[0]}.json")
+    export_folder(tmp_path / "artifacts", tmp_path / "bundle", plan, quiet)
+    entries = Bundle(tmp_path / "bundle").manifest().tasks
+    assert {entry.engine.precision for entry in entries.values()} == {precision}
+    assert all(entry.certificate.flips == 0 for entry in entries.values())
+    with Detector.open(tmp_path / "bundle", device="cpu", watch=False) as detector:
+        good, blot = (
+            detector.detect(products / NAMES[0] / "test" / kind / "000.png", task=NAMES[0])
+            for kind in ("good", "blot")
+        )
+    assert blot.score > 2 * good.score
 
 
 def test_layers_stay_in_float_one_at_a_time_until_the_evidence_holds(

@@ -60,6 +60,18 @@ def test_one_split_only_where_a_fifth_supports_the_rate(count, rate, scheme):
         assert folds.learned().tolist() == fitted.tolist()
 
 
+def test_a_method_may_ask_for_more_folds_but_not_for_more_than_there_are_images_or_groups():
+    assert draw_folds(50, 0.1, 1, folds=20).count == 20
+    assert draw_folds(50, 0.1, 1, folds=100).count == 50
+    groups = [f"batch {number % 7}" for number in range(50)]
+    by_group = draw_folds(50, 0.1, 1, groups, folds=100)
+    assert by_group.count == 7
+    for number in range(7):
+        names = {groups[place] for place in np.flatnonzero(by_group.members == number)}
+        assert len(names) == 1
+    assert draw_folds(1000, 0.1, 1, folds=100).scheme == "split"
+
+
 def test_folds_depend_on_the_seed_alone():
     assert np.array_equal(draw_folds(50, 0.1, 1).members, draw_folds(50, 0.1, 1).members)
     assert not np.array_equal(draw_folds(50, 0.1, 1).members, draw_folds(50, 0.1, 2).members)

@@ -51,7 +51,13 @@ class Folds:
         return everything[self.members != 0] if self.scheme == "split" else everything
 
 
-def draw_folds(images: int, rate: float, seed: int, groups: Sequence[str] | None = None) -> Folds:
+def draw_folds(
+    images: int,
+    rate: float,
+    seed: int,
+    groups: Sequence[str] | None = None,
+    folds: int = FOLDS,
+) -> Folds:
     """Choose the scheme for ``images`` images and a stated false-reject ``rate``.
 
     Parameters
@@ -63,8 +69,10 @@ def draw_folds(images: int, rate: float, seed: int, groups: Sequence[str] | None
     seed
         Of the draw.
     groups
-        Name of the group of each image, which no fold divides. Fewer groups than 5 give as many
-        folds as there are groups, each of which leaves one group out.
+        Name of the group of each image, which no fold divides. Fewer groups than ``folds`` give as
+        many folds as there are groups, each of which leaves one group out.
+    folds
+        How many, where images are too few to split.
 
     Raises
     ------
@@ -77,19 +85,19 @@ def draw_folds(images: int, rate: float, seed: int, groups: Sequence[str] | None
             f"least {MINIMUM_IMAGES}, better 30"
         )
     if groups is not None:
-        return _draw_whole(WholeGroups.of(groups, images), rate, seed)
+        return _draw_whole(WholeGroups.of(groups, images), rate, seed, folds)
     order = np.random.default_rng(seed).permutation(images)
     members = np.empty(images, dtype=np.int64)
     held_out = int(images * HELD_OUT_SHARE)
     if held_out >= max(SPLIT_IMAGES, images_needed(rate)):
         members[order] = (np.arange(images) >= held_out).astype(np.int64)
         return Folds("split", 1, members)
-    count = min(FOLDS, images)
+    count = min(folds, images)
     members[order] = np.arange(images) % count
     return Folds("cross", count, members)
 
 
-def _draw_whole(groups: WholeGroups, rate: float, seed: int) -> Folds:
+def _draw_whole(groups: WholeGroups, rate: float, seed: int, most: int) -> Folds:
     """Draw as `draw_folds` does, counting groups where it counts images."""
     rng = np.random.default_rng(seed)
     known, images = len(groups.sizes), len(groups.members)
@@ -99,7 +107,7 @@ def _draw_whole(groups: WholeGroups, rate: float, seed: int) -> Folds:
         if len(held_out) >= enough:
             members = (~np.isin(groups.members, held_out)).astype(np.int64)
             return Folds("split", 1, members, len(held_out))
-    count = min(FOLDS, known)
+    count = min(most, known)
     folds = Folds("cross", count, groups.folds(count, rng), known)
     if (fewest := min(len(learned) for learned, _ in folds.splits())) < LEARNED_IMAGES:
         raise DatasetError(

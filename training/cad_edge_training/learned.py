@@ -1,7 +1,7 @@
 """What a method is given and what it gives back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from cad_edge.errors import OptionError
 from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.folds import Folds
+from cad_edge_training.folds import Folds, draw_folds
 from cad_edge_training.held_out_scores import HeldOutImages
 
 Progress = Callable[[str, int, int], None]
@@ -66,6 +66,14 @@ class Request:
     """Path of each of ``images`` below the product's folder, of several views that of the first."""
     keep_outliers: bool = False
     """Whether odd ones among the good parts have a say in thresholds and scales."""
+
+    def with_folds(self, count: int) -> "Request":
+        """Return the task with ``count`` folds, or one for each image or group if they are fewer.
+
+        For a method that learns in closed form; where images are enough for a split, it stays.
+        """
+        folds = draw_folds(len(self.images), self.rate, self.seed, self.groups, count)
+        return replace(self, folds=folds)
 
     def held_out_images(self, held_out: NDArray[np.int64], groups: int | None) -> HeldOutImages:
         """Return which images the held-out ones are, ``held_out`` (m,) by place."""

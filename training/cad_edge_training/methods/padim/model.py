@@ -36,8 +36,7 @@ class Moments(NamedTuple):
         S is that of Eq. 1; e, in the paper .01, is ``shrinkage`` times the mean variance.
         """
         mean = self.first / self.n
-        outer = mean[:, :, None] @ mean[:, None]
-        covariance = (self.second - self.n * outer) / max(self.n - 1, 1)
+        covariance = (self.second - mean[:, :, None] @ self.first[:, None]) / max(self.n - 1, 1)
         added = shrinkage * covariance.diagonal(dim1=1, dim2=2).mean().clamp_min(1e-12)
         identity = torch.eye(mean.shape[1], dtype=torch.float64)
         lower = torch.linalg.cholesky(covariance + added * identity)
@@ -61,8 +60,7 @@ class PaDiM(nn.Module):
 
 def features_in(backbone: Backbone, config: Config, image: Tensor) -> Tensor:
     """Features (batch, d, h, w) float32 of image (batch, height, width, 3) uint8."""
-    states = backbone.run(backbone.normalise(image), config.blocks[-1])
-    return features_of(backbone, config, states)
+    return features_of(backbone, config, backbone.run(backbone.normalise(image), config.blocks[-1]))
 
 
 def features_of(backbone: Backbone, config: Config, states: Mapping[int, Tensor]) -> Tensor:

@@ -107,7 +107,7 @@ def _roc(product: ProductResult) -> Figure:
         axes.text(0.95, 0.1, f"area (AUROC) {area}", ha="right", fontweight="bold")
         axes.set(xlabel="good windows rejected", ylabel="defects found", aspect="equal")
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=shares, yticks=shares)
-        axes.set(xticklabels=labels, yticklabels=labels)
+        axes.set(xticklabels=labels, yticklabels=("", *labels[1:]))
 
     return Figure(
         plot(draw, (360, 330), f"ROC curve, area under the curve {area}"),

@@ -137,7 +137,7 @@ def advise(
 def _space(
     method: str, backbone: str, device: str, fixed: tuple[str, ...], axes: tuple[str, ...]
 ) -> Space:
-    """Axes to sweep; what is wrong with the options is said before anything is learned."""
+    """Axes to sweep; wrong options are refused before anything is learned."""
     from cad_edge_training.backbones import load_backbone
     from cad_edge_training.commands import read_settings
     from cad_edge_training.train import Plan, read_config

@@ -122,7 +122,7 @@ def _routing(report: DemoReport) -> tuple[Block, ...]:
             cells.append(Cell(str(row.counts[name]), style))
         rows.append([*cells, str(row.right)])
     names = ["unknown product" if name == UNKNOWN else name for name in columns]
-    said = (
+    sentences = (
         "The device is not told which product it sees. It recognises the product in every frame by "
         "itself, and refuses a frame that looks like nothing it has learned. Each row is what was "
         "shown, each column what it was recognised as."
@@ -130,7 +130,7 @@ def _routing(report: DemoReport) -> tuple[Block, ...]:
     example = typical(unknown_frames(report.inspections))
     shown = [] if example is None else [example]
     drawn = cards(shown, report.inspections, report.maps, report.manifest)
-    return said, Table(("what was shown", *names, "right"), rows), drawn
+    return sentences, Table(("what was shown", *names, "right"), rows), drawn
 
 
 def megabytes(count: float) -> str:

@@ -10,7 +10,8 @@ INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 .DEFAULT_GOAL := help
 PASSIVE := $(addprefix result-,accuracy choices recognition contamination cl_anomaly_comparison \
 	cl_anomaly_comparison.exported rgbd_comparison rgbd_comparison.real_parts rgbd_comparison.engines)
-STUDIES := $(PASSIVE) result-latency result-precisions result-peers result-cl_anomaly_full_size
+STUDIES := $(PASSIVE) result-latency result-precisions result-peers result-cl_anomaly_full_size \
+	result-embedded_language_model
 .PHONY: demo test lint types units torchless benchmark results $(STUDIES) result-openvino clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
@@ -59,6 +60,7 @@ result-peers: $(PEERS)/.installed  ## anomalib on the same frames in turns
 result-cl_anomaly_comparison: FLAGS = --work out/questions  ## learners that are asked about defects, in three orders
 result-cl_anomaly_comparison.exported:  ## what that learned, exported, beside torch
 result-cl_anomaly_full_size: FLAGS = --work out/sizes  ## CL-Anomaly at 0.5B dimensions beside transformers
+result-embedded_language_model: FLAGS = --out out/llava-small --minutes 40  ## llava-small from drawn parts
 result-rgbd_comparison: FLAGS = --work out/rgbd  ## IB-IUMAD and its baselines on the procedural line
 result-rgbd_comparison.real_parts: FLAGS = --work out/real  ## IB-IUMAD on a real product, image, depth and both
 result-rgbd_comparison.engines: FLAGS = --work out/rgbd  ## what IB-IUMAD learned, exported: torch, time, memory

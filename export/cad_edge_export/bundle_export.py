@@ -11,7 +11,7 @@ from cad_edge.store.manifest import Certificate, Precision
 from cad_edge_export.drift import drift_lines, stand_in_drift_lines
 from cad_edge_export.exporter import export_folder
 from cad_edge_export.missing_tasks import rgb_only_fallback_line
-from cad_edge_export.plan import Layout, Plan
+from cad_edge_export.plan import ExportPlan, Layout
 from cad_edge_export.selector import Kind
 
 
@@ -121,7 +121,7 @@ def export(
     if selector is not None:
         _require("--selector", selector, get_args(Kind))
     measured = None if calibration is None else Path(calibration)
-    plan = Plan(layout, precision, selector, backbone, measured, explanations, merge_shared)
+    plan = ExportPlan(layout, precision, selector, backbone, measured, explanations, merge_shared)
     store = Bundle(Path(bundle))
     before = store.manifest() if store.exists() else None
     spare = None if without_depth is None else Path(without_depth)

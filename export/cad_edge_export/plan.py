@@ -18,14 +18,14 @@ Layout: TypeAlias = Literal["shared", "fused"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """How to export.
 
     Raises
     ------
     OptionError
         Eight bits without images to measure on, or images without eight bits; merging of shared
-        experts into a graph that is not one task's alone, or is rounded besides.
+        experts into a graph that is not one task's alone, or is quantised besides.
     """
 
     layout: Layout = "shared"
@@ -65,7 +65,7 @@ class Plan:
                 "--precision fp32 or fp16, or leave it out"
             )
 
-    def for_all_tasks(self) -> "Plan":
+    def for_all_tasks(self) -> "ExportPlan":
         """Return the plan of graphs that tasks have in common, whatever the layout of their own."""
         return replace(self, layout="shared", merge_shared=False)
 
@@ -79,7 +79,7 @@ class Plan:
         """Precision of the modules that torch exports; quantisers are placed afterwards."""
         return "fp16" if self.precision == "fp16" else "fp32"
 
-    def in_float(self) -> "Plan":
+    def in_float(self) -> "ExportPlan":
         """Return the plan of what stays in floating point within an eight-bit export."""
         if self.style is None:
             return self

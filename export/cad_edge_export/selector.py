@@ -21,7 +21,7 @@ from cad_edge_training.backbones import Backbone
 Kind = Literal["discriminant", "key_set"]
 
 
-class Discriminant(nn.Module):
+class DiscriminantModule(nn.Module):
     """Mahalanobis distance of every descriptor to every task (cad_edge.routing.Discriminant).
 
     The descriptor of a frame of several views is the mean of theirs.
@@ -137,7 +137,7 @@ def _discriminant(
     tensors = fitted.to_tensors()
     width = len(fitted.centre)
     distance = StageModule(
-        Discriminant(views),
+        DiscriminantModule(views),
         (
             GraphInput(
                 "descriptor", "0/descriptor", torch.zeros(2 * views, width), (0,), views=views

@@ -7,16 +7,15 @@ import pytest
 from click.testing import CliRunner
 
 from cad_edge.cli import main
-from cad_edge.data.image import ImageRecipe
+from cad_edge.data.image import decode_image
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.evaluate.command import evaluate
 from cad_edge_benchmarks.instruments.hot_reload import Versions, measure_pick_up
 from cad_edge_benchmarks.instruments.probe import probe
 from cad_edge_runtime import Detector
-from cad_edge_studies.accuracy.forgetting import compare, given_answers, routed_auroc
-from cad_edge_studies.accuracy.frames import read_frames
-from cad_edge_studies.accuracy.unknown_product import measure_left_out
+from cad_edge_studies.accuracy.forgetting import compare, given_answers
+from cad_edge_studies.open_set import frames_of, measure_left_out, predict, routed_auroc
 
 CONTRACT = {
     "detection_rate",
@@ -104,48 +103,42 @@ def test_a_product_without_test_images_is_one_sentence(golden, stream_file):
     assert "has no test images" in str(done.exception)
 
 
-def test_frames_in_memory_are_those_of_the_files(stream_file, products):
-    read = read_frames(read_stream(stream_file), ImageRecipe(width=32, height=32))
-    for name, product in products.items():
-        assert np.array_equal(read[name].frames, product.frames)
-        assert np.array_equal(read[name].anomalous, product.anomalous)
-
-
-def test_frames_stay_in_their_files_where_graphs_take_several_sizes(stream_file, products):
-    for name, read in read_frames(read_stream(stream_file), None).items():
-        assert len(read.frames) == len(products[name].frames) == len(read.frames[:])
-        for frame, expected in zip(read.frames, products[name].frames, strict=True):
-            assert np.array_equal(frame, expected)
-        assert np.array_equal(read.anomalous, products[name].anomalous)
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_frames_are_those_of_the_files(stream_file, products, in_memory):
+    for task in read_stream(stream_file).tasks:
+        for read, expected in zip(frames_of(task, in_memory), products[task.name], strict=True):
+            assert (read.product, read.anomalous) == (task.name, expected.anomalous)
+            frame = read.image if in_memory else decode_image(read.image)
+            assert np.array_equal(frame, expected.image)
 
 
 def test_an_older_task_answers_the_same_in_a_later_version(
     golden, with_blue, without_blue, products
 ):
     with Detector.open(golden, device="cpu", watch=False) as detector:
-        before = {name: given_answers(detector, name, products[name]) for name in ("red", "green")}
-        assert routed_auroc(detector, "red", products["red"]) == 1.0
+        before = {name: given_answers(detector, products[name]) for name in ("red", "green")}
+        assert routed_auroc(predict(detector, products["red"])) == 1.0
     (golden / "bundle.json").write_bytes(with_blue)
     with Detector.open(golden, device="cpu", watch=False) as detector:
-        after = {name: given_answers(detector, name, products[name]) for name in products}
+        after = {name: given_answers(detector, products[name]) for name in products}
     found = compare(before, after)
-    assert (found.images, found.changed_images) == (8, 0)
+    assert found == {"tasks": 2, "images": 8, "changed_images": 0}
 
 
 def test_a_product_left_out_looks_strange(golden, without_blue, products):
     with Detector.open(golden, device="cpu", watch=False) as detector:
         found = measure_left_out(detector, "blue", products)
-    assert found.auroc == 1.0
-    assert found.rejected == 1.0
-    assert found.rejected_known == 0.0
+        known = predict(detector, [*products["red"], *products["green"]])
+    assert found == {"unknown_product_auroc": 1.0, "unknown_product_rejected": 1.0}
+    assert not any(one.unknown for one in known)
 
 
 def test_a_new_version_is_picked_up_without_losing_a_frame(
     golden, with_blue, without_blue, products
 ):
     versions = Versions(golden, older=without_blue, newer=with_blue)
-    line = [*products["red"].frames, *products["green"].frames]
-    found = measure_pick_up(versions, line, ("blue", products["blue"].frames[0]), rounds=2)
+    line = [frame.image for name in ("red", "green") for frame in products[name]]
+    found = measure_pick_up(versions, line, ("blue", products["blue"][0].image), rounds=2)
     assert len(found.visible_ms) == 2
     assert max(found.visible_ms) < 5000
     assert found.frames > 0

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from cad_edge_benchmarks.instruments.interleaved_timing import latency_of
-from cad_edge_studies.peers.accuracy import Figures, centres_of, mean_figures
-from cad_edge_studies.peers.peer_wins import peer_strengths
+from cad_edge_studies.peers.accuracy import FIGURES, bank_of, mean_figures
 from cad_edge_studies.peers.report import peers_page
-from cad_edge_studies.peers.targets import best_routed, peer_targets
+from cad_edge_studies.peers.verdicts import best_routed, peer_strengths, peer_targets
 
 MEGABYTE = 1_000_000
 
@@ -27,6 +26,10 @@ def memory(uss: float) -> dict[str, float]:
     return {"rss": uss * MEGABYTE, "pss": uss * MEGABYTE, "uss": uss * MEGABYTE}
 
 
+def figures(*values: float | None) -> dict[str, float | None]:
+    return dict(zip(FIGURES, values, strict=True))
+
+
 @pytest.fixture
 def result():
     rows = {
@@ -40,12 +43,9 @@ def result():
         "openvino-int8": row(3.0),
         "onnxruntime": row(6.0),
     }
-    ours = {"cookie": Figures(0.9, 0.8, 0.7), "pcb": Figures(0.8, 0.9, None)}
-    theirs = {"cookie": Figures(0.95, 0.7, 0.6), "pcb": Figures(0.7, 0.8, None)}
+    ours = {"cookie": figures(0.9, 0.8, 0.7), "pcb": figures(0.8, 0.9, None)}
+    theirs = {"cookie": figures(0.95, 0.7, 0.6), "pcb": figures(0.7, 0.8, None)}
     sides = {"cad_edge": ours, "patchcore": theirs, "larger": theirs}
-    named = {
-        side: {name: asdict(task) for name, task in tasks.items()} for side, tasks in sides.items()
-    }
     return {
         "latency": {"patchcore-1000": rows, "stfpm": {**rows, "openvino-int8": row(1.9, 9.0)}},
         "memory_of_ten": {
@@ -63,10 +63,10 @@ def result():
             "patchcore-1000": {"torch": 13 * MEGABYTE, "openvino-int8": 4 * MEGABYTE},
         },
         "accuracy": {
-            **named,
+            **sides,
             "bank": 640,
             "larger_bank": 1000,
-            "mean": {side: asdict(mean_figures(tasks)) for side, tasks in sides.items()},
+            "mean": {side: mean_figures(tasks) for side, tasks in sides.items()},
         },
         "machine": {
             "cpu": "Tester 9",
@@ -137,11 +137,11 @@ def test_the_page_begins_with_what_the_peer_does_better(result):
     assert "NOT reached" in page and "torch 2.14.1" in page and "random" not in page.split("##")[0]
 
 
-def test_centres_by_hand():
+def test_the_bank_by_hand():
     memories = [{"size": 256}, {"size": 128}, {"size": 256}]
-    assert centres_of({"memories": memories}) == 640
+    assert bank_of({"memories": memories}) == 640
 
 
 def test_means_leave_out_what_is_undefined():
-    tasks = {"a": Figures(0.5, None, 0.2), "b": Figures(0.7, None, None)}
-    assert mean_figures(tasks) == Figures(pytest.approx(0.6), None, 0.2)
+    tasks = {"a": figures(0.5, None, 0.2), "b": figures(0.7, None, None)}
+    assert mean_figures(tasks) == figures(pytest.approx(0.6), None, 0.2)

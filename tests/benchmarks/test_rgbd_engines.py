@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from cad_edge.errors import CadEdgeError
 from cad_edge_export.exporter import export_artifacts
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_studies.latency.__main__ import main as latency
 from cad_edge_studies.rgbd_comparison import engines, learning
 from cad_edge_studies.rgbd_comparison.agreement import (
@@ -91,7 +91,7 @@ def line(tmp_path_factory):
     stream = rgbd_stream(place / "line", (("gear", "bolt"),))
     train(stream, place / "artifacts", quick_plan(), lambda name: quiet)
     learned = [place / "artifacts" / task.name for task in stream.tasks]
-    export_artifacts(learned, place / "bundle", Plan(), quiet)
+    export_artifacts(learned, place / "bundle", ExportPlan(), quiet)
     return place, stream, learned
 
 

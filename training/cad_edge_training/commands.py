@@ -10,12 +10,12 @@ import click
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import DEFAULT_BACKBONE, backbone_names
-from cad_edge_training.learned import Progress
 from cad_edge_training.methods import method_names
 from cad_edge_training.product_training import LARGEST, LARGEST_SEED, SMALLEST, learn
 
 if TYPE_CHECKING:
     from cad_edge_training.input_size import Size
+    from cad_edge_training.learned import Progress
 
 DEFAULT_SIZE: "Size" = None  # what --size is where it is not given; "auto" would choose
 
@@ -153,7 +153,7 @@ def _split(setting: str) -> tuple[str, str]:
 
 
 @contextmanager
-def progress_bars(shown: bool = True) -> Iterator[Callable[[str], Progress]]:
+def progress_bars(shown: bool = True) -> "Iterator[Callable[[str], Progress]]":
     """Show one bar on stderr that says which task is at what; without a terminal names alone."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -170,7 +170,7 @@ def progress_bars(shown: bool = True) -> Iterator[Callable[[str], Progress]]:
         line = bars.add_task("starting", total=None)
         started: list[str] = []
 
-        def of_task(name: str) -> Progress:
+        def of_task(name: str) -> "Progress":
             started.append(name)
             if shown and not console.is_terminal:
                 click.echo(f"{name} ({len(started)})", err=True)

@@ -121,13 +121,13 @@ def learn(
     ('bracket',)
     """
     from cad_edge_training.methods import default_method
-    from cad_edge_training.train import Plan, train
+    from cad_edge_training.train import TrainingPlan, train
 
     _require(size, budget_ms, seed)
     stream = stream_of(products, false_reject_rate)
     options = {name: str(value) for name, value in (settings or {}).items()}
     chosen = method or default_method(backbone)
-    plan = Plan(chosen, backbone, size, options, seed, keep_outliers, budget_ms)
+    plan = TrainingPlan(chosen, backbone, size, options, seed, keep_outliers, budget_ms)
     notes: list[str] = []
 
     def note(line: str) -> None:

@@ -110,7 +110,7 @@ def scratch(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.b
         corners = [(float(x), float(y)) for x, y in points]
         pen.line(corners, fill=255, width=round(thickness), joint="curve")
 
-    return _cover(image, painted((height, width), draw), rng)
+    return _cover(image, stroke((height, width), draw), rng)
 
 
 def wandering_line(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -137,7 +137,7 @@ def blot(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.bool
     def draw(pen: ImageDraw.ImageDraw) -> None:
         pen.polygon([(float(x), float(y)) for x, y in outline * OVERSAMPLING], fill=255)
 
-    return _cover(image, painted((height, width), draw, softness=0.15 * radius), rng)
+    return _cover(image, stroke((height, width), draw, softness=0.15 * radius), rng)
 
 
 KINDS: tuple[Callable[[Frame, np.random.Generator], tuple[Frame, NDArray[np.bool_]]], ...] = (
@@ -147,28 +147,17 @@ KINDS: tuple[Callable[[Frame, np.random.Generator], tuple[Frame, NDArray[np.bool
 )
 
 
-def painted(
-    size: tuple[int, int], draw: Callable[[ImageDraw.ImageDraw], None], softness: float = 0.0
+def stroke(
+    size: tuple[int, int],
+    draw: Callable[[ImageDraw.ImageDraw], None],
+    softness: float = 0.0,
+    oversampling: int = OVERSAMPLING,
 ) -> Opacity:
-    """Opacity of what ``draw`` paints, `OVERSAMPLING` times enlarged, on an image of ``size``.
-
-    Parameters
-    ----------
-    size
-        (height, width).
-    draw
-        Paints with 255.
-    softness
-        Of the edges, in pixels.
-
-    Returns
-    -------
-    (height, width) float32 in [0, 1]
-    """
+    """Opacity (height, width) of what ``draw`` paints so much larger; ``softness`` in pixels."""
     height, width = size
-    canvas = Image.new("L", (width * OVERSAMPLING, height * OVERSAMPLING))
+    canvas = Image.new("L", (width * oversampling, height * oversampling))
     draw(ImageDraw.Draw(canvas))
-    small = canvas.reduce(OVERSAMPLING)
+    small = canvas.reduce(oversampling)
     if softness:
         small = small.filter(ImageFilter.GaussianBlur(softness))
     opacity: Opacity = np.asarray(small, np.float32) / np.float32(255)
@@ -176,15 +165,15 @@ def painted(
 
 
 def _cover(
-    image: Frame, stroke: Opacity, rng: np.random.Generator
+    image: Frame, opacity: Opacity, rng: np.random.Generator
 ) -> tuple[Frame, NDArray[np.bool_]]:
-    """Tint the image under the stroke and tell which pixels changed visibly."""
-    mask: NDArray[np.bool_] = stroke >= VISIBLE
-    mask |= stroke >= stroke.max()  # a stroke thinner than a pixel still marks its core
+    """Tint the image under a stroke and tell which pixels changed visibly."""
+    mask: NDArray[np.bool_] = opacity >= VISIBLE
+    mask |= opacity >= opacity.max()  # a stroke thinner than a pixel still marks its core
     covered = image[mask]
     # Dirt hides some of the texture below it; a mere shift of brightness drowns in coarse gravel.
     change = _shade(covered, rng) + HIDING * (covered.mean(axis=0) - image)
-    out = np.clip(np.rint(image + change * stroke[..., None]), 0, 255).astype(np.uint8)
+    out = np.clip(np.rint(image + change * opacity[..., None]), 0, 255).astype(np.uint8)
     return out, mask
 
 

@@ -140,10 +140,10 @@ def _space(
     """Axes to sweep; wrong options are refused before anything is learned."""
     from cad_edge_training.backbones import load_backbone
     from cad_edge_training.commands import read_settings
-    from cad_edge_training.train import Plan, read_config
+    from cad_edge_training.train import TrainingPlan, read_config
 
     options = read_settings(fixed)
-    read_config(Plan(method, backbone, None, options, 0))
+    read_config(TrainingPlan(method, backbone, None, options, 0))
     load_backbone(backbone)
     found = choose_device(device, load_onnxruntime().get_available_providers())
     return Space(method, backbone, found.name, options, axes)

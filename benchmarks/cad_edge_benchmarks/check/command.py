@@ -59,12 +59,12 @@ def check_stream(stream: Stream) -> "CheckReport":
     """Check every product of a stream, with a progress bar."""
     from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
     from cad_edge_training.check.findings import CheckReport
-    from cad_edge_training.check.product import Looking, check_product
+    from cad_edge_training.check.product import CheckOptions, check_product
     from cad_edge_training.commands import progress_bars
 
-    looking = Looking(load_backbone(DEFAULT_BACKBONE), stream.false_reject_rate)
+    options = CheckOptions(load_backbone(DEFAULT_BACKBONE), stream.false_reject_rate)
     with progress_bars() as progress:
-        products = [check_product(task, looking, progress(task.name)) for task in stream.tasks]
+        products = [check_product(task, options, progress(task.name)) for task in stream.tasks]
     return CheckReport(
         stream=stream.name,
         false_reject_rate=stream.false_reject_rate,

@@ -9,7 +9,7 @@ from cad_edge_benchmarks.reporting.document import Markup
 from cad_edge_benchmarks.reporting.pictures import LARGE, MIDDLE, SMALL, thumbnail
 
 if TYPE_CHECKING:
-    from cad_edge_training.check.findings import Exhibit, Finding
+    from cad_edge_training.check.findings import EvidenceImages, Finding
 
 OPEN, MOST = 12, 60  # exhibits of a finding that are shown at once, and after a click
 SHEET = 240  # good parts on a contact sheet
@@ -50,7 +50,7 @@ def exhibits(finding: "Finding", root: Path) -> Markup:
     return Markup(f'<article class="product"><h3>{TITLES[finding.kind]}</h3>{cards}</article>')
 
 
-def _exhibit(exhibit: "Exhibit", kind: str, root: Path) -> str:
+def _exhibit(exhibit: "EvidenceImages", kind: str, root: Path) -> str:
     """Put the images of an exhibit side by side, each with its name."""
     side = LARGE if len(exhibit.images) == 2 else MIDDLE
     pictures = []

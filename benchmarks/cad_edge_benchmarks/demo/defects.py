@@ -110,9 +110,9 @@ def _cover(
     rng: np.random.Generator,
 ) -> tuple[Frame, Mask]:
     """Cover with one grey what ``draw`` paints; ``softness`` of the edge in pixels."""
-    from cad_edge_training.synthetic import VISIBLE, painted
+    from cad_edge_training.synthetic import VISIBLE, stroke
 
-    opacity = painted((window.shape[0], window.shape[1]), draw, softness)[..., None]
+    opacity = stroke((window.shape[0], window.shape[1]), draw, softness)[..., None]
     grey = rng.uniform(*(DARK if rng.random() < 0.5 else BRIGHT))
     damaged = np.rint(window * (1 - opacity) + grey * opacity).astype(np.uint8)
     mask: Mask = opacity[..., 0] >= VISIBLE

@@ -12,16 +12,10 @@ from cad_edge.errors import DatasetError
 from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.instruments.verdicts import pooled
-from cad_edge_benchmarks.reporting.document import Document, Section, Table, text
-from cad_edge_benchmarks.reporting.headings import (
-    ALL_PARTS,
-    MEAN,
-    SCORE_COLUMNS,
-    VERDICT_COLUMNS,
-    VERDICT_NOTE,
-)
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.evaluation_tables import evaluation_document
 from cad_edge_benchmarks.reporting.report_files import check_report, write_report
-from cad_edge_benchmarks.reporting.tables import figure_rows, json_of
+from cad_edge_benchmarks.reporting.tables import json_of
 from cad_edge_benchmarks.reporting.verdict_sentences import beside, headline
 from cad_edge_runtime import Detector
 
@@ -57,10 +51,11 @@ def evaluate(
         check_report("--out", out)
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
         tasks = evaluate_stream(detector, stream)
-    document = evaluation_document(f"{bundle} on {stream.name}", tasks)
+    result = evaluation_result(tasks)
+    document = evaluation_document(f"cad-edge evaluate: {bundle} on {stream.name}", result)
     click.echo(text(document))
     if out is not None:
-        for path in write_report(out, "evaluate", document, json_of(evaluation_result(tasks))):
+        for path in write_report(out, "evaluate", document, json_of(result)):
             click.echo(f"wrote {path}", err=True)
 
 
@@ -126,28 +121,3 @@ def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:
         "mean": mean_of(tasks),
         "tasks": {name: asdict(task) for name, task in tasks.items()},
     }
-
-
-def evaluation_document(subject: str, tasks: Mapping[str, TaskEvaluation]) -> Document:
-    """Lay out the figures of ``subject`` for people: sentences, verdicts, then scores."""
-    every = list(tasks.values())
-    figures = {name: asdict(task) for name, task in tasks.items()}
-    mean = {MEAN: mean_of(tasks)}
-    verdicts = figures | {ALL_PARTS: asdict(pooled(every))} | mean
-    tables = {
-        "verdicts": Table(
-            ("task", *VERDICT_COLUMNS.values()),
-            figure_rows(VERDICT_COLUMNS, verdicts),
-            VERDICT_NOTE,
-        ),
-        "scores": Table(
-            ("task", *SCORE_COLUMNS.values()), figure_rows(SCORE_COLUMNS, figures | mean)
-        ),
-    }
-    titles = {"verdicts": "Defects found, good parts rejected", "scores": "Scores and heat maps"}
-    return Document(
-        f"cad-edge evaluate: {subject}",
-        headline(every),
-        (beside(every),),
-        tuple(Section(key, titles[key], (table,)) for key, table in tables.items()),
-    )

@@ -14,13 +14,8 @@ from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.instruments.context import Rig
 from cad_edge_benchmarks.instruments.memory import memory_of
 from cad_edge_benchmarks.instruments.probe import Probe, probe, probe_often
-from cad_edge_benchmarks.instruments.report_schema import (
-    Measurement,
-    MemoryUse,
-    ScenarioResult,
-    Spread,
-)
-from cad_edge_benchmarks.instruments.timing import distribution
+from cad_edge_benchmarks.instruments.report_schema import MemoryUse, ScenarioResult, Spread
+from cad_edge_benchmarks.instruments.timing import Series, measurement
 
 STARTS = 10
 """Processes of the scenario cold-start."""
@@ -80,7 +75,10 @@ def cold_start(rig: Rig, probes: Sequence[Probe]) -> ScenarioResult:
         "of it: open the bundle": [one.open_seconds for one in probes],
         "of it: first frame": [one.first_frame_seconds for one in probes],
     }
-    found = [_measured(name, seconds) for name, seconds in parts.items()]
+    found = [
+        measurement(name, Series([round(value * 1e9) for value in seconds]))
+        for name, seconds in parts.items()
+    ]
     notes = [
         "Every start but the first, which does not count, finds program and bundle in the system's "
         "file cache; after a reboot the disk comes on top."
@@ -91,17 +89,6 @@ def cold_start(rig: Rig, probes: Sequence[Probe]) -> ScenarioResult:
         measurements=found,
         figures=[],
         notes=notes,
-    )
-
-
-def _measured(name: str, seconds: Sequence[float]) -> Measurement:
-    times = np.array([round(value * 1e9) for value in seconds], dtype=np.int64)
-    return Measurement(
-        name=name,
-        latency=distribution(times),
-        frames_per_second=float(1 / np.mean(seconds)),
-        stages={},
-        verdicts={},
     )
 
 

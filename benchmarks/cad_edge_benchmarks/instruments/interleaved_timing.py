@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,7 @@ WARM_UP_ROUNDS = 10
 WARM_UP_SECONDS = 0.2
 
 Nanoseconds = npt.NDArray[np.int64]
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -38,33 +41,46 @@ class Ratio:
     rounds: int
 
 
-def take_turns(subjects: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Nanoseconds]:
+def in_rounds(
+    subjects: Mapping[str, Callable[[], Outcome]],
+    rounds: int,
+    warm_up: int = WARM_UP_ROUNDS,
+    warm_up_seconds: float = WARM_UP_SECONDS,
+) -> dict[str, list[Outcome]]:
     """Run all subjects once per round, in order: A B C A B C ...
 
     Parameters
     ----------
     subjects
-        What to time, by name.
+        Who takes part, by name.
     rounds
-        Rounds that count; at least 10 rounds and 0.2 s of warm-up come before them.
+        Rounds that count; at least ``warm_up`` rounds and ``warm_up_seconds`` come before them.
 
     Returns
     -------
-    (rounds,) int64 nanoseconds for each subject; index n of each is the same round.
+    What each subject returned in the rounds that count; index n of each is the same round.
     """
-    started = time.perf_counter()
-    done = 0
-    while done < WARM_UP_ROUNDS or time.perf_counter() - started < WARM_UP_SECONDS:
+    started, done = time.perf_counter(), 0
+    while done < warm_up or time.perf_counter() - started < warm_up_seconds:
         for run in subjects.values():
             run()
         done += 1
-    times = {name: np.empty(rounds, dtype=np.int64) for name in subjects}
-    for index in range(rounds):
-        for name, run in subjects.items():
-            before = time.perf_counter_ns()
-            run()
-            times[name][index] = time.perf_counter_ns() - before
-    return times
+    found = [[run() for run in subjects.values()] for _ in range(rounds)]
+    return {name: [one[place] for one in found] for place, name in enumerate(subjects)}
+
+
+def take_turns(subjects: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Nanoseconds]:
+    """Time ``subjects`` in ``rounds`` as `in_rounds` runs them; (rounds,) int64 for each."""
+    timed = {name: partial(nanoseconds_of, run) for name, run in subjects.items()}
+    found = in_rounds(timed, rounds)
+    return {name: np.array(times, dtype=np.int64) for name, times in found.items()}
+
+
+def nanoseconds_of(run: Callable[[], object]) -> int:
+    """Time one run."""
+    before = time.perf_counter_ns()
+    run()
+    return time.perf_counter_ns() - before
 
 
 def latency_of(times: Nanoseconds) -> Latency:

@@ -1,21 +1,20 @@
-"""A device's process: open a bundle, give one verdict, say what that took.
+"""A device's process: open a bundle, give one verdict, judge the frame with every task, and wait.
 
-    python -m cad_edge_benchmarks.instruments.probe BUNDLE IMAGE THREADS [DEVICE [DEPTH]]
+    python -m cad_edge_benchmarks.instruments.probe BUNDLE THREADS DEVICE IMAGE [DEPTH]
 
-prints ``verdict`` as soon as there is one and then one JSON object. It imports what a device
-imports and nothing else.
+prints the verdict as soon as there is one and then what the process came to, both as JSON. It
+imports what a device imports and nothing else.
 """
 
-import json
-import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.instruments.memory import Memory, memory_of, peak_rss
+from cad_edge_benchmarks.instruments.memory import Memory
+from cad_edge_benchmarks.instruments.subprocess_worker import Launch, Worker
+from cad_edge_benchmarks.instruments.worker_loop import claim_output, write_answer
 
 if TYPE_CHECKING:
     from cad_edge.data.depth import Plane
@@ -33,11 +32,11 @@ class Probe:
     """From before the process was started to its first verdict, seen from outside."""
     memory: Memory
     """After one frame has been judged with every task given."""
+    peak_rss: int
+    """Largest resident size that the process has had, in bytes."""
     tasks: int
     torch: bool
     """Whether torch was imported."""
-    peak_rss: int
-    """Largest resident size that the process has had, in bytes."""
     open_seconds: float
     """Of `seconds`: opening the bundle."""
     first_frame_seconds: float
@@ -54,23 +53,14 @@ def probe(
     CadEdgeError
         The process failed.
     """
-    words = [str(bundle), str(image), str(threads), device]
-    command = [sys.executable, "-m", _MODULE, *words, *([] if depth is None else [str(depth)])]
+    shown = (image,) if depth is None else (image, depth)
+    launch = Launch("the device process", ("-m", _MODULE, bundle, threads, device, *shown))
     started = time.perf_counter()
-    with subprocess.Popen(  # noqa: S603 - this interpreter with our own arguments
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        first = process.stdout.readline()
+    with Worker(launch) as process:
+        process.answer()
         seconds = time.perf_counter() - started
-        # Not communicate(): it would lose what came along with the first line.
-        rest = process.stdout.read()
-        errors = process.stderr.read()
-    if process.returncode or not first:
-        said_last = (errors.strip() or first or "nothing").splitlines()[-1]
-        raise CadEdgeError(f"the device process failed: {said_last}")
-    said = json.loads(rest)
-    return Probe(seconds, **(said | {"memory": Memory(**said["memory"])}))
+        rest = process.answer()
+        return Probe(seconds, process.memory(), peak_rss=process.peak(), **rest)
 
 
 def probe_often(
@@ -89,32 +79,29 @@ def probe_often(
     return [probe(bundle, image, threads, device, depth) for _ in range(count + 1)][1:]
 
 
-def main(
-    bundle: str, image: str, threads: str, device: str = "cpu", depth: str | None = None
-) -> None:
+def main(bundle: str, threads: str, device: str, image: str, depth: str | None = None) -> None:
     """Be the device process."""
     from cad_edge.data.image import decode_image
     from cad_edge_runtime import Detector
 
+    output = claim_output()
     began = time.perf_counter()
     detector = Detector.open(Path(bundle), device=device, threads=int(threads))
     opened = time.perf_counter()
     frame = decode_image(Path(image))
-    sys.stdout.write(f"{detector.detect(frame, depth=depth).verdict}\n")
-    sys.stdout.flush()
+    write_answer(detector.detect(frame, depth=depth).verdict, output)
     judged = time.perf_counter()
     names = list(detector.tasks())
     for name in names:
         detector.detect(frame, name, fitting_depth(detector, name, frame, depth))
-    said = {
-        "memory": asdict(memory_of()),
+    rest = {
         "tasks": len(names),
         "torch": "torch" in sys.modules,
-        "peak_rss": peak_rss(),
         "open_seconds": opened - began,
         "first_frame_seconds": judged - opened,
     }
-    sys.stdout.write(json.dumps(said) + "\n")
+    write_answer(rest, output)
+    sys.stdin.read()  # who started it looks at its memory now, and then closes this
 
 
 def fitting_depth(

@@ -9,7 +9,7 @@ minutes; here 100 queries are enough to be reported, and p99 is left out below 1
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -97,17 +97,9 @@ def _warm_up(subjects: Mapping[str, Subject]) -> None:
 
 def distribution(times: Nanoseconds) -> Distribution:
     """Describe ``times`` (n,) int64 nanoseconds in the order in which they were taken, n >= 1."""
-    latency = latency_of(times)
     stretches = np.array_split(times, min(_STRETCHES, len(times)))
     return Distribution(
-        samples=latency.samples,
-        mean=latency.mean,
-        minimum=latency.minimum,
-        p50=latency.p50,
-        p90=latency.p90,
-        p95=latency.p95,
-        p99=latency.p99,
-        maximum=latency.maximum,
+        **asdict(latency_of(times)),
         stretches=[float(np.median(stretch)) / 1e6 for stretch in stretches],
         curve=[float(value) / 1e6 for value in np.percentile(times, CURVE)],
     )

@@ -188,8 +188,7 @@ def _settings(
     """Options of the method; whatever is wrong with them is said before anything is written."""
     from cad_edge_training.backbones import load_backbone
     from cad_edge_training.commands import read_settings
-    from cad_edge_training.train import Plan as TrainingPlan
-    from cad_edge_training.train import read_config
+    from cad_edge_training.train import TrainingPlan, read_config
 
     options = read_settings(settings)
     read_config(TrainingPlan(method, backbone, size, options, 0))

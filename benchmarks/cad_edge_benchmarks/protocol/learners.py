@@ -132,19 +132,21 @@ def learn_tasks(recipe: Recipe, tasks: Sequence[StreamTask], artifacts: Path) ->
     """Learn those of ``tasks`` that ``artifacts`` lacks, as `cad-edge train` does."""
     if all((artifacts / task.name / "artifact.json").is_file() for task in tasks):
         return
-    from cad_edge_training.train import Plan, train
+    from cad_edge_training.train import TrainingPlan, train
 
     stream = Stream(name="protocol", false_reject_rate=recipe.false_reject_rate, tasks=list(tasks))
-    plan = Plan(recipe.method, recipe.backbone, recipe.size, dict(recipe.options), recipe.seed)
+    plan = TrainingPlan(
+        recipe.method, recipe.backbone, recipe.size, dict(recipe.options), recipe.seed
+    )
     train(stream, artifacts, plan, lambda name: quiet)
 
 
 def export_lacking(artifacts: Sequence[Path], bundle: Path, backbone: str) -> None:
     """Add to ``bundle`` those of ``artifacts`` that it lacks, as `cad-edge export` does."""
     from cad_edge_export.exporter import export_artifacts
-    from cad_edge_export.plan import Plan
+    from cad_edge_export.plan import ExportPlan
 
-    export_artifacts(artifacts, bundle, Plan(backbone=backbone), quiet)
+    export_artifacts(artifacts, bundle, ExportPlan(backbone=backbone), quiet)
 
 
 def drop_others(bundle: Path, names: Sequence[str]) -> None:

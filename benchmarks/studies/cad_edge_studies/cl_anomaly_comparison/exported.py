@@ -69,14 +69,14 @@ def main(
 def export_both(family: LearnedFamily, place: Path) -> dict[str, Path]:
     """Export in the shared layout with words, a version after every task, and in the fused one."""
     from cad_edge_export.exporter import export_artifacts
-    from cad_edge_export.plan import Plan
+    from cad_edge_export.plan import ExportPlan
 
     shared, fused = place / "shared", place / "fused"
     for count in range(1, len(family.folders) + 1):
         click.echo(f"shared, {family.names[count - 1]}", err=True)
-        export_artifacts(family.folders[:count], shared, Plan("shared"), quiet)
+        export_artifacts(family.folders[:count], shared, ExportPlan("shared"), quiet)
     click.echo("fused", err=True)
-    export_artifacts(family.folders, fused, Plan("fused", explanations=False), quiet)
+    export_artifacts(family.folders, fused, ExportPlan("fused", explanations=False), quiet)
     return {"shared": shared, "fused": fused}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cad_edge.errors import OptionError
-from cad_edge.store.artifact import LearnedTask, list_artifacts, read_artifact, with_families
+from cad_edge.store.artifact import LearnedTask, list_artifacts, read_artifact, with_sharing_tasks
 from cad_edge_studies.cl_anomaly_comparison.evaluation_images import Scores, Shown, scores_of, show
 from cad_edge_studies.cl_anomaly_comparison.task_sequence import tasks_of
 
@@ -34,7 +34,7 @@ class LearnedFamily:
 
     def generation(self, count: int) -> list[LearnedTask]:
         """First ``count`` tasks as if no other had been learned."""
-        return with_families([read_artifact(folder) for folder in self.folders[:count]])
+        return with_sharing_tasks([read_artifact(folder) for folder in self.folders[:count]])
 
     def models(self, count: int) -> dict[str, "CLAnomaly"]:
         """Return torch's reference models of the first ``count`` tasks, by task."""

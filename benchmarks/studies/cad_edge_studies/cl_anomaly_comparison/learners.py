@@ -12,7 +12,7 @@ import numpy as np
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import OptionError
-from cad_edge.store.artifact import LearnedTask, list_artifacts, read_artifact, with_families
+from cad_edge.store.artifact import LearnedTask, list_artifacts, read_artifact, with_sharing_tasks
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_studies.cl_anomaly_comparison.evaluation_images import Shown, scores_of
@@ -115,12 +115,12 @@ def _learn(
     folder: Path,
     options: Mapping[str, str],
 ) -> float:
-    from cad_edge_training.train import Plan, train
+    from cad_edge_training.train import TrainingPlan, train
 
     tasks = [setting.tasks[name] for name in order]
     if learner.at_once:
         tasks = [joint_task(tasks, folder / "images")]
-    plan = Plan(METHOD, setting.name, None, options, setting.seed)
+    plan = TrainingPlan(METHOD, setting.name, None, options, setting.seed)
     began = time.monotonic()
     train(stream_of(tasks), folder / "artifacts", plan, lambda name: quiet)
     return round(time.monotonic() - began, 1)
@@ -133,7 +133,7 @@ def _ask(
     tests: Mapping[str, Shown],
 ) -> dict[str, list[float]]:
     """Scores of every task so far, by the newest generation."""
-    members = {task.artifact.task: task for task in with_families(learned)}
+    members = {task.artifact.task: task for task in with_sharing_tasks(learned)}
     if learner.at_once:
         members = dict.fromkeys(tests, members[JOINT])
     return {

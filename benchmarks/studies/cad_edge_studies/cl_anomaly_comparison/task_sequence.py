@@ -9,7 +9,7 @@ import numpy as np
 from cad_edge.data.labelled import LabelledSplit, split_labelled
 from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.data.stream import Stream, StreamTask
-from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE, chosen_categories
+from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE, categories
 
 CATEGORIES = ("juice_bottle", "magnetic_tile", "pcb", "screw_on_wood", "solar_mono")
 """The five open categories with the most labelled images; named before anything was measured."""
@@ -25,7 +25,7 @@ def tasks_of(folder: Path, names: Sequence[str], seed: int) -> dict[str, StreamT
     OptionError
         A name is not a category.
     """
-    known = chosen_categories(folder, names)
+    known = categories(folder, names)
     return {
         name: StreamTask(
             name=name,

@@ -7,21 +7,30 @@ What is measured takes gigabytes and minutes to make, and stays in ``--work``.
 """
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
-from cad_edge_benchmarks.reporting.tables import write_result
-from cad_edge_benchmarks.reporting.targets import targets_table
-from cad_edge_studies.cl_anomaly_full_size.dimensions import Dimensions
-from cad_edge_studies.cl_anomaly_full_size.report import size_table, size_targets
-from cad_edge_studies.cl_anomaly_full_size.run import build, run
+from cad_edge_benchmarks.reporting.tables import figure, text_table, write_result
+from cad_edge_benchmarks.reporting.targets import Target, targets_table
+from cad_edge_studies.cl_anomaly_full_size.base_model import Dimensions
+from cad_edge_studies.cl_anomaly_full_size.build import FLOAT, ROUNDED, build
+from cad_edge_studies.cl_anomaly_full_size.comparison import PEER, compare
 
 RESULT = REPOSITORY / "docs" / "results" / "cl-anomaly-sizes.json"
+LIMITS = {FLOAT: (0.95, 0.85), ROUNDED: (0.5, 0.4)}
+"""Largest share of transformers' time and of its peak memory, by precision."""
+TASK_LIMIT = 8.0  # MB of a further task
+_MEGABYTE = 1e6
+_HEAD = ("", "ms", "of transformers", "peak MB", "of transformers", "unique MB")
+
+Result = Mapping[str, Any]
 
 
 @click.command("sizes")
@@ -39,7 +48,7 @@ def main(rounds: int, threads: int, out: Path, work: Path | None) -> None:
             build(place, dimensions)
             machine = describe_machine()
             click.echo("transformers and cad-edge in turns")
-            found = run(place, dimensions, rounds, threads)
+            found = compare(place, dimensions, rounds, threads)
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
     targets = size_targets(found)
@@ -54,6 +63,45 @@ def main(rounds: int, threads: int, out: Path, work: Path | None) -> None:
     record = {"must_reach": [target.record() for target in targets]}
     write_result(out, {**conditions, **found, **record})
     click.echo(f"{size_table(found)}\n\n{targets_table(targets)}")
+
+
+def size_targets(result: Result) -> list[Target]:
+    """Rows of "must reach" that this comparison measures."""
+    rows, growth = result["rows"], result["growth"]
+    targets = []
+    for precision, (slowest, largest) in LIMITS.items():
+        row = rows.get(precision)
+        time = None if row is None else row["to_peer"]["following"]["median"]
+        peak = None if row is None else row["peak"] / rows[PEER]["peak"]
+        frame = f"{precision}, time of a frame to transformers'"
+        targets.append(Target(frame, "at most", slowest, time, "x"))
+        memory = f"{precision}, peak memory to transformers'"
+        targets.append(Target(memory, "at most", largest, peak, "x"))
+    sizes = {"disk": growth["disk"]["in_force"], "unique memory": growth["unique_memory"]}
+    return targets + [
+        Target(f"one more task, {where}", "at most", TASK_LIMIT, size / _MEGABYTE, "MB")
+        for where, size in sizes.items()
+    ]
+
+
+def size_table(result: Result) -> str:
+    """Lay out what was measured, and what the exporter refused."""
+    rows = []
+    for name, row in result["rows"].items():
+        ratio, peak = row["to_peer"]["following"], row["peak"]
+        quartiles = f"[{ratio['lower_quartile']:.3f}, {ratio['upper_quartile']:.3f}]"
+        rows.append(
+            [
+                name,
+                figure(row["following"]["p50"], 0),
+                f"{ratio['median']:.3f} {quartiles}",
+                figure(peak / _MEGABYTE, 0),
+                figure(peak / result["rows"][PEER]["peak"]),
+                figure(row["memory"]["uss"] / _MEGABYTE, 0),
+            ]
+        )
+    said = [f"{name}: {sentence}" for name, sentence in result["refused"].items()]
+    return "\n".join([text_table(_HEAD, rows), *said])
 
 
 if __name__ == "__main__":

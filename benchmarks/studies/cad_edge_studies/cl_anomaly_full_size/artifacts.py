@@ -11,7 +11,7 @@ from PIL import Image
 from cad_edge.calibration import Calibration
 from cad_edge.routing import SAMPLES, RoutingStatistics, summarise
 from cad_edge.store.artifact import Artifact, Provenance, Tensors, write_artifact
-from cad_edge_studies.cl_anomaly_full_size.dimensions import Dimensions
+from cad_edge_studies.cl_anomaly_full_size.base_model import Dimensions
 from cad_edge_studies.procedural_rgbd_line.parts import PARTS
 from cad_edge_studies.procedural_rgbd_line.scenes import render
 

@@ -1,10 +1,9 @@
 """A base model of given dimensions with random weights, as transformers saves one."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from cad_edge_studies.cl_anomaly_full_size.dimensions import Dimensions
 
 if TYPE_CHECKING:
     from cad_edge_training.backbones.llava import LlavaBase
@@ -16,6 +15,33 @@ WORDS = 2 * (  # twice, so that every word of them becomes a token
 )
 TOKENIZER_SIZE = 2000
 SEED = 0
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """The published LLaVA-OneVision-0.5B, as transformers reads it, and how many tasks it learned.
+
+    Its tower is SigLIP so400m/14 without the last of its 27 blocks: neither side computes that.
+    """
+
+    side: int = 384
+    patch: int = 14
+    vision_width: int = 1152
+    vision_layers: int = 26
+    vision_heads: int = 16
+    vision_inner: int = 4304
+    width: int = 896
+    layers: int = 24
+    heads: int = 14
+    kv_heads: int = 2
+    inner: int = 4864
+    vocabulary: int = 152_064
+    tasks: int = 2
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order in which they are learned."""
+        return tuple(f"product-{number:02d}" for number in range(self.tasks))
 
 
 def write_base(folder: Path, dimensions: Dimensions) -> None:
@@ -68,8 +94,6 @@ def _config(dimensions: Dimensions, image_token: int | None) -> Any:  # noqa: AN
 def write_prompt(path: Path, base: "LlavaBase", question: str) -> None:
     """Write the token ids of one question about one image, and those of its answers."""
     prompt, answers = base.prompt(question), base.answers
-    image = base.tokenizer.token_to_id("<image>")
-    rows = (base.n_patches + 1) * [image]
-    ids = [*prompt.before, *rows, *prompt.after]
-    said = {"ids": ids, "yes": answers.yes, "no": answers.no}
+    rows = (base.n_patches + 1) * [base.tokenizer.token_to_id("<image>")]
+    said = {"ids": [*prompt.before, *rows, *prompt.after], "yes": answers.yes, "no": answers.no}
     path.write_text(json.dumps(said), encoding="utf-8")

@@ -1,8 +1,8 @@
 """Make what is measured, in a process of its own, so that nothing of torch weighs on the rest.
 
-    python -m cad_edge_studies.cl_anomaly_full_size.build FOLDER
+    python -m cad_edge_studies.cl_anomaly_full_size.build FOLDER DIMENSIONS
 
-reads ``dimensions.json`` in ``FOLDER`` and leaves there
+leaves in ``FOLDER``, for dimensions in JSON,
 
     base/              the base model
     artifacts/         a family of tasks
@@ -15,40 +15,33 @@ reads ``dimensions.json`` in ``FOLDER`` and leaves there
 What is there already is not made again.
 """
 
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, Literal
 
 import numpy as np
 
 from cad_edge.errors import CadEdgeError
 from cad_edge.store.artifact import list_artifacts
 from cad_edge.store.bundle import Bundle
+from cad_edge_benchmarks.instruments.subprocess_worker import Launch, run
 from cad_edge_studies.cl_anomaly_full_size.artifacts import pictures, write_stream, write_tasks
-from cad_edge_studies.cl_anomaly_full_size.base_model import write_base, write_prompt
-from cad_edge_studies.cl_anomaly_full_size.dimensions import Dimensions, read_dimensions
-
-if TYPE_CHECKING:
-    from cad_edge_export.plan import Plan
+from cad_edge_studies.cl_anomaly_full_size.base_model import Dimensions, write_base, write_prompt
 
 FLOAT: Final = "fp32"
 ROUNDED: Final = "uint8"
 """Precisions of the bundles."""
-PYTHON = (sys.executable, "-m", "cad_edge_studies.cl_anomaly_full_size.build")
-"""How this is started; the folder follows."""
 
 
-def main(folder: str) -> None:
-    """Make it."""
-    place = Path(folder)
-    dimensions = read_dimensions(place / "dimensions.json")
-    write_base(place / "base", dimensions)
-    _write_tasks(place, dimensions)
-    learned = list_artifacts(place / "artifacts")
-    for count in (1, len(learned)):
-        _export(learned[:count], place, FLOAT)
-    _export_rounded(learned, place)
+def build(place: Path, dimensions: Dimensions) -> None:
+    """Make in ``place`` what is measured, unless it is there."""
+    arguments = ("-m", "cad_edge_studies.cl_anomaly_full_size.build", place)
+    size = json.dumps(asdict(dimensions))
+    # Threads that wait sleep, as in every learning: the machine may be shared.
+    run(Launch("the build", (*arguments, size), place, {"OMP_WAIT_POLICY": "PASSIVE"}))
 
 
 def bundle_of(place: Path, precision: str) -> Path:
@@ -59,6 +52,22 @@ def bundle_of(place: Path, precision: str) -> Path:
 def refusal_of(place: Path, precision: str) -> Path:
     """File with what the exporter said instead of exporting."""
     return place / f"refused-{precision}.txt"
+
+
+def main(folder: str, size: str) -> None:
+    """Make it."""
+    place, dimensions = Path(folder), Dimensions(**json.loads(size))
+    write_base(place / "base", dimensions)
+    _write_tasks(place, dimensions)
+    learned = list_artifacts(place / "artifacts")
+    for count in (1, len(learned)):
+        _export(learned[:count], place, FLOAT)
+    refused = refusal_of(place, ROUNDED)
+    refused.unlink(missing_ok=True)
+    try:
+        _export(learned, place, ROUNDED)
+    except CadEdgeError as problem:
+        refused.write_text(str(problem), encoding="utf-8")
 
 
 def _write_tasks(place: Path, dimensions: Dimensions) -> None:
@@ -75,40 +84,22 @@ def _write_tasks(place: Path, dimensions: Dimensions) -> None:
     write_prompt(place / "prompt.json", base, config.question)
 
 
-def _export(learned: Sequence[Path], place: Path, precision: str) -> None:
+def _export(learned: Sequence[Path], place: Path, precision: Literal["fp32", "uint8"]) -> None:
     """Add tasks to the bundle of a precision; nothing if it has them."""
     from cad_edge_export.exporter import export_artifacts
+    from cad_edge_export.plan import ExportPlan
 
     bundle = Bundle(bundle_of(place, precision))
     if bundle.exists() and len(bundle.manifest().tasks) >= len(learned):
         return
-    export_artifacts(list(learned), bundle.path, _plan(place, precision), _say)
-
-
-def _plan(place: Path, precision: str) -> "Plan":
-    from cad_edge_export.plan import Plan
-
-    backbone = f"llava:{place / 'base'}"
-    if precision == FLOAT:
-        return Plan(backbone=backbone, explanations=False)
-    return Plan(
-        precision=ROUNDED, backbone=backbone, explanations=False, calibration=place / "stream.json"
+    plan = ExportPlan(
+        precision=precision,
+        backbone=f"llava:{place / 'base'}",
+        explanations=False,
+        calibration=None if precision == FLOAT else place / "stream.json",
     )
-
-
-def _export_rounded(learned: Sequence[Path], place: Path) -> None:
-    refused = refusal_of(place, ROUNDED)
-    refused.unlink(missing_ok=True)
-    try:
-        _export(learned, place, ROUNDED)
-    except CadEdgeError as problem:
-        refused.write_text(str(problem), encoding="utf-8")
-
-
-def _say(what: str, done: int, total: int) -> None:
-    sys.stderr.write(f"{what} ({done} of {total})\n")
-    sys.stderr.flush()
+    export_artifacts(list(learned), bundle.path, plan, lambda what, done, total: None)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -10,9 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from cad_edge_studies.peers.worker_loop import Answer, Frame, Inspect, answer_turns, claim_output
+from cad_edge_benchmarks.instruments.inspection_worker import (
+    Answer,
+    Frame,
+    Inspect,
+    answer_inspections,
+)
+from cad_edge_benchmarks.instruments.worker_loop import claim_output
 
 
 def open_model(base: Path, prompt: Path, threads: int) -> Inspect:
@@ -49,7 +53,7 @@ def main(base: str, prompt: str, frames: str, threads: str) -> None:
     """Load the model and answer."""
     output = claim_output()
     inspect = open_model(Path(base), Path(prompt), int(threads))
-    answer_turns(np.load(frames, allow_pickle=False), [inspect], output)
+    answer_inspections(frames, [inspect], output)
 
 
 if __name__ == "__main__":

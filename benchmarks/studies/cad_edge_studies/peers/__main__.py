@@ -8,66 +8,38 @@ the environment first. Takes about twenty minutes on two cores.
 """
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from cad_edge.errors import CadEdgeError, DatasetError
 from cad_edge_benchmarks.demo.surfaces import write_line
-from cad_edge_benchmarks.instruments.command_runner import learn
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
 from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.targets import targets_table
-from cad_edge_studies.peers.accuracy import LARGER_BANK, mean_figures, measure_accuracy
+from cad_edge_studies.peers.accuracy import measure_accuracy
 from cad_edge_studies.peers.cad_edge_bundles import ProductLine, set_up_line
 from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
-from cad_edge_studies.peers.footprint import (
-    file_sizes,
-    import_seconds,
-    memory_of_products,
-    start_seconds,
-)
-from cad_edge_studies.peers.latency import KINDS, export_models, run_model
 from cad_edge_studies.peers.report import peers_page
-from cad_edge_studies.peers.targets import peer_targets
+from cad_edge_studies.peers.time_and_memory import measure_time_and_memory
+from cad_edge_studies.peers.verdicts import peer_targets
 
 RESULT = REPOSITORY / "docs" / "results" / "peers.json"
+_PATH = click.Path(path_type=Path)
 
 
 @click.command("peers")
-@click.option(
-    "--environment",
-    type=click.Path(path_type=Path),
-    default=FOLDER,
-    show_default=".venv-peers",
-    help="Where anomalib is installed.",
-)
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
+@click.option("--environment", type=_PATH, default=FOLDER, help="Where anomalib is installed.")
+@click.option("--data", type=_PATH, help="Folder of the open categories.")
 @click.option("--task", "names", multiple=True, help="Only this category; may be repeated.")
-@click.option(
-    "--artifacts", type=click.Path(path_type=Path), help="What was learned of them before."
-)
-@click.option(
-    "--precision",
-    "precisions",
-    multiple=True,
-    default=("uint8",),
-    show_default=True,
-    help="Time cad-edge in this precision beside fp32; may be repeated.",
-)
+@click.option("--artifacts", type=_PATH, help="What was learned of them before.")
+@click.option("--precision", "precisions", multiple=True, default=("uint8",), show_default=True)
 @click.option("--rounds", type=click.IntRange(min=5), default=200, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=RESULT,
-    show_default="docs/results/peers.json",
-    help="The page goes beside it, with the suffix .md.",
-)
-@click.option("--work", type=click.Path(path_type=Path), help="Keep bundles and models there.")
+@click.option("--out", type=_PATH, default=RESULT, help="The page goes beside it, as .md.")
+@click.option("--work", type=_PATH, help="Keep bundles and models there.")
 def main(
     environment: Path,
     data: Path | None,
@@ -87,18 +59,18 @@ def main(
             place = (work or Path(temporary)).absolute()
             place.mkdir(parents=True, exist_ok=True)
             stream = _stream(place, data, names)
-            learned = artifacts or place / "artifacts"
-            if artifacts is None:
-                click.echo("learning the products")
-                learn(stream, learned, seed)
-            line = set_up_line(stream, learned, precisions, place, threads)
-            result = measure(line, peers, rounds, seed)
+            line = set_up_line(stream, artifacts, precisions, place, threads, seed)
+            conditions = _conditions(line, peers, rounds, seed)
+            measured = measure_time_and_memory(line, peers, rounds, seed)
+            click.echo("accuracy with one trunk; the coresets take minutes")
+            result = {**conditions, **measured, "accuracy": measure_accuracy(line, peers, seed)}
     except CadEdgeError as problem:
         raise click.ClickException(str(problem)) from None
-    result["must_reach"] = [target.record() for target in peer_targets(result)]
+    targets = peer_targets(result)
+    result["must_reach"] = [target.record() for target in targets]
     write_result(out, result)
     out.with_suffix(".md").write_text(peers_page(result), encoding="utf-8")
-    click.echo(targets_table(peer_targets(result)))
+    click.echo(targets_table(targets))
     click.echo(f"\n{out.with_suffix('.md')} has everything, what anomalib does better first.")
 
 
@@ -110,48 +82,8 @@ def _stream(place: Path, data: Path | None, names: tuple[str, ...]) -> Path:
         if data is not None or names:
             raise
         return write_line(place / "surfaces", seed=0).stream
-    stream_file = place / "stream.json"
-    write_stream(stream_file, folder, names)
-    return stream_file
-
-
-def measure(line: ProductLine, peers: PeerEnvironment, rounds: int, seed: int) -> dict[str, object]:
-    """Measure everything; the result as it is written."""
-    machine = describe_machine()
-    models = line.place / "models"
-    click.echo("anomalib exports its models")
-    export_models(line, peers, models, seed)
-    latency = {}
-    for kind in KINDS:
-        click.echo(f"{kind} and cad-edge in turns")
-        rows = run_model(kind, line, peers, models, rounds)
-        latency[kind] = {name: asdict(row) for name, row in rows.items()}
-    click.echo("imports and starts in turns")
-    imports = import_seconds(peers, line.place)
-    starts = start_seconds(line, peers, models)
-    click.echo("ten products in memory")
-    memory = memory_of_products(line, peers, seed)
-    click.echo("accuracy with one trunk; the coresets take minutes")
-    return {
-        **_conditions(line, peers, rounds, seed),
-        "machine": machine,
-        "latency": latency,
-        "imports": asdict(imports),
-        "start_seconds": starts,
-        "memory_of_ten": {name: asdict(one) for name, one in memory.items()},
-        "file_bytes": file_sizes(line, models),
-        "accuracy": _accuracy(line, peers, seed),
-    }
-
-
-def _accuracy(line: ProductLine, peers: PeerEnvironment, seed: int) -> dict[str, object]:
-    found = measure_accuracy(line, peers, seed)
-    sides = {"cad_edge": found.cad_edge, "patchcore": found.patchcore, "larger": found.larger}
-    return {
-        **asdict(found),
-        "larger_bank": LARGER_BANK,
-        "mean": {name: asdict(mean_figures(tasks)) for name, tasks in sides.items()},
-    }
+    write_stream(place / "stream.json", folder, names)
+    return place / "stream.json"
 
 
 def _conditions(
@@ -173,6 +105,7 @@ def _conditions(
         "threads": line.threads,
         "rounds": rounds,
         "peer_weights": "random for latency, memory and files; the trunk's for accuracy",
+        "machine": describe_machine(),
     }
 
 

@@ -3,11 +3,14 @@
 anomalib's PatchCore gets a model per category and is asked the category's own model (the oracle);
 cad-edge has one bundle and has to recognise the product first. Test images are read after learning,
 and both sides get them at the recipe's size.
+
+    python -m cad_edge_studies.peers.accuracy FRAMES TARGET
+
+writes, in a process of its own with torch, what `anomalib_accuracy` checks its trunk by.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,84 +18,69 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.image import ImageRecipe, decode_image, decode_mask
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import Stream
 from cad_edge_benchmarks.instruments.metrics import image_auroc, mean_defined
 from cad_edge_benchmarks.instruments.pixels import PixelScores
-from cad_edge_studies.accuracy.continual_run import evaluate_bundle
+from cad_edge_benchmarks.instruments.subprocess_worker import run, run_python
+from cad_edge_benchmarks.reporting.headings import SCORE_COLUMNS
+from cad_edge_studies.learned_stream import evaluate_bundle
 from cad_edge_studies.peers.cad_edge_bundles import ProductLine
 from cad_edge_studies.peers.environment import PeerEnvironment
-from cad_edge_studies.peers.workers import run_script
 
 LARGER_BANK = 1000
+FIGURES = {name: SCORE_COLUMNS[name] for name in ("image_auroc", "pixel_auroc", "aupro")}
+"""What is compared, with its heading."""
+BLOCKS = {"blocks.2": 4, "blocks.4": 10}
+"""Our block that ends each of timm's stages."""
+
+Figures = Mapping[str, float | None]
+"""Those of `FIGURES` in one category; None where undefined."""
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What one side reaches in one category; None where undefined."""
-
-    image_auroc: float | None
-    pixel_auroc: float | None
-    aupro: float | None
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Both sides, by category."""
-
-    bank: int
-    """Patches that cad-edge keeps of a product; the bank of ``patchcore``."""
-    cad_edge: Mapping[str, Figures]
-    """Routed."""
-    patchcore: Mapping[str, Figures]
-    larger: Mapping[str, Figures]
-    """PatchCore with a bank of `LARGER_BANK`."""
-
-
-def centres_of(hyperparameters: Mapping[str, Any]) -> int:
-    """Return how many patches a task keeps in all its memories."""
+def bank_of(hyperparameters: Mapping[str, Any]) -> int:
+    """Return how many patches a task keeps in all its memory banks."""
     return sum(int(memory["size"]) for memory in hyperparameters["memories"])
 
 
-def measure_accuracy(line: ProductLine, peers: PeerEnvironment, seed: int) -> Accuracy:
-    """Evaluate the fp32 bundle and PatchCore on every task of the line."""
-    bank = centres_of(line.record.hyperparameters)
+def measure_accuracy(line: ProductLine, peers: PeerEnvironment, seed: int) -> dict[str, object]:
+    """Evaluate the fp32 bundle and PatchCore on every task of the line.
+
+    Returns
+    -------
+    Figures by category of ``cad_edge`` (routed), of ``patchcore`` with as many patches as cad-edge
+    keeps of a product (``bank``), and of ``larger``, PatchCore with ``larger_bank``; their ``mean``
+    by side.
+    """
+    bank = bank_of(line.record.hyperparameters)
     ours = evaluate_bundle(line.bundles["fp32"], line.stream, line.threads)
     folder = line.place / "categories"
-    _write_images(line, folder)
+    _write_images(line.stream, line.record.recipe, folder)
     _judge_by_patchcore(line, peers, folder, (bank, LARGER_BANK), seed)
-    theirs = {size: _evaluate(line.stream, folder, size) for size in (bank, LARGER_BANK)}
-    return Accuracy(
-        bank=bank,
-        cad_edge={
-            name: Figures(task.image_auroc, task.pixel_auroc, task.aupro)
-            for name, task in ours.items()
+    sides: dict[str, dict[str, Figures]] = {
+        "cad_edge": {
+            name: {figure: vars(task)[figure] for figure in FIGURES} for name, task in ours.items()
         },
-        patchcore=theirs[bank],
-        larger=theirs[LARGER_BANK],
-    )
+        "patchcore": _evaluate(line.stream, folder, bank),
+        "larger": _evaluate(line.stream, folder, LARGER_BANK),
+    }
+    mean = {side: mean_figures(tasks) for side, tasks in sides.items()}
+    return {"bank": bank, **sides, "larger_bank": LARGER_BANK, "mean": mean}
 
 
 def mean_figures(tasks: Mapping[str, Figures]) -> Figures:
     """Mean over the categories in which a figure is defined."""
-    return Figures(
-        mean_defined([one.image_auroc for one in tasks.values()]),
-        mean_defined([one.pixel_auroc for one in tasks.values()]),
-        mean_defined([one.aupro for one in tasks.values()]),
-    )
+    return {name: mean_defined([one[name] for one in tasks.values()]) for name in FIGURES}
 
 
-def _write_images(line: ProductLine, folder: Path) -> None:
+def _write_images(stream: Stream, recipe: ImageRecipe, folder: Path) -> None:
     """Write every category's images at the recipe's size for the other environment."""
-    recipe = line.record.recipe
-    for task in line.stream.tasks:
+    for task in stream.tasks:
         images = task.images()
+        parts = {"train": images.train, "test": [item.path for item in images.test]}
         (folder / task.name).mkdir(parents=True, exist_ok=True)
-        for name, paths in (
-            ("train", list(images.train)),
-            ("test", [item.path for item in images.test]),
-        ):
+        for name, paths in parts.items():
             frames = np.stack([recipe.apply(decode_image(path)) for path in paths])
             np.save(folder / task.name / f"{name}.npy", frames)
 
@@ -102,12 +90,11 @@ def _judge_by_patchcore(
 ) -> None:
     """Have PatchCore write scores and maps below ``folder``."""
     reference = line.place / "reference.safetensors"
-    module = "cad_edge_studies.peers.reference_features"
-    command = [sys.executable, "-m", module, str(line.frames), str(reference)]
-    weights = run_script(command, line.place, {}).strip()
-    arguments: list[str | Path] = [weights, reference, folder, str(seed), str(line.threads)]
-    arguments += [str(bank) for bank in banks]
-    peers.run("anomalib_accuracy", arguments, line.place / "exports")
+    module = "cad_edge_studies.peers.accuracy"
+    weights = run_python("our trunk", "-m", module, line.frames, reference).strip()
+    module = "cad_edge_studies.peers.anomalib_accuracy"
+    files, place = (weights, reference, folder), line.place / "exports"
+    run(peers.launch(module, place, "-m", module, *files, seed, line.threads, *banks))
 
 
 def _evaluate(stream: Stream, folder: Path, bank: int) -> dict[str, Figures]:
@@ -119,7 +106,8 @@ def _evaluate(stream: Stream, folder: Path, bank: int) -> dict[str, Figures]:
         maps = np.load(folder / task.name / f"maps-{bank}.npy", mmap_mode="r", allow_pickle=False)
         labels = np.array([item.anomalous for item in tests], dtype=np.bool_)
         pixels = localisation_of(tests, maps).measure()
-        found[task.name] = Figures(image_auroc(labels, scores), pixels.auroc, pixels.aupro)
+        measured = (image_auroc(labels, scores), pixels.auroc, pixels.aupro)
+        found[task.name] = dict(zip(FIGURES, measured, strict=True))
     return found
 
 
@@ -136,3 +124,28 @@ def localisation_of(tests: Sequence[LabelledImage], maps: npt.NDArray[np.float32
         full = np.array(image.resize((width, height), resample=Image.Resampling.BILINEAR))
         pixels.add(full, None if item.mask is None else decode_mask(item.mask, (height, width)))
     return pixels
+
+
+def write_reference(frames: str, target: str) -> None:
+    """Write features of our trunk for one frame, and print the path of its weights.
+
+    ``target`` (.safetensors) gets ``image`` (1, height, width, 3) uint8, the first of ``frames``,
+    and the outputs (1, channels, rows, columns) float32 of `BLOCKS` under timm's names.
+    """
+    import torch
+    from safetensors.numpy import save_file
+
+    from cad_edge_training.backbones.efficientnet_lite0 import load, weights_path
+
+    image = np.load(frames, mmap_mode="r", allow_pickle=False)[:1].copy()
+    trunk = load(image.shape[1])
+    with torch.inference_mode():
+        states = trunk.run(trunk.normalise(torch.from_numpy(image)), max(BLOCKS.values()))
+    # safetensors writes the bytes as they lie, and torch may keep the channels last.
+    features = {name: np.ascontiguousarray(states[block]) for name, block in BLOCKS.items()}
+    save_file({"image": image} | features, target)
+    sys.stdout.write(f"{weights_path()}\n")
+
+
+if __name__ == "__main__":
+    write_reference(*sys.argv[1:])

@@ -28,27 +28,11 @@ from torch import Tensor
 BACKBONE = "tf_efficientnet_lite0"
 LAYERS = ("blocks.2", "blocks.4")
 """The stages whose last blocks are our blocks 4 (40 x size/8) and 10 (112 x size/16)."""
-REPEATS = (1, 2, 2, 3, 3, 4, 1)
 TOLERANCE = 1e-4  # of the largest feature
 BATCH = 16
 
-_PLAIN = {
-    "conv_dw": "_depthwise_conv",
-    "bn1": "_bn1",
-    "conv_pw": "_project_conv",
-    "bn2": "_bn2",
-}
-_EXPANDED = {
-    "conv_pw": "_expand_conv",
-    "bn1": "_bn0",
-    "conv_dw": "_depthwise_conv",
-    "bn2": "_bn1",
-    "conv_pwl": "_project_conv",
-    "bn3": "_bn2",
-}
 
-
-class Coreset(KCenterGreedy):  # type: ignore[misc]  # anomalib is not in this environment  # type: ignore[misc]  # mypy runs without anomalib
+class Coreset(KCenterGreedy):  # type: ignore[misc]  # mypy runs without anomalib
     """anomalib's greedy choice with its own arithmetic, in one buffer.
 
     It takes and gives back a copy of all features per step. At 30 MB glibc's heap keeps a hole for
@@ -68,29 +52,21 @@ class Coreset(KCenterGreedy):  # type: ignore[misc]  # anomalib is not in this e
         self.min_distances = found if known is None else torch.minimum(known, found)
 
 
-def published_name(name: str) -> str:
-    """Name in the published weights of timm's tensor ``name``."""
-    parts = name.split(".")
-    if parts[0] != "blocks":
-        return ".".join([{"conv_stem": "_conv_stem", "bn1": "_bn0"}[parts[0]], *parts[1:]])
-    stage, repeat = int(parts[1]), int(parts[2])
-    layers = _PLAIN if stage == 0 else _EXPANDED
-    block = sum(REPEATS[:stage]) + repeat
-    return ".".join(["_blocks", str(block), layers[parts[3]], *parts[4:]])
-
-
 def load_trunk(model: PatchcoreModel, weights: Path) -> None:
-    """Put the published weights into the extractor of ``model``."""
+    """Put the published weights into the extractor of ``model``.
+
+    Both list their layers as they are computed, so tensors go by place and not by name; one in the
+    wrong place has another shape, or other features in `check_features`.
+    """
     published = torch.load(weights, map_location="cpu", weights_only=True)
     trunk = model.feature_extractor.feature_extractor
-    state = {
-        name: published[published_name(name)]
-        for name in trunk.state_dict()
-        if "num_batches_tracked" not in name
-    }
-    missing = trunk.load_state_dict(state, strict=False).missing_keys
-    if wrong := [name for name in missing if "num_batches_tracked" not in name]:
-        raise ValueError(f"{weights} lacks the tensor for {wrong[0]}")
+    theirs, ours = (
+        [name for name in state if "num_batches_tracked" not in name]
+        for state in (trunk.state_dict(), published)
+    )
+    # The extractor ends before the last blocks.
+    state = {name: published[ours[place]] for place, name in enumerate(theirs)}
+    trunk.load_state_dict(state, strict=False)
 
 
 def normalise(frames: npt.NDArray[np.uint8]) -> Tensor:

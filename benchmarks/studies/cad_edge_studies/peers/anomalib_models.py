@@ -28,16 +28,16 @@ EFFICIENTAD_SIZE = (256, 256)
 """Its autoencoder cannot run on less, so its pre-processor enlarges the frames within the graph."""
 
 
+def _options(kind: type[AnomalibModule], size: tuple[int, int]) -> dict[str, object]:
+    """Options of every model: frames of ``size``, and nothing that only a training needs."""
+    pre_processor = kind.configure_pre_processor(size)
+    return {"pre_processor": pre_processor, "evaluator": False, "visualizer": False}
+
+
 def build_patchcore(images: Tensor, size: int) -> AnomalibModule:
     """PatchCore with a bank of ``size`` patches of images (n, 3, height, width) in [0, 1]."""
-    model = Patchcore(
-        backbone=BACKBONE,
-        layers=LAYERS,
-        pre_trained=False,
-        pre_processor=Patchcore.configure_pre_processor(_size_of(images)),
-        evaluator=False,
-        visualizer=False,
-    )
+    options = _options(Patchcore, _size_of(images))
+    model = Patchcore(backbone=BACKBONE, layers=LAYERS, pre_trained=False, **options)
     _revive(model)
     _collect(model, images)
     patches = torch.vstack(model.model.embedding_store)
@@ -50,13 +50,7 @@ def build_patchcore(images: Tensor, size: int) -> AnomalibModule:
 
 def build_padim(images: Tensor) -> AnomalibModule:
     """PaDiM fitted to images (n, 3, height, width) in [0, 1]."""
-    model = Padim(
-        backbone=BACKBONE,
-        pre_trained=False,
-        pre_processor=Padim.configure_pre_processor(_size_of(images)),
-        evaluator=False,
-        visualizer=False,
-    )
+    model = Padim(backbone=BACKBONE, pre_trained=False, **_options(Padim, _size_of(images)))
     _revive(model)
     _collect(model, images)
     model.model.fit()
@@ -67,24 +61,14 @@ def build_stfpm(images: Tensor) -> AnomalibModule:
     """STFPM for images (n, 3, height, width)."""
     # Its teacher asks for pretrained weights whatever it is told.
     with mock.patch.object(stfpm_model, "TimmFeatureExtractor", _untrained):
-        model = Stfpm(
-            backbone=BACKBONE,
-            pre_processor=Stfpm.configure_pre_processor(_size_of(images)),
-            evaluator=False,
-            visualizer=False,
-        )
+        model = Stfpm(backbone=BACKBONE, **_options(Stfpm, _size_of(images)))
     _revive(model)
     return model
 
 
 def build_efficientad(images: Tensor) -> AnomalibModule:
     """EfficientAD-S for images (n, 3, height, width), its statistics set to mean 0 and range 1."""
-    model = EfficientAd(
-        model_size="small",
-        pre_processor=EfficientAd.configure_pre_processor(EFFICIENTAD_SIZE),
-        evaluator=False,
-        visualizer=False,
-    )
+    model = EfficientAd(model_size="small", **_options(EfficientAd, EFFICIENTAD_SIZE))
     model.model.mean_std["std"].data.fill_(1.0)
     for name in ("qb_st", "qb_ae"):
         model.model.quantiles[name].data.fill_(1.0)

@@ -10,17 +10,18 @@ inferencer does not do by itself, and the ONNX runs without anomalib being impor
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from cad_edge_studies.peers.worker_loop import (
+from cad_edge_benchmarks.instruments.inspection_worker import (
     Answer,
     Frame,
     Inspect,
-    answer_turns,
-    claim_output,
+    answer_inspections,
 )
+from cad_edge_benchmarks.instruments.worker_loop import claim_output
 
 VERDICTS = ("normal", "anomalous")
 
@@ -43,13 +44,19 @@ def open_torch(model: Path, threads: int) -> Inspect:
     return inspect
 
 
-def _open_openvino(path: Path, threads: int, precision: str | None) -> Inspect:
-    """Open an OpenVINO model by `OpenVINOInferencer`; ``precision`` None is OpenVINO's choice."""
+def open_openvino(
+    model: Path, threads: int, precision: str | None = None, folder: str = "."
+) -> Inspect:
+    """Open an OpenVINO export below ``folder`` by `OpenVINOInferencer`.
+
+    Without ``precision`` it computes as it comes, which on some processors is in bfloat16.
+    """
     from anomalib.deploy import OpenVINOInferencer
 
     config: dict[str, object] = {"INFERENCE_NUM_THREADS": threads}
     if precision is not None:
         config["INFERENCE_PRECISION_HINT"] = precision
+    path = model / folder / "weights" / "openvino" / "model.xml"
     inferencer = OpenVINOInferencer(path, device="CPU", config=config)
 
     def inspect(frame: Frame, task: str | None) -> Answer:
@@ -57,21 +64,6 @@ def _open_openvino(path: Path, threads: int, precision: str | None) -> Inspect:
         return Answer(VERDICTS[found.pred_label.item()], found.anomaly_map[0, 0])
 
     return inspect
-
-
-def open_openvino(model: Path, threads: int) -> Inspect:
-    """Open the OpenVINO export as it comes; on some processors it then computes in bfloat16."""
-    return _open_openvino(model / "weights" / "openvino" / "model.xml", threads, None)
-
-
-def open_openvino_f32(model: Path, threads: int) -> Inspect:
-    """Open the OpenVINO export and have it compute in float32."""
-    return _open_openvino(model / "weights" / "openvino" / "model.xml", threads, "f32")
-
-
-def open_openvino_int8(model: Path, threads: int) -> Inspect:
-    """Open the OpenVINO export that anomalib quantised."""
-    return _open_openvino(model / "int8" / "weights" / "openvino" / "model.xml", threads, None)
 
 
 def open_onnxruntime(model: Path, threads: int) -> Inspect:
@@ -100,17 +92,18 @@ def open_onnxruntime(model: Path, threads: int) -> Inspect:
 RUNTIMES: dict[str, Callable[[Path, int], Inspect]] = {
     "torch": open_torch,
     "openvino": open_openvino,
-    "openvino-f32": open_openvino_f32,
-    "openvino-int8": open_openvino_int8,
+    "openvino-f32": partial(open_openvino, precision="f32"),
+    "openvino-int8": partial(open_openvino, folder="int8"),
     "onnxruntime": open_onnxruntime,
 }
+"""Ways to run a model of anomalib; ``openvino-int8`` is the export that anomalib quantised."""
 
 
 def main(runtime: str, frames: str, threads: str, *models: str) -> None:
     """Open every model and answer."""
     output = claim_output()
     opened = [RUNTIMES[runtime](Path(model), int(threads)) for model in models]
-    answer_turns(np.load(frames, allow_pickle=False), opened, output)
+    answer_inspections(frames, opened, output)
 
 
 if __name__ == "__main__":

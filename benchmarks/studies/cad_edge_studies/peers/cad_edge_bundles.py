@@ -1,24 +1,22 @@
 """cad-edge's side of the comparison: what was learned, its bundles, and the frames that all see."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 from PIL import Image
 
-from cad_edge.data.image import decode_image
-from cad_edge.data.product import LabelledImage
+from cad_edge.data.image import Frame, ImageRecipe, decode_image
 from cad_edge.data.stream import Stream, read_stream
 from cad_edge.errors import OptionError
 from cad_edge.store.artifact import Artifact, list_artifacts, read_record
-from cad_edge_benchmarks.instruments.command_runner import export
+from cad_edge_benchmarks.instruments.command_runner import BACKBONE, export, learn
+from cad_edge_benchmarks.instruments.inspection_turns import detector_launch
 from cad_edge_benchmarks.instruments.many_tasks import multiply_artifacts
-from cad_edge_studies.peers.workers import Launch
+from cad_edge_benchmarks.instruments.subprocess_worker import Launch
 
-BACKBONE = "efficientnet-lite0"
-"""The trunk whose weights the peer's extractor is given; another one has another layout."""
 EIGHT_BIT = ("int8", "uint8")
 """Precisions whose ranges are measured on the good parts of the stream."""
 FRAMES_PER_TASK = 5  # three products then have the patches for a bank of 10,000
@@ -48,11 +46,8 @@ class ProductLine:
 
     def launch(self, precision: str) -> Launch:
         """Describe a worker on the bundle of ``precision``."""
-        module = "cad_edge_studies.peers.cad_edge_worker"
-        arguments = (str(self.bundles[precision]), str(self.frames), str(self.threads))
-        command = (sys.executable, "-m", module, *arguments)
-        variables = {"OMP_NUM_THREADS": str(self.threads)}
-        return Launch(f"cad-edge-{precision}", command, self.place / "workers", variables)
+        place = self.place / "workers"
+        return detector_launch(self.bundles[precision], self.frames, self.threads, place)
 
     def first_image(self) -> Path:
         """Write the first frame as an image file."""
@@ -69,28 +64,40 @@ class ProductLine:
 
 
 def set_up_line(
-    stream_file: Path, artifacts: Path, precisions: Sequence[str], place: Path, threads: int
+    stream_file: Path,
+    artifacts: Path | None,
+    precisions: Sequence[str],
+    place: Path,
+    threads: int,
+    seed: int,
 ) -> ProductLine:
-    """Export every precision and write the frames.
+    """Learn, export every precision and write the frames.
 
     Parameters
     ----------
     stream_file
         Lists the tasks.
     artifacts
-        Folder with a learned artifact for every one of them.
+        Folder with a learned artifact for every one of them; without it they are learned now.
     precisions
         What `cad-edge export` is asked for; fp32 is added.
     place
         Written to.
     threads
         Of every worker.
+    seed
+        Of the learning.
 
     Raises
     ------
     OptionError
-        A task was not learned, or on another backbone.
+        A task was not learned, or on another backbone than the one whose weights the peer's
+        extractor is given; another one has another layout.
     """
+    if artifacts is None:
+        click.echo("learning the products")
+        artifacts = place / "artifacts"
+        learn(stream_file, artifacts, seed)
     stream = read_stream(stream_file)
     found = {path.name: path for path in list_artifacts(artifacts)}
     if missing := [task.name for task in stream.tasks if task.name not in found]:
@@ -99,34 +106,28 @@ def set_up_line(
     for path in chosen:
         if (backbone := read_record(path).backbone.id) != BACKBONE:
             raise OptionError(f"{path} was learned on {backbone}; give artifacts on {BACKBONE}")
-    bundles: dict[str, Path] = {}
-    for precision in dict.fromkeys(("fp32", *precisions)):
-        bundles[precision] = place / f"bundle-{precision}"
-        export(
-            list(chosen),
-            bundles[precision],
-            place / "staging",
-            precision=precision,
-            calibration=stream_file if precision in EIGHT_BIT else None,
-        )
-    frames, tasks = place / "frames.npy", _write_frames(stream, chosen[0], place / "frames.npy")
-    return ProductLine(stream, chosen, bundles, frames, tasks, place, threads)
+    bundles = {name: place / f"bundle-{name}" for name in ("fp32", *precisions)}
+    for precision, bundle in bundles.items():
+        calibration = stream_file if precision in EIGHT_BIT else None
+        staging = place / "staging"
+        export(list(chosen), bundle, staging, precision=precision, calibration=calibration)
+    shown = spread_frames(stream, read_record(chosen[0]).recipe)
+    np.save(place / "frames.npy", np.stack([frame for _, frame in shown]))
+    tasks = tuple(name for name, _ in shown)
+    return ProductLine(stream, chosen, bundles, place / "frames.npy", tasks, place, threads)
 
 
-def _write_frames(stream: Stream, artifact: Path, target: Path) -> tuple[str, ...]:
-    """Write some test images of every task, products in turn; the task of each."""
-    recipe = read_record(artifact).recipe
-    chosen = {task.name: _spread(task.images().test) for task in stream.tasks}
-    pairs = [
-        (name, items[turn % len(items)])
-        for turn in range(FRAMES_PER_TASK)
-        for name, items in chosen.items()
+def spread_frames(stream: Stream, recipe: ImageRecipe) -> list[tuple[str, Frame]]:
+    """Test images of every task at the recipe's size with their task, products in turn.
+
+    They come from the whole length of each task's list, so that good and defective ones are among
+    them; a task with fewer than `FRAMES_PER_TASK` shows some of them again.
+    """
+    chosen = {}
+    for task in stream.tasks:
+        items = task.images().test
+        places = np.linspace(0, len(items) - 1, FRAMES_PER_TASK)
+        chosen[task.name] = [recipe.apply(decode_image(items[int(at)].path)) for at in places]
+    return [
+        (name, frames[turn]) for turn in range(FRAMES_PER_TASK) for name, frames in chosen.items()
     ]
-    np.save(target, np.stack([recipe.apply(decode_image(item.path)) for _, item in pairs]))
-    return tuple(name for name, _ in pairs)
-
-
-def _spread(items: Sequence[LabelledImage]) -> list[LabelledImage]:
-    """Choose from the whole length of ``items``, so that good and defective ones are among them."""
-    places = np.linspace(0, len(items) - 1, min(FRAMES_PER_TASK, len(items)))
-    return [items[int(place)] for place in places]

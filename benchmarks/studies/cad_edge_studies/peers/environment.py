@@ -1,13 +1,14 @@
 """The environment in which anomalib is installed, seen from outside."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
-from cad_edge_studies.peers.workers import Launch, run_script
+from cad_edge_benchmarks.instruments.subprocess_worker import Argument, Launch, run
 
 FOLDER = REPOSITORY / ".venv-peers"
 PACKAGES = ("anomalib", "torch", "torchvision", "timm", "openvino", "onnxruntime", "numpy")
@@ -17,7 +18,7 @@ import json, platform
 from importlib.metadata import version
 print(json.dumps({"python": platform.python_version(), **{n: version(n) for n in %r}}))
 """
-_SOURCES = REPOSITORY / "benchmarks" / "studies"
+_SOURCES = os.pathsep.join(str(REPOSITORY / path) for path in ("benchmarks", "benchmarks/studies"))
 
 
 @dataclass(frozen=True)
@@ -27,31 +28,29 @@ class PeerEnvironment:
     python: Path
     threads: int
 
-    @property
-    def variables(self) -> dict[str, str]:
-        """What its processes find in their environment."""
-        return {"PYTHONPATH": str(_SOURCES), "OMP_NUM_THREADS": str(self.threads)}
+    def launch(self, name: str, place: Path, *arguments: Argument) -> Launch:
+        """Describe a process of the peers' interpreter with ``arguments``."""
+        variables = {"PYTHONPATH": _SOURCES, "OMP_NUM_THREADS": str(self.threads)}
+        return Launch(name, arguments, place, variables, self.python)
 
-    def launch(self, name: str, arguments: Sequence[str | Path], place: Path) -> Launch:
-        """Describe a worker of the module `anomalib_worker`."""
-        return Launch(name, self._command("anomalib_worker", arguments), place, self.variables)
+    def worker(self, runtime: str, frames: Path, models: Sequence[Path], place: Path) -> Launch:
+        """Describe a worker of the module `anomalib_worker`.
 
-    def run(self, module: str, arguments: Sequence[str | Path], place: Path) -> str:
-        """Run a module of this folder there and return what it printed."""
-        return run_script(self._command(module, arguments), place, self.variables)
+        ``place`` is its own: it would find the compiled model of another in the cache.
+        """
+        module = "cad_edge_studies.peers.anomalib_worker"
+        return self.launch(place.name, place, "-m", module, runtime, frames, self.threads, *models)
 
-    def run_code(self, code: str, place: Path) -> str:
-        """Run a few lines there and return what they printed."""
-        return run_script([str(self.python), "-c", code], place, self.variables)
+    def export(self, frames: Path, orders: Sequence[str], place: Path) -> None:
+        """Have `anomalib_models` build and export models, each ordered as KIND:SEED:FOLDER."""
+        module = "cad_edge_studies.peers.anomalib_models"
+        run(self.launch(module, place, "-m", module, frames, self.threads, *orders))
 
     def versions(self, place: Path) -> dict[str, str]:
         """Return the versions of Python and of `PACKAGES`."""
-        found: dict[str, str] = json.loads(self.run_code(_VERSIONS % (PACKAGES,), place))
+        said = run(self.launch("the peers' environment", place, "-c", _VERSIONS % (PACKAGES,)))
+        found: dict[str, str] = json.loads(said)
         return found
-
-    def _command(self, module: str, arguments: Sequence[str | Path]) -> tuple[str, ...]:
-        words = [str(argument) for argument in arguments]
-        return (str(self.python), "-m", f"cad_edge_studies.peers.{module}", *words)
 
 
 def find_environment(folder: Path, threads: int) -> PeerEnvironment:

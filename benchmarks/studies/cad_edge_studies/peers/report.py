@@ -5,13 +5,17 @@ from typing import Any
 
 from cad_edge_benchmarks.reporting.tables import figure, markdown_table
 from cad_edge_benchmarks.reporting.targets import HEAD, target_rows
-from cad_edge_studies.peers.footprint import KIND, OURS
-from cad_edge_studies.peers.peer_wins import WITHOUT_FIGURES, peer_strengths
-from cad_edge_studies.peers.targets import ROUTED, Result, peer_targets, typical
-
-_MEGABYTE = 1e6
-_CONDITIONS = """\
-How this is measured, and what was done in favour of either side: [peers](../peers.md)."""
+from cad_edge_studies.peers.accuracy import FIGURES
+from cad_edge_studies.peers.time_and_memory import KIND, OURS
+from cad_edge_studies.peers.verdicts import (
+    MEGABYTE,
+    ROUTED,
+    WITHOUT_FIGURES,
+    Result,
+    peer_strengths,
+    peer_targets,
+    typical,
+)
 
 
 def peers_page(result: Result) -> str:
@@ -20,7 +24,8 @@ def peers_page(result: Result) -> str:
     bank = result["accuracy"]["bank"]
     parts = [
         f"# cad-edge beside anomalib {version}",
-        f"`make result-peers` wrote this page. {_CONDITIONS}",
+        "`make result-peers` wrote this page. How this is measured, and what was done in favour of "
+        "either side: [peers](../peers.md).",
         "## What anomalib does better",
         _bullets([*peer_strengths(result), *WITHOUT_FIGURES]),
         "## Must reach",
@@ -52,60 +57,43 @@ def _bullets(lines: Sequence[str]) -> str:
 
 
 def _latency(kind: str, rows: Mapping[str, Any]) -> str:
-    busy, rested = typical(rows[ROUTED]), typical(rows[ROUTED], "rested")
-    table = [
-        [
-            name,
-            figure(typical(row), 2),
-            figure(row["following"]["p95"], 2),
-            figure(typical(row) / busy, 2),
-            figure(typical(row, "rested"), 2),
-            figure(typical(row, "rested") / rested, 2),
-            figure(row["memory"]["uss"] / _MEGABYTE, 0),
-        ]
-        for name, row in rows.items()
-    ]
+    table = []
+    for name, row in rows.items():
+        busy, rested = typical(row), typical(row, "rested")
+        times = (busy / typical(rows[ROUTED]), rested / typical(rows[ROUTED], "rested"))
+        shown = (busy, row["following"]["p95"], times[0], rested, times[1])
+        unique = figure(row["memory"]["uss"] / MEGABYTE, 0)
+        table.append([name, *(figure(value, 2) for value in shown), unique])
     head = [kind, "busy", "p95", "times", "rested", "times", "USS, MB"]
     return markdown_table(head, table)
 
 
 def _memory(memory: Mapping[str, Any]) -> str:
-    rows = [
-        [
-            name,
-            *(figure(one[kind] / _MEGABYTE, 0) for kind in ("uss", "pss", "rss")),
-            figure(one["uss"] / memory[OURS]["uss"], 2),
-        ]
-        for name, one in memory.items()
-    ]
+    rows = []
+    for name, one in memory.items():
+        sizes = [figure(one[kind] / MEGABYTE, 0) for kind in ("uss", "pss", "rss")]
+        rows.append([name, *sizes, figure(one["uss"] / memory[OURS]["uss"], 2)])
     return markdown_table([KIND, "USS, MB", "PSS, MB", "RSS, MB", "times"], rows)
 
 
 def _files(result: Result) -> str:
     products = result["products"]
-    rows = [
-        [
-            f"bundle of {products} products" if kind == OURS else f"{kind}, one product",
-            name,
-            figure(size / _MEGABYTE, 1),
-        ]
-        for kind, sizes in result["file_bytes"].items()
-        for name, size in sizes.items()
-    ]
+    rows = []
+    for kind, sizes in result["file_bytes"].items():
+        what = f"bundle of {products} products" if kind == OURS else f"{kind}, one product"
+        rows += [[what, name, figure(size / MEGABYTE, 1)] for name, size in sizes.items()]
     return markdown_table(["files", "for", "MB"], rows)
 
 
 def _start(result: Result) -> str:
     imports = result["imports"]
-    rows = [
-        ["import the runtime and ONNX Runtime", figure(imports["cad_edge"], 2)],
-        ["import anomalib's inferencer", figure(imports["anomalib"], 2)],
-        *(
-            [f"process start to first verdict, {name}", figure(seconds, 2)]
-            for name, seconds in result["start_seconds"].items()
-        ),
-    ]
-    return markdown_table([KIND, "seconds"], rows)
+    rows = {
+        "import the runtime and ONNX Runtime": imports["cad_edge"],
+        "import anomalib's inferencer": imports["anomalib"],
+    }
+    for name, seconds in result["start_seconds"].items():
+        rows[f"process start to first verdict, {name}"] = seconds
+    return markdown_table([KIND, "seconds"], [[what, figure(s, 2)] for what, s in rows.items()])
 
 
 def _accuracy(accuracy: Mapping[str, Any]) -> str:
@@ -114,16 +102,13 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
         "patchcore": f"PatchCore {accuracy['bank']}",
         "larger": f"PatchCore {accuracy['larger_bank']}",
     }
-    columns = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
-    head = [
-        "category",
-        *(f"{words}, {side}" for words in columns.values() for side in sides.values()),
-    ]
+    columns = [(key, side) for key in FIGURES for side in sides]
+    head = ["category", *(f"{FIGURES[key]}, {sides[side]}" for key, side in columns)]
     tasks = [
-        [name, *(figure(accuracy[side][name][key]) for key in columns for side in sides)]
+        [name, *(figure(accuracy[side][name][key]) for key, side in columns)]
         for name in accuracy["cad_edge"]
     ]
-    mean = ["mean", *(figure(accuracy["mean"][side][key], 4) for key in columns for side in sides)]
+    mean = ["mean", *(figure(accuracy["mean"][side][key], 4) for key, side in columns)]
     return markdown_table(head, [*tasks, mean])
 
 

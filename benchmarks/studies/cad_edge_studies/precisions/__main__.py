@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 
 from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.instruments.command_runner import learn
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
 from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.targets import Target, targets_table
@@ -49,11 +48,7 @@ def main(
             place.mkdir(parents=True, exist_ok=True)
             stream = place / "stream.json"
             write_stream(stream, data_folder(data))
-            learned = artifacts or place / "artifacts"
-            if artifacts is None:
-                click.echo("learning the open categories")
-                learn(stream, learned, seed)
-            line = set_up_line(stream, learned, precisions, place, threads)
+            line = set_up_line(stream, artifacts, precisions, place, threads, seed)
             variants = [Variant(name, bundle) for name, bundle in line.bundles.items()]
             measured = measure(variants, line.stream, rounds, threads)
     except CadEdgeError as problem:
@@ -65,13 +60,12 @@ def main(
 
 def precision_targets(result: Result) -> list[Target]:
     """Rows of "must reach" for every variant but the first."""
-    first, *others = result["variants"].values()
-    names = list(result["variants"])
+    (reference, first), *others = result["variants"].items()
     targets = []
-    for name, row in zip(names[1:], others, strict=True):
+    for name, row in others:
         aurocs = [one["evaluation"]["mean"]["image_auroc"] for one in (first, row)]
         lost = None if None in aurocs else aurocs[0] - aurocs[1]
-        faster = f"{name} against {names[0]}, routed frame, ratio of medians"
+        faster = f"{name} against {reference}, routed frame, ratio of medians"
         targets.append(Target(faster, "at least", 1.5, 1 / row["to_first"], "x"))
         targets.append(Target(f"mean image AUROC lost by {name}", "at most", 0.005, lost))
     return targets

@@ -10,35 +10,36 @@ torch, so that it runs where another wheel of ONNX Runtime is installed.
 """
 
 import itertools
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from cad_edge.data.image import Frame, ImageRecipe, decode_image
+from cad_edge.data.image import Frame
 from cad_edge.data.stream import Stream, read_stream
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge_benchmarks.evaluate.command import evaluate_stream, evaluation_result
+from cad_edge_benchmarks.instruments.environment import graphs_of
 from cad_edge_benchmarks.instruments.interleaved_timing import (
-    Latency,
+    in_rounds,
     latency_of,
+    nanoseconds_of,
     ratio_of,
-    take_turns,
 )
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
 from cad_edge_benchmarks.reporting.headings import HEADINGS
 from cad_edge_benchmarks.reporting.tables import figure, text_table, write_result
 from cad_edge_runtime import Detector
+from cad_edge_studies.peers.cad_edge_bundles import spread_frames
 
 Result = Mapping[str, Any]
 
-FRAMES_PER_TASK = 5
 FRAMES_OF_A_TURN = 8
 FIGURES = ("detection_rate", "false_reject_rate", "image_auroc", "pixel_auroc")
 
@@ -120,123 +121,72 @@ def measure(
             for variant in variants
         }
         return {
-            **_conditions(stream, threads, rounds),
+            "stream": stream.name,
+            "commit": commit_of(REPOSITORY),
+            "machine": describe_machine(),
+            "versions": versions(),
+            "threads": threads,
+            "rounds": rounds,
+            "frames_of_a_turn": FRAMES_OF_A_TURN,
             **_compared(detectors, stream, rounds),
         }
 
 
 def _compared(detectors: Mapping[str, Detector], stream: Stream, rounds: int) -> dict[str, object]:
     """Return the number of ``frames`` that were timed, and ``variants`` by name."""
-    first = next(iter(detectors.values()))
-    frames = spread_frames(stream, first.manifest.selector.engine.recipe)
-    rows = _timed(detectors, frames, rounds)
-    for name, detector in detectors.items():
-        rows[name]["evaluation"] = evaluation_result(evaluate_stream(detector, stream))
-    return {"frames": len(frames), "variants": rows}
-
-
-def _timed(
-    detectors: Mapping[str, Detector], frames: Sequence[Frame], rounds: int
-) -> dict[str, dict[str, object]]:
-    """Let detectors take turns; describe each and its time, alone and beside the first one's."""
-    lines = {name: _Line(detector, frames) for name, detector in detectors.items()}
-    turns = take_turns({name: line.turn for name, line in lines.items()}, rounds)
-    latencies = {name: line.latency(rounds) for name, line in lines.items()}
-    reference = next(iter(detectors))
-    return {
+    reference, first = next(iter(detectors.items()))
+    recipe = first.manifest.selector.engine.recipe
+    frames = [frame for _, frame in spread_frames(stream, recipe)]
+    turns = {name: _turn(detector, frames) for name, detector in detectors.items()}
+    times = {name: np.array(found) for name, found in in_rounds(turns, rounds).items()}
+    latencies = {name: latency_of(found.ravel()) for name, found in times.items()}
+    rows = {
         name: {
             **_described(detector),
             "latency": asdict(latencies[name]),
             "to_first": latencies[name].p50 / latencies[reference].p50,
-            "turns_to_first": asdict(ratio_of(turns[name], turns[reference])),
+            "turns_to_first": asdict(ratio_of(times[name].sum(1), times[reference].sum(1))),
+            "evaluation": evaluation_result(evaluate_stream(detector, stream)),
         }
         for name, detector in detectors.items()
     }
+    return {"frames": len(frames), "variants": rows}
 
 
-def _conditions(stream: Stream, threads: int, rounds: int) -> dict[str, object]:
-    """With what the figures were made."""
-    return {
-        "stream": stream.name,
-        "commit": commit_of(REPOSITORY),
-        "machine": describe_machine(),
-        "versions": versions(),
-        "threads": threads,
-        "rounds": rounds,
-        "frames_of_a_turn": FRAMES_OF_A_TURN,
-    }
-
-
-def spread_frames(stream: Stream, recipe: ImageRecipe) -> list[Frame]:
-    """Test images of every task at the recipe's size, products in turn.
-
-    They come from the whole length of each task's list, so that good and defective ones are among
-    them.
-    """
-    chosen = []
-    for task in stream.tasks:
-        items = task.images().test
-        step = max(1, len(items) // FRAMES_PER_TASK)
-        chosen.append([recipe.apply(decode_image(item.path)) for item in items[::step]])
-    return [
-        frame
-        for some in itertools.zip_longest(*(frames[:FRAMES_PER_TASK] for frames in chosen))
-        for frame in some
-        if frame is not None
+def _turn(detector: Detector, frames: Sequence[Frame]) -> Callable[[], list[int]]:
+    """Inspect `FRAMES_OF_A_TURN` of the frames that come again and again; nanoseconds of each."""
+    coming = itertools.cycle(frames)
+    return lambda: [
+        nanoseconds_of(partial(detector.detect, frame))
+        for frame in itertools.islice(coming, FRAMES_OF_A_TURN)
     ]
-
-
-class _Line:
-    """One variant and the frames that come to it, again and again."""
-
-    def __init__(self, detector: Detector, frames: Sequence[Frame]) -> None:
-        self._detect = detector.detect
-        self._frames = itertools.cycle(frames)
-        self._times: list[int] = []
-
-    def turn(self) -> None:
-        """Inspect the frames of one turn."""
-        for frame in itertools.islice(self._frames, FRAMES_OF_A_TURN):
-            before = time.perf_counter_ns()
-            self._detect(frame)
-            self._times.append(time.perf_counter_ns() - before)
-
-    def latency(self, rounds: int) -> Latency:
-        """Describe the frames of the last ``rounds`` turns; what came before was warm-up."""
-        return latency_of(np.array(self._times[-rounds * FRAMES_OF_A_TURN :], dtype=np.int64))
 
 
 def _described(detector: Detector) -> dict[str, object]:
     """Device, precisions, graphs, and layers that an eight-bit export left in float."""
-    tasks = detector.manifest.tasks.values()
-    engines = [detector.manifest.selector.engine, *(task.engine for task in tasks)]
+    manifest = detector.manifest
+    tasks = manifest.tasks.values()
+    engines = [manifest.selector.engine, *(task.engine for task in tasks)]
     evidence = [task.certificate.quantisation for task in tasks]
     kept = {name for one in evidence if one is not None for name in one.kept_in_float}
     return {
         "device": detector.device,
         "precision": sorted({engine.precision for engine in engines}),
         "kept_in_float": sorted(kept),
-        "graphs": sorted({stage.graph for engine in engines for stage in engine.stages}),
+        "graphs": graphs_of(manifest),
     }
 
 
 def variants_table(result: Result) -> str:
     """Lay out for a terminal: milliseconds, times faster than the first, mean figures."""
-    figures = [HEADINGS[name] for name in FIGURES]
     rows = []
     for name, row in result["variants"].items():
         latency, mean = row["latency"], row["evaluation"]["mean"]
-        rows.append(
-            [
-                name,
-                row["device"],
-                *(figure(latency[one], 2) for one in ("p50", "p90")),
-                figure(1 / row["to_first"], 2),
-                *(figure(mean[one], 4) for one in FIGURES),
-            ]
-        )
-    head = ["variant", "device", "p50 ms", "p90 ms", "times faster", *figures]
-    return text_table(head, rows)
+        times = (latency["p50"], latency["p90"], 1 / row["to_first"])
+        shown = [*(figure(one, 2) for one in times), *(figure(mean[one], 4) for one in FIGURES)]
+        rows.append([name, row["device"], *shown])
+    figures = [HEADINGS[name] for name in FIGURES]
+    return text_table(["variant", "device", "p50 ms", "p90 ms", "times faster", *figures], rows)
 
 
 if __name__ == "__main__":

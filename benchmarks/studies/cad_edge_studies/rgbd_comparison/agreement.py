@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import Stream
-from cad_edge.store.artifact import read_artifact, with_families
+from cad_edge.store.artifact import read_artifact, with_sharing_tasks
 from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_runtime import Detector
 
@@ -69,7 +69,7 @@ def agreement(
     """Show every test part of a stream to a bundle and to torch, its product given."""
     from cad_edge_export.certificate import reference_model
 
-    tasks = with_families([read_artifact(artifacts / task.name) for task in stream.tasks])
+    tasks = with_sharing_tasks([read_artifact(artifacts / task.name) for task in stream.tasks])
     found = []
     with Detector.open(bundle, device="cpu", threads=threads, watch=False) as detector:
         for task, product in zip(tasks, stream.tasks, strict=True):

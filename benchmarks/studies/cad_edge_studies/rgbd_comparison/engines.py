@@ -159,10 +159,10 @@ def _learn_quickly(
     stream: Stream, artifacts: Path, backbone: str, options: Mapping[str, str]
 ) -> list[Path]:
     """Learn in one pass what nobody will judge by."""
-    from cad_edge_training.train import Plan, train
+    from cad_edge_training.train import TrainingPlan, train
 
     click.echo(f"learning {artifacts.name}", err=True)
-    plan = Plan("ib_iumad", backbone, None, {**options, "epochs": "1"}, _SEED)
+    plan = TrainingPlan("ib_iumad", backbone, None, {**options, "epochs": "1"}, _SEED)
     train(stream, artifacts, plan, lambda _: quiet)
     return [artifacts / task.name for task in stream.tasks]
 

@@ -12,7 +12,7 @@ from cad_edge.calibration import decide
 from cad_edge.data.image import decode_mask, image_size
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import Stream
-from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_sharing_tasks
 from cad_edge_benchmarks.instruments.metrics import image_auroc
 from cad_edge_benchmarks.instruments.pixels import PixelMetrics, PixelScores
 from cad_edge_benchmarks.reporting.progress import quiet
@@ -141,7 +141,7 @@ def judge_run(
     last: dict[str, Any] = {}
     for stage in range(len(steps)):
         known = [name for step in steps[: stage + 1] for name in step]
-        family = with_families([read_artifact(artifacts / name) for name in known])
+        family = with_sharing_tasks([read_artifact(artifacts / name) for name in known])
         row: list[float | None] = [None] * len(names)
         for place, task in enumerate(family):
             artifact = task.artifact

@@ -34,11 +34,14 @@ def learn_and_judge(
         ``hyperparameters``.
     """
     from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
-    from cad_edge_training.train import Plan, train
+    from cad_edge_training.train import TrainingPlan, train
 
     start = time.monotonic()
     train(
-        stream, artifacts, Plan("ib_iumad", DEFAULT_BACKBONE, None, options, seed), lambda _: quiet
+        stream,
+        artifacts,
+        TrainingPlan("ib_iumad", DEFAULT_BACKBONE, None, options, seed),
+        lambda _: quiet,
     )
     seconds = time.monotonic() - start
     backbone = load_backbone(DEFAULT_BACKBONE)

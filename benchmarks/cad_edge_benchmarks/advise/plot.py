@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.transforms import Bbox
 
-_TICKS = (1, 1.5, 2, 3, 4, 5, 6, 8)  # of a power of ten
+_TICKS = (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8)  # of a power of ten
 _SPARE = 1.12  # factor of time that is left free beside the settings
 _FAR = 1.3  # a budget further away than this factor would press the settings into a corner
 _GAP, _LINE = 7, 13  # points between a setting and its name, and between two names
@@ -54,7 +54,15 @@ def _limit(axes: "Axes", advice: Advice) -> None:
     low, high = min(times) / _SPARE, max(times) * _SPARE
     axes.set_xlim(low, high)
     # Names of the fastest settings stand below their points, where the front does not run.
-    axes.set_ylim(min(found) - 2.5 * margin, max(found) + margin)
+    bottom, top = min(found) - 2.5 * margin, min(max(found) + margin, 1 + margin / 2)
+    axes.set_yticks(
+        [
+            tick
+            for tick in axes.get_yaxis().get_major_locator().tick_values(bottom, top)
+            if bottom <= tick <= 1
+        ]
+    )
+    axes.set_ylim(bottom, top)
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high))
     ticks = [at for at in np.multiply.outer(powers, _TICKS).flat if low <= at <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

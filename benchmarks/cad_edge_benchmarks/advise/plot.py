@@ -55,13 +55,8 @@ def _limit(axes: "Axes", advice: Advice) -> None:
     axes.set_xlim(low, high)
     # Names of the fastest settings stand below their points, where the front does not run.
     bottom, top = min(found) - 2.5 * margin, min(max(found) + margin, 1 + margin / 2)
-    axes.set_yticks(
-        [
-            tick
-            for tick in axes.get_yaxis().get_major_locator().tick_values(bottom, top)
-            if bottom <= tick <= 1
-        ]
-    )
+    levels = axes.yaxis.get_major_locator().tick_values(bottom, top)
+    axes.set_yticks([level for level in levels if bottom <= level <= 1])
     axes.set_ylim(bottom, top)
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high))
     ticks = [at for at in np.multiply.outer(powers, _TICKS).flat if low <= at <= high]

@@ -11,7 +11,7 @@ from cad_edge.routing import from_tensors
 from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, list_artifacts
 from cad_edge.store.bundle import Bundle
-from cad_edge.store.manifest import Manifest, Selector, TaskEntry
+from cad_edge.store.manifest import Manifest, Selector, SelectorKind, TaskEntry
 from cad_edge_export.discard_on_failure import discard_on_failure
 from cad_edge_export.entries import (
     Progress,
@@ -29,7 +29,7 @@ from cad_edge_export.missing_tasks import (
     with_shared_weights,
 )
 from cad_edge_export.plan import ExportPlan
-from cad_edge_export.selector import Kind, fuse_selector
+from cad_edge_export.selector import fuse_selector
 from cad_edge_export.stored_engine import read_tensors, store_engine
 from cad_edge_export.trunk_sizes import check_one_size, trunk_sizes
 from cad_edge_training.backbones import Backbone
@@ -107,7 +107,7 @@ class Pending(NamedTuple):
 
     before: Manifest | None
     """Of the bundle, None where there is none yet."""
-    kind: Kind
+    kind: SelectorKind
     """Of the selector."""
     new: list[LearnedTask]
     """Tasks that the bundle lacks."""
@@ -134,7 +134,7 @@ def _pending(
 
 def _changes(
     before: Manifest | None,
-    kind: Kind,
+    kind: SelectorKind,
     new: Sequence[LearnedTask],
     others: Sequence[LearnedTask],
 ) -> bool:
@@ -188,7 +188,7 @@ def _manifest(
     before: Manifest | None,
     entries: dict[str, TaskEntry],
     backbone: Backbone,
-    kind: Kind,
+    kind: SelectorKind,
     plan: ExportPlan,
     graphs: Graphs,
 ) -> Manifest:

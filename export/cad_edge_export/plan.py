@@ -2,19 +2,14 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from cad_edge.errors import OptionError
-from cad_edge.store.manifest import Precision
-from cad_edge_export.fused_task import ModulePrecision
+from cad_edge.store.manifest import GraphLayout, Precision, SelectorKind
 
 if TYPE_CHECKING:
+    from cad_edge_export.fused_task import ModulePrecision
     from cad_edge_export.quantisation.placement import Style
-    from cad_edge_export.selector import Kind
-
-
-Layout: TypeAlias = Literal["shared", "fused"]
-"""One graph for all tasks of a method, or one file per task."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +23,9 @@ class ExportPlan:
         experts into a graph that is not one task's alone, or is quantised besides.
     """
 
-    layout: Layout = "shared"
+    layout: GraphLayout = "shared"
     precision: Precision = "fp32"
-    selector: "Kind | None" = None
+    selector: SelectorKind | None = None
     """None keeps what the bundle has; a new bundle gets the discriminant."""
     backbone: str | None = None
     """Where the weights are, if the artifact's id alone does not find them."""
@@ -75,7 +70,7 @@ class ExportPlan:
         return self.precision if self.precision in ("int8", "uint8") else None
 
     @property
-    def module_precision(self) -> ModulePrecision:
+    def module_precision(self) -> "ModulePrecision":
         """Precision of the modules that torch exports; quantisers are placed afterwards."""
         return "fp16" if self.precision == "fp16" else "fp32"
 

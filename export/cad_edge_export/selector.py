@@ -1,13 +1,13 @@
 """The selector as graphs: the discriminant on the entry's descriptor, or the published key set."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cad_edge.routing import RoutingStatistics, fit_discriminant, sure_radius
+from cad_edge.store.manifest import SelectorKind
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.trunk import (
     enter,
@@ -17,8 +17,6 @@ from cad_edge_export.trunk import (
     views_key,
 )
 from cad_edge_training.backbones import Backbone
-
-Kind = Literal["discriminant", "key_set"]
 
 
 class DiscriminantModule(nn.Module):
@@ -77,7 +75,7 @@ class KeySet(nn.Module):
 
 
 def fuse_selector(
-    kind: Kind,
+    kind: SelectorKind,
     tasks: Mapping[str, RoutingStatistics],
     backbone: Backbone,
     key_block: int,

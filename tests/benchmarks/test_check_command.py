@@ -82,8 +82,8 @@ def test_the_page_needs_nothing_beside_it(place, rng):
     write(place / "plate/train/good", [surface(rng)] * 2, start=10)
     write(place / "plate/test/scratch", [surface(rng)])
     write(place / "plate/ground_truth/scratch", [np.zeros((224, 224), np.uint8)])
-    assert check(place, "--out", place / "check").exit_code == 1
-    page = (place / "check/check.html").read_text()
+    assert check(place, "--out", place / "report").exit_code == 1
+    page = (place / "report/check.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert not re.search(r"https?://(?!www.w3.org)", page)
     for title in ("Files that give no image", "Copies among the good parts", "Masks that cannot"):
@@ -91,15 +91,15 @@ def test_the_page_needs_nothing_beside_it(place, rng):
     assert page.count('<span class="nothing"') == 1
     assert page.count("<img") > 12 + 2 + 5
     for said in ("error: ", "warning: "):
-        assert f"* {said}" in (place / "check/check.md").read_text()
+        assert f"* {said}" in (place / "report/check.md").read_text()
     assert "mean brightness of 12 images" in page
 
 
 def test_names_are_escaped(place):
     for path in (place / "plate/train/good").glob("*.png"):
         path.rename(path.with_name(f'<b onload="x">{path.name}'))
-    assert check(place, "--out", place / "check").exit_code == 0
-    page = (place / "check/check.html").read_text()
+    assert check(place, "--out", place / "report").exit_code == 0
+    page = (place / "report/check.html").read_text()
     assert "<b onload" not in page and "&lt;b onload" in page
 
 
@@ -109,27 +109,37 @@ def test_a_stream_that_does_not_exist(tmp_path):
 
 
 def test_places_that_cannot_be_written(place):
-    stream = place / "line.yaml"
-    stream.write_text((place / "line.json").read_text())
-    for out, why in ((stream, "does not end in .json"), (stream / "below", "is a file")):
-        said = sentence("check", "--stream", stream, "--out", out)
-        assert f"--out {out} cannot be written ({stream} is a file" in said and why in said
+    (place / "folder.json").mkdir()
+    said = sentence("check", "--stream", place / "line.json", "--out", place / "folder.json")
+    assert f"--out {place / 'folder.json'} cannot be written (" in said and "is a folder)" in said
+    said = sentence("check", "--stream", place / "line.json", "--out", place / "line.json/x")
+    assert f"({place / 'line.json'} is a file); give a folder, or a file ending in" in said
+
+
+def test_old_options_write_where_the_new_one_would(place):
+    done = check(place, "--json", place / "a/check.json", "--html", place / "b/check.html")
+    assert done.exit_code == 0, done.output
+    assert "Warning: --json is now --out; write --out" in done.stderr
+    assert f"Warning: --html is now --out; write --out {place / 'b'}\n" in done.stderr
+    assert {path.name for path in (place / "b").iterdir()} >= {"check.html", "check.json"}
+    assert check(place, "--json", place / "a/check.json").exit_code == 0
+    assert [path.name for path in (place / "a").iterdir()] == ["check.json"]
 
 
 def test_an_empty_folder(tmp_path):
     (tmp_path / "plate/train/good").mkdir(parents=True)
     stream_file(tmp_path)
-    done = check(tmp_path, "--out", tmp_path / "check")
+    done = check(tmp_path, "--out", tmp_path / "report")
     assert done.exit_code == 1
     assert "\nerror" in done.stdout
-    assert "holds no images" in (tmp_path / "check/check.html").read_text()
+    assert "holds no images" in (tmp_path / "report/check.html").read_text()
 
 
 @pytest.mark.parametrize("count", [1, 6])
 def test_one_image_alone_and_equal_ones(tmp_path, rng, count):
     write(tmp_path / "plate/train/good", [surface(rng)] * count)
     stream_file(tmp_path)
-    done = check(tmp_path, "--out", tmp_path / "check")
+    done = check(tmp_path, "--out", tmp_path / "report")
     assert done.exit_code == 0, done.output
     assert "1 different good part support" in done.stdout
     assert ("6 of 6 good images show 1 picture" in done.stdout) == (count == 6)
@@ -138,5 +148,5 @@ def test_one_image_alone_and_equal_ones(tmp_path, rng, count):
 def test_constant_images(tmp_path):
     write(tmp_path / "plate/train/good", [np.full((64, 64, 3), 9, np.uint8)] * 5)
     stream_file(tmp_path)
-    done = check(tmp_path, "--out", tmp_path / "check")
+    done = check(tmp_path, "--out", tmp_path / "report")
     assert done.exit_code == 0 and "5 images of one value" in done.stdout

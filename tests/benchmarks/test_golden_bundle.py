@@ -11,7 +11,6 @@ from cad_edge.data.image import decode_image
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError
 from cad_edge_benchmarks.evaluate.command import evaluate
-from cad_edge_benchmarks.instruments.hot_reload import Versions, measure_pick_up
 from cad_edge_benchmarks.instruments.probe import probe
 from cad_edge_runtime import Detector
 from cad_edge_studies.accuracy.forgetting import compare, given_answers
@@ -131,18 +130,6 @@ def test_a_product_left_out_looks_strange(golden, without_blue, products):
         known = predict(detector, [*products["red"], *products["green"]])
     assert found == {"unknown_product_auroc": 1.0, "unknown_product_rejected": 1.0}
     assert not any(one.unknown for one in known)
-
-
-def test_a_new_version_is_picked_up_without_losing_a_frame(
-    golden, with_blue, without_blue, products
-):
-    versions = Versions(golden, older=without_blue, newer=with_blue)
-    line = [frame.image for name in ("red", "green") for frame in products[name]]
-    found = measure_pick_up(versions, line, ("blue", products["blue"][0].image), rounds=2)
-    assert len(found.visible_ms) == 2
-    assert max(found.visible_ms) < 5000
-    assert found.frames > 0
-    assert (found.lost, found.wrong) == (0, 0)
 
 
 def test_a_device_process_answers_without_torch(golden, stream_file):

@@ -4,10 +4,10 @@ import pytest
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.image import decode_image
+from cad_edge.data.product_folders import find_products
+from cad_edge.data.products import read_products
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
-from cad_edge_benchmarks.advise.products import read_products
-from cad_edge_benchmarks.instruments.product_folders import find_products
 from cad_edge_benchmarks.protocol.plan import plan_of
 from cad_edge_benchmarks.protocol.task_sequence import Course
 from tests.benchmarks.protocol_datasets import (
@@ -52,7 +52,7 @@ def test_two_products_of_one_name(products):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_product_and_a_folder_of_them_are_advised_on(products, name):
+def test_a_product_and_a_folder_of_them_are_read(products, name):
     assert [task.layout for task in read_products(products / name).tasks] == [LAYOUTS[name]]
     assert {task.name: task.layout for task in read_products(products).tasks} == LAYOUTS
 

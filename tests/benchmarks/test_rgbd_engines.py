@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from cad_edge.errors import CadEdgeError
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import ExportPlan
-from cad_edge_studies.latency.__main__ import main as latency
 from cad_edge_studies.rgbd_comparison import engines, learning
 from cad_edge_studies.rgbd_comparison.agreement import (
     Agreement,
@@ -194,14 +192,3 @@ def test_engines_learn_what_is_not_there_and_keep_it(tmp_path, monkeypatch):
     written = [(one / "artifact.json").stat().st_mtime_ns for one in found]
     engines._learned(tmp_path, run)
     assert [(one / "artifact.json").stat().st_mtime_ns for one in found] == written
-
-
-def test_latency_of_bundles_with_depth_is_measured_elsewhere(line, tmp_path):
-    learned = line[2]
-    folder = tmp_path / "three"
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"task{number}").symlink_to(learned[number % 2])
-    done = CliRunner().invoke(latency, ["--artifacts", str(folder), "--work", str(tmp_path)])
-    assert done.exit_code == 1
-    assert "looks at depth" in done.output and "cad-edge benchmark" in done.output

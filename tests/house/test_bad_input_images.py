@@ -107,20 +107,27 @@ def test_unreadable_mask(line):
 
 @pytest.mark.parametrize(
     ("place", "words"),
-    [("stream.json/out.json", "stream.json is a file"), ("red.json", "is a folder")],
+    [("stream.json/out.json", "stream.json is a file"), ("folder.json", "is a folder")],
 )
 def test_figures_that_could_not_be_written_are_refused_before_measuring(line, place, words):
-    (line / "red.json").mkdir()
+    (line / "folder.json").mkdir()
     before = content(line)
     said = sentence(*evaluate(line, "--out", line / place))
     assert "--out" in said and words in said
     assert content(line) == before
 
 
-@pytest.mark.parametrize("place", ["", "nowhere.json"])
-def test_stream_file_that_is_none(line, place):
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("nowhere.json", "cannot be read: No such file or directory; give a YAML or JSON stream"),
+        ("nowhere", "does not exist; give a stream file, a product's folder or a folder of such"),
+        ("bundle", "holds no product: neither train/good nor train/data nor folders with one"),
+    ],
+)
+def test_stream_that_is_none(line, place, words):
     said = sentence("evaluate", line / "bundle", "--stream", line / place)
-    assert f"{line / place} cannot be read" in said and "give a YAML or JSON stream file" in said
+    assert f"{line / place} {words}" in said
 
 
 def test_heat_maps_that_cannot_be_written(line):

@@ -25,16 +25,8 @@ from cad_edge_benchmarks.instruments.report_schema import Budget
 _MEGABYTE = 1e6
 
 
-def recommend(request: Request, swept: SweepResult, stream_file: str) -> Advice:
-    """Draw the front and name the setting to take.
-
-    Parameters
-    ----------
-    request, swept
-        What was asked for and measured.
-    stream_file
-        Name of the stream file in the commands.
-    """
+def recommend(request: Request, swept: SweepResult) -> Advice:
+    """Draw the front and name the setting to take, of what was asked for and measured."""
     metrics = SplitMetrics(swept.data, "selection", request.shared.seed)
     points = _points(swept, metrics)
     taken = take(points, request.budgets, metrics.errors(swept.predictions))
@@ -55,7 +47,7 @@ def recommend(request: Request, swept: SweepResult, stream_file: str) -> Advice:
         nearest_name=near,
         nearest=[] if near is None else _misses(request, points, near),
         reported=None if taken is None else _reported(swept, taken, request.shared.seed),
-        commands=[] if chosen is None else commands(chosen, request.shared, stream_file),
+        commands=[] if chosen is None else commands(chosen, request.shared, str(request.place)),
     )
 
 
@@ -159,7 +151,7 @@ def _defective(images: tuple[SplitImage, ...]) -> Share:
 def _asked(request: Request) -> Asked:
     shared = request.shared
     return Asked(
-        data=str(request.data),
+        data=str(request.place),
         method=shared.method,
         backbone=shared.backbone,
         fixed=list(request.space.setting({}).options),
@@ -170,17 +162,17 @@ def _asked(request: Request) -> Asked:
     )
 
 
-def commands(setting: Setting, shared: LearningOptions, stream_file: str) -> list[str]:
+def commands(setting: Setting, shared: LearningOptions, stream: str) -> list[str]:
     """Write the two commands that learn and export ``setting``; defaults are left out."""
     from cad_edge_training.backbones import DEFAULT_BACKBONE
 
     own = [] if shared.backbone == DEFAULT_BACKBONE else ["--backbone", shared.backbone]
-    train = ["train", "--stream", stream_file, "--out", "artifacts", "--method", shared.method]
+    train = ["train", "--stream", stream, "--out", "artifacts", "--method", shared.method]
     train += own
     train += ["--size", str(setting.size)] if setting.size is not None else []
     train += [word for option in setting.options for word in ("--set", option)]
     train += ["--seed", str(shared.seed)]
     export = ["export", "artifacts", "--bundle", "bundle", *own, "--precision", setting.precision]
     if setting.precision in ("int8", "uint8"):
-        export += ["--calibration", stream_file]
+        export += ["--calibration", stream]
     return [shlex.join(["cad-edge", *words]) for words in (train, export)]

@@ -33,7 +33,8 @@ Say = Callable[[str], None]
 class Request:
     """What is asked for."""
 
-    data: Path
+    place: Path
+    """What the option ``--stream`` names."""
     stream: Stream
     space: Space
     shared: LearningOptions

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from cad_edge import options
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.schema import canonical_json
 from cad_edge.store.bundle import Bundle
@@ -32,18 +33,13 @@ _PARTS = ("images", "artifacts", "bundle", "inspections")
 
 
 @click.command("demo")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("demo"),
-    show_default=True,
-    help="Folder for images, bundle and report; one of an earlier demo is made anew.",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all choices."
-)
+@options.out_folder(Path("demo"))
+@options.seed()
 def demo(out: Path, seed: int) -> None:
-    """Learn three real surfaces, inspect them and write a report to OUT/report.html."""
+    """Learn three real surfaces, inspect them and write a report, in minutes.
+
+    Images, bundle and report.html go to --out; an earlier demo there is replaced.
+    """
     prepare_folder(out)
     steps: dict[str, float] = {}
     with _step("Cutting photographs into windows, drawing defects", steps, "cut windows"):

@@ -1,4 +1,4 @@
-"""`cad-edge evaluate BUNDLE --stream FILE`: figures of a bundle on the test images of a stream."""
+"""`cad-edge evaluate BUNDLE --stream FILE|DIR`: a bundle on the test images of a stream."""
 
 import sys
 from collections.abc import Mapping
@@ -7,8 +7,11 @@ from pathlib import Path
 
 import click
 
-from cad_edge.data.stream import Stream, StreamTask, read_stream
+from cad_edge import options
+from cad_edge.data.products import read_products
+from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.errors import DatasetError
+from cad_edge.renamed_options import renamed
 from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.instruments.verdicts import pooled
@@ -21,38 +24,29 @@ from cad_edge_runtime import Detector
 
 
 @click.command("evaluate")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--stream",
-    "stream_file",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Stream file that lists the tasks with their test images.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR|FILE.json",
-    help="Write the figures there: JSON, Markdown and HTML.",
-)
-@click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
-@click.option("--threads", type=int, help="Threads of the runtime; all cores without it.")
+@options.bundle
+@options.stream
+@options.out_report
+@renamed("--json", "--out")
+@options.device
+@options.threads
 def evaluate(
-    bundle: Path, stream_file: Path, out: Path | None, device: str, threads: int | None
+    bundle: Path, stream: Path, out: Path | None, device: str, threads: int | None
 ) -> None:
     """Measure how many defects BUNDLE finds in the test images of a stream.
 
-    First come the defects found at the stated false-reject rate, the good parts rejected by mistake
-    with a 95 % interval, and the defects that the same scores would find with a perfect threshold;
-    then how well scores rank and heat maps localise. Every image finds its product on its own.
+    Printed first: defects found at the stated false-reject rate, good parts rejected by mistake
+    with their 95 % interval, and the defects that the same scores would find with a perfect
+    threshold. Then AUROC, AP and F1 of images, AUROC, AP and AUPRO of pixels. The product is
+    recognised in every image, as on the device.
     """
-    stream = read_stream(stream_file)
+    products = read_products(stream)
     if out is not None:
         check_report("--out", out)
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
-        tasks = evaluate_stream(detector, stream)
+        tasks = evaluate_stream(detector, products)
     result = evaluation_result(tasks)
-    document = evaluation_document(f"cad-edge evaluate: {bundle} on {stream.name}", result)
+    document = evaluation_document(f"cad-edge evaluate: {bundle} on {products.name}", result)
     click.echo(text(document))
     if out is not None:
         for path in write_report(out, "evaluate", document, json_of(result)):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from cad_edge.data.dataset import Layout
 from cad_edge.data.grouping import GroupRule
+from cad_edge.data.product_folders import find_products
 from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge_benchmarks.instruments.product_folders import find_products
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DATA_VARIABLE = "CAD_EDGE_DATA"

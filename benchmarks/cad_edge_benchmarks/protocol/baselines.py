@@ -25,7 +25,7 @@ from cad_edge_benchmarks.instruments.bundle_contents import (
     task_bytes,
     version_bytes,
 )
-from cad_edge_benchmarks.instruments.product_folders import link_image
+from cad_edge_benchmarks.instruments.image_links import link_image
 from cad_edge_benchmarks.protocol.judging import judge
 from cad_edge_benchmarks.protocol.learners import (
     Measured,

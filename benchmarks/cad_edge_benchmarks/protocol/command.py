@@ -1,12 +1,15 @@
-"""`cad-edge protocol STREAM`: learn a stream step by step and measure after every step."""
+"""`cad-edge protocol --stream STREAM`: learn a stream step by step and measure after every step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from cad_edge import options
 from cad_edge.errors import OptionError
+from cad_edge.renamed_options import renamed
 from cad_edge.store.atomic_write import replace_file
 from cad_edge.store.lock import WriterLock
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
@@ -38,6 +41,9 @@ from cad_edge_benchmarks.protocol.task_sequence import (
 )
 from cad_edge_benchmarks.reporting.tables import write_result
 
+if TYPE_CHECKING:
+    from cad_edge_training.input_size import Size
+
 
 @dataclass(frozen=True)
 class Request:
@@ -53,84 +59,67 @@ class Request:
 
 @click.command(
     "protocol",
-    epilog="Protocols: " + ", ".join(SPLITS) + ". Your own: a stream file, each task a step or "
-    "grouped by its key `steps`.",
+    epilog="Published protocols: " + ", ".join(SPLITS) + ".",
 )
-@click.argument("stream")
+@options.stream
+@renamed("STREAM", "--stream")
 @click.option(
     "--data",
     "roots",
+    cls=options.Option,
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Folder of the dataset that a protocol names; twice for cross-dataset.",
+    metavar="DIR",
+    help="Folder of the dataset of a published protocol; cross-dataset needs two.",
 )
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder for models, results and the report; a call that was interrupted goes on there.",
-)
-@click.option(
-    "--method",
-    help="As for cad-edge train.",
-)
-@click.option("--backbone", default=BACKBONE, show_default=True, help="As for cad-edge train.")
-@click.option("--size", type=click.IntRange(64, 2048), help="Input side in pixels.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As for train.")
-@click.option(
-    "--false-reject-rate",
-    "rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help=f"Stated for a named protocol  [default: {FALSE_REJECT_RATE:g}]; a stream file has its "
-    "own.",
-)
+@options.out_folder()
+@options.method
+@options.backbone(BACKBONE)
+@options.size
+@options.settings
+@options.false_reject_rate(FALSE_REJECT_RATE)
 @click.option(
     "--order",
     "orders",
+    cls=options.Option,
     multiple=True,
     type=click.Choice([GIVEN, REVERSED, SHUFFLED]),
-    help="Order of learning; repeat for several  [default: given].",
+    help="Order in which products are learned [default: given].",
 )
 @click.option(
     "--orders",
     "count",
     type=click.IntRange(min=1),
-    help="So many different orders: the given one and shuffled ones.",
+    help="Number of different orders: the given one and shuffled ones.",
 )
-@click.option(
-    "--seed",
-    "seeds",
-    multiple=True,
-    type=click.IntRange(0, 2**32 - 1),
-    default=(0,),
-    show_default=True,
-    help="Seed of all random choices; repeat for several.",
-)
+@options.seed(several=True)
 @click.option(
     "--baseline",
     "baselines",
+    cls=options.Option,
     multiple=True,
     type=click.Choice(list(BASELINES)),
-    help="Run it beside; repeat for several. "
+    help="Learner to compare with. "
     + "; ".join(f"{name}: {meaning}" for name, meaning in BASELINES.items())
     + ".",
 )
 @click.option(
     "--compat",
     "switches",
+    cls=options.Option,
     multiple=True,
     metavar="NAME",
-    help=f"Reproduce a leak of published code, only to compare: {', '.join(COMPATS)}.",
+    help=f"Reproduce a leak of test data in published code, for comparison: {', '.join(COMPATS)}.",
 )
 @click.option("--last-only", is_flag=True, help="Measure after the last step only.")
-@click.option("--threads", type=click.IntRange(min=1), help="All cores without it.")
+@options.threads
 def protocol(
-    stream: str,
+    stream: Path,
     roots: tuple[Path, ...],
     out: Path,
     method: str | None,
     backbone: str,
-    size: int | None,
+    size: "Size",
     settings: tuple[str, ...],
     rate: float | None,
     orders: tuple[str, ...],
@@ -141,22 +130,28 @@ def protocol(
     last_only: bool,
     threads: int | None,
 ) -> None:
-    """Learn STREAM step by step and measure all tasks so far after every step.
+    """Learn a stream step by step and measure all products so far after every step.
 
-    STREAM is a stream file or the name of a published protocol. Every test image finds its product
-    on its own, and no test image touches learning, thresholds or scaling.
+    --stream also takes the name of a published protocol, listed below, whose dataset --data names.
+    A step is one product, or a group of them that the stream file names by its key `steps`.
+
+    Products are recognised in every test image, as on the device, and no test image touches
+    learning, thresholds or scaling. A call that was interrupted goes on in the same --out.
+
+    Every --order is run with every --seed. --false-reject-rate is for published protocols and
+    folders; a stream file states its own.
     """
     for option, values in (("--seed", seeds), ("--order", orders), ("--baseline", baselines)):
         _refuse_repeated(option, values)
-    course = read_course(stream, roots, rate, FALSE_REJECT_RATE)
+    course = read_course(stream.as_posix(), roots, rate, FALSE_REJECT_RATE)
     compats = read_compats(switches)
     chosen = _orders(course, orders, count)
     check_compats(course, compats)
     check_products(course)
     method = method or _default_method(backbone)
-    options = _settings(method, backbone, size, settings)
+    chosen_options = _settings(method, backbone, size, settings)
     request = Request(tuple(chosen), seeds, baselines, compats, threads, last_only)
-    plan = plan_of(course, method, backbone, size, options)
+    plan = plan_of(course, method, backbone, size, chosen_options)
     check_folder(out, plan)
     print_report(carry_out(course, plan, request, out))
     click.echo(f"\nwrote {out / report_name(compats)}.json, .md and .html")
@@ -182,18 +177,16 @@ def _default_method(backbone: str) -> str:
     return default_method(backbone)
 
 
-def _settings(
-    method: str, backbone: str, size: int | None, settings: Sequence[str]
-) -> dict[str, str]:
+def _settings(method: str, backbone: str, size: "Size", settings: Sequence[str]) -> dict[str, str]:
     """Options of the method; whatever is wrong with them is said before anything is written."""
     from cad_edge_training.backbones import load_backbone
     from cad_edge_training.commands import read_settings
     from cad_edge_training.train import TrainingPlan, read_config
 
-    options = read_settings(settings)
-    read_config(TrainingPlan(method, backbone, size, options, 0))
-    load_backbone(backbone, size)
-    return options
+    given = read_settings(settings)
+    read_config(TrainingPlan(method, backbone, size, given, 0))
+    load_backbone(backbone, None if size == "auto" else size)
+    return given
 
 
 def carry_out(course: Course, plan: Plan, request: Request, out: Path) -> Report:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field
 
@@ -31,7 +31,7 @@ class Recipe:
 
     method: str
     backbone: str
-    size: int | None
+    size: int | Literal["auto"] | None
     options: tuple[tuple[str, str], ...]
     """Options of the method as (name, value), values still text."""
     seed: int

@@ -13,6 +13,7 @@ mix with others, and reports of their own (``protocol+flip.json``).
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -39,12 +40,16 @@ class Plan(Record):
     false_reject_rate: float
     method: str
     backbone: str
-    size: int | None
+    size: int | Literal["auto"] | None
     options: dict[str, str]
 
 
 def plan_of(
-    course: Course, method: str, backbone: str, size: int | None, options: dict[str, str]
+    course: Course,
+    method: str,
+    backbone: str,
+    size: int | Literal["auto"] | None,
+    options: dict[str, str],
 ) -> Plan:
     """Describe a course and how it is learned.
 

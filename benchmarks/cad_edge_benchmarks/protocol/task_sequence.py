@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.data.stream import StreamTask, read_stream
+from cad_edge.data.products import is_stream_file, read_products
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.instruments.product_folders import STREAM_SUFFIXES
 from cad_edge_benchmarks.protocol.dataset_root import FoundClass, find_classes
-from cad_edge_benchmarks.protocol.splits import named_split
+from cad_edge_benchmarks.protocol.splits import SPLITS, named_split
 
 Step = tuple[StreamTask, ...]
 """Tasks that are added before the next measurement."""
@@ -38,16 +38,16 @@ class Course:
 
 
 def read_course(stream: str, roots: Sequence[Path], rate: float | None, default: float) -> Course:
-    """Read a stream file, or find the dataset of a published protocol.
+    """Read the products of a stream, or find the dataset of a published protocol.
 
     Parameters
     ----------
     stream
-        Path of a stream file, or name of a protocol.
+        Path of a stream file or a folder of products, or name of a protocol.
     roots
         Folders of datasets, for a published protocol.
     rate
-        Stated false-reject rate of a published protocol; a stream file states its own.
+        Stated false-reject rate of a published protocol or a folder; a stream file states its own.
     default
         The rate where none is stated.
 
@@ -59,11 +59,12 @@ def read_course(stream: str, roots: Sequence[Path], rate: float | None, default:
         The stream file or the dataset cannot be used.
     """
     path = Path(stream)
-    if path.suffix.lower() in STREAM_SUFFIXES or path.is_file():
-        if roots or rate is not None:
+    folder = stream not in SPLITS and path.is_dir()
+    if folder or is_stream_file(path):
+        if roots or (rate is not None and not folder):
             option = "--data" if roots else "--false-reject-rate"
             raise OptionError(f"{option} goes with the name of a protocol; {path} says it itself")
-        return _from_file(path)
+        return _from_products(path, default if rate is None else rate)
     split = named_split(stream)
     found = find_classes(split, roots)
     return Course(
@@ -78,8 +79,8 @@ def _task(found: FoundClass) -> StreamTask:
     return StreamTask(name=found.name, path=found.path, layout=found.layout)
 
 
-def _from_file(path: Path) -> Course:
-    stream = read_stream(path)
+def _from_products(path: Path, rate: float) -> Course:
+    stream = read_products(path, rate)
     steps = tuple(tuple(step) for step in stream.grouped())
     return Course(stream.name, steps, stream.false_reject_rate, bool(stream.steps))
 

@@ -1,6 +1,6 @@
 """How backbones are found: one file per name below ``loaders``, read when one is asked for.
 
-Neither this nor those files import torch: names are listed in the help of `cad-edge train`.
+Neither this nor the loaders import torch, so that a help text names all of them at once.
 """
 
 import importlib.util

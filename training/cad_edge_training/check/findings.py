@@ -102,7 +102,7 @@ class ProductCheck(Record):
 
 
 class CheckReport(Record):
-    """What `cad-edge check --json` writes."""
+    """What `cad-edge check --out` writes as JSON."""
 
     kind: Literal["cad-edge check"] = "cad-edge check"
     format: Literal[1] = 1

@@ -14,6 +14,7 @@ from cad_edge.data.image import Frame
 from cad_edge.store.artifact import read_artifact
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine
+from cad_edge_benchmarks.benchmark.backbone_graph import open_backbone
 from cad_edge_benchmarks.instruments.interleaved_timing import (
     Latency,
     Ratio,
@@ -22,7 +23,6 @@ from cad_edge_benchmarks.instruments.interleaved_timing import (
     take_turns,
 )
 from cad_edge_runtime import Detector
-from cad_edge_studies.latency.bare_trunk import open_trunk
 
 _PROFILED = 20
 
@@ -69,7 +69,9 @@ def measure_frame(
         (image.copy(), depth.copy())
         for image, depth in zip(witness["image"], witness["depth"], strict=True)
     ]
-    trunk = open_trunk(artifact, store, threads, backbone)
+    engine = Bundle(bundle).manifest().tasks[artifact.name].engine
+    passes = open_backbone(Bundle(bundle), engine, store, "cpu", threads)
+    depth_name = str(passes.depth)
     with Detector.open(bundle, device="cpu", threads=threads, watch=False) as detector:
         known = [one for one in shown if detector.detect(one[0], depth=one[1]).task is not None]
         image, depth = (known or shown)[0]
@@ -78,7 +80,7 @@ def measure_frame(
         times = take_turns(
             {
                 "frame": lambda: detector.detect(image, task=task, depth=depth),
-                "passes": lambda: (trunk.run(image), trunk.run(image)),
+                "passes": lambda: passes.run({passes.image: image[None], depth_name: depth[None]}),
             },
             rounds,
         )

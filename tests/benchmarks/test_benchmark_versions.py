@@ -1,4 +1,4 @@
-"""Versions made of a bundle alone: tasks left out, resampled copies, and lenient decisions."""
+"""Versions made of a bundle alone: tasks left out, resampled copies, and accepting all."""
 
 import hashlib
 
@@ -12,8 +12,8 @@ from cad_edge.errors import OptionError
 from cad_edge.recognition import REJECTION_MARGIN
 from cad_edge.routing import fit_discriminant, from_tensors, summarise
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.benchmark.accept_all import lenient_version
-from cad_edge_benchmarks.benchmark.selection import Choosing
+from cad_edge_benchmarks.benchmark.accept_all import accept_all_version
+from cad_edge_benchmarks.benchmark.scaling import SelectionAlone
 from cad_edge_benchmarks.instruments.synthetic_tasks import VersionMaker
 from cad_edge_runtime import Detector
 from cad_edge_runtime.selection import Reach
@@ -62,7 +62,7 @@ def discriminant(golden, products, rng):
     manifest = store.manifest()
     statistics = {
         name: summarise(
-            descriptors(np.stack(product.frames[:2]).repeat(10, axis=0))
+            descriptors(np.stack([one.image for one in product[:2]]).repeat(10, axis=0))
             + rng.normal(0, 0.01, (20, WIDTH)),
             np.zeros((4, 3), np.float32),
             np.ones(4, np.float32),
@@ -132,9 +132,9 @@ def test_a_grown_bundle_is_sound_and_recognises_its_products(kind, request, prod
     with Detector.open(tmp_path / "grown", device="cpu", watch=False) as detector:
         assert detector.tasks() == tuple(sorted(names))
         for product in ("red", "green"):
-            found = detector.detect(products[product].frames[0])
+            found = detector.detect(products[product][0].image)
             assert (found.task.split("-")[0], found.verdict) == (product, "normal")
-            defective = detector.detect(products[product].frames[2], task=found.task)
+            defective = detector.detect(products[product][2].image, task=found.task)
             assert defective.verdict == "anomalous"
 
 
@@ -157,9 +157,9 @@ def test_the_selector_is_that_of_the_statistics_of_its_tasks(discriminant, produ
     fitted = fit_discriminant(held_statistics(tmp_path / "grown"))
     store = Bundle(tmp_path / "grown")
     snapshot = open_snapshot(store, store.pointer(), SessionFactory("cpu", 1, store), previous=None)
-    frame = products["green"].frames[0]
+    frame = products["green"][0].image
     distances = fitted.distances(descriptors(frame[None]))[0]
-    chosen = Choosing(snapshot, frame).run(0)
+    chosen = SelectionAlone(snapshot, frame).run(0)
     assert snapshot.columns == fitted.tasks
     radii = [REJECTION_MARGIN * radius for radius in fitted.radii]
     assert snapshot.reaches == tuple(Reach(radius, radius) for radius in radii)
@@ -198,8 +198,8 @@ def test_tasks_can_be_left_out(discriminant, products, tmp_path):
     maker.commit(maker.names(1, "green"))
     with Detector.open(tmp_path / "cut", device="cpu", watch=False) as detector:
         assert detector.tasks() == ("green",)
-        assert detector.detect(products["green"].frames[0]).task == "green"
-        assert detector.detect(products["blue"].frames[0]).verdict == "unknown_product"
+        assert detector.detect(products["green"][0].image).task == "green"
+        assert detector.detect(products["blue"][0].image).verdict == "unknown_product"
 
 
 def test_fused_tasks_alone_cannot_be_copied(golden, tmp_path):
@@ -211,7 +211,7 @@ def test_fused_tasks_alone_cannot_be_copied(golden, tmp_path):
         alone.names(2, "blue")
 
 
-def test_a_lenient_version_lets_everything_pass_and_writes_nothing_into_the_bundle(
+def test_a_accept_all_version_lets_everything_pass_and_writes_nothing_into_the_bundle(
     golden, rng, tmp_path
 ):
     before = contents(golden)
@@ -221,7 +221,7 @@ def test_a_lenient_version_lets_everything_pass_and_writes_nothing_into_the_bund
         assert detector.detect(strange, task="red").verdict == "anomalous"
         scores = {name: detector.detect(strange, task=name).score for name in detector.tasks()}
     with Detector.open(
-        lenient_version(golden, tmp_path / "lenient"), device="cpu", watch=False
+        accept_all_version(golden, tmp_path / "accept-all"), device="cpu", watch=False
     ) as detector:
         assert detector.detect(strange).verdict == "normal"
         for name, score in scores.items():
@@ -230,19 +230,19 @@ def test_a_lenient_version_lets_everything_pass_and_writes_nothing_into_the_bund
     assert contents(golden) == before
 
 
-def test_a_version_made_of_a_lenient_one_stays_lenient(golden, rng, tmp_path):
-    lenient = lenient_version(golden, tmp_path / "lenient")
-    maker = VersionMaker(lenient, tmp_path / "grown", seed=0, keeps_radius=True)
+def test_a_version_made_of_one_that_accepts_all_accepts_all(golden, rng, tmp_path):
+    accepting = accept_all_version(golden, tmp_path / "accept-all")
+    maker = VersionMaker(accepting, tmp_path / "grown", seed=0, keeps_radius=True)
     maker.commit(maker.names(5, "red"))
     strange = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
     with Detector.open(tmp_path / "grown", device="cpu", watch=False) as detector:
         assert detector.detect(strange).verdict == "normal"
 
 
-def test_choosing_runs_no_stage_that_an_engine_shares(golden, products, monkeypatch):
+def test_the_selection_alone_runs_no_stage_that_an_engine_shares(golden, products, monkeypatch):
     store = Bundle(golden)
     snapshot = open_snapshot(store, store.pointer(), SessionFactory("cpu", 1, store), previous=None)
-    choosing = Choosing(snapshot, products["red"].frames[0])
+    alone = SelectionAlone(snapshot, products["red"][0].image)
     seen = []
     for step in snapshot.selector.steps:
         inner = step.session.run
@@ -253,5 +253,5 @@ def test_choosing_runs_no_stage_that_an_engine_shares(golden, products, monkeypa
                 seen.append(graph) or inner(outputs, feed)
             ),
         )
-    assert choosing.run(0).task == "red"
+    assert alone.run(0).task == "red"
     assert seen == [snapshot.selector.steps[-1].session.graph]

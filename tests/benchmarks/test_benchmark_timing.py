@@ -1,12 +1,13 @@
-"""Pace: how long is timed, and what times come to."""
+"""How long is timed, and what times come to."""
 
 import numpy as np
 import pytest
 
+from cad_edge_benchmarks.benchmark.hot_load import FrameLoop
 from cad_edge_benchmarks.instruments.interleaved_timing import WARM_UP_ROUNDS
 from cad_edge_benchmarks.instruments.timing import (
-    Pace,
     Series,
+    TimingPlan,
     distribution,
     in_turns,
     measurement,
@@ -62,14 +63,14 @@ def test_subjects_take_turns_after_a_warm_up_until_samples_and_time_are_reached(
     seen = []
     series = in_turns(
         {"a": lambda number: seen.append(("a", number)), "b": lambda number: seen.append("b")},
-        Pace(seconds=0.0, samples=30),
+        TimingPlan(seconds=0.0, samples=30),
     )
     assert [len(one.nanoseconds) for one in series.values()] == [30, 30]
     measured = seen[-60:]
     assert measured[::2] == [("a", number) for number in range(30)]
     assert measured[1::2] == ["b"] * 30
     assert len(seen) - 60 >= 2 * WARM_UP_ROUNDS
-    longer = in_turns({"a": lambda number: None}, Pace(seconds=0.05, samples=1))["a"]
+    longer = in_turns({"a": lambda number: None}, TimingPlan(seconds=0.05, samples=1))["a"]
     assert longer.times.sum() <= 0.05e9 < 0.05e9 + longer.times.max()
     assert len(longer.nanoseconds) > 1
 
@@ -94,6 +95,15 @@ def test_refused_frames_alone_have_no_engine_and_given_ones_no_selection():
     given.add(1, answer("normal", (0.001, 0.0, 0.003, 0.004), similarity=None))
     assert list(stage_times(refused, None)) == ["resize", "select"]
     assert list(stage_times(given, None)) == ["resize", "detect", "post"]
+
+
+def test_frames_are_wrong_where_the_version_alone_answers_otherwise():
+    loop = FrameLoop(None, [])
+    for number, verdict in enumerate(["normal", "anomalous", "normal"]):
+        loop.inspected.append(((0, 1), number, answer(verdict, (0, 0, 0, 0))))
+    good, bad = ("red", "normal", 1.0), ("red", "anomalous", 1.0)
+    assert loop.wrong({1: [good, bad, good]}) == 0
+    assert loop.wrong({1: [good, good, ("red", "normal", 1.5)]}) == 2
 
 
 def test_a_batch_counts_all_its_frames():

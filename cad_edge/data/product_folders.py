@@ -1,15 +1,11 @@
 """Finding products by their folders: every ``train/good`` or ``train/data`` below a folder."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from cad_edge.data.dataset import Layout
 from cad_edge.data.product import GOOD
 from cad_edge.errors import DatasetError
-
-STREAM_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-"""Endings of stream files."""
 
 _LEARNED = (f"train/{GOOD}", "train/data")
 
@@ -57,21 +53,3 @@ def layout_of(product: Path) -> Layout:
         return "rgbd"
     eyecandies = not good.is_dir() and (product / "train" / "data").is_dir()
     return "eyecandies" if eyecandies else "mvtec"
-
-
-def link_image(source: Path, place: Path) -> None:
-    """Link ``source`` as ``place``; copy it where the file system has no links.
-
-    Raises
-    ------
-    FileExistsError
-        There is something at ``place``; it may be a link to another image, through which a copy
-        would be written.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        place.symlink_to(source.resolve())
-    except FileExistsError:
-        raise
-    except (OSError, NotImplementedError):
-        shutil.copyfile(source, place)

@@ -48,17 +48,32 @@ def test_evaluate_writes_the_contract(golden, stream_file, tmp_path):
     assert written["tasks"]["blue"]["pixel_auroc"] is None
     assert written["mean"]["aupro"] > 0.8
     assert written["all_parts"]["false_reject_interval"] == [0.0, pytest.approx(0.4593, abs=5e-5)]
-    first, second, *lines = done.stdout.splitlines()
-    assert first == written["headline"]
-    assert first == (
+    assert written["headline"] == (
         "Finds 6 of 6 defects (100.0 %) at a stated false-reject rate of 5 %; rejects 0 of 6 good "
         "parts (0.0 %, 95 % interval 0.0 to 45.9 %)."
     )
-    assert second.startswith("With perfect thresholds at that rate the same scores would find 6 of")
+    lines = done.stdout.splitlines()
+    assert " ".join(lines[:2]) == written["headline"]
+    assert lines[3].startswith("With perfect thresholds at that rate the same scores would find 6")
     verdicts, scores = (line for line in lines if line.startswith("task "))
     assert verdicts.split()[1:5] == ["defects", "found", "false", "rejects"]
     assert scores.split()[1:3] == ["image", "AUROC"]
     assert lines[-1].startswith("mean ")
+
+
+def test_evaluate_writes_markdown_and_a_page_into_a_folder(golden, stream_file, tmp_path):
+    words = ["evaluate", str(golden), "--stream", str(stream_file), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    written = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in written] == [
+        f"evaluate.{kind}" for kind in ("html", "json", "md")
+    ]
+    page, record, text = (path.read_text() for path in written)
+    headline = json.loads(record)["headline"]
+    assert headline in page and f"**{headline}**" in text
+    for name in ("red", "green", "blue", "all parts", "mean"):
+        assert f"<td>{name}</td>" in page and f"| {name} |" in text
 
 
 def test_evaluate_states_the_rate_that_the_bundle_has(golden, stream_file, tmp_path):

@@ -100,10 +100,8 @@ def scratch(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.b
     """Draw a thin wandering line; parameters and result as in `cut_paste`."""
     height, width = image.shape[:2]
     side = min(height, width)
-    steps = 12
-    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.15, steps))
-    reach = rng.uniform(0.25, 0.6) * side / steps
-    path = np.cumsum(np.stack((np.cos(heading), np.sin(heading)), axis=1), axis=0) * reach
+    path = wandering_line(rng)
+    path *= rng.uniform(0.25, 0.6) * side / len(path)
     centre = rng.uniform(0.3, 0.7, size=2) * (width, height)
     points = (path - path.mean(axis=0) + centre) * OVERSAMPLING
     thickness = max(1.2, rng.uniform(0.006, 0.015) * side) * OVERSAMPLING
@@ -113,6 +111,13 @@ def scratch(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.b
         pen.line(corners, fill=255, width=round(thickness), joint="curve")
 
     return _cover(image, stroke((height, width), draw), rng)
+
+
+def wandering_line(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw the way of a scratch: (12, 2) float64, x and y after steps of length 1."""
+    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.15, 12))
+    way: NDArray[np.float64] = np.stack((np.cos(heading), np.sin(heading)), axis=1).cumsum(axis=0)
+    return way
 
 
 def blot(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.bool_]]:

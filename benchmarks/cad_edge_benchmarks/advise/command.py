@@ -12,23 +12,18 @@ from cad_edge.data.products import read_products
 from cad_edge.data.stream import Stream
 from cad_edge.renamed_options import renamed
 from cad_edge.schema import canonical_json
-from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.advise.page import render
 from cad_edge_benchmarks.advise.pareto_front import Budgets
-from cad_edge_benchmarks.advise.plot import accuracy_plot
-from cad_edge_benchmarks.advise.recommendation import judge
-from cad_edge_benchmarks.advise.schema import Advice
-from cad_edge_benchmarks.advise.search import Order, sweep
+from cad_edge_benchmarks.advise.recommendation import recommend
+from cad_edge_benchmarks.advise.report import advice_document
+from cad_edge_benchmarks.advise.search import Request, sweep
 from cad_edge_benchmarks.advise.search_space import Space
-from cad_edge_benchmarks.advise.text import PICTURE, markdown, terminal
-from cad_edge_benchmarks.advise.trials import Taught
+from cad_edge_benchmarks.advise.trials import LearningOptions
 from cad_edge_benchmarks.instruments.budgets import check_memory_budget
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
-from cad_edge_benchmarks.reporting.report_files import check_report, is_file
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import check_report, is_file, write_report
 from cad_edge_runtime.device import choose_device
 from cad_edge_runtime.session import available_cores, load_onnxruntime
-
-_STREAM = "line.json"
 
 
 @click.command("advise")
@@ -67,8 +62,9 @@ def advise(
 ) -> None:
     """Try settings of a method on your images and this machine, and recommend one.
 
-    Each setting is learned, exported and measured. One half of the test images chooses, the other
-    half reports the accuracy of the choice; no test image touches learning or thresholds.
+    Each setting is learned, exported and measured. One half of the test images, the selection
+    split, chooses; the other half reports the accuracy of the choice. No test image touches
+    learning or thresholds.
 
     Settings beyond --budget-ms (90th percentile of a frame) or --budget-mb are not recommended. A
     folder as --out also keeps what was learned, and a call that was interrupted goes on there.
@@ -79,23 +75,21 @@ def advise(
     from cad_edge_training.methods import default_method
 
     method = method or default_method(backbone)
-    order = Order(
-        data=stream,
+    request = Request(
+        place=stream,
         stream=_products(stream),
         space=_space(method, backbone, device, settings, axes),
-        taught=Taught(method, backbone, seed, device, threads or available_cores()),
+        shared=LearningOptions(method, backbone, seed, device, threads or available_cores()),
         budgets=Budgets(budget_ms, budget_mb),
     )
-    folder = None if out is None or is_file(out) else out
-    stream_file = stream if stream.is_file() else (folder or Path()) / _STREAM
-    with _working(folder) as place:
-        swept = sweep(order, place, lambda doing: click.echo(doing, err=True))
-    advice = judge(order, swept, str(stream_file))
+    with _working(out) as work:
+        swept = sweep(request, work, lambda doing: click.echo(doing, err=True))
+    advice = recommend(request, swept)
+    document = advice_document(advice)
+    click.echo(text(document))
     if out is not None:
-        _write(out, advice, None if stream.is_file() else order.stream)
-    click.echo(terminal(advice))
-    if folder is None and advice.commands and not stream.is_file():
-        click.echo(f"\n{_STREAM}, which --out writes:\n{canonical_json(order.stream).decode()}")
+        for path in write_report(out, "advice", document, canonical_json(advice)):
+            click.echo(f"wrote {path}", err=True)
     if advice.taken is None:
         raise click.exceptions.Exit(1)
 
@@ -111,7 +105,7 @@ def _products(stream: Path) -> Stream:
 def _space(
     method: str, backbone: str, device: str, settings: tuple[str, ...], axes: tuple[str, ...]
 ) -> Space:
-    """Axes to sweep; what is wrong with the options is said before anything is learned."""
+    """Axes to sweep; wrong options are refused before anything is learned."""
     from cad_edge_training.backbones import load_backbone
     from cad_edge_training.commands import read_settings
     from cad_edge_training.train import TrainingPlan, read_config
@@ -124,28 +118,10 @@ def _space(
 
 
 @contextmanager
-def _working(folder: Path | None) -> Iterator[Path]:
-    if folder is not None:
-        yield folder
+def _working(out: Path | None) -> Iterator[Path]:
+    """Give the place of what is learned: the folder of the advice, else one for this call."""
+    if out is not None and not is_file(out):
+        yield out
         return
     with tempfile.TemporaryDirectory(prefix="cad-edge-advise-") as place:
         yield Path(place)
-
-
-def _write(out: Path, advice: Advice, stream: Stream | None) -> None:
-    """Write the advice, and the stream file that its commands name where the user has none."""
-    if is_file(out):
-        replace_file(out, canonical_json(advice))
-        click.echo(f"wrote {out}", err=True)
-        return
-    contents = {
-        "advice.json": canonical_json(advice),
-        "advice.md": markdown(advice).encode(),
-        "advice.html": render(advice).encode(),
-        PICTURE: accuracy_plot(advice).encode(),
-    }
-    if stream is not None:
-        contents[_STREAM] = canonical_json(stream)
-    for name, content in contents.items():
-        replace_file(out / name, content)
-        click.echo(f"wrote {out / name}", err=True)

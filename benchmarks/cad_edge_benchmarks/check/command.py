@@ -11,10 +11,9 @@ from cad_edge.data.products import read_products
 from cad_edge.data.stream import Stream
 from cad_edge.renamed_options import renamed
 from cad_edge.schema import canonical_json
-from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.check.page import render
-from cad_edge_benchmarks.check.text import terminal
-from cad_edge_benchmarks.reporting.report_files import check_report, is_file
+from cad_edge_benchmarks.check.report import check_document
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import check_report, write_report
 
 if TYPE_CHECKING:
     from cad_edge_training.check.findings import CheckReport
@@ -40,20 +39,14 @@ def check(stream: Path, out: Path | None, strict: bool) -> None:
     if out is not None:
         check_report("--out", out)
     report = check_stream(products)
-    click.echo(terminal(report))
+    document = check_document(report)
+    click.echo(text(document))
     if out is not None:
-        _write(out if is_file(out) else out / "check.json", canonical_json(report))
-        if not is_file(out):
-            _write(out / "check.html", render(report).encode())
+        for path in write_report(out, "check", document, canonical_json(report)):
+            click.echo(f"wrote {path}", err=True)
     counts = report.counts()
     if counts["error"] or (strict and counts["warning"]):
         raise click.exceptions.Exit(1)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content)
-    click.echo(f"wrote {path}", err=True)
 
 
 def check_stream(stream: Stream) -> "CheckReport":
@@ -63,9 +56,9 @@ def check_stream(stream: Stream) -> "CheckReport":
     from cad_edge_training.check.product import CheckOptions, check_product
     from cad_edge_training.commands import progress_bars
 
-    options = CheckOptions(load_backbone(DEFAULT_BACKBONE), stream.false_reject_rate)
+    shared = CheckOptions(load_backbone(DEFAULT_BACKBONE), stream.false_reject_rate)
     with progress_bars() as progress:
-        products = [check_product(task, options, progress(task.name)) for task in stream.tasks]
+        products = [check_product(task, shared, progress(task.name)) for task in stream.tasks]
     return CheckReport(
         stream=stream.name,
         false_reject_rate=stream.false_reject_rate,

@@ -15,9 +15,10 @@ from cad_edge.renamed_options import renamed
 from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.instruments.verdicts import pooled
-from cad_edge_benchmarks.reporting.evaluation_tables import evaluation_text
-from cad_edge_benchmarks.reporting.report_files import check_report, is_file
-from cad_edge_benchmarks.reporting.tables import write_result
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.evaluation_tables import evaluation_document
+from cad_edge_benchmarks.reporting.report_files import check_report, write_report
+from cad_edge_benchmarks.reporting.tables import json_of
 from cad_edge_benchmarks.reporting.verdict_sentences import beside, headline
 from cad_edge_runtime import Detector
 
@@ -45,9 +46,11 @@ def evaluate(
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
         tasks = evaluate_stream(detector, products)
     result = evaluation_result(tasks)
-    click.echo(evaluation_text(result))
+    document = evaluation_document(f"cad-edge evaluate: {bundle} on {products.name}", result)
+    click.echo(text(document))
     if out is not None:
-        write_result(out if is_file(out) else out / "evaluate.json", result)
+        for path in write_report(out, "evaluate", document, json_of(result)):
+            click.echo(f"wrote {path}", err=True)
 
 
 def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluation]:

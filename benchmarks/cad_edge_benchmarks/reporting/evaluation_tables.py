@@ -1,11 +1,13 @@
 """An evaluation for people: its sentences, a table of the verdicts and one of other figures.
 
-A result is what `cad-edge evaluate --json` writes, or more than that.
+A result is what `cad-edge evaluate --out` writes, or more than that.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from cad_edge_benchmarks.reporting import document
+from cad_edge_benchmarks.reporting.document import Document, Section
 from cad_edge_benchmarks.reporting.headings import (
     ALL_PARTS,
     MEAN,
@@ -13,7 +15,7 @@ from cad_edge_benchmarks.reporting.headings import (
     VERDICT_COLUMNS,
     VERDICT_NOTE,
 )
-from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, wrapped
+from cad_edge_benchmarks.reporting.tables import figure_rows
 
 Table = tuple[list[str], list[list[str]]]
 """Head and rows."""
@@ -31,10 +33,21 @@ def evaluation_tables(
     )
 
 
-def evaluation_text(result: Mapping[str, Any], columns: Mapping[str, str] = SCORE_COLUMNS) -> str:
-    """Lay out sentences and `evaluation_tables` for a terminal; a dash where undefined."""
-    verdicts, scores = evaluation_tables(result, columns)
-    sentences = f"{result['headline']}\n{result['beside']}"
-    return "\n\n".join(
-        [sentences, text_table(*verdicts), wrapped(VERDICT_NOTE), text_table(*scores)]
+def evaluation_document(
+    title: str, result: Mapping[str, Any], columns: Mapping[str, str] = SCORE_COLUMNS
+) -> Document:
+    """Lay out sentences and `evaluation_tables` under ``title``; a dash where undefined."""
+    (head, verdicts), (score_head, scores) = evaluation_tables(result, columns)
+    return Document(
+        title,
+        result["headline"],
+        (result["beside"],),
+        (
+            Section(
+                "verdicts",
+                "Defects found, good parts rejected",
+                (document.Table(tuple(head), verdicts, VERDICT_NOTE),),
+            ),
+            Section("scores", "Scores and heat maps", (document.Table(tuple(score_head), scores),)),
+        ),
     )

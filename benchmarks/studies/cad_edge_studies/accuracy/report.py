@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from cad_edge_benchmarks.reporting.evaluation_tables import evaluation_tables, evaluation_text
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.evaluation_tables import evaluation_document, evaluation_tables
 from cad_edge_benchmarks.reporting.headings import SCORE_COLUMNS, VERDICT_NOTE
 from cad_edge_benchmarks.reporting.tables import figure, markdown_table, replace_between
 from cad_edge_benchmarks.reporting.targets import HEAD, target_rows, targets_table
@@ -43,8 +44,8 @@ def _amount(value: float | None, unit: float) -> str:
 
 def print_report(result: Result) -> None:
     """Print the sentences, the tables, the facts below them and the targets."""
-    text = evaluation_text(_with_costs(result), COLUMNS)
-    click.echo("\n\n".join([text, _facts(result), targets_table(accuracy_targets(result))]))
+    figures = text(evaluation_document("Accuracy", _with_costs(result), COLUMNS))
+    click.echo("\n\n".join([figures, _facts(result), targets_table(accuracy_targets(result))]))
 
 
 def _facts(result: Result) -> str:

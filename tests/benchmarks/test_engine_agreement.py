@@ -73,7 +73,7 @@ def test_a_bundle_agrees_with_torch_on_all_test_parts_and_another_one_does_not(l
 
 
 def test_the_command_says_what_it_found(line, tmp_path):
-    """Of a method without depth, on parts that have some; in eight bits as well."""
+    """Of a method without depth, on parts that have some."""
     place, stream = line
     options = {"memories": "1+2x16", "keys": "8"}
     plan = TrainingPlan("patch_memory", "efficientnet-lite0", 64, options, 0)

@@ -10,7 +10,7 @@ INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 .DEFAULT_GOAL := help
 PASSIVE := $(addprefix result-,accuracy choices recognition contamination)
 COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison
-STUDIES := $(PASSIVE) result-latency result-precisions result-peers result-cl_anomaly_full_size
+STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-embedded_language_model
 .PHONY: demo test lint types units torchless benchmark results $(STUDIES) $(COMPARISONS) \
 	result-engine_agreement result-openvino clean help
 
@@ -39,7 +39,10 @@ torchless: $(RUNTIME)/.installed  ## the device's tests, where torch is not on t
 	@$(RUNTIME)/bin/python -c "import importlib.util as u; exit(bool(u.find_spec('torch')) and 'torch is in $(RUNTIME); run make clean')"
 	@$(RUNTIME)/bin/python -m pytest -q tests/base tests/runtime tests/house
 
-benchmark: result-latency  ## latency and memory on this machine
+BUNDLE = demo/bundle
+benchmark: $(VENV)/.installed  ## time, memory and targets of the demo's bundle, or of BUNDLE=DIR, on this machine
+	@test -e $(BUNDLE)/bundle.json || $(MAKE) --no-print-directory demo
+	@$(VENV)/bin/cad-edge benchmark $(BUNDLE) --scenario all --tasks 3,10,100 --out out/benchmark $(FLAGS)
 
 results: $(STUDIES) $(COMPARISONS) result-engine_agreement result-openvino  ## every study below; hours
 
@@ -54,14 +57,14 @@ result-accuracy: FLAGS = --size auto  ## the nine open categories
 result-choices:  ## defaults chosen by the categories they are not reported on
 result-recognition:  ## products told apart, bundles of 1, 2, 4 and all
 result-contamination:  ## defective parts among the good ones
-result-latency:  ## a frame beside the bare trunk, on this machine
 result-precisions: FLAGS = --work out/precisions  ## eight bits beside float32: time and accuracy
 result-peers: $(PEERS)/.installed  ## anomalib on the same frames in turns
 result-cl_anomaly_full_size: FLAGS = --work out/sizes  ## CL-Anomaly at 0.5B dimensions beside transformers
+result-embedded_language_model: FLAGS = --out out/llava-small --minutes 40  ## llava-small from drawn parts
 
 # Study files that cad-edge protocol runs; their reports are in out/.
 STUDY := benchmarks/studies/cad_edge_studies
-PROTOCOL := $(VENV)/bin/cad-edge protocol
+PROTOCOL := $(VENV)/bin/cad-edge protocol --stream
 STUDY_MODULE := PYTHONPATH=$(CURDIR)/benchmarks/studies $(VENV)/bin/python -m cad_edge_studies
 OPEN_DATA := $(or $(CAD_EDGE_DATA),../shared/data/open)
 LINES := line-10-0 line-9-1 line-6-4 line-6-1x4 ablations

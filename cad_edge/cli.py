@@ -30,7 +30,7 @@ COMMANDS = {
         "cad_edge_benchmarks.check.command",
         "check",
         "train",
-        "Look for what is wrong with images before learning.",
+        "Look for faults in images before learning.",
     ),
     "train": Command(
         "cad_edge_training.commands", "train", "train", "Learn products from images of good parts."
@@ -39,7 +39,7 @@ COMMANDS = {
         "cad_edge_export.commands", "export", "train,export", "Add what was learned to a bundle."
     ),
     "detect": Command(
-        "cad_edge_runtime.commands", "detect", "cpu", "Inspect images; one JSON line each."
+        "cad_edge_runtime.commands", "detect", "cpu", "Inspect images; print a JSON line for each."
     ),
     "explain": Command(
         "cad_edge_runtime.explain_command", "explain", "cpu,explain", "Ask about an image in words."
@@ -48,23 +48,34 @@ COMMANDS = {
         "cad_edge_runtime.bundle_commands", "tasks", "cpu", "List the products of a bundle."
     ),
     "threshold": Command(
-        "cad_edge_runtime.bundle_commands", "threshold", "cpu", "State another false-reject rate."
+        "cad_edge_runtime.bundle_commands",
+        "threshold",
+        "cpu",
+        "Set a threshold by another false-reject rate.",
     ),
     "verify": Command(
         "cad_edge_runtime.bundle_commands",
         "verify",
         "cpu",
-        "Check every byte and graph of a bundle.",
+        "Check every file and graph of a bundle.",
     ),
     "rollback": Command(
-        "cad_edge_runtime.bundle_commands", "rollback", "cpu", "Put an older version in force."
+        "cad_edge_runtime.bundle_commands",
+        "rollback",
+        "cpu",
+        "Go back to an older version of a bundle.",
     ),
-    "gc": Command("cad_edge_runtime.bundle_commands", "gc", "cpu", "Delete what no version needs."),
+    "gc": Command(
+        "cad_edge_runtime.bundle_commands",
+        "gc",
+        "cpu",
+        "Delete files that only older versions need.",
+    ),
     "evaluate": Command(
         "cad_edge_benchmarks.evaluate.command",
         "evaluate",
         "cpu",
-        "Measure a bundle on test images.",
+        "Measure the accuracy of a bundle on test images.",
     ),
     "benchmark": Command(
         "cad_edge_benchmarks.benchmark.command",
@@ -82,7 +93,7 @@ COMMANDS = {
         "cad_edge_benchmarks.advise.command",
         "advise",
         "train,export",
-        "Find settings for your images and machine.",
+        "Recommend settings for your images and machine.",
     ),
     "demo": Command(
         "cad_edge_benchmarks.demo.command", "demo", "train,export", "See it work in four minutes."

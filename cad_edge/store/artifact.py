@@ -10,7 +10,7 @@
                                              looked at depth (n, height, width) float32
                       [generation.safetensors]
                                              what the method shares between its tasks, as it is
-                                             after this one; docs/decisions/0015-generations.md
+                                             after this one; docs/decisions/0015-shared-weights.md
 
 Nothing in it is executable. The folder is written under a temporary name and renamed, so an
 artifact is there whole or not at all.
@@ -102,56 +102,56 @@ class LearnedTask:
     tensors: Tensors
     routing: Tensors
     witness: Tensors
-    generation: Tensors
+    shared_weights: Tensors
     """What the method shares between its tasks; empty where they share nothing."""
     sha256: str
     """Of artifact.json followed by the tensor files."""
-    family: tuple["LearnedTask", ...] = ()
-    """All tasks that share a generation, in stream order and this one among them."""
+    sharing_tasks: tuple["LearnedTask", ...] = ()
+    """All tasks with the same shared weights, in stream order and this one among them."""
 
     @property
     def evolves(self) -> bool:
         """Whether later tasks change how this one is answered."""
-        return bool(self.generation)
+        return bool(self.shared_weights)
 
     def model_tensors(self) -> Tensors:
         """Everything that a model of this task is made of.
 
-        Where nothing is shared that is ``tensors``. In a family it is the newest generation under
-        its own names, of the k-th member every tensor as ``task/000k/<name>``, and
-        ``family/index``, the place of this task.
+        Where nothing is shared that is ``tensors``. Else it is the newest shared weights under
+        their own names, of the k-th task every tensor as ``task/000k/<name>``, and
+        ``sharing_tasks/index``, the place of this task.
         """
         if not self.evolves:
             return self.tensors
-        place = [member.artifact.task for member in self.family].index(self.artifact.task)
-        members = [member.tensors for member in self.family]
-        return family_tensors(members, self.family[-1].generation, place)
+        place = [member.artifact.task for member in self.sharing_tasks].index(self.artifact.task)
+        members = [member.tensors for member in self.sharing_tasks]
+        return joined_tensors(members, self.sharing_tasks[-1].shared_weights, place)
 
 
-def family_tensors(members: Sequence[Tensors], generation: Tensors, place: int) -> Tensors:
+def joined_tensors(members: Sequence[Tensors], shared_weights: Tensors, place: int) -> Tensors:
     """Join what each member owns, in stream order, and what they share, for the one at ``place``.
 
     Names are those of `LearnedTask.model_tensors`.
     """
-    found = dict(generation)
+    found = dict(shared_weights)
     for number, tensors in enumerate(members):
         found |= {f"task/{number:04d}/{name}": own for name, own in tensors.items()}
-    return found | {"family/index": np.array(place, dtype=np.int64)}
+    return found | {"sharing_tasks/index": np.array(place, dtype=np.int64)}
 
 
-def with_families(tasks: Sequence[LearnedTask]) -> list[LearnedTask]:
-    """Give every task that evolves its family: all of ``tasks`` of its method, in stream order.
+def with_sharing_tasks(tasks: Sequence[LearnedTask]) -> list[LearnedTask]:
+    """Give every task that evolves those that share its weights: its method's, in stream order.
 
     Raises
     ------
     ArtifactError
-        Members of a family were learned with different options, so that no model fits all.
+        Tasks with shared weights were learned with different options, so that no model fits all.
     """
-    families: dict[str, list[LearnedTask]] = {}
+    groups: dict[str, list[LearnedTask]] = {}
     for task in sorted(tasks, key=lambda one: (one.artifact.position, one.artifact.task)):
         if task.evolves:
-            families.setdefault(task.artifact.method, []).append(task)
-    for method, members in families.items():
+            groups.setdefault(task.artifact.method, []).append(task)
+    for method, members in groups.items():
         first = members[0].artifact
         for member in members:
             if member.artifact.hyperparameters != first.hyperparameters:
@@ -160,13 +160,13 @@ def with_families(tasks: Sequence[LearnedTask]) -> list[LearnedTask]:
                     "learned with different options; learn one of them again"
                 )
     return [
-        replace(task, family=tuple(families[task.artifact.method])) if task.evolves else task
+        replace(task, sharing_tasks=tuple(groups[task.artifact.method])) if task.evolves else task
         for task in tasks
     ]
 
 
 _PARTS = ("tensors", "routing", "witness")
-_GENERATION = "generation"
+_SHARED_WEIGHTS = "generation"
 
 
 def write_artifact(
@@ -175,7 +175,7 @@ def write_artifact(
     tensors: Tensors,
     routing: Tensors,
     witness: Tensors,
-    generation: Tensors | None = None,
+    shared_weights: Tensors | None = None,
 ) -> Path:
     """Write ``<folder>/<task>``; raise ArtifactError if it is there already."""
     target = folder / artifact.task
@@ -188,8 +188,8 @@ def write_artifact(
         temporary.mkdir()
         (temporary / "artifact.json").write_bytes(canonical_json(artifact))
         parts = dict(zip(_PARTS, (tensors, routing, witness), strict=True))
-        if generation:
-            parts[_GENERATION] = generation
+        if shared_weights:
+            parts[_SHARED_WEIGHTS] = shared_weights
         for name, part in parts.items():
             (temporary / f"{name}.safetensors").write_bytes(save_tensors(_contiguous(part)))
         temporary.replace(target)
@@ -207,7 +207,7 @@ def _contiguous(tensors: Mapping[str, Any]) -> Tensors:
 def read_artifact(folder: Path) -> LearnedTask:
     """Read one artifact; raise ArtifactError with the file that is missing or broken."""
     artifact, record = _read_record(folder)
-    names = (*_PARTS, _GENERATION) if evolves(folder) else _PARTS
+    names = (*_PARTS, _SHARED_WEIGHTS) if evolves(folder) else _PARTS
     parts = {name: _read(folder / f"{name}.safetensors") for name in names}
     found = {name: _tensors(part, folder / f"{name}.safetensors") for name, part in parts.items()}
     return LearnedTask(
@@ -215,14 +215,14 @@ def read_artifact(folder: Path) -> LearnedTask:
         tensors=found["tensors"],
         routing=found["routing"],
         witness=found["witness"],
-        generation=found.get(_GENERATION, {}),
+        shared_weights=found.get(_SHARED_WEIGHTS, {}),
         sha256=sha256_of(record + b"".join(parts.values())),
     )
 
 
 def evolves(folder: Path) -> bool:
     """Whether later tasks change how the task in ``folder`` is answered."""
-    return (folder / f"{_GENERATION}.safetensors").exists()
+    return (folder / f"{_SHARED_WEIGHTS}.safetensors").exists()
 
 
 def read_record(folder: Path) -> Artifact:

@@ -29,6 +29,9 @@ from cad_edge.store.artifact import BackboneIdentity, Provenance
 FORMAT: Literal[1] = 1
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "uint8"]
+GraphLayout: TypeAlias = Literal["shared", "fused"]
+"""One graph for all tasks of a method, or one file per task."""
+SelectorKind: TypeAlias = Literal["discriminant", "key_set"]
 
 
 class Stage(Record):
@@ -53,7 +56,7 @@ class Engine(Viewed):
         description="further such objects, which several engines name; a tensor that several of "
         "them hold is their concatenation along the first axis, in this order",
     )
-    layout: Literal["shared", "fused"]
+    layout: GraphLayout
     precision: Precision
 
     def tensor_objects(self) -> list[str]:
@@ -64,7 +67,7 @@ class Engine(Viewed):
 class Selector(Record):
     """How the product in a frame is recognised."""
 
-    kind: Literal["discriminant", "key_set"]
+    kind: SelectorKind
     engine: Engine
     tasks: list[TaskName] = Field(description="task of each column of the output `distance`")
 

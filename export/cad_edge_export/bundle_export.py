@@ -7,12 +7,11 @@ from typing import get_args
 
 from cad_edge.errors import OptionError
 from cad_edge.store.bundle import Bundle
-from cad_edge.store.manifest import Certificate, Precision
+from cad_edge.store.manifest import Certificate, GraphLayout, Precision, SelectorKind
 from cad_edge_export.drift import drift_lines, stand_in_drift_lines
 from cad_edge_export.exporter import export_folder
 from cad_edge_export.missing_tasks import rgb_only_fallback_line
-from cad_edge_export.plan import Layout, Plan
-from cad_edge_export.selector import Kind
+from cad_edge_export.plan import ExportPlan
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,10 @@ class ExportResult:
 def export(
     artifacts: Path | str = "artifacts",
     bundle: Path | str = "bundle",
-    layout: Layout = "shared",
+    layout: GraphLayout = "shared",
     precision: Precision = "fp32",
     calibration: Path | str | None = None,
-    selector: Kind | None = None,
+    selector: SelectorKind | None = None,
     backbone: str | None = None,
     explanations: bool = True,
     merge_shared: bool = False,
@@ -77,7 +76,8 @@ def export(
     precision
         fp32, fp16, int8 (TensorRT's rules) or uint8 (eight bits for CPUs).
     calibration
-        With eight bits: stream file with the folders of good parts that they are measured on.
+        With eight bits: stream file, or folder of the products, with the good parts that they are
+        measured on.
     selector
         How products are recognised; None: what the bundle has, else discriminant.
     backbone
@@ -116,12 +116,12 @@ def export(
     >>> export("artifacts", bundle="bundle").added
     ()
     """
-    _require("--layout", layout, get_args(Layout))
+    _require("--layout", layout, get_args(GraphLayout))
     _require("--precision", precision, get_args(Precision))
     if selector is not None:
-        _require("--selector", selector, get_args(Kind))
+        _require("--selector", selector, get_args(SelectorKind))
     measured = None if calibration is None else Path(calibration)
-    plan = Plan(layout, precision, selector, backbone, measured, explanations, merge_shared)
+    plan = ExportPlan(layout, precision, selector, backbone, measured, explanations, merge_shared)
     store = Bundle(Path(bundle))
     before = store.manifest() if store.exists() else None
     spare = None if without_depth is None else Path(without_depth)

@@ -29,7 +29,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
-class Answers:
+class ModelAnswers:
     """What a model says of some images."""
 
     score: Array
@@ -118,7 +118,7 @@ def measure(
     Scores are compared after the shift that calibration took up.
     """
     expected, got = _both(task, model, fused, graphs)
-    level = Answers(got.score - np.float32(evidence.score_shift), got.anomaly_map)
+    level = ModelAnswers(got.score - np.float32(evidence.score_shift), got.anomaly_map)
     certificate = compare(expected, level, None, threshold, *_known(task))
     return certificate.model_copy(
         update={"quantisation": evidence, **drift(task, expected.score, threshold)}
@@ -134,7 +134,7 @@ def reference_model(task: LearnedTask, backbone: Backbone) -> torch.nn.Module:
 
 def _both(
     task: LearnedTask, model: torch.nn.Module, fused: FusedTask, graphs: Sequence[Graph]
-) -> tuple[Answers, Answers]:
+) -> tuple[ModelAnswers, ModelAnswers]:
     """Answers of torch and of the graphs on witness images, then adversarial ones."""
     witness = task.witness["image"]
     views = witness.shape[1] if witness.ndim == 5 else 1
@@ -145,7 +145,7 @@ def _both(
     with torch.inference_mode():
         reference = _answers(model, adversarial, planes)
         known = _answers(model, witness, depth) if task.evolves else _witnessed(task)
-    expected = Answers(
+    expected = ModelAnswers(
         np.concatenate([known.score, reference.score]),
         _joined(known.anomaly_map, reference.anomaly_map),
     )
@@ -171,19 +171,19 @@ def _witness_depth(task: LearnedTask) -> Array | None:
     return task.witness["depth"]
 
 
-def _witnessed(task: LearnedTask) -> Answers:
+def _witnessed(task: LearnedTask) -> ModelAnswers:
     """Return what torch answered for the witness images when the task was learned."""
-    return Answers(task.witness["score"], task.witness.get("anomaly_map"))
+    return ModelAnswers(task.witness["score"], task.witness.get("anomaly_map"))
 
 
 def _known(task: LearnedTask) -> tuple[Sequence[float], int]:
     return task.artifact.calibration.scores, len(task.witness["image"])
 
 
-def _answers(model: torch.nn.Module, images: Array, depth: Array | None) -> Answers:
+def _answers(model: torch.nn.Module, images: Array, depth: Array | None) -> ModelAnswers:
     inputs = [torch.from_numpy(one) for one in (images, depth) if one is not None]
     score, anomaly_map = model(*inputs)
-    return Answers(score.numpy(), None if anomaly_map is None else anomaly_map.numpy())
+    return ModelAnswers(score.numpy(), None if anomaly_map is None else anomaly_map.numpy())
 
 
 def _joined(first: Array | None, second: Array | None) -> Array | None:
@@ -192,11 +192,11 @@ def _joined(first: Array | None, second: Array | None) -> Array | None:
 
 def run_chain(
     fused: FusedTask, graphs: Sequence[Graph], images: Array, depth: Array | None = None
-) -> Answers:
+) -> ModelAnswers:
     """Answer with ONNX Runtime on the CPU."""
     values = run_stages(fused, graphs, images, depth)
     last = len(fused.stages) - 1
-    return Answers(values[f"{last}/score"], values.get(f"{last}/anomaly_map"))
+    return ModelAnswers(values[f"{last}/score"], values.get(f"{last}/anomaly_map"))
 
 
 def run_stages(
@@ -218,8 +218,8 @@ def run_stages(
 
 
 def compare(
-    expected: Answers,
-    got: Answers,
+    expected: ModelAnswers,
+    got: ModelAnswers,
     tolerance: float | None,
     threshold: float,
     normal_scores: Sequence[float],
@@ -250,7 +250,7 @@ def compare(
     )
 
 
-def _map_difference(expected: Answers, got: Answers, witnesses: int) -> Array | None:
+def _map_difference(expected: ModelAnswers, got: ModelAnswers, witnesses: int) -> Array | None:
     if expected.anomaly_map is None or got.anomaly_map is None:
         return None
     known = expected.anomaly_map[:witnesses]
@@ -262,8 +262,8 @@ def _map_difference(expected: Answers, got: Answers, witnesses: int) -> Array | 
 def _judge(
     certificate: Certificate,
     tolerance: float,
-    expected: Answers,
-    got: Answers,
+    expected: ModelAnswers,
+    got: ModelAnswers,
     threshold: float,
     task: str,
 ) -> None:

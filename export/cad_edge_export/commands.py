@@ -1,8 +1,12 @@
 """The command `cad-edge export`."""
 
 from pathlib import Path
+from typing import get_args
 
 import click
+
+from cad_edge import options
+from cad_edge.store.manifest import GraphLayout, Precision, SelectorKind
 
 
 @click.command()
@@ -11,53 +15,56 @@ import click
     "--bundle",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of the bundle; created if it does not exist.",
+    metavar="DIR",
+    help="Bundle to add to; created if it does not exist.",
 )
 @click.option(
     "--layout",
-    type=click.Choice(["shared", "fused"]),
+    type=click.Choice(get_args(GraphLayout)),
     default="shared",
     show_default=True,
-    help="shared: one graph for all tasks, each adds a few hundred KB; fused: one file per task.",
+    help="shared: one graph for all products, each adds a few hundred KB; fused: one graph for "
+    "each product.",
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8", "uint8"]),
+    type=click.Choice(get_args(Precision)),
     default="fp32",
     show_default=True,
-    help="fp16 and int8 are for GPUs (int8 follows TensorRT's rules), uint8 is for CPUs; language "
-    "models cannot be exported in int8.",
+    help="fp16 and int8 are for GPUs (int8 by TensorRT's rules), uint8 is for CPUs; a language "
+    "model cannot be exported in int8.",
 )
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="Stream file that lists the good parts on which int8 or uint8 is calibrated; for a method "
-    "whose model changes with each task, it must list all its tasks.",
+    metavar="FILE|DIR",
+    help="Good parts on which int8 or uint8 is calibrated: what `cad-edge train --stream` had. "
+    "For a method whose model changes with every product, it must hold all of them.",
 )
 @click.option(
     "--selector",
-    type=click.Choice(["discriminant", "key_set"]),
-    help="How products are recognised [default: what the bundle has, else discriminant].",
+    type=click.Choice(get_args(SelectorKind)),
+    help="How products are recognised [default: as in the bundle; for a new one discriminant].",
 )
-@click.option("--backbone", help="Where the backbone's weights are, e.g. clip:FOLDER.")
+@options.backbone(None)
 @click.option(
     "--explanations/--no-explanations",
     default=True,
     show_default=True,
-    help="Whether tasks learned with a language model can answer questions by `cad-edge explain`.",
+    help="Whether products learned with a language model can be asked by `cad-edge explain`.",
 )
 @click.option(
     "--merge-shared",
     is_flag=True,
-    help="Give shared experts the same weights for every image, so that they are merged as well "
-    "(cl_anomaly, fused); an approximation, whose error is in the certificate.",
+    help="Merge the shared experts of cl_anomaly (with --layout fused), too, with weights that no "
+    "longer depend on the image; an approximation, whose error is in the certificate.",
 )
 @click.option(
     "--without-depth",
     type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Artifacts of the same products, learned from images alone; they inspect frames that have "
-    "no depth.",
+    metavar="DIR",
+    help="Artifacts of the same products that were learned without depth; they inspect frames that "
+    "have none.",
 )
 def export(
     artifacts: Path,
@@ -71,7 +78,12 @@ def export(
     merge_shared: bool,
     without_depth: Path | None,
 ) -> None:
-    """Add to BUNDLE the tasks of ARTIFACTS that it does not hold yet."""
+    """Add to a bundle the products of ARTIFACTS that it does not hold yet.
+
+    ARTIFACTS is the folder that `cad-edge train` wrote. Every graph is compared with torch before
+    it is added, and its certificate says how closely they agree. Give --backbone where the folder
+    of the backbone's weights has moved.
+    """
     from cad_edge_export.bundle_export import export as run
     from cad_edge_training.commands import progress_bars
 

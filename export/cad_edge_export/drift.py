@@ -34,7 +34,7 @@ def drift(task: LearnedTask, scores: Array, threshold: float) -> dict[str, float
 
 
 def drift_lines(manifest: Manifest, added: Sequence[str]) -> list[str]:
-    """Say by how much the new tasks have changed the others of their families.
+    """Say by how much the new tasks have changed those that they share weights with.
 
     Parameters
     ----------
@@ -58,13 +58,13 @@ def _lines(entries: Held, added: Sequence[str], how: str) -> list[str]:
     grown = {entries[name].method for name in added}
     lines = []
     for method in sorted(grown):
-        family = {
+        changed = {
             name: entry
             for name, entry in entries.items()
             if entry.method == method and entry.certificate.drift is not None
         }
-        ordered = sorted(family, key=lambda name: (family[name].position, name))
-        lines += [_line(name + how, family[name]) for name in ordered[:-1]]
+        ordered = sorted(changed, key=lambda name: (changed[name].position, name))
+        lines += [_line(name + how, changed[name]) for name in ordered[:-1]]
     return lines
 
 

@@ -16,7 +16,7 @@ from cad_edge_export.graph_files import Graph
 from cad_edge_export.graphs import Graphs, made_from
 from cad_edge_export.merging import merged
 from cad_edge_export.missing_tasks import rgb_only_fallbacks_of
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.quantisation.calibration_images import read_calibration
 from cad_edge_export.quantisation.evidence import require
 from cad_edge_export.quantisation.quantiser import quantise
@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 def float_entries(
     tasks: Sequence[LearnedTask],
     trunks: TrunkSizes,
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     progress: Progress,
 ) -> dict[str, TaskEntry]:
@@ -64,7 +64,7 @@ def with_rgb_only_fallbacks(
     held: Mapping[str, TaskEntry],
     others: Sequence[LearnedTask],
     trunks: TrunkSizes,
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     progress: Progress,
 ) -> dict[str, TaskEntry]:
@@ -99,7 +99,7 @@ def with_rgb_only_fallbacks(
 
 
 def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:
-    """Return held-out scores by the model as it is now: in a family, by the newest generation."""
+    """Return held-out scores by the model as it is now: by the newest shared weights."""
     artifact = task.artifact
     if not task.evolves:
         return artifact.calibration
@@ -116,7 +116,7 @@ def calibration_now(task: LearnedTask, backbone: Backbone) -> Calibration:
 def quantised_entries(
     tasks: Sequence[LearnedTask],
     trunks: TrunkSizes,
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     progress: Progress,
 ) -> dict[str, TaskEntry]:
@@ -133,8 +133,8 @@ def quantised_entries(
     """
     if not tasks or plan.style is None or plan.calibration is None:
         return {}
-    families = any(task.evolves for task in tasks)
-    if families and plan.style == "int8":
+    sharing = any(task.evolves for task in tasks)
+    if sharing and plan.style == "int8":
         raise OptionError(
             f"{tasks[0].artifact.method} is not exported in int8, since TensorRT takes no products "
             "of integers that are quantised while they run; give --precision uint8 for a CPU, or "
@@ -143,14 +143,14 @@ def quantised_entries(
     backbone = trunks.routing  # at one size, which all tasks of an eight-bit bundle have
     floats = _float_tasks(tasks, backbone, plan, graphs, progress)
     progress(plan.precision, len(tasks), len(tasks) + 1)
-    held = graphs.rounded([stage for one in floats for stage in one.fused.stages])
-    done = quantise_shared_weights(floats, held) if families else quantise(floats, plan.style, held)
+    held = graphs.quantised([stage for one in floats for stage in one.fused.stages])
+    done = quantise_shared_weights(floats, held) if sharing else quantise(floats, plan.style, held)
     for name, one in done.items():
         require(one.evidence, name, plan.precision)
     for task in floats:
         _remember(task, done[task.learned.artifact.task], graphs)
     return {
-        one.learned.artifact.task: _rounded_entry(
+        one.learned.artifact.task: _quantised_entry(
             one, done[one.learned.artifact.task], backbone, plan, graphs
         )
         for one in floats
@@ -160,7 +160,7 @@ def quantised_entries(
 def _float_tasks(
     tasks: Sequence[LearnedTask],
     backbone: Backbone,
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     progress: Progress,
 ) -> list[FloatTask]:
@@ -181,9 +181,9 @@ def _float_tasks(
     return floats
 
 
-def _remember(task: FloatTask, rounded: QuantisedTask, graphs: Graphs) -> None:
-    """Keep rounded graphs; and of a family those left in float, which the next task uses, too."""
-    pairs = zip(task.fused.stages, task.keys, task.graphs, rounded.graphs, strict=True)
+def _remember(task: FloatTask, quantised: QuantisedTask, graphs: Graphs) -> None:
+    """Keep quantised graphs; of shared weights those in float, too, for the next task."""
+    pairs = zip(task.fused.stages, task.keys, task.graphs, quantised.graphs, strict=True)
     graphs.keep(
         {
             key: new
@@ -193,27 +193,27 @@ def _remember(task: FloatTask, rounded: QuantisedTask, graphs: Graphs) -> None:
     )
 
 
-def _rounded_entry(
-    task: FloatTask, rounded: QuantisedTask, backbone: Backbone, plan: Plan, graphs: Graphs
+def _quantised_entry(
+    task: FloatTask, quantised: QuantisedTask, backbone: Backbone, plan: ExportPlan, graphs: Graphs
 ) -> TaskEntry:
-    learned, evidence = task.learned, rounded.evidence
+    learned, evidence = task.learned, quantised.evidence
     certificate = measure(
         learned,
         reference_model(learned, backbone),
-        rounded.fused,
-        rounded.graphs,
+        quantised.fused,
+        quantised.graphs,
         task.threshold,
         evidence,
     )
     return _entry(
         learned,
-        rounded.fused,
-        rounded.graphs,
+        quantised.fused,
+        quantised.graphs,
         plan,
         graphs,
-        shifted(task.calibration, evidence.score_shift, rounded.peak_shift),
+        shifted(task.calibration, evidence.score_shift, quantised.peak_shift),
         certificate,
-        from_tensors(learned.routing).moved(rounded.descriptor_shift).to_tensors(),
+        from_tensors(learned.routing).moved(quantised.descriptor_shift).to_tensors(),
         # A word that turns changes all that follow it, so that words stay in float altogether.
         explainer_of(learned, backbone, plan.in_float(), graphs.in_float()),
     )
@@ -237,7 +237,7 @@ def _entry(
     task: LearnedTask,
     fused: FusedTask,
     exported: Sequence[Graph],
-    plan: Plan,
+    plan: ExportPlan,
     graphs: Graphs,
     calibration: Calibration,
     certificate: Certificate,

@@ -6,13 +6,13 @@ from cad_edge_export.explanation_certificate import certify_explanation
 from cad_edge_export.fusion import Explains
 from cad_edge_export.fusions import fusion_of
 from cad_edge_export.graphs import Graphs
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.stored_engine import store_engine, store_stage, store_tensors
 from cad_edge_training.backbones import Backbone
 
 
 def explainer_of(
-    task: LearnedTask, backbone: Backbone, plan: Plan, graphs: Graphs
+    task: LearnedTask, backbone: Backbone, plan: ExportPlan, graphs: Graphs
 ) -> Explainer | None:
     """Store what a task answers in words with, once it says what torch says.
 

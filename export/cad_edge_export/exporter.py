@@ -11,7 +11,7 @@ from cad_edge.routing import from_tensors
 from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, list_artifacts
 from cad_edge.store.bundle import Bundle
-from cad_edge.store.manifest import Manifest, Selector, TaskEntry
+from cad_edge.store.manifest import Manifest, Selector, SelectorKind, TaskEntry
 from cad_edge_export.discard_on_failure import discard_on_failure
 from cad_edge_export.entries import (
     Progress,
@@ -28,8 +28,8 @@ from cad_edge_export.missing_tasks import (
     rgb_only_fallbacks,
     with_shared_weights,
 )
-from cad_edge_export.plan import Plan
-from cad_edge_export.selector import Kind, fuse_selector
+from cad_edge_export.plan import ExportPlan
+from cad_edge_export.selector import fuse_selector
 from cad_edge_export.stored_engine import read_tensors, store_engine
 from cad_edge_export.trunk_sizes import check_one_size, trunk_sizes
 from cad_edge_training.backbones import Backbone
@@ -40,7 +40,7 @@ from cad_edge_training.routing_statistics import key_blocks
 def export_artifacts(
     artifacts: Sequence[Path],
     bundle_path: Path,
-    plan: Plan,
+    plan: ExportPlan,
     progress: Progress,
     without_depth: Sequence[Path] = (),
 ) -> list[str]:
@@ -107,7 +107,7 @@ class Pending(NamedTuple):
 
     before: Manifest | None
     """Of the bundle, None where there is none yet."""
-    kind: Kind
+    kind: SelectorKind
     """Of the selector."""
     new: list[LearnedTask]
     """Tasks that the bundle lacks."""
@@ -118,7 +118,7 @@ class Pending(NamedTuple):
 
 
 def _pending(
-    bundle: Bundle, learned: Sequence[LearnedTask], spare: Sequence[LearnedTask], plan: Plan
+    bundle: Bundle, learned: Sequence[LearnedTask], spare: Sequence[LearnedTask], plan: ExportPlan
 ) -> Pending:
     """Find what has to be made; raise what `export_artifacts` does where it cannot be."""
     before = bundle.manifest() if bundle.exists() else None
@@ -134,7 +134,7 @@ def _pending(
 
 def _changes(
     before: Manifest | None,
-    kind: Kind,
+    kind: SelectorKind,
     new: Sequence[LearnedTask],
     others: Sequence[LearnedTask],
 ) -> bool:
@@ -142,7 +142,7 @@ def _changes(
     return bool(new or others) or (before is not None and before.selector.kind != kind)
 
 
-def _check_precision(before: Manifest | None, new: Sequence[LearnedTask], plan: Plan) -> None:
+def _check_precision(before: Manifest | None, new: Sequence[LearnedTask], plan: ExportPlan) -> None:
     """Refuse tasks that cannot be in one bundle in the precision of the plan."""
     _check_held(before, plan)
     if plan.style is not None:
@@ -151,7 +151,7 @@ def _check_precision(before: Manifest | None, new: Sequence[LearnedTask], plan: 
         check_one_size(new, plan)
 
 
-def _check_held(before: Manifest | None, plan: Plan) -> None:
+def _check_held(before: Manifest | None, plan: ExportPlan) -> None:
     """Eight-bit descriptors are not those of the float trunk, and one bundle routes by one."""
     held = {entry.engine.precision for entry in before.tasks.values()} if before else set()
     if held - {plan.precision} and (held | {plan.precision}) & {"int8", "uint8"}:
@@ -161,8 +161,8 @@ def _check_held(before: Manifest | None, plan: Plan) -> None:
         )
 
 
-def _check_entries(before: Manifest | None, new: Sequence[LearnedTask], plan: Plan) -> None:
-    """In eight bits families keep their entry in float, others do not, and one bundle has one."""
+def _check_entries(before: Manifest | None, new: Sequence[LearnedTask], plan: ExportPlan) -> None:
+    """In eight bits the entry is in float where weights are shared; one bundle has one entry."""
     evolves = {task.artifact.method: task.evolves for task in new}
     for entry in before.tasks.values() if before else ():
         evolves[entry.method] = entry.certificate.drift is not None
@@ -173,7 +173,7 @@ def _check_entries(before: Manifest | None, new: Sequence[LearnedTask], plan: Pl
         )
 
 
-def _check_depth(new: Sequence[LearnedTask], plan: Plan) -> None:
+def _check_depth(new: Sequence[LearnedTask], plan: ExportPlan) -> None:
     """Eight bits are measured on images alone, so that what looks at depth has no evidence."""
     for task in new:
         if task.artifact.depth is not None:
@@ -188,8 +188,8 @@ def _manifest(
     before: Manifest | None,
     entries: dict[str, TaskEntry],
     backbone: Backbone,
-    kind: Kind,
-    plan: Plan,
+    kind: SelectorKind,
+    plan: ExportPlan,
     graphs: Graphs,
 ) -> Manifest:
     statistics = {
@@ -235,7 +235,11 @@ def _first(entries: Mapping[str, TaskEntry]) -> tuple[TaskEntry, Record]:
 
 
 def export_folder(
-    folder: Path, bundle: Path, plan: Plan, progress: Progress, without_depth: Path | None = None
+    folder: Path,
+    bundle: Path,
+    plan: ExportPlan,
+    progress: Progress,
+    without_depth: Path | None = None,
 ) -> list[str]:
     """Export every artifact under ``folder``, with RGB-only fallbacks from ``without_depth``.
 

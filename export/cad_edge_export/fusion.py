@@ -43,14 +43,16 @@ class Fusion(Protocol[C_contra]):
 class Quantisable(Protocol):
     """Can be exported in eight bits: its tensors follow what rounding does to the first stage."""
 
-    def bias_corrected(self, fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
+    def bias_corrected(
+        self, fused: FusedTask, float_hidden: Array, quantised_hidden: Array
+    ) -> Tensors:
         """Move the tensors of a task by the mean difference of its features.
 
         Parameters
         ----------
         fused
             The task in floating point.
-        exact, rounded
+        float_hidden, quantised_hidden
             (n, channels, h, w) float32, ``hidden`` of good parts before and after rounding.
         """
         ...

@@ -35,9 +35,9 @@ class Graphs:
     def of(self, stage: StageModule) -> Graph:
         """Return the graph to ship for a stage: in eight bits where there is one, else in float."""
         if self._style is not None:
-            rounded = self._find(made_from(stage, self._style))
-            if rounded is not None:
-                return rounded
+            quantised = self._find(made_from(stage, self._style))
+            if quantised is not None:
+                return quantised
         return self.float_of(stage)
 
     def float_of(self, stage: StageModule) -> Graph:
@@ -50,19 +50,19 @@ class Graphs:
                 self._known[key] = found
         return found
 
-    def rounded(self, stages: list[StageModule]) -> dict[str, Graph]:
+    def quantised(self, stages: list[StageModule]) -> dict[str, Graph]:
         """Eight-bit graphs that exist already, by key, for those of ``stages`` that have one."""
         keys = [key for stage in stages if (key := made_from(stage, self._style)) is not None]
         return {key: graph for key in keys if (graph := self._find(key)) is not None}
 
-    def keep(self, rounded: Mapping[str, Graph]) -> None:
+    def keep(self, quantised: Mapping[str, Graph]) -> None:
         """Remember eight-bit graphs by key."""
-        self._known.update(rounded)
+        self._known.update(quantised)
 
     def key(self, stage: StageModule) -> str | None:
         """Key of what `of` returns."""
-        rounded = made_from(stage, self._style) if self._style is not None else None
-        return made_from(stage) if self._find(rounded) is None else rounded
+        quantised = made_from(stage, self._style) if self._style is not None else None
+        return made_from(stage) if self._find(quantised) is None else quantised
 
     def _find(self, key: str | None) -> Graph | None:
         if key is None:

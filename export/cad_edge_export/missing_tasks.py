@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cad_edge.errors import ArtifactError, BundleError
-from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_sharing_tasks
 from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_training.backbones import Backbone
 
@@ -13,12 +13,12 @@ Held = Mapping[str, TaskEntry]
 
 
 def read_all(artifacts: Sequence[Path]) -> list[LearnedTask]:
-    """Read artifacts, each with its family.
+    """Read artifacts, each with the tasks that it shares weights with.
 
     Raises
     ------
     ArtifactError
-        One is broken, two hold tasks of one name, or a family does not fit together.
+        One is broken, two hold tasks of one name, or tasks with shared weights do not fit together.
     """
     found: dict[str, Path] = {}
     learned = []
@@ -31,7 +31,7 @@ def read_all(artifacts: Sequence[Path]) -> list[LearnedTask]:
                 "learn one under another name"
             )
         learned.append(task)
-    return with_families(learned)
+    return with_sharing_tasks(learned)
 
 
 def missing_tasks(learned: Sequence[LearnedTask], held: Held) -> list[LearnedTask]:
@@ -58,7 +58,7 @@ def missing_tasks(learned: Sequence[LearnedTask], held: Held) -> list[LearnedTas
 def with_shared_weights(
     new: Sequence[LearnedTask], learned: Sequence[LearnedTask], held: Held
 ) -> list[LearnedTask]:
-    """Add the older members of a family that grows: their answers change with it.
+    """Add the older tasks whose shared weights change: their answers change with them.
 
     Raises
     ------
@@ -86,7 +86,8 @@ def rgb_only_fallbacks(
 ) -> list[LearnedTask]:
     """Return what has to be made for frames without depth.
 
-    Those are the ones that the bundle lacks, or has of another artifact, and their families.
+    Those are the ones that the bundle lacks, or has of another artifact, and those that they
+    share weights with.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def rgb_only_fallbacks(
     ------
     ArtifactError
         One of ``spare`` looks at depth, is no task of the bundle, or all stand for tasks that do
-        not look at depth; or a family is not complete.
+        not look at depth; or a task with the same shared weights is missing.
     """
     held = dict(before.tasks) if before else {}
     looks = {name: entry.depth is not None for name, entry in held.items()}

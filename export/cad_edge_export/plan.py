@@ -2,35 +2,30 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from cad_edge.errors import OptionError
-from cad_edge.store.manifest import Precision
-from cad_edge_export.fused_task import ModulePrecision
+from cad_edge.store.manifest import GraphLayout, Precision, SelectorKind
 
 if TYPE_CHECKING:
+    from cad_edge_export.fused_task import ModulePrecision
     from cad_edge_export.quantisation.placement import Style
-    from cad_edge_export.selector import Kind
-
-
-Layout: TypeAlias = Literal["shared", "fused"]
-"""One graph for all tasks of a method, or one file per task."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """How to export.
 
     Raises
     ------
     OptionError
         Eight bits without images to measure on, or images without eight bits; merging of shared
-        experts into a graph that is not one task's alone, or is rounded besides.
+        experts into a graph that is not one task's alone, or is quantised besides.
     """
 
-    layout: Layout = "shared"
+    layout: GraphLayout = "shared"
     precision: Precision = "fp32"
-    selector: "Kind | None" = None
+    selector: SelectorKind | None = None
     """None keeps what the bundle has; a new bundle gets the discriminant."""
     backbone: str | None = None
     """Where the weights are, if the artifact's id alone does not find them."""
@@ -65,7 +60,7 @@ class Plan:
                 "--precision fp32 or fp16, or leave it out"
             )
 
-    def for_all_tasks(self) -> "Plan":
+    def for_all_tasks(self) -> "ExportPlan":
         """Return the plan of graphs that tasks have in common, whatever the layout of their own."""
         return replace(self, layout="shared", merge_shared=False)
 
@@ -75,11 +70,11 @@ class Plan:
         return self.precision if self.precision in ("int8", "uint8") else None
 
     @property
-    def module_precision(self) -> ModulePrecision:
+    def module_precision(self) -> "ModulePrecision":
         """Precision of the modules that torch exports; quantisers are placed afterwards."""
         return "fp16" if self.precision == "fp16" else "fp32"
 
-    def in_float(self) -> "Plan":
+    def in_float(self) -> "ExportPlan":
         """Return the plan of what stays in floating point within an eight-bit export."""
         if self.style is None:
             return self

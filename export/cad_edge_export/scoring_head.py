@@ -176,12 +176,14 @@ class ScoringFusion(ABC, Generic[C]):
         module = SelfContained(head, tensors)
         return FusedTask((StageModule(module, (image_input(backbone),), OUTPUTS),))
 
-    def bias_corrected(self, fused: FusedTask, exact: Array, rounded: Array) -> Tensors:
-        """Tensors of a shared engine whose entry was rounded.
+    def bias_corrected(
+        self, fused: FusedTask, float_hidden: Array, quantised_hidden: Array
+    ) -> Tensors:
+        """Tensors of a shared engine whose entry was quantised.
 
         Parameters
         ----------
-        exact, rounded
+        float_hidden, quantised_hidden
             Hidden states (n, channels, h, w) of the same good parts before and after.
         """
         head = fused.stages[-1].module
@@ -191,7 +193,7 @@ class ScoringFusion(ABC, Generic[C]):
         with torch.inference_mode():
             before, after = (
                 head.means(head.states(torch.from_numpy(hidden), values))
-                for hidden in (exact, rounded)
+                for hidden in (float_hidden, quantised_hidden)
             )
         moved = {name: (after[name] - before[name]).numpy() for name in before}
         return {**fused.tensors, **self.follow(fused.tensors, moved)}

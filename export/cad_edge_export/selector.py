@@ -1,13 +1,13 @@
 """The selector as graphs: the discriminant on the entry's descriptor, or the published key set."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cad_edge.routing import RoutingStatistics, fit_discriminant, sure_radius
+from cad_edge.store.manifest import SelectorKind
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.trunk import (
     enter,
@@ -18,10 +18,8 @@ from cad_edge_export.trunk import (
 )
 from cad_edge_training.backbones import Backbone
 
-Kind = Literal["discriminant", "key_set"]
 
-
-class Discriminant(nn.Module):
+class DiscriminantModule(nn.Module):
     """Mahalanobis distance of every descriptor to every task (cad_edge.routing.Discriminant).
 
     The descriptor of a frame of several views is the mean of theirs.
@@ -77,7 +75,7 @@ class KeySet(nn.Module):
 
 
 def fuse_selector(
-    kind: Kind,
+    kind: SelectorKind,
     tasks: Mapping[str, RoutingStatistics],
     backbone: Backbone,
     key_block: int,
@@ -137,7 +135,7 @@ def _discriminant(
     tensors = fitted.to_tensors()
     width = len(fitted.centre)
     distance = StageModule(
-        Discriminant(views),
+        DiscriminantModule(views),
         (
             GraphInput(
                 "descriptor", "0/descriptor", torch.zeros(2 * views, width), (0,), views=views

@@ -12,11 +12,11 @@ from cad_edge_export.certificate import tensors_as_stored
 from cad_edge_export.fused_task import FusedTask, StageModule
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.graphs import Graphs
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 
 
 def store_engine(
-    fused: FusedTask, exported: Sequence[Graph], recipe: object, plan: Plan, graphs: Graphs
+    fused: FusedTask, exported: Sequence[Graph], recipe: object, plan: ExportPlan, graphs: Graphs
 ) -> Engine:
     """Write the objects of an engine and describe it."""
     bundle = graphs.bundle

@@ -121,21 +121,6 @@ class Entry(nn.Module):
         return *found, joined(tapped, self.taps.cells, self.taps.resize)
 
 
-class BareTrunk(nn.Module):
-    """image -> hidden state after block ``last``: what a benchmark compares with."""
-
-    def __init__(self, backbone: Backbone, last: int) -> None:
-        super().__init__()
-        self.backbone, self.last = backbone, last
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Run the trunk and nothing else."""
-        hidden = enter(self.backbone, image, "fp32")
-        for index in range(self.last + 1):
-            hidden = self.backbone.block(index, hidden)
-        return hidden
-
-
 def enter(backbone: Backbone, image: Tensor, precision: ModulePrecision) -> Tensor:
     """Normalise image (batch, height, width, 3) uint8 and run the stem."""
     pixels = backbone.normalise(image)

@@ -6,7 +6,7 @@ from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import ArtifactError, OptionError
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import Manifest
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_training.backbones import Backbone, load_backbone
 
 
@@ -31,7 +31,9 @@ class TrunkSizes:
         return self._found[recipe]
 
 
-def trunk_sizes(learned: Sequence[LearnedTask], before: Manifest | None, plan: Plan) -> TrunkSizes:
+def trunk_sizes(
+    learned: Sequence[LearnedTask], before: Manifest | None, plan: ExportPlan
+) -> TrunkSizes:
     """Load the backbone that all tasks have in common.
 
     Parameters
@@ -96,7 +98,7 @@ def _check_views(learned: Sequence[LearnedTask], before: Manifest | None) -> Non
         )
 
 
-def check_one_size(new: Sequence[LearnedTask], plan: Plan) -> None:
+def check_one_size(new: Sequence[LearnedTask], plan: ExportPlan) -> None:
     """Raise OptionError where a task for an eight-bit bundle is recognised at another size.
 
     Rounding moves the descriptors of the entry, which is measured at the size of the task.

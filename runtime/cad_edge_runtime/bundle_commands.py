@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import click
 
+from cad_edge import options
 from cad_edge.calibration import Decision, decide, require_rate
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.store.bundle import Bundle
@@ -15,14 +16,12 @@ from cad_edge_runtime.inspection import unknown_task
 
 Frames: TypeAlias = Literal["all", "with-depth", "without-depth"]
 
-_BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
-
 
 @click.command()
-@_BUNDLE
+@options.bundle
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array instead of a table.")
 def tasks(bundle: Path, as_json: bool) -> None:
-    """List the products that BUNDLE knows, in the order in which they were learned."""
+    """List the products of BUNDLE, in the order in which they were learned."""
     manifest = Bundle(bundle).manifest()
     found = sorted(manifest.tasks.items(), key=lambda item: (item[1].position, item[0]))
     rows = [row for name, entry in found for row in _rows(name, entry)]
@@ -92,38 +91,31 @@ def _cell(value: object) -> str:
 
 
 @click.command()
-@_BUNDLE
-@click.option("--task", required=True, help="The product whose threshold changes.")
+@options.bundle
+@options.task(required=True)
+@options.false_reject_rate()
 @click.option(
-    "--false-reject-rate",
-    "rate",
-    required=True,
-    type=float,
-    help="Share of good parts that may be called anomalous, between 0 and 1.",
-)
-@click.option(
-    "--minimum-area", type=int, help="Area of the smallest defect to list, in square pixels."
+    "--minimum-area",
+    type=int,
+    metavar="PIXELS",
+    help="Area of the smallest defect to list, in square pixels [default: as it is].",
 )
 @click.option(
     "--frames",
     type=click.Choice(["all", "with-depth", "without-depth"]),
     default="all",
     show_default=True,
-    help="For a product inspected by depth as well: the frames that the rate is stated for.",
+    help="Which frames the rate is for, where a product is inspected by depth as well.",
 )
 def threshold(
     bundle: Path, task: str, rate: float, minimum_area: int | None, frames: Frames
 ) -> None:
-    """State another false-reject rate for a product of BUNDLE.
+    """Set the threshold of a product of BUNDLE by another false-reject rate.
 
-    The threshold follows from the held-out scores that the bundle keeps; nothing is exported again.
-    Frames with depth and frames without have thresholds of their own, which both follow the rate.
-    Detectors that have the bundle open pick the new version up.
+    The threshold is computed from the scores of held-out good parts, which the bundle keeps, and
+    nothing is exported again. Frames with depth and frames without have a threshold each, and both
+    follow the rate. Detectors that have the bundle open load the new version.
     """
-    if not 0 < rate < 1:
-        raise OptionError(
-            f"--false-reject-rate {rate:g} is not allowed; give a share between 0 and 1"
-        )
     if minimum_area is not None and minimum_area < 0:
         raise OptionError(f"--minimum-area {minimum_area} is not allowed; give 0 or more")
     store = Bundle(bundle)
@@ -215,9 +207,9 @@ def support_sentence(decision: Decision) -> str:
 
 
 @click.command()
-@_BUNDLE
+@options.bundle
 def verify(bundle: Path) -> None:
-    """Check every byte of BUNDLE, and every graph of the version in force."""
+    """Check the sha256 of every file of BUNDLE, and every graph of the version in force."""
     store = Bundle(bundle)
     problems = store.verify()
     if not problems:
@@ -248,8 +240,14 @@ def _graph_problems(store: Bundle, manifest: Manifest) -> list[str]:
 
 
 @click.command()
-@_BUNDLE
-@click.option("--to", "version", type=int, help="Number of the version [default: the one before].")
+@options.bundle
+@click.option(
+    "--to",
+    "version",
+    type=int,
+    metavar="NUMBER",
+    help="Number of the version [default: the one before].",
+)
 def rollback(bundle: Path, version: int | None) -> None:
     """Go back to an older version of BUNDLE."""
     store = Bundle(bundle)
@@ -259,16 +257,17 @@ def rollback(bundle: Path, version: int | None) -> None:
 
 
 @click.command()
-@_BUNDLE
+@options.bundle
 @click.option(
     "--keep",
     type=int,
     default=2,
     show_default=True,
+    metavar="NUMBER",
     help="How many versions to keep, including the newest.",
 )
 def gc(bundle: Path, keep: int) -> None:
-    """Delete what only older versions of BUNDLE need."""
+    """Delete files that only older versions of BUNDLE need."""
     if keep < 1:
         raise OptionError(f"--keep {keep} is not allowed; give 1 or more")
     found = Bundle(bundle).collect_garbage(keep)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from cad_edge import options
 from cad_edge.data.image import Frame, decode_image
 from cad_edge.errors import ImageError
 from cad_edge.heatmap import overlay, write_png
@@ -16,29 +17,20 @@ from cad_edge_runtime.listing import ImageFile, listed, listed_parts, with_depth
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@options.bundle
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
 )
-@click.option("--task", help="The product, if it is known; it is then not recognised.")
-@click.option(
-    "--depth",
-    type=click.Path(path_type=Path),
-    help="Depth of the images: one file for one image, or a folder of files named as the images.",
-)
+@options.task()
+@options.depth
 @click.option(
     "--heatmaps",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write each image here as PNG, with its anomaly map drawn over it.",
+    help="Folder for each image as PNG, with its anomaly map drawn over it.",
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto, cpu, openvino, cuda, tensorrt or cuda:<number>.",
-)
-@click.option("--threads", type=int, help="Threads of each graph [default: all cores].")
+@options.device
+@options.threads
 @click.pass_context
 def detect(
     ctx: click.Context,
@@ -52,14 +44,14 @@ def detect(
 ) -> None:
     """Inspect images with BUNDLE; a PATH is an image or a folder of images.
 
-    Where BUNDLE looks at several views of a part, a PATH is the folder of the views of one, or one
-    with such folders in it; views come in the order of their names.
+    Prints one JSON object per image. Images that cannot be used are named on stderr, the others are
+    inspected, and the exit status is 1.
 
-    Where a product is inspected by its depth too, --depth says where that is. An image without is
-    answered by what the bundle has for such images, or refused.
+    Where a bundle looks at several views of a part, a PATH is the folder of the views of one part,
+    or a folder of such folders; the views come in the order of their names.
 
-    Prints one JSON object per image or part. One that cannot be used is named on the error output,
-    the others are inspected, and the exit status is 1.
+    Where a product is inspected by depth as well, give --depth. An image without depth is inspected
+    by what `cad-edge export --without-depth` added, or refused.
     """
     failed = False
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:

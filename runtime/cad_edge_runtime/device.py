@@ -22,7 +22,7 @@ CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
 
-_PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT, "openvino": OPENVINO}
+_PROVIDERS = {"cpu": CPU, "openvino": OPENVINO, "cuda": CUDA, "tensorrt": TENSORRT}
 _GPU = frozenset({"cuda", "tensorrt"})
 _NEEDS = {
     CUDA: "install cad-edge[gpu] instead of cad-edge[cpu], or use device='cpu'",
@@ -63,6 +63,11 @@ class Providers:
     options: list[dict[str, str]] = field(default_factory=list)
 
 
+def device_names() -> list[str]:
+    """Words that `choose_device` takes, beside a GPU by number."""
+    return ["auto", *_PROVIDERS]
+
+
 def choose_device(asked: str, available: Sequence[str]) -> Device:
     """Turn ``auto``, ``cpu``, ``openvino``, ``cuda``, ``tensorrt`` or ``cuda:1`` into a device.
 
@@ -83,8 +88,8 @@ def choose_device(asked: str, available: Sequence[str]) -> Device:
     name, colon, number = asked.partition(":")
     if name not in _PROVIDERS or (colon and not (name in _GPU and number.isdecimal())):
         raise DeviceError(
-            f"device {asked!r} is not known; use auto, cpu, openvino, cuda, tensorrt, or a GPU by "
-            "number as in cuda:1"
+            f"device {asked!r} is not known; use {', '.join(device_names())}, or a GPU by number "
+            "as in cuda:1"
         )
     device = Device(name, strict=True, index=int(number or 0))
     if device.provider not in available:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from cad_edge import options
 from cad_edge.data.product import images_in
 from cad_edge_runtime.conversation import Conversation
 from cad_edge_runtime.detector import Detector
@@ -14,24 +15,27 @@ from cad_edge_runtime.explanation import MOST_TOKENS, require_length
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@options.bundle
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("--question", help="What to ask [default: the product's own question].")
-@click.option("--task", help="The product, if it is known; it is then not recognised.")
+@click.option(
+    "--question", help="What to ask [default: the question that the product was learned with]."
+)
+@options.task()
 @click.option(
     "--max-tokens",
     type=int,
     default=MOST_TOKENS,
     show_default=True,
+    metavar="NUMBER",
     help="Longest answer, in tokens of the language model.",
 )
 @click.option(
     "--conversation",
     is_flag=True,
-    help="Then read further questions from standard input, one per line.",
+    help="Read further questions from standard input afterwards, one per line.",
 )
-@click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
-@click.option("--threads", type=int, help="Threads of each graph [default: all cores].")
+@options.device
+@options.threads
 def explain(
     bundle: Path,
     image: Path,
@@ -42,11 +46,10 @@ def explain(
     device: str,
     threads: int | None,
 ) -> None:
-    """Ask BUNDLE a question about IMAGE and print the answer as it is made.
+    """Ask BUNDLE a question about IMAGE and print the answer as it is generated.
 
-    Where BUNDLE looks at several views of a part, IMAGE is the folder that holds them.
-
-    The product must be one that answers in words; the package `tokenizers` is needed.
+    The product must have been learned and exported with a language model. Where the bundle looks at
+    several views of a part, IMAGE is the folder that holds them.
     """
     require_length(max_tokens)
     _tolerate()

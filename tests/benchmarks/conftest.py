@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save
 
 from cad_edge.store.artifact import Artifact, write_artifact
 from cad_edge.store.bundle import Bundle
-from cad_edge_studies.accuracy.frames import ProductFrames
+from cad_edge_studies.open_set import LabelledFrame
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 PRODUCTS = ("red", "green", "blue")
@@ -23,13 +23,15 @@ def golden(tmp_path) -> Path:
 
 
 @pytest.fixture
-def products() -> dict[str, ProductFrames]:
+def products() -> dict[str, list[LabelledFrame]]:
     """Two good and two defective frames of each product."""
     frames = load_file(GOLDEN / "frames.safetensors")
     return {
-        name: ProductFrames(
-            (*frames[f"{name}.good"], *frames[f"{name}.bad"]), np.array([0, 0, 1, 1], bool)
-        )
+        name: [
+            LabelledFrame(name, kind == "bad", frame)
+            for kind in ("good", "bad")
+            for frame in frames[f"{name}.{kind}"]
+        ]
         for name in PRODUCTS
     }
 
@@ -45,10 +47,10 @@ def stream_file(tmp_path, products) -> Path:
         places += [] if name == "blue" else ["ground_truth/square"]
         for place in places:
             (folder / place).mkdir(parents=True)
-        Image.fromarray(product.frames[0]).save(folder / "train/good/0.png")
-        for number, frame in enumerate(product.frames):
-            kind = "square" if product.anomalous[number] else "good"
-            Image.fromarray(frame).save(folder / f"test/{kind}/{number}.png")
+        Image.fromarray(product[0].image).save(folder / "train/good/0.png")
+        for number, frame in enumerate(product):
+            kind = "square" if frame.anomalous else "good"
+            Image.fromarray(frame.image).save(folder / f"test/{kind}/{number}.png")
             if kind == "square" and name != "blue":
                 Image.fromarray(mask).save(folder / f"ground_truth/square/{number}_mask.png")
     target = tmp_path / "stream.json"

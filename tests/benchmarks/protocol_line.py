@@ -54,7 +54,7 @@ def arguments(stream: Path, out: Path, network: Path, *more: str) -> list[str]:
     settings = [word for option in options for word in ("--set", option)]
     place = ["--out", str(out), "--backbone", f"dinov2:{network}"]
     place += ["--method", "patch_memory"]
-    return ["protocol", str(stream), *place, *settings, "--threads", "1", *more]
+    return ["protocol", "--stream", str(stream), *place, *settings, "--threads", "1", *more]
 
 
 def run(stream: Path, out: Path, network: Path, *more: str) -> Result:

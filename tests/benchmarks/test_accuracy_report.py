@@ -137,7 +137,7 @@ def test_a_terminal_reads_the_sentence_first(result, capsys):
     result["seeds"] = {"0": FULL, "1": {**FULL, "detection_rate": 0.7}}
     print_report(result)
     said = capsys.readouterr().out
-    assert said.startswith("Finds 40 of 50 defects.\nCalibration loses some.\n")
+    assert said.startswith("Finds 40 of 50 defects.\n\nCalibration loses some.\n")
     assert "Over 2 seeds: defects found, mean, 0.700 to 0.800; mean image AUROC 0.950" in said
 
 

@@ -1,39 +1,131 @@
-"""Names in the plot: none hides another name or a point."""
+"""The plot of accuracy against time, and the report around it."""
 
+import re
+import xml.etree.ElementTree as ElementTree
 from itertools import combinations
 
-from cad_edge_benchmarks.advise.labels import place
+import numpy as np
+import pytest
 
-FRAME = (0.0, 0.0, 800.0, 400.0)
+pytest.importorskip("matplotlib")
 
+from matplotlib.figure import Figure
 
-def overlap(one, other):
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+from cad_edge_benchmarks.advise import plot as advise_plot
+from cad_edge_benchmarks.advise.plot import accuracy_plot
+from cad_edge_benchmarks.advise.report import advice_document
+from cad_edge_benchmarks.advise.schema import Accuracy, Advice, Asked, Measured, ProductFacts, Share
+from cad_edge_benchmarks.instruments.environment import describe_environment
+from cad_edge_benchmarks.reporting.document import markdown, text
 
-
-def test_names_of_close_points_keep_apart():
-    points = [(100.0 + 12 * at, 200.0 - 9 * at) for at in range(5)]
-    labels = place([(x, y, "160px, one-memory") for x, y in points], points, FRAME)
-    assert not any(overlap(one.box, other.box) for one, other in combinations(labels, 2))
-    for label in labels:
-        left, top, right, bottom = label.box
-        assert not any(left < x < right and top < y < bottom for x, y in points)
-
-
-def test_a_name_at_the_right_edge_stands_to_the_left_of_its_point():
-    (label,) = place([(780.0, 50.0, "320px")], [(780.0, 50.0)], FRAME)
-    assert label.box[2] < 780.0
+FRONT = {"128px, one-memory": (2.1, 0.917), "128px": (2.4, 0.918), "320px": (9.6, 0.962)}
+OTHERS = {"default": (5.5, 0.942), "bank*2": (5.9, 0.941)}
 
 
-def test_a_name_that_fits_nowhere_is_drawn_all_the_same():
-    (label,) = place([(5.0, 50.0, "wide" * 50)], [(5.0, 50.0)], (0, 0, 100.0, 400))
-    assert label.text == "wide" * 50
-
-
-def test_a_name_does_not_run_into_the_numbers_beside_and_below_the_plot():
-    points = [(140.0, 50.0), (160.0, 50.0)]
-    labels = place(
-        [(x, y, "128px, one-memory") for x, y in points], points, (76.0, 0.0, 800.0, 70.0)
+def measured(name, milliseconds, auroc, on_front):
+    shares = Share(hits=5, total=5)
+    found = Accuracy(
+        image_auroc=auroc,
+        error=0.01,
+        pixel_auroc=None,
+        routed_good=shares,
+        routed_defective=shares,
+        by_task={"nut": auroc},
     )
-    assert min(label.box[0] for label in labels) >= 76
-    assert max(label.box[3] for label in labels) <= 70
+    return Measured(
+        name=name,
+        changes={},
+        size=224,
+        options=[],
+        precision="fp32",
+        accuracy=found,
+        to_best=auroc - 0.962,
+        to_best_error=0.009,
+        p50=milliseconds,
+        p90=milliseconds,
+        frames=100,
+        peak_memory=None,
+        task_bytes=5e5,
+        bundle_bytes=10**6,
+        on_front=on_front,
+        within=True,
+    )
+
+
+@pytest.fixture
+def advice():
+    default, *others = (measured(name, *figures, False) for name, figures in OTHERS.items())
+    front = [measured(name, *figures, True) for name, figures in FRONT.items()]
+    split = Share(hits=5, total=10)
+    return Advice(
+        made_at="2026-01-01",
+        asked=Asked(
+            data="line",
+            method="m",
+            backbone="b",
+            fixed=[],
+            axes={},
+            seed=0,
+            threads=1,
+            device="cpu",
+        ),
+        environment=describe_environment(None),
+        device="cpu",
+        data_sha256="0" * 64,
+        products=[
+            ProductFacts(
+                name="nut", path="nut", learned=9, selection=split, evaluation=split, synthetic=None
+            )
+        ],
+        settings=[default, *front, *others],
+        refused=[],
+        limits={"ms": 60},
+        taken="320px",
+        nearest=[],
+        nearest_name=None,
+        reported=None,
+        commands=[],
+    )
+
+
+def test_the_plot_names_the_front_the_default_and_the_budget(advice):
+    root = ElementTree.fromstring(accuracy_plot(advice))
+    texts = [element.text for element in root.iter() if element.tag.endswith("text")]
+    assert [texts.count(name) for name in (*FRONT, "default", "bank*2")] == [1, 1, 1, 1, 0]
+    assert "budget 60 ms →" in texts, "it lies further right than the plot reaches"
+
+
+def test_names_cover_neither_each_other_nor_a_setting_nor_the_front(advice):
+    axes = Figure((12, 6)).add_subplot()
+    axes.set(xlim=(1, 20), ylim=(0.9, 0.97))
+    close = [one.model_copy(update={"p90": 3 + n / 5}) for n, one in enumerate(advice.settings)]
+    obstacles = np.array([advise_plot._place(one) for one in close])
+    advise_plot._names(axes, close, obstacles, "320px")
+    boxes = [one.get_window_extent() for one in axes.texts]
+    assert len(boxes) == 5 and not any(one.overlaps(two) for one, two in combinations(boxes, 2))
+    for box in boxes:
+        assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+        assert not box.count_contains(axes.transData.transform(obstacles))
+
+
+def test_the_report_puts_the_front_before_what_it_dominates(advice):
+    document = advice_document(advice)
+    for laid in (text(document), markdown(document)):
+        places = [laid.index(word) for word in ("128px, one-memory", "320px (taken)", "Dominated")]
+        assert places == sorted(places)
+        assert re.search("Dominated.*default", laid, re.DOTALL)
+    assert (
+        document.headline
+        == "Take “320px”: 9.6 ms a frame (90th percentile), 500 kB a task, within 60 ms."
+    )
+
+
+def test_advice_with_earlier_names_of_fields_is_read(advice):
+    record = advice.model_dump_json()
+    for name, earlier in (
+        ("selection", "choosing"),
+        ("evaluation", "reporting"),
+        ("synthetic", "stand_in"),
+    ):
+        record = record.replace(f'"{name}":', f'"{earlier}":')
+    assert Advice.model_validate_json(record) == advice

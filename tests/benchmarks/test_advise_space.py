@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.advise.recommendation import commands
 from cad_edge_benchmarks.advise.search_space import Space
-from cad_edge_benchmarks.advise.trials import Taught
+from cad_edge_benchmarks.advise.trials import LearningOptions
 
 LITE0 = "efficientnet-lite0"
 
@@ -72,7 +72,9 @@ def test_unknown_axes_and_values_are_refused(asked, said):
 
 def test_commands_are_those_that_a_user_types():
     setting = space().setting({"resolution": "160px", "bank": "bank/2", "precision": "uint8"})
-    train, export = commands(setting, Taught("patch_memory", LITE0, 3, "auto", 2), "my line.json")
+    train, export = commands(
+        setting, LearningOptions("patch_memory", LITE0, 3, "auto", 2), "my line.json"
+    )
     assert train == (
         "cad-edge train --stream 'my line.json' --out artifacts --method patch_memory --size 160 "
         "--set memories=7+10x128,4x128 --seed 3"

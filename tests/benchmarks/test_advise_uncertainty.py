@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.advise.uncertainty import draw_weights, drawn_auroc, mean_draws, spread
+from cad_edge_benchmarks.advise.accuracy import draw_weights, drawn_auroc, spread
 from cad_edge_benchmarks.instruments.metrics import image_auroc
 
 LABELS = np.array([False, False, False, True, True])
@@ -63,4 +63,3 @@ def test_what_two_settings_share_cancels_in_their_difference():
     draws = np.array([0.8, 0.9, 1.0])
     assert spread(draws) == pytest.approx(0.1)
     assert spread((draws + 0.05) - draws) == pytest.approx(0.0)
-    assert mean_draws([draws, draws - 0.2]) == pytest.approx([0.7, 0.8, 0.9])

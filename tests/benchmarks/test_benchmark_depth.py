@@ -6,9 +6,9 @@ from PIL import Image
 
 from cad_edge.cli import main
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.benchmark.previous_report import read_earlier
+from cad_edge_benchmarks.benchmark.comparison import read_previous_report
 from cad_edge_benchmarks.instruments.frames import DEPTH_NOTE
-from tests.benchmarks.test_benchmark_made_up import contents
+from tests.benchmarks.test_benchmark_versions import contents
 from tests.runtime.conftest import Workshop
 from tests.runtime.golden_depth import give_depth, plane
 
@@ -24,13 +24,13 @@ def needing(golden):
 
 @pytest.fixture
 def shown(tmp_path, products):
-    """Folders of images of all products, and of depth for those of `red`."""
+    """Folders of images of all products, most of `red`, and of depth for those."""
     for name in ("rgb", "depth"):
         (tmp_path / name).mkdir()
     for name, product in products.items():
-        for number, frame in enumerate(product.frames[:2]):
-            Image.fromarray(frame).save(tmp_path / f"rgb/{name}-{number}.png")
-    for number in range(2):
+        for number, frame in enumerate(product[: 3 if name == "red" else 2]):
+            Image.fromarray(frame.image).save(tmp_path / f"rgb/{name}-{number}.png")
+    for number in range(3):
         Image.fromarray(plane(500)).save(tmp_path / f"depth/red-{number}.tiff")
     return tmp_path
 
@@ -54,8 +54,8 @@ def test_every_scenario_shows_depth(needing, shown, source):
         words += ["--images", shown / "rgb", "--depth", shown / "depth"]
     done = run(needing, *words)
     assert done.exit_code == 0, done.output
-    report = read_earlier(out).report
-    assert len(report.scenarios) == 7 and report.skipped == {}
+    report = read_previous_report(out).report
+    assert len(report.scenarios) == 8 and report.skipped == {}
     assert report.frames.note.endswith(DEPTH_NOTE) is (source == "synthetic")
     (hot,) = [one for one in report.scenarios if one.scenario == "hot-load"]
     lost = {one.name: one.value for one in hot.figures}["frames lost"]
@@ -79,7 +79,7 @@ def test_depth_without_images(needing, shown):
 def test_synthetic_frames_of_a_bundle_that_looks_at_images_have_no_depth(golden, shown):
     out = shown / "report.json"
     assert run(golden, "--out", out).exit_code == 0
-    assert DEPTH_NOTE not in read_earlier(out).report.frames.note
+    assert DEPTH_NOTE not in read_previous_report(out).report.frames.note
 
 
 def test_a_plane_of_another_product_is_not_what_memory_is_measured_with(needing, shown):

@@ -1,32 +1,25 @@
 """The report for people: sentences, tables and drawings of made-up figures."""
 
-import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 
-from cad_edge_benchmarks.benchmark.drawing import (
-    Axis,
-    Interval,
-    Line,
-    interval_rows,
-    line_plot,
-    round_steps,
-    stacked_bars,
-)
-from cad_edge_benchmarks.benchmark.page import render_page
-from cad_edge_benchmarks.benchmark.reports import markdown, text
-from cad_edge_benchmarks.benchmark.section import short, size
-from cad_edge_benchmarks.benchmark.sections import chapters, headline
+from cad_edge_benchmarks.benchmark.plots import ratio_plot
+from cad_edge_benchmarks.benchmark.report import document, headline
+from cad_edge_benchmarks.benchmark.report_tables import short, size
 from cad_edge_benchmarks.instruments.report_schema import (
     Budget,
+    Comparison,
+    Difference,
     Figure,
     Measurement,
     PowerUse,
     ScenarioResult,
 )
 from cad_edge_benchmarks.instruments.timing import distribution
+from cad_edge_benchmarks.reporting.document import Cell, Table, markdown, text
+from cad_edge_benchmarks.reporting.html_document import render
 from tests.benchmarks.benchmark_reports import a_report, memory_of_about
 
 
@@ -49,8 +42,12 @@ def single_stream(samples, power=None):
     )
 
 
-def chapter_of(report, key):
-    return next(chapter for chapter in chapters(report) if chapter.key == key)
+def blocks_of(report, key):
+    return next(one.blocks for one in document(report).sections if one.key == key)
+
+
+def tables_of(report, key):
+    return [block for block in blocks_of(report, key) if isinstance(block, Table)]
 
 
 def test_the_headline_is_p90_and_peak():
@@ -64,19 +61,16 @@ def test_the_headline_is_p90_and_peak():
 
 @pytest.mark.parametrize(("samples", "said"), [(999, True), (1000, False)])
 def test_too_few_samples_for_p99_are_said(samples, said):
-    chapter = chapter_of(a_report(scenarios=[single_stream(samples)]), "single-stream")
-    assert (chapter.tables[0].rows[0][4] == "-") == said
-    sentence = "p99 needs 1,000 samples and is left out (-) where there were fewer."
-    assert (sentence in chapter.notes) == said
+    table, *_ = tables_of(a_report(scenarios=[single_stream(samples)]), "single-stream")
+    assert (table.rows[0][4] == "-") == said
+    assert ("p99 needs 1,000 samples." in table.note) == said
 
 
 def test_power_and_verdicts_are_said():
     power = PowerUse(source="INA3221 (VDD_IN)", readings=30, mean_watts=7.25, peak_watts=9)
-    chapter = chapter_of(a_report(scenarios=[single_stream(100, power)]), "single-stream")
-    assert "Verdicts: routed: 100 normal." in chapter.notes
-    assert (
-        "Power by INA3221 (VDD_IN): 7.25 W in the mean, 9 W at most, 30 readings." in chapter.notes
-    )
+    blocks = blocks_of(a_report(scenarios=[single_stream(100, power)]), "single-stream")
+    assert "Verdicts: routed: 100 normal." in blocks
+    assert "Power by INA3221 (VDD_IN): 7.25 W in the mean, 9 W at most, 30 readings." in blocks
 
 
 def test_budgets_come_first_and_say_what_was_not_kept():
@@ -85,14 +79,16 @@ def test_budgets_come_first_and_say_what_was_not_kept():
         Budget(name="peak", limit=400.0, measured=400.0, unit="MB"),
     ]
     report = a_report(scenarios=[single_stream(100)]).model_copy(update={"budgets": budgets})
-    assert chapters(report)[0].tables[0].rows == [
-        ["p90", "20 ms", "23.46 ms", "NOT kept"],
-        ["peak", "400 MB", "400 MB", "kept"],
+    assert document(report).sections[0].key == "budgets"
+    (table,) = tables_of(report, "budgets")
+    assert table.rows == [
+        ["p90", "20 ms", "23.46 ms", Cell("NOT kept", "miss")],
+        ["peak", "400 MB", "400 MB", Cell("kept", "hit")],
     ]
 
 
 def test_what_the_system_does_not_tell_is_left_out_or_said():
-    ((*_, table),) = [chapter_of(a_report(), "environment").tables]
+    (table,) = tables_of(a_report(), "environment")
     rows = dict(table.rows)
     assert rows["governor"] == "performance"
     assert rows["power mode"] == "not told by the system"
@@ -101,10 +97,10 @@ def test_what_the_system_does_not_tell_is_left_out_or_said():
 
 
 def test_a_note_is_escaped_where_it_must_be():
-    report = a_report(scenarios=[single_stream(100)])
-    assert "A note with &lt;angles&gt; &amp; a | bar." in render_page(report)
-    assert "A note with <angles> & a | bar." in markdown(report)
-    assert "A note with <angles> & a | bar." in text(report)
+    found = document(a_report(scenarios=[single_stream(100)]))
+    assert "A note with &lt;angles&gt; &amp; a | bar." in render(found)
+    assert "A note with <angles> & a | bar." in markdown(found)
+    assert "A note with <angles> & a | bar." in text(found)
 
 
 def test_a_markdown_cell_keeps_its_bar():
@@ -113,7 +109,26 @@ def test_a_markdown_cell_keeps_its_bar():
     report = a_report(
         scenarios=[result.model_copy(update={"measurements": [renamed], "headline": "a|b"})]
     )
-    assert "| a\\|b * | 1.50 |" in markdown(report)
+    assert "| a\\|b * | 1.50 |" in markdown(document(report))
+
+
+def test_targets_are_held_against_what_was_measured():
+    (routed,) = single_stream(100).measurements
+    result = ScenarioResult(
+        scenario="backbone",
+        headline="routed",
+        measurements=[routed],
+        figures=[Figure(name="routed / backbone alone, median", value=1.5, unit="x")],
+        notes=[],
+    )
+    report = a_report(scenarios=[result], memory=memory_of_about(100e6))
+    (table,) = tables_of(report, "targets")
+    answers = {row[0]: row[-1] for row in table.rows}
+    assert answers.pop("routed frame / backbone alone, median") == "NOT reached"
+    assert answers.pop("resident memory of a device") == "reached"
+    assert set(answers.values()) == {"not measured"}
+    without = document(a_report(scenarios=[single_stream(100)]))
+    assert "targets" not in {one.key for one in without.sections}
 
 
 @pytest.mark.parametrize(
@@ -132,56 +147,27 @@ def test_bytes_have_a_unit_that_suits_them():
     ]
 
 
-@pytest.mark.parametrize("top", [1e-9, 0.037, 0.99, 1.0, 5.2, 14.0, 99.0, 4321.0])
-def test_axes_have_a_few_round_steps(top):
-    steps = round_steps(top)
-    assert steps[0] == 0 and steps[-1] >= top * (1 - 1e-9)
-    assert 4 <= len(steps) <= 9
-    assert steps[-2] < top
-    assert float(f"{steps[1]:.2g}") == pytest.approx(steps[1])
+def difference(name, ratio, low, high):
+    return Difference(
+        name=name, unit="ms", before=1, after=ratio, ratio=ratio, machine=1, low=low, high=high
+    )
 
 
-def numbers(drawing, tag, attribute, style):
-    root = ElementTree.fromstring(drawing)
-    return [
-        float(one.attrib[attribute])
-        for one in root.iter(tag)
-        if style in one.attrib.get("class", "").split()
-    ]
-
-
-def test_a_logarithmic_axis_gives_each_decade_the_same_width():
-    axis = Axis("tasks", (1, 10, 100, 1000), is_logarithmic=True)
-    places = [axis.place(at) for at in axis.ticks]
-    assert np.diff(places) == pytest.approx([np.diff(places)[0]] * 3)
-    drawing = line_plot([Line("a <b>", [(1, 0.0), (1000, 5.0)])], axis, "ms", "a & b")
-    assert numbers(drawing, "circle", "cx", "f0") == pytest.approx([places[0], places[-1]], abs=0.1)
-    low, high = numbers(drawing, "circle", "cy", "f0")
-    assert low - high == pytest.approx(220 * 5 / round_steps(5.0)[-1], abs=0.2)
-
-
-def test_an_axis_of_one_tick_has_a_middle():
-    drawing = line_plot([Line("a", [(10, 1.0)])], Axis("tasks", (10,), True), "ms", "one")
-    assert re.search(r'cx="\d+\.\d"', drawing)
-
-
-def test_bars_are_as_long_as_their_parts():
-    rows = {"first": {"a": 1.0, "b": 3.0}, "second": {"b": 2.0}}
-    drawing = stacked_bars(rows, ["a", "b"], "ms", "bars")
-    bars = [width for width in numbers(drawing, "rect", "width", "f1") if width != 12]
-    assert bars[0] / bars[1] == pytest.approx(1.5, abs=0.01)
-    assert ">4 ms<" in drawing and ">2 ms<" in drawing
+def ends_of(drawing, colour):
+    """Horizontal ends of every line of a colour."""
+    paths = ElementTree.fromstring(drawing).iter("{http://www.w3.org/2000/svg}path")
+    shapes = [path.get("d") for path in paths if f"stroke: {colour}" in path.get("style", "")]
+    points = [shape.replace("M", "L").split("L")[1:] for shape in shapes]
+    return [tuple(float(point.split()[0]) for point in one) for one in points if len(one) == 2]
 
 
 def test_intervals_lie_on_both_sides_of_one():
-    rows = [
-        Interval("slower", 2.0, 1.6, 2.5, "worse"),
-        Interval("same", 1.0, 0.9, 1.1, "noise"),
-    ]
-    drawing = interval_rows(rows, "ratios")
-    (middle,) = numbers(drawing, "line", "x1", "unity")
-    (same,) = numbers(drawing, "circle", "cx", "noise")
-    (left,) = numbers(drawing, "line", "x1", "worse")
-    assert same == pytest.approx(middle, abs=0.1)
-    assert left > middle
-    assert max(numbers(drawing, "line", "x2", "worse")) == pytest.approx(270 + 290, abs=0.1)
+    rows = [difference("slower", 2.0, 1.6, 2.5), difference("same", 1.0, 0.8, 1.25)]
+    comparison = Comparison(against="x", made_at="then", unlike=[], differences=rows, missing=[])
+    (figure,) = ratio_plot(comparison)
+    assert ">slower<" in figure.svg and ">2.000<" in figure.svg
+    ((left, right),) = ends_of(figure.svg, "var(--soft)")
+    ((low, high),) = ends_of(figure.svg, "var(--bad)")
+    middle = (left + right) / 2  # the axis is logarithmic
+    assert low > middle
+    assert (high - middle) / (right - middle) == pytest.approx(np.log(2.5) / np.log(1.25), 0.01)

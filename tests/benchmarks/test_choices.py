@@ -6,22 +6,21 @@ import pytest
 pytest.importorskip("torch")
 
 from cad_edge_studies.choices.__main__ import (
-    Figures,
     Scores,
     Setting,
-    chosen,
+    choose_settings,
     figures_of,
     score,
     table_of,
-    thinned,
+    thresholds_of_few,
 )
 from cad_edge_studies.choices.category_evidence import Category
 from cad_edge_training.backbones import load_backbone
 from tests.training.small_products import write_stream
 
 
-def figures(auroc: float) -> Figures:
-    return Figures(auroc, auroc, auroc, 0.0)
+def figures(rate: float) -> dict[str, float]:
+    return {"image_auroc": rate, "detection_rate": rate, "detection_rate_perfect": rate}
 
 
 def test_a_category_has_no_say_in_the_setting_that_it_is_reported_with():
@@ -30,8 +29,8 @@ def test_a_category_has_no_say_in_the_setting_that_it_is_reported_with():
         "a": {"x": figures(0.5), "y": figures(0.8), "z": figures(0.8)},
         "b": {"x": figures(1.0), "y": figures(0.7), "z": figures(0.7)},
     }
-    assert chosen(of) == {"x": "a", "y": "b", "z": "b"}
-    head, rows = table_of(of, chosen(of))
+    assert choose_settings(of) == {"x": "a", "y": "b", "z": "b"}
+    head, rows = table_of(of, choose_settings(of))
     assert head[:2] == ["setting", "image auroc"]
     assert rows[-1][:2] == ["chosen on the other categories", "0.633"]
     assert [row[-1] for row in rows] == ["1", "2", ""]
@@ -46,14 +45,14 @@ def test_figures_by_hand():
     )
     found = figures_of(scores, 0.05)
     # 16 pairs, of which the good 18 is above one defect and the good 25 above two.
-    assert found.image_auroc == pytest.approx(13 / 16)
-    assert (found.detection_rate, found.false_reject_rate) == (0.75, 0.25)
-    assert found.detection_rate_perfect == 0.5  # none of four may be rejected: above 25
+    assert found["image_auroc"] == pytest.approx(13 / 16)
+    assert (found["detection_rate"], found["false_reject_rate"]) == (0.75, 0.25)
+    assert found["detection_rate_perfect"] == 0.5  # none of four may be rejected: above 25
 
 
 def test_thresholds_from_few_scores_are_compared_at_both_rates(rng):
     scores = {"a": Scores(rng.normal(size=120), rng.normal(size=200), rng.normal(3, 1, 100))}
-    rows = thinned(scores)
+    rows = thresholds_of_few(scores)
     assert len(rows) == 2 * 5 * 2
     few = [row for row in rows if row["stated"] == 0.02 and row["good parts"] == 15]
     order, decided = (row["false rejects"] for row in few)

@@ -13,7 +13,7 @@ from tests.runtime.golden_depth import SCORES, give_depth
 
 
 def figures(bundle, stream_file, out) -> dict[str, object]:
-    words = ["evaluate", str(bundle), "--stream", str(stream_file), "--json", str(out)]
+    words = ["evaluate", str(bundle), "--stream", str(stream_file), "--out", str(out)]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     found: dict[str, object] = json.loads(out.read_text())

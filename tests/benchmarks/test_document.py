@@ -24,7 +24,7 @@ from cad_edge_benchmarks.reporting.report_files import check_report, write_repor
 TABLE = Table(
     ("product", "found"), [["a|b <i>", "8"], ["cookie", Cell("3", "tainted")]], note="A note."
 )
-FIGURE = Figure("<svg><g/></svg>", "Times.", "times.svg")
+FIGURE = Figure('<svg style=""><g fill="var(--bad)"/></svg>', "Times.", "times.svg")
 REPORT = Document(
     "A & B",
     "Finds 8 of 9.",
@@ -88,7 +88,8 @@ def test_a_report_is_written_into_a_folder_or_as_json_alone(tmp_path):
     written = write_report(tmp_path / "out", "benchmark", REPORT, b"{}")
     names = ["benchmark.html", "benchmark.json", "benchmark.md", "times.svg"]
     assert sorted(path.name for path in written) == names
-    assert (tmp_path / "out" / "times.svg").read_text() == FIGURE.svg
+    alone = '<svg style="background: #ffffff; "><g fill="#b3261e"/></svg>'
+    assert (tmp_path / "out" / "times.svg").read_text() == alone
     assert write_report(tmp_path / "one.json", "x", REPORT, b"{}") == [tmp_path / "one.json"]
 
 

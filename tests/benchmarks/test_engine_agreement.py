@@ -14,11 +14,9 @@ from cad_edge_benchmarks.instruments.agreement import (
     compare,
 )
 from cad_edge_export.exporter import export_artifacts
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_studies.engine_agreement.__main__ import joined, main
-from cad_edge_studies.latency.__main__ import main as latency
-from cad_edge_training.train import Plan as TrainingPlan
-from cad_edge_training.train import train
+from cad_edge_training.train import TrainingPlan, train
 from tests.training.rgbd_products import quick_plan, rgbd_stream
 from tests.training.small_products import quiet
 
@@ -61,7 +59,7 @@ def line(tmp_path_factory):
 def test_a_bundle_agrees_with_torch_on_all_test_parts_and_another_one_does_not(line, tmp_path):
     place, stream = line
     learned = [place / "artifacts" / task.name for task in stream.tasks]
-    export_artifacts(learned, tmp_path / "bundle", Plan(), quiet)
+    export_artifacts(learned, tmp_path / "bundle", ExportPlan(), quiet)
     found = agreement(tmp_path / "bundle", place / "artifacts", stream)
     for task in stream.tasks:
         assert found[task.name].images == len(task.images().test)
@@ -90,15 +88,3 @@ def test_the_command_says_what_it_found(line, tmp_path):
     assert json.loads((tmp_path / "out.json").read_text())["tasks"]["all"]["flips"] == 0
     missing = CliRunner().invoke(main, [str(file), str(tmp_path / "none"), *words[2:]])
     assert missing.exit_code == 1 and "Error: " in missing.output
-
-
-def test_latency_of_bundles_with_depth_is_measured_elsewhere(line, tmp_path):
-    place, stream = line
-    folder = tmp_path / "three"
-    folder.mkdir()
-    for number in range(3):
-        learned = place / "artifacts" / stream.tasks[number % 2].name
-        (folder / f"task{number}").symlink_to(learned)
-    done = CliRunner().invoke(latency, ["--artifacts", str(folder), "--work", str(tmp_path)])
-    assert done.exit_code == 1
-    assert "looks at depth" in done.output and "cad-edge benchmark" in done.output

@@ -13,7 +13,6 @@ from cad_edge_benchmarks.instruments.evaluation import (
     mean_of,
     outcome_of,
     scaled_map,
-    unknown_auroc,
 )
 from cad_edge_benchmarks.instruments.proportion import clopper_pearson
 from cad_edge_runtime.detection import Detection, Timings
@@ -164,8 +163,3 @@ def test_the_mean_of_found_of_perfect_is_the_ratio_of_means(tmp_path):
     assert mean["detection_rate"] == pytest.approx(1.5 / 3)
     assert mean["lost_by_calibration"] == pytest.approx(0.5 / 2)
     assert mean_of({})["found_of_perfect"] is None
-
-
-def test_unknown_products_are_ranked_by_strangeness():
-    assert unknown_auroc([0.1, 0.2], [0.3, 0.15]) == pytest.approx(3 / 4)
-    assert unknown_auroc([0.1], []) is None

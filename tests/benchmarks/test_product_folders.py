@@ -4,10 +4,10 @@ import pytest
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.image import decode_image
+from cad_edge.data.product_folders import find_products
+from cad_edge.data.products import read_products
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
-from cad_edge_benchmarks.advise.products import read_products
-from cad_edge_benchmarks.instruments.product_folders import find_products
 from cad_edge_benchmarks.protocol.plan import plan_of
 from cad_edge_benchmarks.protocol.task_sequence import TaskSequence
 from tests.benchmarks.protocol_datasets import (
@@ -52,15 +52,15 @@ def test_two_products_of_one_name(products):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_product_and_a_folder_of_them_are_advised_on(products, name):
+def test_a_product_and_a_folder_of_them_are_read(products, name):
     assert [task.layout for task in read_products(products / name).tasks] == [LAYOUTS[name]]
     assert {task.name: task.layout for task in read_products(products).tasks} == LAYOUTS
 
 
-def test_stand_ins_keep_images_of_one_name_apart(tmp_path):
+def test_synthetic_anomalies_keep_images_of_one_name_apart(tmp_path):
     """Names come twice in MVTec 3D-AD: in train and in validation."""
     pytest.importorskip("torch")
-    from cad_edge_benchmarks.advise.synthetic_anomalies import write_stand_in
+    from cad_edge_benchmarks.advise.validation_split import write_synthetic
 
     for number in range(12):
         folder = "train" if number < 8 else "validation"
@@ -69,8 +69,8 @@ def test_stand_ins_keep_images_of_one_name_apart(tmp_path):
         write_cloud(place / f"xyz/{number % 8:03d}.tiff")
     task = StreamTask(name="bagel", path=tmp_path / "bagel", layout="mvtec3d")
     before = {path: path.read_bytes() for path in (tmp_path / "bagel").rglob("*.*")}
-    source, parts = write_stand_in(task, task.images(), tmp_path / "place", 0)
-    good = {part.origin: part.image.path for part in parts if not part.image.anomalous}
+    source, images = write_synthetic(task, task.images(), tmp_path / "place", 0)
+    good = {one.origin: one.image.path for one in images if not one.image.anomalous}
     learned = read_product(source.path).train
     assert (len(learned), len(good)) == (8, 4)
     shown = sorted(int(decode_image(path)[0, 0, 0]) for path in (*learned, *good.values()))

@@ -34,7 +34,7 @@ def written(folder, names, name="line.json", **more):
         (["--orders", "2", "--order", "given"], "give one of the two"),
         (["--data", "a", "--data", "b"], "the paths of a stream file have one folder"),
         (["--data", "elsewhere"], "does not exist; paths are relative to elsewhere"),
-        (["--false-reject-rate", "0.1"], "--false-reject-rate goes with the name of a protocol"),
+        (["--false-reject-rate", "0.1"], "goes with the name of a protocol or a folder"),
         (["--method", "best"], "method 'best' is unknown"),
         (["--set", "memory=3"], "--set memory: patch_memory has no such option"),
         (["--set", "keys"], "write it as NAME=VALUE"),
@@ -43,34 +43,40 @@ def written(folder, names, name="line.json", **more):
 )
 def test_options_are_refused_before_anything_is_written(stream, tmp_path, words, said):
     out = tmp_path / "out"
-    assert said in sentence("protocol", stream, "--out", out, *words)
+    assert said in sentence("protocol", "--stream", stream, "--out", out, *words)
     assert not out.exists()
 
 
 def test_tasks_that_come_twice(tmp_path, stream):
     double = written(tmp_path, ["bottle", "bottle"], "double.json")
-    said = sentence("protocol", double, "--out", tmp_path / "out")
+    said = sentence("protocol", "--stream", double, "--out", tmp_path / "out")
     assert "names the task bottle twice" in said
 
 
 def test_steps_that_do_not_hold_the_tasks(tmp_path, stream):
     wrong = written(tmp_path, ["bottle", "cable"], "wrong.json", steps=[["bottle"], ["pill"]])
-    assert "do not hold every task once" in sentence("protocol", wrong, "--out", tmp_path / "out")
+    assert "do not hold every task once" in sentence(
+        "protocol", "--stream", wrong, "--out", tmp_path / "out"
+    )
 
 
 def test_a_stream_that_could_not_be_measured_at_all(tmp_path):
     write_mvtec(tmp_path / "data", ["bottle"], defects=False)
     only = written(tmp_path, ["bottle"])
-    said = sentence("protocol", only, "--out", tmp_path / "out")
+    said = sentence("protocol", "--stream", only, "--out", tmp_path / "out")
     assert "no task of l has good and defective test images" in said
     assert not (tmp_path / "out").exists()
 
 
 def test_unknown_protocols_and_missing_classes(tmp_path):
-    said = sentence("protocol", "mvtec/9-9", "--data", tmp_path, "--out", tmp_path / "out")
+    said = sentence(
+        "protocol", "--stream", "mvtec/9-9", "--data", tmp_path, "--out", tmp_path / "out"
+    )
     assert "mvtec/9-9 is neither a stream file nor a protocol" in said
     write_visa(tmp_path / "visa", ["candle", "pcb1"])
-    said = sentence("protocol", "visa/8-4", "--data", tmp_path / "visa", "--out", tmp_path / "out")
+    said = sentence(
+        "protocol", "--stream", "visa/8-4", "--data", tmp_path / "visa", "--out", tmp_path / "out"
+    )
     assert "lacks capsules, cashew, chewinggum" in said and "pcb1" not in said
     assert not (tmp_path / "out").exists()
 
@@ -79,12 +85,14 @@ def test_a_place_that_holds_something_else_is_left_alone(stream, tmp_path):
     out = tmp_path / "photos"
     write_image(out / "holiday.png")
     before = content(out)
-    assert "holds other files" in sentence("protocol", stream, "--out", out)
+    assert "holds other files" in sentence("protocol", "--stream", stream, "--out", out)
     assert content(out) == before and not (out / ".lock").exists()
     file = tmp_path / "file"
     file.write_text("a")
-    assert "is a file); give a folder" in sentence("protocol", stream, "--out", file / "out")
-    assert "is a file); give a folder" in sentence("protocol", stream, "--out", file)
+    assert "is a file); give a folder" in sentence(
+        "protocol", "--stream", stream, "--out", file / "out"
+    )
+    assert "is a file); give a folder" in sentence("protocol", "--stream", stream, "--out", file)
 
 
 def test_too_few_images_leave_a_folder_that_can_be_gone_on_with(stream, tmp_path):
@@ -92,13 +100,15 @@ def test_too_few_images_leave_a_folder_that_can_be_gone_on_with(stream, tmp_path
     out = tmp_path / "out"
     for image in range(1, 5):
         (tmp_path / f"data/bottle/train/good/{image:03d}.png").unlink()
-    assert "too few to learn" in sentence("protocol", stream, "--out", out)
-    changed = sentence("protocol", stream, "--out", out, "--set", "keys=8")
+    assert "too few to learn" in sentence("protocol", "--stream", stream, "--out", out)
+    changed = sentence("protocol", "--stream", stream, "--out", out, "--set", "keys=8")
     assert (
         "was begun with options {} of cad-edge, not {'keys': '8'}; give another folder" in changed
     )
     write_image(tmp_path / "data/cable/train/good/new.png")
-    assert "was begun with other images of cable" in sentence("protocol", stream, "--out", out)
+    assert "was begun with other images of cable" in sentence(
+        "protocol", "--stream", stream, "--out", out
+    )
 
 
 def test_help_names_every_protocol():

@@ -7,11 +7,10 @@ from PIL import Image
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
 from cad_edge_runtime import Detector
-from cad_edge_studies.accuracy.frames import ProductFrames
-from cad_edge_studies.accuracy.unknown_product import measure_left_out, strangeness_of
+from cad_edge_studies.open_set import Prediction, measure_left_out, novelty_auroc, novelty_of
 from cad_edge_studies.recognition.__main__ import parse_sizes, print_report
-from cad_edge_studies.recognition.figures import Look, Seen, rotations, size_figures
-from cad_edge_studies.recognition.left_out_photographs import STREAM, write_windows
+from cad_edge_studies.recognition.figures import rotations, size_figures
+from cad_edge_studies.recognition.left_out_photographs import link_windows
 
 NAMES = ("a", "b", "c", "d")
 
@@ -27,36 +26,30 @@ def test_rotations_are_neighbours_in_a_circle():
         )
 
 
-def seen(product: str, task: str | None, anomalous: bool, strangeness: float) -> Seen:
-    return Seen(product, anomalous, task, task or "a", strangeness)
+def predicted(product: str, task: str | None, anomalous: bool, novelty: float) -> Prediction:
+    return Prediction(product, anomalous, task, float("nan"), novelty)
 
 
-LOOKS = [
-    Look(
-        ("a",),
-        [
-            seen("a", "a", False, 0.1),
-            seen("a", None, False, 1.5),
-            seen("a", "a", True, 0.6),
-            seen("a", None, True, 1.6),
-            seen("b", None, False, 1.9),
-            seen("b", "a", True, 0.7),
-        ],
-    ),
-    Look(
-        ("b",),
-        [
-            seen("b", "b", False, 0.2),
-            seen("b", "b", True, 0.3),
-            seen("a", None, False, 1.8),
-            seen("a", None, True, 1.8),
-        ],
-    ),
-]
+BUNDLES = {
+    ("a",): [
+        predicted("a", "a", False, 0.1),
+        predicted("a", None, False, 1.5),
+        predicted("a", "a", True, 0.6),
+        predicted("a", None, True, 1.6),
+        predicted("b", None, False, 1.9),
+        predicted("b", "a", True, 0.7),
+    ],
+    ("b",): [
+        predicted("b", "b", False, 0.2),
+        predicted("b", "b", True, 0.3),
+        predicted("a", None, False, 1.8),
+        predicted("a", None, True, 1.8),
+    ],
+}
 
 
 def test_figures_worked_by_hand():
-    found = size_figures(LOOKS)
+    found = size_figures(BUNDLES)
     assert found["bundles"] == 2
     assert found["defective_unknown"] == {"mean": 0.25, "categories": {"a": 0.5, "b": 0.0}}
     assert found["good_not_routed"] == {"mean": 0.25, "categories": {"a": 0.5, "b": 0.0}}
@@ -66,9 +59,16 @@ def test_figures_worked_by_hand():
     assert found["auroc"] == pytest.approx((6 / 8 + 1.0) / 2)
 
 
+def test_unlearned_products_are_ranked_by_novelty():
+    learned = [predicted("a", "a", False, 0.1), predicted("b", "b", True, 0.2)]
+    unlearned = [predicted("c", None, False, 0.3), predicted("c", "a", False, 0.15)]
+    assert novelty_auroc([*learned, *unlearned], ("a", "b")) == pytest.approx(3 / 4)
+    assert novelty_auroc(learned, ("a", "b")) is None
+
+
 def test_a_good_part_of_another_name_is_not_routed():
-    look = Look(("a", "b"), [seen("a", "b", False, 0.1), seen("b", "b", False, 0.1)])
-    found = size_figures([look])
+    predictions = [predicted("a", "b", False, 0.1), predicted("b", "b", False, 0.1)]
+    found = size_figures({("a", "b"): predictions})
     assert found["good_not_routed"]["categories"] == {"a": 1.0, "b": 0.0}
     assert found["left_out_unknown"] == {"mean": None, "categories": {}}
     assert found["auroc"] is None
@@ -81,14 +81,14 @@ def test_sizes_beyond_all_products_are_all_of_them():
             parse_sizes(text, 3)
 
 
-def test_the_report_names_what_strangers_are_taken_for(capsys):
+def test_the_report_names_what_unlearned_products_are_taken_for(capsys):
     windows = {"frames": 4, "pooled": 0.25, "mean": 0.25, "categories": {"without-0-1": 0.25}}
     print_report(
         {
             "categories": ["a", "b"],
             "method": "golden",
             "seed": 0,
-            "sizes": {"1": size_figures(LOOKS)},
+            "sizes": {"1": size_figures(BUNDLES)},
             "windows": windows,
         }
     )
@@ -113,12 +113,11 @@ def photographs(tmp_path, rng):
 
 
 def test_every_two_photographs_are_kept_out_once(photographs, tmp_path):
-    kept_out = write_windows(photographs, tmp_path / "place")
+    again, kept_out = link_windows(photographs, tmp_path / "place")
     assert sorted(kept_out) == [
         f"without-{pair}" for pair in ("0-1", "0-2", "0-3", "1-2", "1-3", "2-3")
     ]
     assert {len(paths) for paths in kept_out.values()} == {6}
-    again = read_stream(tmp_path / "place" / STREAM)
     for task in again.tasks:
         product = task.samples()
         kept = {path.resolve() for path in product.train}
@@ -132,20 +131,19 @@ def test_every_two_photographs_are_kept_out_once(photographs, tmp_path):
 def test_windows_of_unknown_photographs_are_refused(photographs, tmp_path):
     loose = photographs.model_copy(update={"group": None})
     with pytest.raises(OptionError, match="road has windows of 0 known photographs"):
-        write_windows(loose, tmp_path / "place")
+        link_windows(loose, tmp_path / "place")
 
 
-def test_what_is_called_unknown_is_stranger_than_all_else(golden, products):
+def test_what_is_called_unknown_is_more_novel_than_all_else(golden, products):
     with Detector.open(golden, device="cpu", watch=False) as detector:
-        known = detector.detect(products["red"].frames[0])
+        known = detector.detect(products["red"][0].image)
         unknown = detector.detect(np.full((32, 32, 3), 255, np.uint8))
     assert unknown.verdict == "unknown_product"
-    assert strangeness_of(known) == 1 - known.similarity < 1
-    assert strangeness_of(unknown) == 2 - unknown.similarity > 1.5
+    assert novelty_of(known) == 1 - known.similarity < 1
+    assert novelty_of(unknown) == 2 - unknown.similarity > 1.5
 
 
 def test_a_frame_in_doubt_that_passes_ranks_below_every_unknown_one(golden, without_blue, products):
-    nothing = ProductFrames((), np.zeros(0, bool))
     with Detector.open(golden, device="cpu", watch=False) as detector:
-        found = measure_left_out(detector, "blue", {**products, "green": nothing})
-    assert found.auroc == found.rejected == 1.0
+        found = measure_left_out(detector, "blue", {**products, "green": []})
+    assert found == {"unknown_product_auroc": 1.0, "unknown_product_rejected": 1.0}

@@ -13,7 +13,6 @@ from cad_edge.errors import DatasetError, OptionError
 from cad_edge_studies.procedural_rgbd_line.__main__ import main
 from cad_edge_studies.procedural_rgbd_line.defects import DEFECTS
 from cad_edge_studies.procedural_rgbd_line.fields import Plane
-from cad_edge_studies.procedural_rgbd_line.grid import draw_grid
 from cad_edge_studies.procedural_rgbd_line.parts import PARTS
 from cad_edge_studies.procedural_rgbd_line.scenes import (
     DEPTH_NOISE,
@@ -178,20 +177,10 @@ def test_names_are_checked_before_anything_is_drawn(tmp_path):
 def test_command(tmp_path, monkeypatch):
     few = {"bolt": PARTS["bolt"]}
     monkeypatch.setattr("cad_edge_studies.procedural_rgbd_line.__main__.PARTS", few)
-    monkeypatch.setattr("cad_edge_studies.procedural_rgbd_line.grid.PARTS", few)
-    grid = tmp_path / "grid.png"
-    options = ["--train", "2", "--good", "1", "--each", "1", "--grid", str(grid)]
+    options = ["--train", "2", "--good", "1", "--each", "1"]
     answer = CliRunner().invoke(main, [str(tmp_path / "line"), *options])
     assert answer.exit_code == 0, answer.output
     assert [task.name for task in read_stream(tmp_path / "line" / "stream.yaml").tasks] == ["bolt"]
     assert len(read_product(tmp_path / "line" / "bolt", "rgbd").train) == 2
-    assert grid.is_file()
     answer = CliRunner().invoke(main, [str(tmp_path / "line"), "--train", "3"])
     assert answer.exit_code == 1 and answer.output.startswith("Error: ")
-
-
-def test_grid_shows_every_part_with_every_defect(tmp_path, monkeypatch):
-    monkeypatch.setattr("cad_edge_studies.procedural_rgbd_line.grid.PARTS", {"bolt": PARTS["bolt"]})
-    draw_grid(tmp_path / "grid.png", 0)
-    shown = decode_image(tmp_path / "grid.png")
-    assert shown.shape == (16 + 80, 62 + 160 * (1 + len(DEFECTS)), 3)

@@ -10,7 +10,7 @@ from cad_edge_export.exporter import export_artifacts, export_folder
 from cad_edge_export.fused_task import StageModule
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_training.backbones.llava import LlavaBase, load_llava
 from tests.training.small_products import NAMES, SMALL, TINY, learn, quiet, stream_of, write_stream
 from tests.training.tiny_llava import save_tiny_llava
@@ -21,7 +21,7 @@ def export(
     artifacts: Path, bundle: Path, layout: str = "shared", backbone: str | None = None
 ) -> list[str]:
     """Export with the defaults; return the tasks added."""
-    return export_folder(artifacts, bundle, Plan(layout=layout, backbone=backbone), quiet)
+    return export_folder(artifacts, bundle, ExportPlan(layout=layout, backbone=backbone), quiet)
 
 
 @pytest.fixture(scope="session")
@@ -64,16 +64,16 @@ def tiny(products, dinov2, tmp_path_factory) -> Path:
 def tiny_first(tiny, dinov2, tmp_path_factory) -> Path:
     """Bundle of the first task of ``tiny``; copy it before changing it."""
     bundle = tmp_path_factory.mktemp("bundles") / "tiny-first"
-    export_artifacts([tiny / NAMES[0]], bundle, Plan(backbone=f"dinov2:{dinov2}"), quiet)
+    export_artifacts([tiny / NAMES[0]], bundle, ExportPlan(backbone=f"dinov2:{dinov2}"), quiet)
     return bundle
 
 
 def _grown(layout: str, artifacts: Path, names: tuple[str, ...], folder: Path) -> tuple[Path, Path]:
     """Bundles with the first of ``names``, and with all of them added to a copy of it."""
     first = folder / f"{layout}-first"
-    export_artifacts([artifacts / names[0]], first, Plan(layout), quiet)
+    export_artifacts([artifacts / names[0]], first, ExportPlan(layout), quiet)
     grown = Path(shutil.copytree(first, folder / layout))
-    export_artifacts([artifacts / name for name in names[1:]], grown, Plan(layout), quiet)
+    export_artifacts([artifacts / name for name in names[1:]], grown, ExportPlan(layout), quiet)
     return first, grown
 
 

@@ -1,4 +1,4 @@
-"""Families of tasks with drawn experts on a tiny base model: no learning, and nothing is small."""
+"""Tasks with shared weights and drawn experts on a tiny base model, without learning."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from cad_edge.calibration import Calibration
-from cad_edge.store.artifact import Artifact, LearnedTask, Provenance, Tensors, with_families
-from cad_edge_export.certificate import Answers, adversarial_images
+from cad_edge.store.artifact import Artifact, LearnedTask, Provenance, Tensors, with_sharing_tasks
+from cad_edge_export.certificate import ModelAnswers, adversarial_images
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config
@@ -30,13 +30,13 @@ def frames(base: LlavaBase, each: int = 2) -> np.ndarray:
     )
 
 
-def family(base: LlavaBase, config: Config, count: int, seed: int = 0) -> list[LearnedTask]:
-    """Tasks with drawn experts; each knows all of the family."""
+def sharing_tasks(base: LlavaBase, config: Config, count: int, seed: int = 0) -> list[LearnedTask]:
+    """Tasks with drawn experts; each knows all of them."""
     rng = np.random.default_rng(seed)
     tasks = []
     for position, name in enumerate(NAMES[:count]):
         tasks.append(_task(base, config, position, name, rng))
-    return with_families(tasks)
+    return with_sharing_tasks(tasks)
 
 
 def _task(
@@ -44,13 +44,13 @@ def _task(
 ) -> LearnedTask:
     sites, parts = sites_of(base.language), config.composition
     own: Tensors = {}
-    generation: Tensors = {"stage": np.array(position + 1)}
+    shared_weights: Tensors = {"stage": np.array(position + 1)}
     if parts.private:
         own |= _drawn(new_private(sites, parts.rank, rng), rng)
     if parts.shared:
-        generation |= _drawn(new_shared(sites, parts.experts, parts.rank, rng), rng)
+        shared_weights |= _drawn(new_shared(sites, parts.experts, parts.rank, rng), rng)
     if config.train_projector:
-        generation |= {
+        shared_weights |= {
             key: value.numpy() + _drawn({key: value.numpy()}, rng)[key]
             for key, value in projector_of(base).items()
         }
@@ -66,7 +66,7 @@ def _task(
         false_reject_rate=0.2,
         provenance=Provenance(seed=0, versions={}, data_sha256="0" * 64, images=2, seconds=0.0),
     )
-    return LearnedTask(artifact, own, {}, {}, generation, sha256=f"{position}" * 64)
+    return LearnedTask(artifact, own, {}, {}, shared_weights, sha256=f"{position}" * 64)
 
 
 def _drawn(like: Tensors, rng: np.random.Generator) -> Tensors:
@@ -106,9 +106,9 @@ def every_image(base: LlavaBase) -> np.ndarray:
     return np.concatenate([frames(base), adversarial_images(recipe.height, recipe.width)])
 
 
-def difference(got: np.ndarray | Answers, expected: np.ndarray, natural: int) -> float:
+def difference(got: np.ndarray | ModelAnswers, expected: np.ndarray, natural: int) -> float:
     """Largest difference as a share of the range over natural images, or of a larger value."""
-    scores = got.score if isinstance(got, Answers) else got
+    scores = got.score if isinstance(got, ModelAnswers) else got
     assert scores.shape == expected.shape and scores.dtype == expected.dtype == np.float32
     span = np.maximum(np.abs(expected), np.ptp(expected[:natural]))
     return float((np.abs(scores - expected) / span).max())

@@ -1,4 +1,4 @@
-"""A method of a few lines that looks at depth or not, alone or in a family, among the real ones."""
+"""A method of a few lines among the real ones: with depth or not, with shared weights or not."""
 
 import sys
 from dataclasses import dataclass
@@ -65,8 +65,8 @@ def calibration_of(levels: np.ndarray, gain: np.ndarray) -> Calibration:
 
 
 def recalibrate(backbone, config: Config, task: LearnedTask) -> Calibration:
-    """Held-out scores by the newest generation."""
-    return calibration_of(task.tensors["levels"], task.family[-1].generation["gain"])
+    """Held-out scores by the newest model version."""
+    return calibration_of(task.tensors["levels"], task.sharing_tasks[-1].shared_weights["gain"])
 
 
 def shared(task: LearnedTask, backbone, precision) -> FusedTask:
@@ -109,7 +109,7 @@ class LevelFusion:
     shared = fused = staticmethod(shared)
     entry = staticmethod(entry)
 
-    def bias_corrected(self, fused: FusedTask, exact, rounded):
+    def bias_corrected(self, fused: FusedTask, float_hidden, quantised_hidden):
         """A gain does not move with rounding."""
         return fused.tensors
 
@@ -135,7 +135,12 @@ class Learner:
     source: Path
 
     def learn(
-        self, out: Path, name: str, depth: bool, generation: float | None = None, gaps: bool = True
+        self,
+        out: Path,
+        name: str,
+        depth: bool,
+        shared_weights: float | None = None,
+        gaps: bool = True,
     ) -> Path:
         """Write an artifact.
 
@@ -147,8 +152,8 @@ class Learner:
             Of a product under ``source``.
         depth
             Whether it looks at depth.
-        generation
-            Gain of the family as it is after this task; None: the task is alone, its gain is 1.
+        shared_weights
+            Gain of the tasks as it is after this task; None: the task is alone, its gain is 1.
         gaps
             Whether a part of the witness's depth was not measured.
         """
@@ -157,11 +162,11 @@ class Learner:
         rng = np.random.default_rng(len(name))
         planes = rng.uniform(490, 510, image.shape[:3]).astype(np.float32)
         planes[:, :9, :9] *= not gaps
-        gain = np.array(1.0 if generation is None else generation, np.float32)
+        gain = np.array(1.0 if shared_weights is None else shared_weights, np.float32)
         inputs = [torch.from_numpy(one) for one in ([image, planes] if depth else [image])]
         score, anomaly_map = Level(depth, torch.from_numpy(gain))(*inputs)
         levels = float(score.mean()) / float(gain) + np.linspace(-40, 40, 30, dtype=np.float32)
-        alone = {} if generation is not None else {"gain": gain}
+        alone = {} if shared_weights is not None else {"gain": gain}
         return write_artifact(
             out,
             task.artifact.model_copy(
@@ -176,5 +181,5 @@ class Learner:
             task.routing,
             {"image": image, "score": score.numpy(), "anomaly_map": anomaly_map.numpy()}
             | ({"depth": planes} if depth else {}),
-            None if generation is None else {"gain": gain},
+            None if shared_weights is None else {"gain": gain},
         )

@@ -12,7 +12,7 @@ from cad_edge.calibration import decide
 from cad_edge.errors import CertificateError
 from cad_edge.store.artifact import read_artifact, write_artifact
 from cad_edge.store.bundle import Bundle
-from cad_edge_export.certificate import Answers, adversarial_images, certify, compare
+from cad_edge_export.certificate import ModelAnswers, adversarial_images, certify, compare
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import GRAPH, Graph
 from cad_edge_export.onnx_graph import to_onnx
@@ -113,13 +113,15 @@ def test_flip_is_refused_however_small_the_difference():
     moved = values.copy()
     moved[6] += np.float32(1e-6)
     threshold = float(values[6]) + 5e-7
-    found = compare(Answers(values, maps), Answers(moved, maps), 1e-4, threshold, [0.0, 1.0], 8)
+    found = compare(
+        ModelAnswers(values, maps), ModelAnswers(moved, maps), 1e-4, threshold, [0.0, 1.0], 8
+    )
     assert found.flips == 1 and found.score_max < 1e-4
 
 
 def test_differences_are_fractions_of_the_natural_range_or_of_larger_values():
-    expected = Answers(np.float32([0, 2, 1, 100]), None)
-    got = Answers(np.float32([0.2, 2, 1, 101]), None)
+    expected = ModelAnswers(np.float32([0, 2, 1, 100]), None)
+    got = ModelAnswers(np.float32([0.2, 2, 1, 101]), None)
     found = compare(expected, got, 1e-4, 50, [0.5], 3)
     assert found.score_range == 2
     assert found.score_max == pytest.approx(0.1) and found.map_max is None

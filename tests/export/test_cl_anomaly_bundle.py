@@ -1,4 +1,4 @@
-"""A family that grows: from labelled images to verdicts and words, older parts left as they are."""
+"""Tasks with shared weights, from labelled images to verdicts and words; older ones stay."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from cad_edge.calibration import decide
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import ArtifactError, CertificateError
-from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_sharing_tasks
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine, Manifest, WordsCertificate
 from cad_edge_export import bundle_export, commands
@@ -26,13 +26,12 @@ from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions.cl_anomaly.fusion import explained
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.language.explainer import Explaining
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.learn import recalibrate, without_router
-from cad_edge_training.train import Plan as Lesson
-from cad_edge_training.train import train
+from cad_edge_training.train import TrainingPlan, train
 from tests.export import test_graph_rules as rules
 from tests.training.small_products import NAMES, quiet, spoil, texture, write_product
 from tests.training.tiny_llava import save_tiny_llava
@@ -56,11 +55,16 @@ def artifacts(llava, tmp_path_factory) -> Path:
     file = folder / "stream.json"
     file.write_text(json.dumps({"name": "small", "false_reject_rate": 0.2, "tasks": tasks}))
     out = folder / "artifacts"
-    train(read_stream(file), out, Lesson("cl_anomaly", llava, None, OPTIONS, 0), lambda name: quiet)
+    train(
+        read_stream(file),
+        out,
+        TrainingPlan("cl_anomaly", llava, None, OPTIONS, 0),
+        lambda name: quiet,
+    )
     return out
 
 
-def export(artifacts: Path, count: int, bundle: Path, plan: Plan) -> list[str]:
+def export(artifacts: Path, count: int, bundle: Path, plan: ExportPlan) -> list[str]:
     """Export the first ``count`` tasks as if no other had been learned."""
     return export_artifacts([artifacts / name for name in NAMES[:count]], bundle, plan, quiet)
 
@@ -74,7 +78,7 @@ def versions(artifacts, llava, tmp_path_factory) -> list[Path]:
         place = folder / f"after-{count}"
         if found:
             shutil.copytree(found[-1], place)
-        assert export(artifacts, count, place, Plan(backbone=llava)) == [NAMES[count - 1]]
+        assert export(artifacts, count, place, ExportPlan(backbone=llava)) == [NAMES[count - 1]]
         found.append(place)
     return found
 
@@ -112,8 +116,8 @@ def test_what_a_task_owns_stays_byte_for_byte(versions, manifests):
         for entry in found.tasks.values():
             assert entry.engine.tensors is None
             assert entry.engine.joint[:-1] == last[:count]
-    generations = {found.tasks[NAMES[0]].engine.joint[-1] for found in manifests}
-    assert len(generations) == 3
+    versions_of_weights = {found.tasks[NAMES[0]].engine.joint[-1] for found in manifests}
+    assert len(versions_of_weights) == 3
     first, third = (Bundle(versions[number]).read_object(last[0]) for number in (0, 2))
     assert first == third
 
@@ -143,7 +147,7 @@ def test_drift_is_said_in_words(versions, manifests, monkeypatch):
 
 def test_verdicts_that_changed_are_counted(artifacts):
     """Each by the threshold of its time: all witnesses move far above the new one."""
-    task = with_families([read_artifact(artifacts / name) for name in NAMES])[0]
+    task = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])[0]
     then = task.witness["score"]
     limit = decide(task.artifact.calibration, task.artifact.false_reject_rate).threshold
     found = drift(task, np.append(then + np.float32(1), 100), float(then.min()))
@@ -168,7 +172,7 @@ class Wording:
 
 @pytest.fixture(scope="module")
 def wording(artifacts, llava, versions, manifests) -> Wording:
-    task = with_families([read_artifact(artifacts / name) for name in NAMES])[1]
+    task = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])[1]
     held, store = manifests[-1].tasks[NAMES[1]].explainer, Bundle(versions[-1])
     graphs = [store.read_object(stage.graph) for stage in held.engine.stages]
     made = explained(task, load_backbone(llava), "fp32")
@@ -201,12 +205,12 @@ def test_words_that_are_not_those_of_torch_are_refused(wording, what):
 def test_a_member_that_is_missing_stops_the_export(artifacts, llava, versions, tmp_path):
     place = Path(shutil.copytree(versions[0], tmp_path / "bundle"))
     with pytest.raises(ArtifactError, match=NAMES[0]):
-        export_artifacts([artifacts / NAMES[1]], place, Plan(backbone=llava), quiet)
+        export_artifacts([artifacts / NAMES[1]], place, ExportPlan(backbone=llava), quiet)
 
 
 def test_device_says_what_torch_says(artifacts, llava, versions, frames):
     backbone = load_backbone(llava)
-    tasks = with_families([read_artifact(artifacts / name) for name in NAMES])
+    tasks = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])
     images = np.stack([backbone.recipe.apply(frame) for frame in frames])
     with Detector.open(versions[-1], device="cpu", watch=False) as detector:
         for task in tasks:
@@ -241,7 +245,9 @@ def test_rolled_back_scores_are_bit_identical(versions, frames, tmp_path):
 
 
 def test_a_fused_engine_answers_as_the_shared_one(artifacts, llava, versions, frames, tmp_path):
-    export(artifacts, 1, tmp_path / "fused", Plan("fused", backbone=llava, explanations=False))
+    export(
+        artifacts, 1, tmp_path / "fused", ExportPlan("fused", backbone=llava, explanations=False)
+    )
     with (
         Detector.open(versions[0], device="cpu", watch=False) as one,
         Detector.open(tmp_path / "fused", device="cpu", watch=False) as other,
@@ -256,10 +262,10 @@ def test_a_fused_engine_answers_as_the_shared_one(artifacts, llava, versions, fr
 
 
 def test_merged_shared_experts_are_measured_and_calibrated_anew(artifacts, llava, tmp_path):
-    plan = Plan("fused", backbone=llava, explanations=False, merge_shared=True)
+    plan = ExportPlan("fused", backbone=llava, explanations=False, merge_shared=True)
     export(artifacts, 1, tmp_path / "lean", plan)
     entry = Bundle(tmp_path / "lean").manifest().tasks[NAMES[0]]
-    (task,) = with_families([read_artifact(artifacts / NAMES[0])])
+    (task,) = with_sharing_tasks([read_artifact(artifacts / NAMES[0])])
     backbone, config = load_backbone(llava), Config.model_validate(entry.hyperparameters)
     exact, lean = (
         recalibrate(backbone, config, one).scores

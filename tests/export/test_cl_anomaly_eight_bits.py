@@ -1,4 +1,4 @@
-"""CL-Anomaly in eight bits: which products stay in float, and a family that grows in a bundle."""
+"""CL-Anomaly in eight bits: which products stay in float, and shared weights in a bundle."""
 
 import dataclasses
 import json
@@ -12,14 +12,14 @@ import torch
 from cad_edge.calibration import Calibration, decide
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import BundleError, CertificateError, DatasetError, OptionError
-from cad_edge.store.artifact import read_artifact, with_families
+from cad_edge.store.artifact import read_artifact, with_sharing_tasks
 from cad_edge.store.bundle import Bundle
 from cad_edge_export import entries
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graphs import Graphs
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.quantisation import matmul, shared_weights
 from cad_edge_export.quantisation.calibration_images import CalibrationImages
 from cad_edge_export.quantisation.evidence import holds
@@ -31,10 +31,9 @@ from cad_edge_export.trunk_sizes import TrunkSizes
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cl_anomaly.config import Config
-from cad_edge_training.train import Plan as Lesson
-from cad_edge_training.train import train
+from cad_edge_training.train import TrainingPlan, train
 from tests.export.expert_samples import NAMES as COLOURS
-from tests.export.expert_samples import family, frames, reference
+from tests.export.expert_samples import frames, reference, sharing_tasks
 from tests.training.small_products import NAMES, quiet, spoil, texture, write_product
 from tests.training.tiny_llava import save_tiny_llava
 
@@ -54,7 +53,7 @@ def small_sides():
 def tasks(siglip_base, graph_of) -> list[FloatTask]:
     """Two tasks with drawn experts on a tiny SigLIP, in float."""
     base = siglip_base
-    learned = family(base, Config(), 2)
+    learned = sharing_tasks(base, Config(), 2)
     fusion = load_fusion("cl_anomaly", "shared")
     fused = [fusion(task, base, "fp32") for task in learned]
     graphs = tuple(graph_of(stage) for stage in fused[0].stages)
@@ -71,13 +70,13 @@ def tasks(siglip_base, graph_of) -> list[FloatTask]:
 
 
 @pytest.fixture(scope="module")
-def rounded(tasks):
+def quantised(tasks):
     return quantise_shared_weights(tasks, {})
 
 
-def test_every_product_of_constants_is_rounded_but_those_of_the_entry(tasks, rounded):
+def test_every_product_of_constants_is_quantised_but_those_of_the_entry(tasks, quantised):
     for task in tasks:
-        done = rounded[task.learned.artifact.task]
+        done = quantised[task.learned.artifact.task]
         assert done.graphs[0] is task.graphs[0]
         assert len(products_in(task.graphs[1])) == 2, "the projector"
         assert len(products_in(task.graphs[2])) == 2 * 7, "all linears of two layers"
@@ -86,23 +85,23 @@ def test_every_product_of_constants_is_rounded_but_those_of_the_entry(tasks, rou
         assert done.fused is task.fused and not done.descriptor_shift.any()
 
 
-def test_scores_stay_close(tasks, rounded):
+def test_scores_stay_close(tasks, quantised):
     for task in tasks:
-        done = rounded[task.learned.artifact.task]
+        done = quantised[task.learned.artifact.task]
         images = np.concatenate([task.images.normal, task.images.held_defective])
-        exact, got = (
+        in_float, got = (
             run(task.fused, graphs, images, ["score"])["score"]
             for graphs in (task.graphs, done.graphs)
         )
-        shift = (got - exact)[: len(task.images.normal)].mean()
-        assert 0 < np.abs(got - exact - shift).max() < 0.1 * np.ptp(exact)
+        shift = (got - in_float)[: len(task.images.normal)].mean()
+        assert 0 < np.abs(got - in_float - shift).max() < 0.1 * np.ptp(in_float)
         assert holds(done.evidence)
         assert (done.evidence.evidence_normal, done.evidence.evidence_defective) == (3, 8)
         assert done.evidence.score_shift == pytest.approx(shift, rel=1e-3)
 
 
 @pytest.mark.parametrize(("enough", "layers"), [(2, DOWN), (3, None), (99, None)])
-def test_fewer_products_are_rounded_until_the_evidence_holds(tasks, monkeypatch, enough, layers):
+def test_fewer_products_are_quantised_until_the_evidence_holds(tasks, monkeypatch, enough, layers):
     everything = {f"2/{name}" for name in products_in(tasks[0].graphs[2])}
     monkeypatch.setattr(shared_weights, "holds", lambda found: len(found.kept_in_float) >= enough)
     done = quantise_shared_weights(tasks, {})
@@ -112,11 +111,11 @@ def test_fewer_products_are_rounded_until_the_evidence_holds(tasks, monkeypatch,
         assert set(found.evidence.kept_in_float) == expected
         assert {f"2/{name}" for name in products_in(found.graphs[2])} == expected
         assert (found.graphs[2] is task.graphs[2]) == (layers is None)
-        assert products_in(found.graphs[1]) == [], "the tower stays rounded"
+        assert products_in(found.graphs[1]) == [], "the tower stays quantised"
 
 
-def test_graphs_that_exist_are_used_until_the_evidence_fails(tasks, rounded, monkeypatch):
-    first = rounded[COLOURS[0]].graphs
+def test_graphs_that_exist_are_used_until_the_evidence_fails(tasks, quantised, monkeypatch):
+    first = quantised[COLOURS[0]].graphs
     monkeypatch.setattr(shared_weights, "holds", lambda found: len(found.kept_in_float) >= 2)
     with_less = quantise_shared_weights(tasks, {})[COLOURS[0]].graphs
     held = {"vision": with_less[1], "decision": with_less[2]}
@@ -160,13 +159,16 @@ def stream(tmp_path_factory) -> Path:
 def artifacts(llava, stream, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("experts")
     train(
-        read_stream(stream), out, Lesson("cl_anomaly", llava, None, OPTIONS, 0), lambda name: quiet
+        read_stream(stream),
+        out,
+        TrainingPlan("cl_anomaly", llava, None, OPTIONS, 0),
+        lambda name: quiet,
     )
     return out
 
 
 def export(artifacts, count, bundle, llava, stream, **options) -> None:
-    plan = Plan(precision="uint8", calibration=stream, backbone=llava, **options)
+    plan = ExportPlan(precision="uint8", calibration=stream, backbone=llava, **options)
     export_artifacts([artifacts / name for name in NAMES[:count]], bundle, plan, quiet)
 
 
@@ -203,10 +205,10 @@ def test_a_new_task_costs_no_graph_and_every_member_has_evidence(bundles):
     assert manifest.selector.engine.stages[0] == first.engine.stages[0]
 
 
-def test_thresholds_are_those_of_the_newest_generation_and_shifted(bundles, artifacts, llava):
+def test_thresholds_are_those_of_the_newest_model_version_and_shifted(bundles, artifacts, llava):
     backbone = load_backbone(llava)
     held = Bundle(bundles[1]).manifest().tasks
-    for task in with_families([read_artifact(artifacts / name) for name in NAMES[:2]]):
+    for task in with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES[:2]]):
         entry, now = held[task.artifact.task], entries.calibration_now(task, backbone)
         shift = entry.certificate.quantisation.score_shift
         assert shift != 0
@@ -220,7 +222,7 @@ def test_device_says_nearly_what_torch_says(bundles, artifacts, llava, images):
     backbone = load_backbone(llava)
     pixels = torch.from_numpy(np.stack([backbone.recipe.apply(frame) for frame in images]))
     with Detector.open(bundles[1], device="cpu", watch=False) as detector:
-        for task in with_families([read_artifact(artifacts / name) for name in NAMES[:2]]):
+        for task in with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES[:2]]):
             with torch.inference_mode():
                 score = reference_model(task, backbone)(pixels)[0].numpy()
             name = task.artifact.task
@@ -242,7 +244,7 @@ def test_words_stay_in_float(bundles, images):
 
 
 def test_int8_is_refused(artifacts, llava, stream, tmp_path):
-    plan = Plan(precision="int8", calibration=stream, backbone=llava)
+    plan = ExportPlan(precision="int8", calibration=stream, backbone=llava)
     with pytest.raises(OptionError, match="cl_anomaly is not exported in int8, since TensorRT"):
         export_artifacts([artifacts / NAMES[0]], tmp_path / "bundle", plan, quiet)
 
@@ -263,14 +265,14 @@ def test_a_task_that_eight_bits_change_is_refused(
     monkeypatch.setattr("cad_edge_export.quantisation.evidence.SMALLEST_RANK_CORRELATION", 1.1)
     graphs = Graphs(Bundle(tmp_path / "bundle"), None, "uint8")
     learned = [task.learned for task in tasks]
-    plan = Plan(precision="uint8", calibration=stream)
+    plan = ExportPlan(precision="uint8", calibration=stream)
     with pytest.raises(CertificateError, match=f"task {COLOURS[0]}: uint8 changes what"):
         entries.quantised_entries(learned, TrunkSizes(siglip_base), plan, graphs, quiet)
 
 
-def test_no_other_method_joins_a_family_in_eight_bits(bundles, lite0, products, tmp_path):
+def test_no_other_method_joins_shared_weights_in_eight_bits(bundles, lite0, products, tmp_path):
     bundle = Path(shutil.copytree(bundles[0], tmp_path / "bundle"))
-    plan = Plan(precision="uint8", calibration=products / "checks-stripes-waves.json")
+    plan = ExportPlan(precision="uint8", calibration=products / "checks-stripes-waves.json")
     with pytest.raises(
         BundleError, match="cl_anomaly and patch_memory do not share a bundle in uint8"
     ):

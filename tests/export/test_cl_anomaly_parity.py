@@ -12,7 +12,13 @@ from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config
-from tests.export.expert_samples import difference, every_image, family, reference, run_modules
+from tests.export.expert_samples import (
+    difference,
+    every_image,
+    reference,
+    run_modules,
+    sharing_tasks,
+)
 
 ROUTINGS = ("soft", "hard", "selector")
 LAYOUTS = ("shared", "fused")
@@ -30,7 +36,7 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A task of a family, in the middle of it where there is one."""
+    """A task of tasks with shared weights, in the middle of it where there is one."""
 
     base: LlavaBase
     task: LearnedTask
@@ -39,7 +45,7 @@ class Case:
 
     @classmethod
     def of(cls, base: LlavaBase, options: dict, count: int) -> "Case":
-        task = family(base, Config.model_validate(options), count)[count // 2]
+        task = sharing_tasks(base, Config.model_validate(options), count)[count // 2]
         images = every_image(base)
         return cls(base, task, images, reference(base, task, images))
 
@@ -94,7 +100,7 @@ def test_onnx_runtime_answers_as_torch(siglip_base, graph_of, routing, layout):
 
 def test_a_known_expert_is_within_the_weights(siglip_base):
     """And the text before the image is not read again; another task's graph is another."""
-    tasks = family(siglip_base, Config(routing="selector"), 2)
+    tasks = sharing_tasks(siglip_base, Config(routing="selector"), 2)
     modules = [
         load_fusion("cl_anomaly", "fused")(task, siglip_base, "fp32").stages[0].module
         for task in tasks
@@ -110,12 +116,12 @@ def test_a_known_expert_is_within_the_weights(siglip_base):
 
 
 def test_selector_engine_binds_its_own_expert_alone(siglip_base):
-    tasks = family(siglip_base, Config(routing="selector"), 3)
+    tasks = sharing_tasks(siglip_base, Config(routing="selector"), 3)
     found = [load_fusion("cl_anomaly", "shared")(task, siglip_base, "fp32") for task in tasks]
     assert all(len(one.joint) == 1 for one in found)
     assert all(value.shape[0] == 1 for value in found[1].tensors.values())
     alone = load_fusion("cl_anomaly", "shared")(
-        family(siglip_base, Config(routing="selector"), 1)[0], siglip_base, "fp32"
+        sharing_tasks(siglip_base, Config(routing="selector"), 1)[0], siglip_base, "fp32"
     )
     for name, value in alone.tensors.items():
         np.testing.assert_array_equal(value, found[0].tensors[name])

@@ -16,10 +16,10 @@ from cad_edge_training.methods.cl_anomaly.config import Config
 from tests.export.expert_samples import (
     difference,
     every_image,
-    family,
     frames,
     reference,
     run_modules,
+    sharing_tasks,
 )
 
 NATURAL = 12
@@ -28,7 +28,7 @@ NATURAL = 12
 @pytest.mark.parametrize("layout", ["shared", "fused"])
 @pytest.mark.parametrize("routing", ["soft", "selector"])
 def test_halves_answer_within_their_tolerance(either_base, layout, routing):
-    task = family(either_base, Config(routing=routing), 2)[1]
+    task = sharing_tasks(either_base, Config(routing=routing), 2)[1]
     fused = load_fusion("cl_anomaly", layout)(task, either_base, "fp16")
     kinds = {name: value.dtype for name, value in fused.bound().items()}
     assert kinds.pop("anchors", np.dtype("float32")) == np.float32
@@ -44,7 +44,7 @@ def test_halves_answer_within_their_tolerance(either_base, layout, routing):
 
 
 def test_graph_computes_in_halves_between_float32_ports(siglip_base):
-    task = family(siglip_base, Config(routing="soft"), 2)[1]
+    task = sharing_tasks(siglip_base, Config(routing="soft"), 2)[1]
     fused = load_fusion("cl_anomaly", "fused")(task, siglip_base, "fp16")
     graph = to_onnx(fused.stages[0])
     model = onnx.load_from_string(graph[GRAPH])

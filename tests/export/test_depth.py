@@ -16,7 +16,7 @@ from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import adversarial_depth, certify, reference_model, run_stages
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_training.backbones import load_backbone
 from tests.export import level_method
 from tests.export.level_method import RANGE, Learner, judged
@@ -143,7 +143,7 @@ def test_the_range_is_data_of_the_task(tiny, dinov2, tmp_path):
     learner.learn(tmp_path / "a", NAMES[0], depth=True)
     learner.learn(tmp_path / "a", NAMES[1], depth=False)
     paths = [tmp_path / "a" / name for name in NAMES[:2]]
-    plan = Plan(backbone=f"dinov2:{dinov2}")
+    plan = ExportPlan(backbone=f"dinov2:{dinov2}")
     assert export_artifacts(paths, tmp_path / "bundle", plan, quiet) == list(NAMES[:2])
     entries = Bundle(tmp_path / "bundle").manifest().tasks
     assert entries[NAMES[0]].depth == RANGE and entries[NAMES[1]].depth is None
@@ -156,11 +156,11 @@ def test_the_range_is_data_of_the_task(tiny, dinov2, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["int8", "uint8"])
-@pytest.mark.parametrize("generation", [None, 1.0])
-def test_depth_is_not_offered_in_eight_bits(tiny, dinov2, tmp_path, precision, generation):
-    path = Learner(tiny).learn(tmp_path / "a", NAMES[0], depth=True, generation=generation)
+@pytest.mark.parametrize("shared_weights", [None, 1.0])
+def test_depth_is_not_offered_in_eight_bits(tiny, dinov2, tmp_path, precision, shared_weights):
+    path = Learner(tiny).learn(tmp_path / "a", NAMES[0], depth=True, shared_weights=shared_weights)
     stream = tmp_path / "stream.json"
-    plan = Plan(precision=precision, backbone=f"dinov2:{dinov2}", calibration=stream)
+    plan = ExportPlan(precision=precision, backbone=f"dinov2:{dinov2}", calibration=stream)
     with pytest.raises(OptionError, match=rf"{NAMES[0]} looks at depth, and {precision} is meas"):
         export_artifacts([path], tmp_path / "bundle", plan, quiet)
     assert content(tmp_path / "bundle") == {}
@@ -174,7 +174,9 @@ def test_a_method_that_cannot_be_quantised_says_so_before_anything_is_made(
     in_float = SimpleNamespace(shared=whole.shared, fused=whole.fused, entry=whole.entry)
     monkeypatch.setattr(sys.modules["cad_edge_export.fusions.level"], "FUSION", in_float)
     path = Learner(tiny).learn(tmp_path / "a", NAMES[0], depth=False)
-    plan = Plan(precision=precision, backbone=f"dinov2:{dinov2}", calibration=tmp_path / "s.json")
+    plan = ExportPlan(
+        precision=precision, backbone=f"dinov2:{dinov2}", calibration=tmp_path / "s.json"
+    )
     with pytest.raises(
         OptionError, match=f"^level cannot be quantised, .* in place of {precision}"
     ):

@@ -17,7 +17,7 @@ from cad_edge.errors import ArtifactError, CertificateError, ImageError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest
 from cad_edge_export.exporter import export_artifacts, export_folder
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from tests.export import level_method
 from tests.export.level_method import RANGE, Learner
@@ -33,13 +33,13 @@ def level(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def plan(dinov2) -> Plan:
-    return Plan(backbone=f"dinov2:{dinov2}")
+def plan(dinov2) -> ExportPlan:
+    return ExportPlan(backbone=f"dinov2:{dinov2}")
 
 
 @pytest.fixture(scope="module")
 def places(tiny, plan, tmp_path_factory) -> Path:
-    """Artifacts: ``deep`` two tasks with depth and one without, ``flat`` a family without.
+    """Artifacts: ``deep`` two tasks with depth and one without, ``flat`` shared weights without.
 
     And ``bundle``, which holds the first task of ``deep`` alone.
     """
@@ -48,8 +48,8 @@ def places(tiny, plan, tmp_path_factory) -> Path:
     learner.learn(folder / "deep", FIRST, depth=True)
     learner.learn(folder / "deep", SECOND, depth=True)
     learner.learn(folder / "deep", THIRD, depth=False)
-    learner.learn(folder / "flat", FIRST, depth=False, generation=1.0)
-    learner.learn(folder / "flat", SECOND, depth=False, generation=1.5)
+    learner.learn(folder / "flat", FIRST, depth=False, shared_weights=1.0)
+    learner.learn(folder / "flat", SECOND, depth=False, shared_weights=1.5)
     with pytest.MonkeyPatch.context() as patch:
         level_method.install(patch)
         export_artifacts([folder / "deep" / FIRST], folder / "bundle", plan, quiet)
@@ -61,7 +61,7 @@ class Place:
     """A bundle and artifacts of its own."""
 
     folder: Path
-    plan: Plan
+    plan: ExportPlan
 
     def export(self, names, spare=(), kind="flat") -> list[str]:
         """Export tasks of ``deep``, and ``spare`` of another folder as their stand-ins."""
@@ -158,8 +158,8 @@ def test_what_is_there_stays_without_the_option_and_with_it(place, frame):
     assert place.manifest.tasks[SECOND].without_depth is None
 
 
-def test_a_family_that_grows_is_exported_as_a_whole(place):
-    """All stand-ins by the newest generation, each with thresholds and drift of now."""
+def test_sharing_tasks_are_exported_together(place):
+    """All stand-ins by the newest model version, each with thresholds and drift of now."""
     place.export([FIRST, SECOND], [FIRST])
     first = place.manifest.tasks[FIRST].without_depth
     assert first.certificate.drift == 0
@@ -175,16 +175,16 @@ def test_a_family_that_grows_is_exported_as_a_whole(place):
     assert grown.certificate.drift > 0
 
 
-def test_a_family_of_tasks_that_grows_keeps_the_stand_ins(tiny, place):
+def test_another_sharing_task_keeps_the_stand_ins(tiny, place):
     learner = Learner(tiny)
     for name, gain in ((FIRST, 1.0), (SECOND, 2.0)):
-        learner.learn(place.folder / "family/deep", name, depth=True, generation=gain)
-    shutil.copytree(place.folder / "flat", place.folder / "family/flat")
-    family = Place(place.folder / "family", place.plan)
-    family.export([FIRST], [FIRST])
-    before = family.manifest.tasks[FIRST]
-    family.export([FIRST, SECOND])
-    after = family.manifest.tasks[FIRST]
+        learner.learn(place.folder / "grown/deep", name, depth=True, shared_weights=gain)
+    shutil.copytree(place.folder / "flat", place.folder / "grown/flat")
+    sharing_tasks = Place(place.folder / "grown", place.plan)
+    sharing_tasks.export([FIRST], [FIRST])
+    before = sharing_tasks.manifest.tasks[FIRST]
+    sharing_tasks.export([FIRST, SECOND])
+    after = sharing_tasks.manifest.tasks[FIRST]
     assert after.engine != before.engine
     spare = before.without_depth.model_copy(update={"radius": after.radius})
     assert after.without_depth == spare
@@ -260,7 +260,7 @@ class TestRefusals:
         path.write_text(json.dumps(record))
         place.refuses(f"the task {FIRST} of --without-depth {words}", [FIRST], [FIRST])
 
-    def test_a_family_lacks_a_member_that_the_bundle_has(self, place):
+    def test_a_sharing_task_is_missing_that_the_bundle_has(self, place):
         place.export([FIRST, SECOND], [FIRST])
         words = f"the bundle's task {FIRST} changes with every task that level learns, and its art"
         place.refuses(words, [FIRST, SECOND], [SECOND])
@@ -296,7 +296,7 @@ def test_the_command_says_which_frames_are_answered(place):
     assert said[0] == f"added {SECOND}, {THIRD} to {place.bundle}"
     assert said[-1] == f"frames without depth are answered for {FIRST} and refused for {SECOND}"
     flat = Learner(place.folder / "deep").learn(
-        place.folder / "flat", SECOND, depth=False, generation=1.5
+        place.folder / "flat", SECOND, depth=False, shared_weights=1.5
     )
     assert flat.is_dir()
     done = run(place, "--without-depth", place.folder / "flat")

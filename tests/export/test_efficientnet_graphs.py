@@ -13,7 +13,7 @@ from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.graph_files import GRAPH
 from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.resizing import Taps
 from cad_edge_export.trunk import entry_stage, folded, folds_prompt
 from cad_edge_runtime import Detector
@@ -65,7 +65,7 @@ def learned(folder, products, tmp_path_factory):
 @pytest.fixture(scope="module", params=["shared", "fused"])
 def bundle(request, learned, folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("bundles") / request.param
-    plan = Plan(request.param, backbone=f"efficientnet:{folder}")
+    plan = ExportPlan(request.param, backbone=f"efficientnet:{folder}")
     export_artifacts([learned], path, plan, quiet)
     return path
 

@@ -8,7 +8,7 @@ import pytest
 
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from tests.training.small_products import NAMES, quiet
 
@@ -27,7 +27,7 @@ PATCHES = 3840  # TopK takes fewer
 def key_set(tiny, dinov2, tmp_path_factory) -> Path:
     """The untrained transformer with the published selector, one task fused."""
     bundle = tmp_path_factory.mktemp("key-set") / "bundle"
-    plan = Plan("fused", selector="key_set", backbone=f"dinov2:{dinov2}")
+    plan = ExportPlan("fused", selector="key_set", backbone=f"dinov2:{dinov2}")
     export_artifacts([tiny / NAMES[0]], bundle, plan, quiet)
     return bundle
 

@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_folder
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from tests.training.small_products import NAMES, quiet
 
@@ -16,7 +16,7 @@ from tests.training.small_products import NAMES, quiet
 def in_fp16(request, lite0, tmp_path_factory):
     """Bundle of three products in fp16."""
     bundle = tmp_path_factory.mktemp("half") / "bundle"
-    export_folder(lite0, bundle, Plan(layout=request.param, precision="fp16"), quiet)
+    export_folder(lite0, bundle, ExportPlan(layout=request.param, precision="fp16"), quiet)
     return bundle
 
 
@@ -53,7 +53,7 @@ def test_the_certificate_states_its_tolerance_and_holds(in_fp16):
 
 def test_frames_score_as_in_float32(in_fp16, lite0, tmp_path):
     exact = tmp_path / "fp32"
-    export_folder(lite0, exact, Plan(), quiet)
+    export_folder(lite0, exact, ExportPlan(), quiet)
     recipe = Bundle(exact).manifest().tasks[NAMES[0]].engine.recipe
     frame = np.random.default_rng(0).integers(0, 256, (recipe.height, recipe.width, 3), np.uint8)
     with (

@@ -1,4 +1,4 @@
-"""IB-IUMAD from parts with depth to verdicts: one graph for all, generations, calibration anew."""
+"""IB-IUMAD from parts with depth to verdicts: one graph, model versions, calibration anew."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from cad_edge.data.depth import to_size
 from cad_edge.data.depth_files import decode_depth
 from cad_edge.data.image import decode_image
 from cad_edge.errors import ArtifactError
-from cad_edge.store.artifact import read_artifact, with_families
+from cad_edge.store.artifact import read_artifact, with_sharing_tasks
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.exporter import export_artifacts
@@ -21,7 +21,7 @@ from cad_edge_export.fusions.ib_iumad.fusion import fused, shared
 from cad_edge_export.fusions.ib_iumad.reconstruction import FastNetwork
 from cad_edge_export.graphs import made_from
 from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.resizing import aligned_matrix, box_matrix, resized
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
@@ -65,7 +65,7 @@ def backbone():
 def export(artifacts: Path, count: int, bundle: Path) -> list[str]:
     """Export the first ``count`` tasks as if no other had been learned."""
     found = [artifacts / name for name in NAMES[:count]]
-    return export_artifacts(found, bundle, Plan(), quiet)
+    return export_artifacts(found, bundle, ExportPlan(), quiet)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def frames(parts):
 
 @pytest.mark.parametrize("layout", ["shared", "fused"])
 def test_every_modality_is_certified_in_both_layouts(learned, layout, tmp_path):
-    export_artifacts([learned / "gear"], tmp_path / "line", Plan(layout=layout), quiet)
+    export_artifacts([learned / "gear"], tmp_path / "line", ExportPlan(layout=layout), quiet)
     entry = Bundle(tmp_path / "line").manifest().tasks["gear"]
     certificate = entry.certificate
     assert certificate.score_max <= certificate.tolerance == 1e-4
@@ -121,7 +121,7 @@ def test_products_share_all_graphs_and_own_their_range(bundle):
 
 
 def test_graphs_keep_the_rules(artifacts, backbone):
-    task = with_families([read_artifact(artifacts / name) for name in NAMES])[0]
+    task = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])[0]
     for form in (shared, fused):
         for stage in form(task, backbone, "fp32").stages:
             graph = to_onnx(stage)
@@ -131,7 +131,7 @@ def test_graphs_keep_the_rules(artifacts, backbone):
 
 
 def test_detector_answers_as_torch(bundle, artifacts, backbone, frames):
-    tasks = with_families([read_artifact(artifacts / name) for name in NAMES])
+    tasks = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])
     models = {task.artifact.task: reference_model(task, backbone) for task in tasks}
     with Detector.open(bundle) as detector:
         for image, depth, name in frames[:8]:
@@ -202,14 +202,14 @@ def test_old_thresholds_are_made_anew(artifacts, bundle):
 def test_graph_of_a_generation_has_a_name_of_its_own(artifacts, backbone):
     tasks = [read_artifact(artifacts / name) for name in NAMES]
     keys = {
-        made_from(shared(with_families(tasks[:count])[0], backbone, "fp32").stages[1])
+        made_from(shared(with_sharing_tasks(tasks[:count])[0], backbone, "fp32").stages[1])
         for count in (2, 3, 4)
     }
     assert len(keys) == 3 and None not in keys
 
 
 def test_fast_network_is_the_network(artifacts, backbone):
-    task = with_families([read_artifact(artifacts / name) for name in NAMES])[0]
+    task = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])[0]
     config = Config.model_validate(task.artifact.hyperparameters)
     network = network_of(backbone, config, task.model_tensors()).eval()
     with torch.random.fork_rng([]):

@@ -7,7 +7,7 @@ import pytest
 
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts, export_folder
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from tests.export.conftest import export
 from tests.training.small_products import NAMES, quiet
 
@@ -18,7 +18,7 @@ def one_by_one(tiny, tiny_first, dinov2, tmp_path_factory):
     bundle = shutil.copytree(tiny_first, tmp_path_factory.mktemp("grown") / "bundle")
     files = [content(bundle)]
     for name in NAMES[1:]:
-        plan = Plan(backbone=f"dinov2:{dinov2}")
+        plan = ExportPlan(backbone=f"dinov2:{dinov2}")
         assert export_artifacts([tiny / name], bundle, plan, quiet) == [name]
         files.append(content(bundle))
     return bundle, files
@@ -65,7 +65,7 @@ def test_exporting_at_once_gives_the_objects_of_exporting_one_by_one(
     """Named in the opposite order, from another folder, each graph exported anew."""
     copied = shutil.copytree(tiny, tmp_path / "elsewhere")
     folders = [copied / name for name in NAMES[::-1]]
-    plan = Plan(backbone=f"dinov2:{dinov2}")
+    plan = ExportPlan(backbone=f"dinov2:{dinov2}")
     assert export_artifacts(folders, tmp_path / "bundle", plan, quiet) == list(NAMES)
     ours, theirs = Bundle(one_by_one[0]).manifest(), Bundle(tmp_path / "bundle").manifest()
     assert theirs.objects() == ours.objects()
@@ -84,7 +84,7 @@ def test_other_selector_is_another_version_with_the_same_engines(
 ):
     path = shutil.copytree(one_by_one[0], tmp_path / "bundle")
     older = {name: data for name, data in content(path).items() if name != "bundle.json"}
-    plan = Plan(selector="key_set", backbone=f"dinov2:{dinov2}")
+    plan = ExportPlan(selector="key_set", backbone=f"dinov2:{dinov2}")
     assert export_folder(tiny, path, plan, quiet) == []
     bundle = Bundle(path)
     after, before = bundle.manifest(), bundle.manifest(bundle.manifest().previous)
@@ -101,7 +101,7 @@ def test_layouts_mix_in_one_bundle_and_fused_bytes_repeat(tiny, tiny_first, dino
     engines = []
     for copy in ("a", "b"):
         path = shutil.copytree(tiny_first, tmp_path / copy)
-        plan = Plan("fused", backbone=f"dinov2:{dinov2}")
+        plan = ExportPlan("fused", backbone=f"dinov2:{dinov2}")
         export_artifacts([tiny / NAMES[1]], path, plan, quiet)
         engines.append({name: e.engine for name, e in Bundle(path).manifest().tasks.items()})
     assert content(tmp_path / "a") == content(tmp_path / "b")
@@ -130,7 +130,7 @@ def test_a_product_joins_those_that_an_earlier_version_learned(
                 }
             )
         )
-    plan = Plan(backbone=f"dinov2:{dinov2}")
+    plan = ExportPlan(backbone=f"dinov2:{dinov2}")
     assert export_artifacts([tiny / NAMES[1]], path, plan, quiet) == [NAMES[1]]
     after = bundle.manifest()
     assert after.tasks[NAMES[0]].engine == old.engine

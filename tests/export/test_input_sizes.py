@@ -12,10 +12,10 @@ from cad_edge.data.image import ImageRecipe
 from cad_edge.data.stream import read_stream
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
-from cad_edge_export.plan import Plan as ExportPlan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from cad_edge_training.input_size import AUTO
-from cad_edge_training.train import Plan, train
+from cad_edge_training.train import TrainingPlan, train
 from tests.house.refusals import content, run, sentence
 from tests.training.small_products import LITE0, SMALL, quiet
 
@@ -67,7 +67,7 @@ def products(tmp_path_factory) -> Path:
 def artifacts(products, tmp_path_factory) -> Path:
     """Both, each at the size that was chosen for it."""
     out, said = tmp_path_factory.mktemp("learned"), []
-    plan = Plan("patch_memory", LITE0, AUTO, SMALL, 0)
+    plan = TrainingPlan("patch_memory", LITE0, AUTO, SMALL, 0)
     train(read_stream(products / "stream.json"), out, plan, lambda name: quiet, said.append)
     assert [line.partition(" px")[0] for line in said] == ["smooth: 224", "fine: 288"]
     return out

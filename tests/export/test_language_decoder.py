@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cad_edge.errors import OptionError
-from cad_edge_export.language.decoder import Decoder, runs_of
+from cad_edge_export.language.decoder import LanguageDecoder, runs_of
 
 ROWS, LAYERS = 9, 3
 
@@ -29,7 +29,7 @@ def rows(seed: int = 0) -> torch.Tensor:
     return torch.randn(2, ROWS, 24, generator=torch.Generator().manual_seed(seed))
 
 
-def written_out(decoder: Decoder, x: torch.Tensor):
+def written_out(decoder: LanguageDecoder, x: torch.Tensor):
     return decoder(x, [None] * LAYERS, None, decoder.positions(x.shape[1]), None)
 
 
@@ -47,14 +47,14 @@ def test_it_is_transformers_decoder(changes):
     model = qwen2(**changes)
     x = rows()
     expected = model(inputs_embeds=x).last_hidden_state[:, -1]
-    got, pairs = written_out(Decoder(model), x)
+    got, pairs = written_out(LanguageDecoder(model), x)
     torch.testing.assert_close(got, expected, atol=2e-5, rtol=0)
     assert len(pairs) == LAYERS and pairs[0][0].shape[2] == ROWS
 
 
 @pytest.mark.parametrize("count", [1, 4, ROWS - 1])
 def test_what_was_read_before_need_not_be_read_again(count):
-    decoder, x = Decoder(qwen2()), rows()
+    decoder, x = LanguageDecoder(qwen2()), rows()
     whole, everything = written_out(decoder, x)
     before = rows()[:1, :count]
     _, past = written_out(decoder, before)
@@ -80,7 +80,7 @@ def test_runs_cover_the_rows_and_see_no_further(count, before, bounds):
 
 @pytest.mark.parametrize("before", [0, 3])
 def test_attention_in_runs_is_attention_at_once(monkeypatch, before):
-    decoder, x = Decoder(qwen2()), rows()
+    decoder, x = LanguageDecoder(qwen2()), rows()
     past = written_out(decoder, x[:, :before])[1] if before else None
     at_once = decoder.positions(ROWS - before, before)
     assert len(at_once.runs) == 1
@@ -98,7 +98,7 @@ def test_attention_in_runs_is_attention_at_once(monkeypatch, before):
 
 def test_weights_are_the_networks_own_until_something_is_merged():
     model = qwen2()
-    decoder = Decoder(model)
+    decoder = LanguageDecoder(model)
     weight = model.get_parameter("layers.0.mlp.up_proj.weight")
     linears = decoder.layers[0].linears
     assert linears["up"].weight.data_ptr() == weight.data_ptr()
@@ -111,8 +111,8 @@ def test_weights_are_the_networks_own_until_something_is_merged():
 
 def test_half_precision_keeps_norms_attention_and_angles_in_float32():
     model = qwen2()
-    expected, _ = written_out(Decoder(model), rows())
-    decoder = Decoder(model)
+    expected, _ = written_out(LanguageDecoder(model), rows())
+    decoder = LanguageDecoder(model)
     decoder.to_half()
     assert decoder.frequencies.dtype == torch.float32
     got, pairs = written_out(decoder, rows().half())
@@ -130,4 +130,4 @@ def test_half_precision_keeps_norms_attention_and_angles_in_float32():
 )
 def test_what_is_not_written_out_is_refused(changes, said):
     with pytest.raises(OptionError, match=said):
-        Decoder(qwen2(**changes))
+        LanguageDecoder(qwen2(**changes))

@@ -30,13 +30,13 @@ CASES = {
 
 
 def drawn(tasks: int, experts: int, rng) -> tuple[list[dict], dict]:
-    """Tensors of tasks and of a generation, by the names of an artifact."""
+    """Tensors of tasks and of shared weights, by the names of an artifact."""
 
     def normal(*shape):
         return rng.normal(size=shape).astype(np.float32)
 
     own: list[dict] = [{} for _ in range(tasks)]
-    generation: dict = {}
+    shared_weights: dict = {}
     for layer in range(LAYERS):
         for group, sites in GROUPS.items():
             for site in sites:
@@ -45,25 +45,25 @@ def drawn(tasks: int, experts: int, rng) -> tuple[list[dict], dict]:
                     task[f"private/{name}.lora_A"] = normal(RANK, width)
                     task[f"private/{name}.lora_B"] = normal(out, RANK)
                 if experts:
-                    generation[f"shared/{name}.lora_A"] = normal(experts, RANK, width)
-                    generation[f"shared/{name}.lora_B"] = normal(experts, out, RANK)
+                    shared_weights[f"shared/{name}.lora_A"] = normal(experts, RANK, width)
+                    shared_weights[f"shared/{name}.lora_B"] = normal(experts, out, RANK)
                 if experts > 1:
-                    generation[f"router/{name}"] = normal(experts, width)
-    return own, generation
+                    shared_weights[f"router/{name}"] = normal(experts, width)
+    return own, shared_weights
 
 
-def packed(own: list[dict], generation: dict, experts: int) -> dict[str, torch.Tensor]:
+def packed(own: list[dict], shared_weights: dict, experts: int) -> dict[str, torch.Tensor]:
     """Everything as an engine binds it."""
     parts = [pack_private(task, LAYERS, SCALE * PRIVATE) for task in own]
     found = (
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if own else {}
     )
     if experts:
-        found |= pack_shared(generation, LAYERS, SCALE * (1 - PRIVATE))
+        found |= pack_shared(shared_weights, LAYERS, SCALE * (1 - PRIVATE))
     return {name: torch.from_numpy(value) for name, value in found.items()}
 
 
-def by_loop(own, generation, name: str, x: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
+def by_loop(own, shared_weights, name: str, x: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
     """What the experts of the training package add to a linear that answers with nothing."""
 
     def tensor(part, key):
@@ -72,9 +72,9 @@ def by_loop(own, generation, name: str, x: torch.Tensor, mu: torch.Tensor) -> to
     pairs = tuple(
         tuple(tensor(task, f"private/{name}.lora_{part}") for part in "AB") for task in own
     )
-    shared = tuple(tensor(generation, f"shared/{name}.lora_{part}") for part in "AB")
+    shared = tuple(tensor(shared_weights, f"shared/{name}.lora_{part}") for part in "AB")
     experts = SiteExperts(
-        pairs, None if shared[0] is None else shared, tensor(generation, f"router/{name}")
+        pairs, None if shared[0] is None else shared, tensor(shared_weights, f"router/{name}")
     )
     nothing = torch.nn.Linear(x.shape[2], OUTPUTS[leaf(name)], bias=False)
     torch.nn.init.zeros_(nothing.weight)
@@ -84,8 +84,8 @@ def by_loop(own, generation, name: str, x: torch.Tensor, mu: torch.Tensor) -> to
 
 @pytest.mark.parametrize(("tasks", "experts"), CASES.values(), ids=CASES)
 def test_stack_is_the_loop(tasks, experts, rng):
-    own, generation = drawn(tasks, experts, rng)
-    values = packed(own, generation, experts)
+    own, shared_weights = drawn(tasks, experts, rng)
+    values = packed(own, shared_weights, experts)
     mu = torch.from_numpy(rng.dirichlet(np.ones(max(tasks, 1)), BATCH).astype(np.float32))
     layers = stacked_experts(values, Composition(LAYERS, RANK, tasks > 0, experts))
     for number, layer in enumerate(layers):
@@ -96,7 +96,7 @@ def test_stack_is_the_loop(tasks, experts, rng):
                 nothing = torch.zeros(BATCH, TOKENS, OUTPUTS[leaf(site)])
                 got = layer.add(leaf(site), nothing, answer)
                 with torch.inference_mode():
-                    expected = by_loop(own, generation, f"layers.{number}.{site}", x, mu)
+                    expected = by_loop(own, shared_weights, f"layers.{number}.{site}", x, mu)
                 scale = float(expected.abs().max())
                 torch.testing.assert_close(got, expected, atol=1e-5 * scale, rtol=0)
 
@@ -114,8 +114,8 @@ def test_one_known_expert_is_a_change_of_the_weight(rng):
 
 
 def test_tensors_of_tasks_concatenate_and_do_not_depend_on_each_other(rng):
-    own, generation = drawn(3, 4, rng)
-    whole = packed(own, generation, 4)
+    own, shared_weights = drawn(3, 4, rng)
+    whole = packed(own, shared_weights, 4)
     second = pack_private(own[1], LAYERS, SCALE * PRIVATE)
     for name, value in second.items():
         assert value.shape[0] == 1 and value.dtype == np.float32

@@ -17,7 +17,7 @@ from cad_edge_training.methods.cl_anomaly.explanation import greedy
 from cad_edge_training.methods.cl_anomaly.learn import build_model
 from cad_edge_training.methods.cl_anomaly.model import CLAnomaly
 from cad_edge_training.methods.cl_anomaly.questions import Question, read
-from tests.export.expert_samples import family, frames
+from tests.export.expert_samples import frames, sharing_tasks
 
 STEPS = 12
 
@@ -74,7 +74,7 @@ class Speech:
 @pytest.fixture(scope="module", params=["soft", "selector"])
 def speech(request, base, graph_of) -> Speech:
     config = Config(routing=request.param)
-    task = family(base, config, 3)[1]
+    task = sharing_tasks(base, config, 3)[1]
     made = explained(task, base, "fp32")
     session = open_graph(graph_of(made.decoder))
     model = build_model(base, config, task.model_tensors())

@@ -11,7 +11,7 @@ from cad_edge_export.certificate import run_chain
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.merging import merged, require, weigh
 from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_training.backbones.llava import LlavaBase, load_llava
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import (
@@ -27,10 +27,10 @@ from cad_edge_training.methods.cl_anomaly.model import TOKENS
 from tests.export.expert_samples import (
     difference,
     every_image,
-    family,
     frames,
     reference,
     run_modules,
+    sharing_tasks,
 )
 from tests.training.tiny_llava import save_tiny_llava
 
@@ -43,8 +43,8 @@ def base(tmp_path_factory) -> LlavaBase:
 
 
 def task_of(base: LlavaBase, options: dict, count: int = 3):
-    """The middle task of a family, with held-out parts and a witness."""
-    task = family(base, Config.model_validate(options), count)[count // 2]
+    """The middle task of tasks with shared weights, with held-out parts and a witness."""
+    task = sharing_tasks(base, Config.model_validate(options), count)[count // 2]
     images = frames(base)
     task.tensors[TOKENS] = tokens_to_keep(base, images[:5])
     task.witness.update(image=images[4:8], score=reference(base, task, images[4:8]))
@@ -82,13 +82,15 @@ def test_means_are_those_of_every_row_of_every_held_out_part(base):
             )
     with torch.inference_mode():
         model.from_tokens(torch.from_numpy(task.tensors[TOKENS].astype(np.float32)))
-    generation = without(base, task).family[-1].generation
+    shared_weights = without(base, task).sharing_tasks[-1].shared_weights
     assert len(given) == 14
     for name, x in given.items():
         assert x.shape[0] == 5 and x.shape[1] > base.n_patches + 1
-        said = np.exp(x.numpy().astype(np.float64) @ task.family[-1].generation[f"router/{name}"].T)
+        said = np.exp(
+            x.numpy().astype(np.float64) @ task.sharing_tasks[-1].shared_weights[f"router/{name}"].T
+        )
         expected = (said / said.sum(axis=2, keepdims=True)).mean(axis=(0, 1))
-        found = generation[f"fixed/{name}"]
+        found = shared_weights[f"fixed/{name}"]
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert found.sum() == pytest.approx(1, abs=1e-5)
 
@@ -119,11 +121,13 @@ def test_merged_change_is_the_sum_over_experts(base):
     options = {"routing": "soft", "scale": 1.5, "private_weight": 0.3}
     task = without(base, task_of(base, options))
     module = load_fusion("cl_anomaly", "fused")(task, base, "fp32").stages[0].module
-    generation, site = task.family[-1].generation, "layers.1.mlp.down_proj"
+    shared_weights, site = task.sharing_tasks[-1].shared_weights, "layers.1.mlp.down_proj"
     weight = base.language.get_parameter(f"{site}.weight").double()
     eye = torch.eye(weight.shape[1], dtype=torch.float64)
-    for number, share in enumerate(generation[f"fixed/{site}"]):
-        a, b = (torch.from_numpy(generation[f"shared/{site}.lora_{part}"][number]) for part in "AB")
+    for number, share in enumerate(shared_weights[f"fixed/{site}"]):
+        a, b = (
+            torch.from_numpy(shared_weights[f"shared/{site}.lora_{part}"][number]) for part in "AB"
+        )
         weight = weight + 1.5 * 0.7 * float(share) * low_rank(eye, a, b).T
     got = module.decision.decoder.layers[1].linears["down"].weight
     torch.testing.assert_close(got.double(), weight.T, atol=1e-5, rtol=1e-5)
@@ -223,4 +227,4 @@ def test_method_without_shared_experts_is_refused(base):
 def test_plans_that_do_not_merge(tmp_path, layout, precision, words):
     calibration = tmp_path if precision == "uint8" else None
     with pytest.raises(OptionError, match=words):
-        Plan(layout, precision, calibration=calibration, merge_shared=True)
+        ExportPlan(layout, precision, calibration=calibration, merge_shared=True)

@@ -8,7 +8,7 @@ import torch
 
 from cad_edge.store.artifact import LearnedTask, read_artifact
 from cad_edge.store.bundle import Bundle
-from cad_edge_export.certificate import Answers, adversarial_images, run_chain
+from cad_edge_export.certificate import ModelAnswers, adversarial_images, run_chain
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.graph_files import Graph
@@ -60,19 +60,19 @@ class Case:
         self.natural = np.stack(frames)
         self.images = np.concatenate([frames, adversarial_images(recipe.height, recipe.width)])
 
-    def reference(self) -> Answers:
+    def reference(self) -> ModelAnswers:
         """Answers of the paper's equations."""
         learn = load_method(self.method)
         model = learn.build_model(self.backbone, self.config, self.task.tensors)
         with torch.inference_mode():
             score, anomaly_map = model(torch.from_numpy(self.images))
-        return Answers(score.numpy(), anomaly_map.numpy())
+        return ModelAnswers(score.numpy(), anomaly_map.numpy())
 
     def fused(self, layout: str) -> FusedTask:
         return load_fusion(self.method, layout)(self.task, self.backbone, "fp32")
 
 
-def run_modules(fused: FusedTask, images: np.ndarray) -> Answers:
+def run_modules(fused: FusedTask, images: np.ndarray) -> ModelAnswers:
     """Answer with the torch modules of the stages, bound as the graphs are."""
     values = {"frame/image": torch.from_numpy(images)}
     values |= {f"tensor/{name}": torch.from_numpy(value) for name, value in fused.tensors.items()}
@@ -83,10 +83,12 @@ def run_modules(fused: FusedTask, images: np.ndarray) -> Answers:
                 f"{number}/{name}": one for name, one in zip(stage.outputs, out, strict=True)
             }
     last = len(fused.stages) - 1
-    return Answers(values[f"{last}/score"].numpy(), values[f"{last}/anomaly_map"].numpy())
+    return ModelAnswers(values[f"{last}/score"].numpy(), values[f"{last}/anomaly_map"].numpy())
 
 
-def assert_close(got: Answers, reference: Answers, natural: int, tolerance: float) -> None:
+def assert_close(
+    got: ModelAnswers, reference: ModelAnswers, natural: int, tolerance: float
+) -> None:
     """Differences as fractions of the range over natural images, or of the value if larger."""
     for name in ("score", "anomaly_map"):
         ours, expected = getattr(got, name), getattr(reference, name)

@@ -12,10 +12,10 @@ from cad_edge.errors import BundleError, CertificateError, DatasetError, OptionE
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Quantisation
 from cad_edge_export.exporter import export_folder
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.quantisation import quantiser
 from cad_edge_export.quantisation.biases import correct_biases
-from cad_edge_export.quantisation.evidence import Scores, holds, require, weigh
+from cad_edge_export.quantisation.evidence import EngineScores, holds, require, weigh
 from cad_edge_export.quantisation.float_graph import FloatGraph
 from cad_edge_export.quantisation.placement import (
     Encoding,
@@ -78,7 +78,7 @@ def feeds():
     return [{"image": images[:4]}, {"image": images[4:]}]
 
 
-def rounded(feeds, style, kept=frozenset()):
+def quantised(feeds, style, kept=frozenset()):
     """Place quantisers in the small graph; the graph and its ranges."""
     names = quantised_tensors(FloatGraph(small_graph()), kept)
     ranges = measure_ranges(small_graph(), feeds, names, style)
@@ -94,9 +94,9 @@ def test_encodings_are_those_worked_by_hand():
 
 def test_values_come_back_as_worked_by_hand():
     unsigned = Encoding(0.5, 10, False)
-    assert unsigned.rounded(np.array([-9.0, 0.2, 0.3, 200.0])).tolist() == [-5.0, 0.0, 0.5, 122.5]
+    assert unsigned.quantised(np.array([-9.0, 0.2, 0.3, 200.0])).tolist() == [-5.0, 0.0, 0.5, 122.5]
     signed = Encoding(0.5, 0, True)
-    assert signed.rounded(np.array([-70.0, 1.0, 70.0])).tolist() == [-64.0, 1.0, 63.5]
+    assert signed.quantised(np.array([-70.0, 1.0, 70.0])).tolist() == [-64.0, 1.0, 63.5]
 
 
 def test_a_range_gives_up_what_few_values_need():
@@ -117,15 +117,15 @@ def test_weights_round_per_channel():
 
 
 @pytest.mark.parametrize("style", ["int8", "uint8"])
-def test_a_rounded_graph_stays_close(feeds, style):
-    graph, _ = rounded(feeds, style)
-    exact = open_graph(small_graph()).run(None, feeds[0])[0]
-    error = open_graph(graph).run(None, feeds[0])[0] - exact
-    assert 0 < np.sqrt(np.mean(error**2)) < 0.05 * exact.std()
+def test_a_quantised_graph_stays_close(feeds, style):
+    graph, _ = quantised(feeds, style)
+    in_float = open_graph(small_graph()).run(None, feeds[0])[0]
+    error = open_graph(graph).run(None, feeds[0])[0] - in_float
+    assert 0 < np.sqrt(np.mean(error**2)) < 0.05 * in_float.std()
 
 
 def test_int8_keeps_the_rules_of_tensorrt(feeds):
-    graph = onnx.ModelProto.FromString(rounded(feeds, "int8")[0]).graph
+    graph = onnx.ModelProto.FromString(quantised(feeds, "int8")[0]).graph
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     pairs = [node for node in graph.node if node.op_type in QUANTISERS]
     assert pairs
@@ -142,7 +142,7 @@ def test_int8_keeps_the_rules_of_tensorrt(feeds):
 
 
 def test_uint8_reads_the_image_as_it_is(feeds):
-    graph = onnx.ModelProto.FromString(rounded(feeds, "uint8")[0]).graph
+    graph = onnx.ModelProto.FromString(quantised(feeds, "uint8")[0]).graph
     kinds = [node.op_type for node in graph.node]
     assert not {"Cast", "Sub", "Div"} & set(kinds)
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
@@ -150,29 +150,29 @@ def test_uint8_reads_the_image_as_it_is(feeds):
 
 
 def test_uint8_reads_the_image_as_it_is_for_float_layers_too(feeds):
-    """Unless the result is rounded: then ONNX Runtime would round the weights."""
+    """Unless the result is quantised: then ONNX Runtime would round the weights."""
     for kept, steps in ({"a", "c"}, 0), ({"a"}, 3):
-        serialised, _ = rounded(feeds, "uint8", kept)
+        serialised, _ = quantised(feeds, "uint8", kept)
         kinds = [node.op_type for node in onnx.ModelProto.FromString(serialised).graph.node]
         assert sum(kinds.count(kind) for kind in ("Cast", "Sub", "Div")) == steps
     names = ["pixels", "b"]
-    exact = open_graph(with_outputs(small_graph(), names)).run(names, feeds[0])
-    serialised, _ = rounded(feeds, "uint8", {"a", "c"})
+    in_float = open_graph(with_outputs(small_graph(), names)).run(names, feeds[0])
+    serialised, _ = quantised(feeds, "uint8", {"a", "c"})
     found = open_graph(with_outputs(serialised, names)).run(names, feeds[0])
-    assert np.array_equal(found[0], exact[0])
-    assert np.abs(found[1] - exact[1]).max() < 1e-6
+    assert np.array_equal(found[0], in_float[0])
+    assert np.abs(found[1] - in_float[1]).max() < 1e-6
 
 
 def test_layers_that_stay_are_computed_in_float(feeds):
     everything = {layer.name for layer in FloatGraph(small_graph()).convolutions}
-    graph, _ = rounded(feeds, "uint8", everything)
-    exact = open_graph(small_graph()).run(None, feeds[0])[0]
-    assert np.abs(open_graph(graph).run(None, feeds[0])[0] - exact).max() < 1e-5
+    graph, _ = quantised(feeds, "uint8", everything)
+    in_float = open_graph(small_graph()).run(None, feeds[0])[0]
+    assert np.abs(open_graph(graph).run(None, feeds[0])[0] - in_float).max() < 1e-5
 
 
 @pytest.mark.parametrize("style", ["int8", "uint8"])
 def test_bias_correction_brings_the_means_back(feeds, style):
-    graph, _ = rounded(feeds, style)
+    graph, _ = quantised(feeds, style)
     moved = onnx.ModelProto.FromString(graph)
     names = {item.name: item for item in moved.graph.initializer}
     bias = "third_bias" if style == "int8" else "e/bias/integer"
@@ -185,16 +185,16 @@ def test_bias_correction_brings_the_means_back(feeds, style):
         session = open_graph(serialised)
         return np.mean([session.run(None, feed)[0].mean((0, 2, 3)) for feed in feeds], axis=0)
 
-    exact = means(small_graph())
-    assert np.abs(means(moved.SerializeToString()) - exact).min() > 0.5
-    assert np.abs(means(corrected) - exact).max() < 0.05
+    in_float = means(small_graph())
+    assert np.abs(means(moved.SerializeToString()) - in_float).min() > 0.5
+    assert np.abs(means(corrected) - in_float).max() < 0.05
 
 
 def evidence(**changed) -> Quantisation:
     """Evidence of 20 images that holds, with ``changed`` values."""
-    exact = Scores(np.zeros(4), np.arange(10.0), np.arange(10.0) + 10)
-    moved = Scores(np.ones(4), np.arange(10.0) + 1, np.arange(10.0) + 11)
-    return weigh(exact, moved, 9.5, ["0/conv"], 4).model_copy(update=changed)
+    in_float = EngineScores(np.zeros(4), np.arange(10.0), np.arange(10.0) + 10)
+    moved = EngineScores(np.ones(4), np.arange(10.0) + 1, np.arange(10.0) + 11)
+    return weigh(in_float, moved, 9.5, ["0/conv"], 4).model_copy(update=changed)
 
 
 def test_a_shift_of_all_scores_is_no_flip():
@@ -216,7 +216,7 @@ def test_evidence_beyond_a_limit_fails_the_export():
 def in_uint8(lite0, products, tmp_path_factory):
     """Bundle of three products in eight bits."""
     bundle = tmp_path_factory.mktemp("eight-bits") / "bundle"
-    plan = Plan(precision="uint8", calibration=products / "checks-stripes-waves.json")
+    plan = ExportPlan(precision="uint8", calibration=products / "checks-stripes-waves.json")
     export_folder(lite0, bundle, plan, quiet)
     return bundle
 
@@ -228,7 +228,7 @@ def test_an_eight_bit_bundle_inspects(in_uint8):
         assert entry.certificate.tolerance is None
         assert holds(entry.certificate.quantisation)
     entries = {entry.engine.stages[0].graph for entry in tasks.values()}
-    assert len(entries) == 1, "all tasks share the rounded entry"
+    assert len(entries) == 1, "all tasks share the quantised entry"
     recipe = tasks[NAMES[0]].engine.recipe
     frame = np.full((recipe.height, recipe.width, 3), 127, np.uint8)
     with Detector.open(in_uint8, device="cpu", watch=False) as detector:
@@ -240,7 +240,7 @@ def test_an_eight_bit_bundle_inspects(in_uint8):
 def test_gaussians_per_position_keep_their_verdicts_in_eight_bits(products, tmp_path, precision):
     stream = stream_of(products, NAMES[:1])
     learn(stream, tmp_path / "artifacts", method="padim", options={"dimensions": "12"})
-    plan = Plan(precision=precision, calibration=products / f"{NAMES[0]}.json")
+    plan = ExportPlan(precision=precision, calibration=products / f"{NAMES[0]}.json")
     export_folder(tmp_path / "artifacts", tmp_path / "bundle", plan, quiet)
     entries = Bundle(tmp_path / "bundle").manifest().tasks
     assert {entry.engine.precision for entry in entries.values()} == {precision}
@@ -259,7 +259,7 @@ def test_layers_stay_in_float_one_at_a_time_until_the_evidence_holds(
     """Of each graph the first ones, and no more of them than the evidence asks for."""
     monkeypatch.setattr(quantiser, "holds", lambda found: len(found.kept_in_float) >= 2)
     bundle = tmp_path / "bundle"
-    plan = Plan(precision="uint8", calibration=products / "checks-stripes-waves.json")
+    plan = ExportPlan(precision="uint8", calibration=products / "checks-stripes-waves.json")
     export_folder(lite0, bundle, plan, quiet)
     entries = Bundle(bundle).manifest().tasks.values()
     kept = [entry.certificate.quantisation.kept_in_float for entry in entries]
@@ -269,7 +269,7 @@ def test_layers_stay_in_float_one_at_a_time_until_the_evidence_holds(
 def test_eight_bits_do_not_mix_with_float(in_uint8, lite0, tiny_copy_of):
     bundle = tiny_copy_of(in_uint8)
     older = json.loads((bundle / "bundle.json").read_text())
-    plan = Plan(selector="key_set")
+    plan = ExportPlan(selector="key_set")
     with pytest.raises(BundleError, match="engines are uint8, and eight bits do not mix"):
         export_folder(lite0, bundle, plan, quiet)
     assert json.loads((bundle / "bundle.json").read_text()) == older
@@ -290,12 +290,12 @@ def test_images_of_another_product_are_refused(lite0, products, tmp_path):
     swapped.write_text(json.dumps(stream))
     bundle = tmp_path / "bundle"
     with pytest.raises(DatasetError, match="do not show the product that was learned as"):
-        export_folder(lite0, bundle, Plan(precision="int8", calibration=swapped), quiet)
+        export_folder(lite0, bundle, ExportPlan(precision="int8", calibration=swapped), quiet)
     assert not (bundle / "bundle.json").exists()
 
 
 def test_options_that_do_not_fit_together_are_refused(products):
     with pytest.raises(OptionError, match="give the stream file"):
-        Plan(precision="uint8")
+        ExportPlan(precision="uint8")
     with pytest.raises(OptionError, match="--calibration does nothing with --precision fp16"):
-        Plan(precision="fp16", calibration=products / "checks-stripes-waves.json")
+        ExportPlan(precision="fp16", calibration=products / "checks-stripes-waves.json")

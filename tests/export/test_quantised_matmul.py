@@ -1,4 +1,4 @@
-"""Products rounded row by row: hand-worked values, bounds, and what stays in float."""
+"""Products quantised row by row: hand-worked values, bounds, and what stays in float."""
 
 import numpy as np
 import onnx
@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cad_edge_export.graph_files import GRAPH, WEIGHTS, open_graph, put_beside
 from cad_edge_export.quantisation import matmul
-from cad_edge_export.quantisation.matmul import products_in, round_products
+from cad_edge_export.quantisation.matmul import products_in, quantise_products
 
 
 def graph_of(nodes, constants, rows="m", inputs=64, outputs=("y",)):
@@ -42,7 +42,7 @@ def drawn(rng, *shape):
 
 def test_a_product_is_that_worked_by_hand(monkeypatch):
     monkeypatch.setattr(matmul, "SMALLEST_SIDE", 2)
-    graph = round_products(one_product(np.array([[1.27, 0.0], [-0.6, 2.54]], np.float32)), set())
+    graph = quantise_products(one_product(np.array([[1.27, 0.0], [-0.6, 2.54]], np.float32)), set())
     constants = {
         item.name: numpy_helper.to_array(item)
         for item in onnx.load_from_string(graph[GRAPH]).graph.initializer
@@ -60,7 +60,7 @@ def test_no_answer_is_further_off_than_rounding_implies(rng):
     weight = drawn(rng, 96, 128) * rng.uniform(0.1, 10, 128).astype(np.float32)
     x = rng.normal(0, 1, (2, 30, 96)).astype(np.float32)
     x[0, 3, 7] = 500  # a massive activation
-    got = answer(round_products(one_product(weight), set()), x)
+    got = answer(quantise_products(one_product(weight), set()), x)
     steps = np.abs(weight).max(axis=0) / 127
     nearest = np.rint(weight / steps) * steps
     ranges = np.abs(x).max(axis=2, keepdims=True)
@@ -73,7 +73,7 @@ def test_no_answer_is_further_off_than_rounding_implies(rng):
 
 
 def test_answers_do_not_depend_on_the_rest_of_a_batch(rng):
-    graph = round_products(one_product(drawn(rng, 64, 64)), set())
+    graph = quantise_products(one_product(drawn(rng, 64, 64)), set())
     x = rng.normal(0, 1, (3, 5, 64)).astype(np.float32)
     alone = answer(graph, x[:1])
     x[1:] *= 1000
@@ -82,7 +82,7 @@ def test_answers_do_not_depend_on_the_rest_of_a_batch(rng):
 
 @pytest.fixture
 def several(rng):
-    """Products of all kinds; the first three can be rounded, and two of them read x itself."""
+    """Products of all kinds; the first three can be quantised, and two of them read x itself."""
     constants = {
         "first": drawn(rng, 64, 80),
         "second": drawn(rng, 64, 96),
@@ -109,20 +109,20 @@ def several(rng):
     return graph_of(nodes, constants, rows=64, outputs=("y", "b", "squared"))
 
 
-def test_what_can_be_rounded(several):
+def test_what_can_be_quantised(several):
     assert products_in(several) == ["first", "second", "third"]
-    assert products_in(round_products(several, {"second"})) == ["second"]
-    everything = round_products(several, set(products_in(several)))
+    assert products_in(quantise_products(several, {"second"})) == ["second"]
+    everything = quantise_products(several, set(products_in(several)))
     assert everything is several
 
 
-def test_a_gemm_keeps_its_sum_and_a_row_is_rounded_once(several, rng):
-    rounded = round_products(several, set())
-    kinds = [node.op_type for node in onnx.load_from_string(rounded[GRAPH]).graph.node]
+def test_a_gemm_keeps_its_sum_and_a_row_is_quantised_once(several, rng):
+    quantised = quantise_products(several, set())
+    kinds = [node.op_type for node in onnx.load_from_string(quantised[GRAPH]).graph.node]
     assert (kinds.count("MatMulInteger"), kinds.count("QuantizeLinear")) == (3, 2)
     x = rng.normal(0, 1, (2, 64, 64)).astype(np.float32)
-    exact, got = (open_graph(graph).run(["y", "b"], {"x": x}) for graph in (several, rounded))
-    for one, other in zip(exact, got, strict=True):
+    in_float, got = (open_graph(graph).run(["y", "b"], {"x": x}) for graph in (several, quantised))
+    for one, other in zip(in_float, got, strict=True):
         assert 0 < np.abs(one - other).mean() < 0.02 * one.std()
 
 
@@ -131,8 +131,8 @@ def test_onnx_runtime_keeps_the_integers(several, tmp_path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    rounded = round_products(several, set())
-    onnxruntime.InferenceSession(rounded[GRAPH], options, providers=["CPUExecutionProvider"])
+    quantised = quantise_products(several, set())
+    onnxruntime.InferenceSession(quantised[GRAPH], options, providers=["CPUExecutionProvider"])
     graph = onnx.load(tmp_path / "optimised.onnx").graph
     kinds = {item.name: item.data_type for item in graph.initializer}
     integers = [node for node in graph.node if node.op_type == "MatMulInteger"]
@@ -140,14 +140,14 @@ def test_onnx_runtime_keeps_the_integers(several, tmp_path):
     assert not {"first", "second", "third"} & set(kinds)
 
 
-def test_weights_beside_a_graph_are_rounded_alike(several, rng, monkeypatch):
+def test_weights_beside_a_graph_are_quantised_alike(several, rng, monkeypatch):
     model = onnx.load_from_string(several[GRAPH])
     beside = put_beside(model, 0)
     apart = {GRAPH: model.SerializeToString(), **beside}
-    whole = round_products(several, set())
-    assert round_products(apart, set()) == whole, "few weights come back into the graph"
+    whole = quantise_products(several, set())
+    assert quantise_products(apart, set()) == whole, "few weights come back into the graph"
     monkeypatch.setattr(matmul, "INLINE_BYTES", 0)
-    mapped = round_products(apart, set())
+    mapped = quantise_products(apart, set())
     assert set(mapped) == {GRAPH, WEIGHTS} and len(mapped[GRAPH]) < 8192
     # An integer for a weight, but for those that stay, and a page for what each of them starts at.
     integers, floats = 64 * (80 + 96 + 80), 4 * 64 * (8 + 64 + 64)
@@ -157,4 +157,4 @@ def test_weights_beside_a_graph_are_rounded_alike(several, rng, monkeypatch):
 
 
 def test_equal_graphs_round_to_equal_bytes(several):
-    assert round_products(several, set()) == round_products(dict(several), set())
+    assert quantise_products(several, set()) == quantise_products(dict(several), set())

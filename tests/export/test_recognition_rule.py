@@ -12,7 +12,7 @@ from cad_edge.store.artifact import read_record
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.entries import shifted
 from cad_edge_export.exporter import export_artifacts
-from cad_edge_export.plan import Plan
+from cad_edge_export.plan import ExportPlan
 from cad_edge_export.stored_engine import read_tensors
 from cad_edge_runtime import Detector
 from tests.training.small_products import NAMES, quiet
@@ -40,7 +40,7 @@ def grown(artifacts, dinov2, tmp_path_factory):
     place = tmp_path_factory.mktemp("grown") / "bundle"
     manifests = []
     for name in NAMES:
-        export_artifacts([artifacts / name], place, Plan(backbone=f"dinov2:{dinov2}"), quiet)
+        export_artifacts([artifacts / name], place, ExportPlan(backbone=f"dinov2:{dinov2}"), quiet)
         manifests.append(Bundle(place).manifest())
     return place, manifests
 
@@ -74,7 +74,7 @@ def test_a_further_task_moves_the_rules_of_those_before(grown):
 def test_the_order_of_export_changes_no_rule(grown, artifacts, dinov2, tmp_path):
     _, manifests = grown
     for name in reversed(NAMES):
-        plan = Plan(backbone=f"dinov2:{dinov2}")
+        plan = ExportPlan(backbone=f"dinov2:{dinov2}")
         export_artifacts([artifacts / name], tmp_path / "turned", plan, quiet)
     tasks = Bundle(tmp_path / "turned").manifest().tasks
     assert {name: (entry.radius, entry.recognition) for name, entry in tasks.items()} == {

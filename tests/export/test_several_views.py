@@ -14,14 +14,14 @@ from cad_edge.cli import main
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import ArtifactError, ImageError, OptionError
 from cad_edge.routing import fit_discriminant, from_tensors
-from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_sharing_tasks
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import in_views, reference_model, run_chain
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions import load_fusion
 from cad_edge_export.onnx_graph import to_onnx
-from cad_edge_export.plan import Plan
-from cad_edge_export.selector import Discriminant, KeySet
+from cad_edge_export.plan import ExportPlan
+from cad_edge_export.selector import DiscriminantModule, KeySet
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.llava import LlavaBase, load_llava
@@ -29,9 +29,8 @@ from cad_edge_training.methods.cl_anomaly.config import QUESTION_OF_VIEWS, Confi
 from cad_edge_training.methods.cl_anomaly.explanation import greedy
 from cad_edge_training.methods.cl_anomaly.learn import build_model
 from cad_edge_training.routing_statistics import describe_images
-from cad_edge_training.train import Plan as Lesson
-from cad_edge_training.train import train
-from tests.export.expert_samples import difference, family, frames, reference, run_modules
+from cad_edge_training.train import TrainingPlan, train
+from tests.export.expert_samples import difference, frames, reference, run_modules, sharing_tasks
 from tests.training.several_views import OPTIONS, VIEWS, line_of, part, write_parts
 from tests.training.small_products import quiet
 from tests.training.tiny_llava import save_tiny_llava
@@ -45,20 +44,20 @@ def siglip(tmp_path_factory) -> LlavaBase:
     return load_llava(str(save_tiny_llava(tmp_path_factory.mktemp("base") / "tiny")))
 
 
-def a_family(base: LlavaBase, config: Config, count: int) -> list[LearnedTask]:
+def tasks_of_views(base: LlavaBase, config: Config, count: int) -> list[LearnedTask]:
     """Tasks with drawn experts, learned as if from parts in three views."""
     found = [
         dataclasses.replace(task, artifact=task.artifact.model_copy(update={"views": THREE}))
-        for task in family(base, config, count)
+        for task in sharing_tasks(base, config, count)
     ]
-    return with_families(found)
+    return with_sharing_tasks(found)
 
 
 @pytest.mark.parametrize("layout", ["shared", "fused"])
 @pytest.mark.parametrize("routing", ["soft", "hard", "selector"])
 def test_fused_forms_are_the_reference_model(siglip, routing, layout):
     config = Config(routing=routing, question=QUESTION_OF_VIEWS)
-    task = a_family(siglip, config, 3)[1]
+    task = tasks_of_views(siglip, config, 3)[1]
     fused = load_fusion("cl_anomaly", layout)(task, siglip, "fp32")
     assert fused.views == THREE
     images = in_views(frames(siglip, 1), THREE)
@@ -69,7 +68,7 @@ def test_fused_forms_are_the_reference_model(siglip, routing, layout):
 
 def test_a_self_contained_graph_takes_any_number_of_frames(siglip):
     """The shared layout is certified by the exporter, below."""
-    task = a_family(siglip, Config(), 2)[1]
+    task = tasks_of_views(siglip, Config(), 2)[1]
     fused = load_fusion("cl_anomaly", "fused")(task, siglip, "fp32")
     images = in_views(frames(siglip, 1), THREE)
     graphs = [to_onnx(fused.stages[0])]
@@ -80,8 +79,10 @@ def test_a_self_contained_graph_takes_any_number_of_frames(siglip):
 
 
 def test_of_the_graphs_of_one_view_only_the_decision_is_another(siglip):
-    one = load_fusion("cl_anomaly", "shared")(family(siglip, Config(), 1)[0], siglip, "fp32")
-    several = load_fusion("cl_anomaly", "shared")(a_family(siglip, Config(), 1)[0], siglip, "fp32")
+    one = load_fusion("cl_anomaly", "shared")(sharing_tasks(siglip, Config(), 1)[0], siglip, "fp32")
+    several = load_fusion("cl_anomaly", "shared")(
+        tasks_of_views(siglip, Config(), 1)[0], siglip, "fp32"
+    )
     keys = [[stage.shared_key for stage in fused.stages] for fused in (one, several)]
     assert keys[0][:2] == keys[1][:2] and keys[0][2] != keys[1][2]
     assert "views" not in keys[0][2] and keys[1][2].endswith(" 3 views")
@@ -93,7 +94,7 @@ def test_the_discriminant_takes_the_mean_descriptor_of_all_views():
     descriptor, matrix, bias, keys = (torch.randn(one, generator=generator) for one in shapes)
     mean = torch.stack([descriptor[:3].mean(0), descriptor[3:].mean(0)])
     expected = torch.cdist(mean @ matrix + bias, keys)
-    torch.testing.assert_close(Discriminant(3)(descriptor, matrix, bias, keys), expected)
+    torch.testing.assert_close(DiscriminantModule(3)(descriptor, matrix, bias, keys), expected)
 
 
 def test_the_key_set_takes_the_patches_of_all_views():
@@ -116,10 +117,10 @@ def place(llava, tmp_path_factory) -> Path:
     for name in NAMES:
         write_parts(folder, name)
     out = folder / "artifacts"
-    lesson = Lesson("cl_anomaly", llava, None, OPTIONS, 0)
-    train(line_of(folder, *NAMES), out, lesson, lambda name: quiet)
+    plan = TrainingPlan("cl_anomaly", llava, None, OPTIONS, 0)
+    train(line_of(folder, *NAMES), out, plan, lambda name: quiet)
     found = [out / name for name in NAMES]
-    added = export_artifacts(found, folder / "bundle", Plan(backbone=llava), quiet)
+    added = export_artifacts(found, folder / "bundle", ExportPlan(backbone=llava), quiet)
     assert added == list(NAMES)
     return folder
 
@@ -151,7 +152,7 @@ def test_the_bundle_says_how_many_views(place):
 
 def test_device_says_what_torch_says(place, llava, detector, parts):
     backbone = load_backbone(llava)
-    tasks = with_families([read_artifact(place / "artifacts" / name) for name in NAMES])
+    tasks = with_sharing_tasks([read_artifact(place / "artifacts" / name) for name in NAMES])
     shown = np.stack([[backbone.recipe.apply(view) for view in one] for one in parts])
     flat = describe_images(backbone, shown.reshape(-1, *shown.shape[2:]))
     descriptors = flat.reshape(len(parts), VIEWS, -1).mean(axis=1)
@@ -175,7 +176,7 @@ def test_device_says_what_torch_says(place, llava, detector, parts):
 
 def test_words_are_those_of_torch(place, llava, detector, parts):
     backbone = load_backbone(llava)
-    tasks = with_families([read_artifact(place / "artifacts" / name) for name in NAMES])
+    tasks = with_sharing_tasks([read_artifact(place / "artifacts" / name) for name in NAMES])
     config = Config.model_validate(tasks[1].artifact.hyperparameters)
     model = build_model(backbone, config, tasks[1].model_tensors())
     shown = np.stack([backbone.recipe.apply(view) for view in parts[3]])
@@ -244,7 +245,7 @@ def test_the_command_says_what_is_no_part(place, tmp_path):
 def test_a_bundle_is_evaluated_on_its_parts(place, tmp_path):
     report = tmp_path / "figures.json"
     stream = place / "views.json"
-    assert run("evaluate", place / "bundle", "--stream", stream, "--json", report)[0] == 0
+    assert run("evaluate", place / "bundle", "--stream", stream, "--out", report)[0] == 0
     found = json.loads(report.read_text())["tasks"]
     for task in read_stream(stream).tasks:
         labels = [item.anomalous for item in task.samples().test]
@@ -276,11 +277,11 @@ def test_tasks_of_another_number_of_views_have_a_bundle_of_their_own(place, llav
         (other / file.name).write_bytes(file.read_bytes())
     (other / "artifact.json").write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match=r"different numbers of views \(\[2, 3\]\); one bundle"):
-        export_artifacts([alone, other], tmp_path / "bundle", Plan(backbone=llava), quiet)
+        export_artifacts([alone, other], tmp_path / "bundle", ExportPlan(backbone=llava), quiet)
 
 
 def test_eight_bits_are_refused(place, llava, tmp_path):
-    plan = Plan(
+    plan = ExportPlan(
         precision="uint8", backbone=llava, calibration=place / "views.json", explanations=False
     )
     with pytest.raises(OptionError, match=r"checks was learned with views: 2, and eight bits"):

@@ -100,7 +100,7 @@ def test_what_is_sound_is_answered(line):
     done = run(*detect(line))
     assert done.exit_code == 0 and len(done.stdout.splitlines()) == 2
     out = line / "out.json"
-    done = run(*evaluate(line), "--json", out)
+    done = run(*evaluate(line), "--out", out)
     assert done.exit_code == 0, done.output
     figures = json.loads(out.read_text())["tasks"]["red"]
     assert (figures["routing_normal"], figures["false_reject_rate"]) == (1.0, 0.0)
@@ -123,7 +123,7 @@ def test_detect_names_the_image_and_inspects_the_others(line, damage):
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_evaluate_names_the_image_and_writes_no_figures(line, damage):
     damage(line / "red/test/square/depth/1.tiff")
-    said = sentence(*evaluate(line), "--json", line / "out.json")
+    said = sentence(*evaluate(line), "--out", line / "out.json")
     assert f"{line / 'red/test/square/rgb/1.png'}: " in said and DAMAGES[damage] in said
     assert not (line / "out.json").exists()
 

@@ -86,7 +86,7 @@ def test_detect_names_the_image_and_inspects_the_others(line, damage):
 def test_evaluate_names_the_image_and_writes_no_figures(line, damage):
     path = line / "red/test/good/1.png"
     damage(path)
-    said = sentence(*evaluate(line, "--json", line / "out.json"))
+    said = sentence(*evaluate(line, "--out", line / "out.json"))
     assert str(path) in said and DAMAGES[damage] in said
     assert not (line / "out.json").exists()
 
@@ -94,7 +94,7 @@ def test_evaluate_names_the_image_and_writes_no_figures(line, damage):
 def test_mask_of_another_size(line):
     path = line / "red/ground_truth/square/1_mask.png"
     Image.new("L", (50, 40)).save(path)
-    said = sentence(*evaluate(line, "--json", line / "out.json"))
+    said = sentence(*evaluate(line, "--out", line / "out.json"))
     assert f"the mask {path} is 50x40 px but its image is 32x32 px; give the mask" in said
     assert not (line / "out.json").exists()
 
@@ -106,19 +106,28 @@ def test_unreadable_mask(line):
 
 
 @pytest.mark.parametrize(
-    ("place", "words"), [("stream.json/out.json", "stream.json is a file"), ("red", "is a folder")]
+    ("place", "words"),
+    [("stream.json/out.json", "stream.json is a file"), ("folder.json", "is a folder")],
 )
 def test_figures_that_could_not_be_written_are_refused_before_measuring(line, place, words):
+    (line / "folder.json").mkdir()
     before = content(line)
-    said = sentence(*evaluate(line, "--json", line / place))
-    assert "--json" in said and words in said
+    said = sentence(*evaluate(line, "--out", line / place))
+    assert "--out" in said and words in said
     assert content(line) == before
 
 
-@pytest.mark.parametrize("place", ["", "nowhere.json"])
-def test_stream_file_that_is_none(line, place):
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("nowhere.json", "cannot be read: No such file or directory; give a YAML or JSON stream"),
+        ("nowhere", "does not exist; give a stream file, a product's folder or a folder of such"),
+        ("bundle", "holds no product: neither train/good nor train/data nor folders with one"),
+    ],
+)
+def test_stream_that_is_none(line, place, words):
     said = sentence("evaluate", line / "bundle", "--stream", line / place)
-    assert f"{line / place} cannot be read" in said and "give a YAML or JSON stream file" in said
+    assert f"{line / place} {words}" in said
 
 
 def test_heat_maps_that_cannot_be_written(line):

@@ -33,7 +33,7 @@ from cad_edge_training.method import (
 from cad_edge_training.methods import load_method, method_names, read_method
 from cad_edge_training.methods.patch_memory.config import Config
 from cad_edge_training.sweep import axes_of, settings_of
-from cad_edge_training.train import Plan, read_config
+from cad_edge_training.train import TrainingPlan, read_config
 
 CAPABILITIES = (
     LearnsTasksJointly,
@@ -78,7 +78,7 @@ class TestMethod:
                     assert not set(" ,=") & set(value)
                     found = settings_of(name, backbone, {axis.name: value})
                     assert found != Settings()
-                    read_config(Plan(name, backbone, found.size, found.options, 0))
+                    read_config(TrainingPlan(name, backbone, found.size, found.options, 0))
 
     def test_it_has_every_function_of_the_contract_and_of_each_capability_it_has(self, name):
         method = load_method(name)

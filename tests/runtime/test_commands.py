@@ -98,11 +98,16 @@ def test_folder_without_images(run, bundle, tmp_path):
         (("--task", "reds"), "'reds'; it holds blue, green, red"),
         (("--device", "cuda"), "CUDAExecutionProvider"),
         (("--device", "gpu"), "'gpu' is not known"),
-        (("--threads", "0"), "threads=0"),
     ],
 )
 def test_detect_refuses_options(run, bundle, pictures, options, words):
     assert failed(run("detect", bundle, pictures, *options), words)
+
+
+def test_detect_refuses_no_threads(run, bundle, pictures):
+    done = run("detect", bundle, pictures, "--threads", "0")
+    assert done.exit_code == 2 and not done.stdout
+    assert "Invalid value for '--threads': 0 is not in the range x>=1" in done.stderr
 
 
 def test_every_command_names_a_missing_bundle(run, tmp_path):

@@ -86,7 +86,6 @@ def test_a_full_conversation_ends_with_a_sentence(run, bundle, picture, talk):
         (("--task", "reds"), "'reds'; it holds blue, green, red"),
         (("--question", " "), "the question is empty"),
         (("--device", "gpu"), "'gpu' is not known"),
-        (("--threads", "0"), "threads=0"),
     ],
 )
 def test_refusals(run, bundle, picture, talk, options, words):

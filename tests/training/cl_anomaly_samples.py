@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cad_edge.store.artifact import Artifact, LearnedTask, Provenance, with_families
+from cad_edge.store.artifact import Artifact, LearnedTask, Provenance, with_sharing_tasks
 from cad_edge_training.folds import draw_folds
 from cad_edge_training.learned import Learned, Request
 from cad_edge_training.methods.cl_anomaly.config import Config
@@ -47,7 +47,7 @@ def a_request(base, workspace: Path, task="red", earlier=(), progress=quiet, goo
 
 
 def as_task(request: Request, config: Config, learned: Learned) -> LearnedTask:
-    """What core makes of it, with its family."""
+    """What core makes of it, with its sharing tasks."""
     artifact = Artifact(
         method="cl_anomaly",
         task=request.task,
@@ -61,12 +61,12 @@ def as_task(request: Request, config: Config, learned: Learned) -> LearnedTask:
             seed=3, versions={}, data_sha256="0" * 64, images=len(request.images), seconds=0.0
         ),
     )
-    own = LearnedTask(artifact, learned.tensors, {}, {}, learned.generation, sha256="")
-    return with_families([*request.earlier, own])[-1]
+    own = LearnedTask(artifact, learned.tensors, {}, {}, learned.shared_weights, sha256="")
+    return with_sharing_tasks([*request.earlier, own])[-1]
 
 
 def learn_all(base, workspace: Path, config: Config, names: Sequence[str]) -> list[LearnedTask]:
-    """Learn tasks one after another; each knows its family as it was when it was learned."""
+    """Learn tasks one after another; each knows its sharing tasks as it was when it was learned."""
     tasks: list[LearnedTask] = []
     for name in names:
         request = a_request(base, workspace / name, name, tasks)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cad_edge.data.stream import Stream, read_stream
 from cad_edge_studies.procedural_rgbd_line.writing import write_line
-from cad_edge_training.train import Plan
+from cad_edge_training.train import TrainingPlan
 
 SIDE = 64
 STEPS = (("gear", "bolt"), ("loaf",), ("cap",))
@@ -28,6 +28,6 @@ def rgbd_stream(folder: Path, steps=STEPS, train: int = 8, good: int = 2, each: 
     return read_stream(write_line(folder, steps, train, good, each, 0, 0.3, SIDE))
 
 
-def quick_plan(options: dict[str, str] | None = None, seed: int = 0) -> Plan:
+def quick_plan(options: dict[str, str] | None = None, seed: int = 0) -> TrainingPlan:
     """How to learn them."""
-    return Plan("ib_iumad", "efficientnet-lite0", SIDE, QUICK | (options or {}), seed)
+    return TrainingPlan("ib_iumad", "efficientnet-lite0", SIDE, QUICK | (options or {}), seed)

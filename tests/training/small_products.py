@@ -8,7 +8,7 @@ from PIL import Image
 
 from cad_edge.data.stream import Stream, read_stream
 from cad_edge_training.learned import Request
-from cad_edge_training.train import Plan, train
+from cad_edge_training.train import TrainingPlan, train
 
 NAMES = ("checks", "stripes", "waves")
 SIDE = 80  # pixels of an image on the disk
@@ -97,4 +97,6 @@ def learn(
     method: str = "patch_memory",
 ) -> list[str]:
     """Learn a stream; return the tasks learned."""
-    return train(stream, out, Plan(method, backbone, size, options, seed), lambda name: quiet)
+    return train(
+        stream, out, TrainingPlan(method, backbone, size, options, seed), lambda name: quiet
+    )

@@ -1,5 +1,9 @@
 """Backbones are found by the files below `loaders`; one list feeds help and error."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner
 
@@ -44,6 +48,24 @@ def test_help_and_error_have_every_name():
 def test_other_names_are_refused(name):
     with pytest.raises(OptionError, match=r"is unknown; take efficientnet-lite0, llava-small"):
         load_backbone(name)
+
+
+def test_the_names_in_the_help_are_listed_without_torch():
+    probe = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from cad_edge_training.backbones import backbone_names\n"
+        "from cad_edge_training.commands import train\n"
+        "print(*backbone_names(), sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == backbone_names()
 
 
 def test_a_file_without_a_loader_is_named(tmp_path):

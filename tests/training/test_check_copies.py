@@ -9,25 +9,25 @@ pytest.importorskip("scipy")
 from pathlib import Path
 
 from cad_edge.data.image import ImageRecipe
+from cad_edge_training.check.contrast_pyramid import ContrastPyramid
 from cad_edge_training.check.copies import Copies, copy_findings, find_copies
-from cad_edge_training.check.files import Seen, Source, look_at
+from cad_edge_training.check.files import DecodedImage, ImageSource, decode_images
 from cad_edge_training.check.near_copies import NearCopy, near_copies
-from cad_edge_training.check.picture import Picture
-from cad_edge_training.check.registration import Axis, Fit
+from cad_edge_training.check.registration import AxisOverlap, Registration
 from tests.training.check_samples import COPIES, encoded, part, surface, write
 
 
 def pairs(pictures, learned=None):
-    seen = [Picture(np.ascontiguousarray(pixels)) for pixels in pictures]
+    seen = [ContrastPyramid(np.ascontiguousarray(pixels)) for pixels in pictures]
     return [(one.first, one.second) for one in near_copies(seen, learned or len(seen))]
 
 
-def seen(folder: Path, pictures, learned=True, label="good") -> list[Seen]:
+def seen(folder: Path, pictures, learned=True, label="good") -> list[DecodedImage]:
     paths = write(folder, pictures)
-    sources = [Source(path, learned, label, number) for number, path in enumerate(paths)]
+    sources = [ImageSource(path, learned, label, number) for number, path in enumerate(paths)]
     if not learned:
-        sources = [Source(one.path, False, label, 1000 + one.part) for one in sources]
-    return look_at(sources, ImageRecipe(width=64, height=64), lambda done: None)
+        sources = [ImageSource(one.path, False, label, 1000 + one.part) for one in sources]
+    return decode_images(sources, ImageRecipe(width=64, height=64), lambda done: None)
 
 
 @pytest.mark.parametrize("change", COPIES)
@@ -101,7 +101,7 @@ def test_what_joins_two_good_parts_in_the_test_joins_nothing_in_training(rng, tm
     test = seen(tmp_path / "test", [first], False)
     pair = find_copies(train, test).near
     assert pair == ()
-    fit = Fit(Axis(), Axis(), 1.0)
+    fit = Registration(AxisOverlap(), AxisOverlap(), 1.0)
     joined = Copies(3, frozenset({(0, 3)}), (NearCopy(1, 3, fit, 0.95),))
     assert joined.clusters() == ((0, 1, 3),)
     assert joined.learned() == () and joined.distinct(3) == 3
@@ -132,8 +132,8 @@ def test_copies_in_several_groups(rng, tmp_path):
 def test_views_of_one_part_are_no_copies_of_each_other(rng, tmp_path):
     first = surface(rng)
     paths = write(tmp_path, [first, encoded(first), surface(rng)])
-    sources = [Source(path, True, "good", part=0) for path in paths]
-    train = look_at(sources, ImageRecipe(width=64, height=64), lambda done: None)
+    sources = [ImageSource(path, True, "good", part=0) for path in paths]
+    train = decode_images(sources, ImageRecipe(width=64, height=64), lambda done: None)
     assert find_copies(train, []).clusters() == ()
 
 

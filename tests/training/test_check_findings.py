@@ -14,7 +14,7 @@ from PIL import Image
 from cad_edge.data.image import ImageRecipe
 from cad_edge_training.check.evidence import evidence_findings, supported_rate
 from cad_edge_training.check.exposure import exposure_findings, taken, trend
-from cad_edge_training.check.files import Seen, Source, Unread, look_at
+from cad_edge_training.check.files import DecodedImage, ImageSource, UnreadableImage, decode_images
 from cad_edge_training.check.findings import Finding, gravest_first, summary_lines
 from cad_edge_training.check.formats import format_findings, unreadable_findings
 from cad_edge_training.check.masks import mask_findings
@@ -25,13 +25,13 @@ RECIPE = ImageRecipe(width=64, height=64)
 
 def look(paths, label="good", masks=None):
     sources = [
-        Source(path, label == "good", label, number, (masks or {}).get(path))
+        ImageSource(path, label == "good", label, number, (masks or {}).get(path))
         for number, path in enumerate(paths)
     ]
-    return look_at(sources, RECIPE, lambda done: None)
+    return decode_images(sources, RECIPE, lambda done: None)
 
 
-def grey(folder: Path, levels, side: int = 32) -> list[Seen]:
+def grey(folder: Path, levels, side: int = 32) -> list[DecodedImage]:
     rng = np.random.default_rng(5)
     noise = rng.normal(0, 6, (side, side, 1))
     pictures = [
@@ -46,7 +46,7 @@ def test_files_that_give_no_image_are_named_with_their_reason(rng, tmp_path):
     paths[1].write_text("no image")
     paths[2].unlink()
     looked = look(paths)
-    unread = [one for one in looked if isinstance(one, Unread)]
+    unread = [one for one in looked if isinstance(one, UnreadableImage)]
     assert [one.source.path for one in unread] == paths[:3]
     assert unread[2].reason == "does not exist; check the path"
     (found,) = unreadable_findings("plate", tmp_path, unread)
@@ -93,7 +93,7 @@ def test_pictures_that_show_nothing(rng, tmp_path):
     assert (found.kind, found.exhibits[0].said) == ("blank", "everywhere 7")
 
 
-def masked(folder: Path, rng, mask: np.ndarray | None) -> list[Seen]:
+def masked(folder: Path, rng, mask: np.ndarray | None) -> list[DecodedImage]:
     """Two defective images: one with a sound mask, and one with ``mask``."""
     images = write(folder / "test", [surface(rng, side=64) for _ in range(2)])
     sound = np.zeros((64, 64), np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 from cad_edge.data.stream import read_stream
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.check.before_learning import lines_before_learning
-from cad_edge_training.check.product import Looking, check_product
+from cad_edge_training.check.product import CheckOptions, check_product
 from tests.training.check_samples import encoded, stream_file, surface, write
 from tests.training.small_products import quiet
 
@@ -35,8 +35,8 @@ def place(tmp_path, rng) -> Path:
 
 def checked(place: Path, backbone, tests: bool = True, **task: object):
     stream = read_stream(stream_file(place, **task))
-    looking = Looking(backbone, stream.false_reject_rate, tests)
-    return check_product(stream.tasks[0], looking, quiet)
+    options = CheckOptions(backbone, stream.false_reject_rate, tests)
+    return check_product(stream.tasks[0], options, quiet)
 
 
 def test_a_product(place, backbone):

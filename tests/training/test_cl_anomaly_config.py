@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from cad_edge.errors import OptionError
 from cad_edge_training.methods.cl_anomaly.config import Composition, Config, defaults_for
-from cad_edge_training.train import Plan, read_config
+from cad_edge_training.train import TrainingPlan, read_config
 
 BACKBONES = ("llava-small", "llava:some/model", "efficientnet-lite0")
 
@@ -70,7 +70,7 @@ def test_what_does_not_fit_together_is_refused(values, words):
 
 def test_options_come_from_the_command_line():
     options = {"tau": "0.2", "routing": "hard", "question": "Is it broken, yes or no?"}
-    config = read_config(Plan("cl_anomaly", "llava-small", None, options, 0))
+    config = read_config(TrainingPlan("cl_anomaly", "llava-small", None, options, 0))
     assert (config.tau, config.routing, config.question) == (0.2, "hard", options["question"])
     with pytest.raises(OptionError, match="has no such option"):
-        read_config(Plan("cl_anomaly", "llava-small", None, {"prompts": "true"}, 0))
+        read_config(TrainingPlan("cl_anomaly", "llava-small", None, {"prompts": "true"}, 0))

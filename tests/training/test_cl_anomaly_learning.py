@@ -61,7 +61,7 @@ def test_defects_are_told_from_good_parts_after_both_tasks(base, tasks, name):
 
 def test_what_an_artifact_holds(base, tasks):
     sites, width = sites_of(base.language), base.vision_width
-    own, shared = tasks[1].tensors, tasks[1].generation
+    own, shared = tasks[1].tensors, tasks[1].shared_weights
     for site in sites:
         assert own[f"private/{site.name}.lora_A"].shape == (2, site.inputs)
         assert own[f"private/{site.name}.lora_B"].shape == (site.outputs, 2)
@@ -90,7 +90,7 @@ def test_a_later_task_leaves_what_earlier_ones_own(tmp_path, base, tasks):
     before = [{name: value.copy() for name, value in task.tensors.items()} for task in tasks]
     state = weights_sha256(base.state_dict())
     request = a_request(base, tmp_path, "green", tasks)
-    assert learn(request, CONFIG).generation["stage"] == 3
+    assert learn(request, CONFIG).shared_weights["stage"] == 3
     assert all(same(task.tensors, kept) for task, kept in zip(tasks, before, strict=True))
     assert weights_sha256(base.state_dict()) == state
     assert all(weight.grad is None for weight in base.parameters())
@@ -105,7 +105,7 @@ def test_old_experts_are_not_in_the_graph(tmp_path, base, tasks):
     assert len(gated) == len(sites_of(base.language))
     assert all(len(part.experts.private) == 1 for part in gated)
     assert all(not weight.requires_grad for weight in adapted.base.parameters())
-    for name, weight in tasks[1].generation.items():
+    for name, weight in tasks[1].shared_weights.items():
         if name != "stage":
             assert np.array_equal(adapted.learned[name].detach().numpy(), weight)
 
@@ -114,12 +114,12 @@ def test_shared_experts_are_merged_by_their_keys_and_routers_kept(tmp_path, base
     plain = CONFIG.model_copy(update={"layer_adaptive": False})
     first, second = learn_all(base, tmp_path, plain, ("red", "blue"))
     # The first task has nothing to be merged with.
-    assert same(first.generation, tasks[0].generation)
+    assert same(first.shared_weights, tasks[0].shared_weights)
     assert same(second.tensors, tasks[1].tensors)
     beta = coefficients(first.tensors["keys"], second.tensors["keys"], 4)
-    expected = merge(first.generation, second.generation, beta, sites_of(base.language))
-    assert same(expected, tasks[1].generation)
-    assert not same(second.generation, tasks[1].generation)
+    expected = merge(first.shared_weights, second.shared_weights, beta, sites_of(base.language))
+    assert same(expected, tasks[1].shared_weights)
+    assert not same(second.shared_weights, tasks[1].shared_weights)
 
 
 def test_calibration_has_seen_no_image_that_was_learned_from(tmp_path, base, monkeypatch):
@@ -143,9 +143,9 @@ def test_calibration_has_seen_no_image_that_was_learned_from(tmp_path, base, mon
     assert learned.calibration.map_peaks == []
 
 
-def test_the_newest_generation_calibrates_anew(base, tasks):
+def test_the_newest_model_version_calibrates_anew(base, tasks):
     assert recalibrate(base, CONFIG, tasks[1]) == tasks[1].artifact.calibration
-    first = dataclasses.replace(tasks[0], family=tasks[1].family)
+    first = dataclasses.replace(tasks[0], sharing_tasks=tasks[1].sharing_tasks)
     now = recalibrate(base, CONFIG, first)
     assert now.scores != first.artifact.calibration.scores
     raw = torch.from_numpy(first.tensors["held_out/tokens"].astype(np.float32))
@@ -165,7 +165,7 @@ def test_the_model_says_by_which_experts_it_answers(base, tasks):
         assert (mu[:, 1] > 0.5).all()
         hard = model_of(base, tasks[1], routing="hard")
         assert hard.with_gate(hard.raw(images))[1].tolist() == [[0, 1]] * 3
-        first = dataclasses.replace(tasks[0], family=tasks[1].family)
+        first = dataclasses.replace(tasks[0], sharing_tasks=tasks[1].sharing_tasks)
         selector = model_of(base, first, routing="selector")
         assert selector.with_gate(selector.raw(images))[1].tolist() == [[1, 0]] * 3
 
@@ -200,7 +200,7 @@ def test_the_score_is_the_margin_of_the_answers(base, tasks):
 def test_every_way_to_learn_gives_a_model(tmp_path, base, changes):
     config = CONFIG.model_copy(update={"epochs": 1, "checkpoint_steps": 2, **changes})
     first, second = learn_all(base, tmp_path, config, ("red", "blue"))
-    own, shared = second.tensors, second.generation
+    own, shared = second.tensors, second.shared_weights
     parts = config.composition
     assert any(name.startswith("private/") for name in own) == bool(parts.private)
     assert any(name.startswith("shared/") for name in shared) == bool(parts.shared)
@@ -225,7 +225,7 @@ def test_the_shared_path_learns_slower_beside_a_private_one(tmp_path, base, priv
     learned = learn(a_request(base, tmp_path), config)
     moved = {
         path: max(np.abs(value).max() for name, value in held.items() if name.endswith("lora_B"))
-        for path, held in (("private", learned.tensors), ("shared", learned.generation))
+        for path, held in (("private", learned.tensors), ("shared", learned.shared_weights))
         if private or path == "shared"
     }
     assert moved["shared"] == pytest.approx(1e-3 * factor, rel=1e-2)
@@ -250,7 +250,7 @@ def test_memory_is_saved_without_another_result(tmp_path, base, monkeypatch):
     checkpointed = learn(
         a_request(base, tmp_path / "b"), config.model_copy(update={"gradient_checkpointing": True})
     )
-    assert same(whole.generation, checkpointed.generation)
+    assert same(whole.shared_weights, checkpointed.shared_weights)
     assert np.array_equal(whole.tensors["keys"], checkpointed.tensors["keys"])
     without = config.model_copy(update={"dropout": 0.0})
     whole = learn(a_request(base, tmp_path / "c"), without)
@@ -317,7 +317,7 @@ def test_how_many_are_held_out(images, rate, held_out):
     assert images == 4 or not np.array_equal(found.held_out, other.held_out)
 
 
-def test_a_family_is_read_from_its_artifacts(tmp_path, base, tasks):
+def test_sharing_tasks_are_read_from_their_artifacts(tmp_path, base, tasks):
     """Tensors of no dimension come back from a file with one, which a model has to take."""
     tensors = {
         name: np.ascontiguousarray(value) for name, value in tasks[1].model_tensors().items()
@@ -332,4 +332,4 @@ def test_a_family_is_read_from_its_artifacts(tmp_path, base, tasks):
 def _learned(task):
     from cad_edge_training.learned import Learned
 
-    return Learned(task.tensors, task.artifact.calibration, task.generation)
+    return Learned(task.tensors, task.artifact.calibration, task.shared_weights)

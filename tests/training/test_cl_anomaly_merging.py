@@ -38,7 +38,7 @@ def test_a_key_of_both_counts_as_one_of_neither():
     assert beta.tolist() == [[0.25, 0.5, 0.75, 0.5]]
 
 
-def generation(rng):
+def shared_weights(rng):
     found = {}
     for site in SITES:
         found[f"shared/{site.name}.lora_A"] = rng.normal(size=(2, 3, 4)).astype(np.float32)
@@ -48,7 +48,7 @@ def generation(rng):
 
 
 def test_factors_are_merged_apart_and_routers_not_at_all(rng):
-    before, now = generation(rng), generation(rng)
+    before, now = shared_weights(rng), shared_weights(rng)
     beta = np.array([[0.75, 0.25], [0.5, 0.75]])
     merged = merge(before, now, beta, SITES)
     assert merged.keys() == now.keys()
@@ -65,7 +65,7 @@ def test_factors_are_merged_apart_and_routers_not_at_all(rng):
 
 
 def test_what_was_there_is_not_changed(rng):
-    before, now = generation(rng), generation(rng)
+    before, now = shared_weights(rng), shared_weights(rng)
     kept = {name: value.copy() for name, value in before.items()}
     merge(before, now, np.full((2, 2), 0.5), SITES)
     assert all(np.array_equal(kept[name], before[name]) for name in kept)

@@ -23,7 +23,7 @@ CONFIG = Config(**QUICK | {"epochs": 1, "dropout": 0.0, "checkpoint_steps": 2})
 
 def learn_in(source: Path, folder: Path, number: str) -> dict[str, np.ndarray]:
     learned = learn(a_request(load_llava(str(source)), folder / "work"), CONFIG)
-    found = learned.tensors | learned.generation
+    found = learned.tensors | learned.shared_weights
     save_file({name: np.ascontiguousarray(found[name]) for name in found}, folder / number)
     return found
 

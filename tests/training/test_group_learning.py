@@ -9,7 +9,7 @@ import pytest
 from cad_edge.calibration import decide
 from cad_edge.data.grouping import GroupRule
 from cad_edge.errors import DatasetError
-from cad_edge.store.artifact import read_artifact, read_record, with_families
+from cad_edge.store.artifact import read_artifact, read_record, with_sharing_tasks
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.llava import load_llava
 from cad_edge_training.division import divide
@@ -74,7 +74,9 @@ def test_a_network_of_all_products_holds_groups_out(tmp_path):
         csv.writer(file).writerows([("file", "group"), *lines])
     stream = with_groups(stream, gear=GroupRule(table=tmp_path / "groups.csv"))
     train(stream, tmp_path / "out", quick_plan(), lambda name: quiet)
-    tasks = with_families([read_artifact(tmp_path / "out" / name) for name in ("gear", "bolt")])
+    tasks = with_sharing_tasks(
+        [read_artifact(tmp_path / "out" / name) for name in ("gear", "bolt")]
+    )
     gear, bolt = (task.artifact for task in tasks)
     assert (gear.calibration.groups, len(gear.calibration.scores)) == (1, 2)
     assert bolt.calibration.groups is None

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cad_edge.data.image import decode_image
 from cad_edge.errors import DatasetError, ImageError, OptionError
-from cad_edge.store.artifact import read_artifact, with_families
+from cad_edge.store.artifact import read_artifact, with_sharing_tasks
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures, look, stage_ends
@@ -148,14 +148,14 @@ def test_weights_are_pulled_and_heads_are_not(network, learner):
 
 
 def test_last_of_a_step_holds_the_network(artifacts):
-    whole = {name: is_whole(read_artifact(artifacts / name).generation) for name in NAMES}
+    whole = {name: is_whole(read_artifact(artifacts / name).shared_weights) for name in NAMES}
     assert whole == {"gear": False, "bolt": True, "loaf": True, "cap": True}
-    steps = [int(read_artifact(artifacts / name).generation["step"].item()) for name in NAMES]
+    steps = [int(read_artifact(artifacts / name).shared_weights["step"].item()) for name in NAMES]
     assert steps == [1, 1, 2, 3]
 
 
-def test_generations_differ_and_scaling_stays(artifacts):
-    first, last = (read_artifact(artifacts / name).generation for name in ("bolt", "cap"))
+def test_model_versions_differ_and_scaling_stays(artifacts):
+    first, last = (read_artifact(artifacts / name).shared_weights for name in ("bolt", "cap"))
     weight = "network/restore.up.weight"
     assert not np.array_equal(first[weight], last[weight])
     assert np.array_equal(first["mean/depth"], last["mean/depth"])
@@ -173,7 +173,7 @@ def test_artifact_keeps_features_and_no_pixels(artifacts):
 
 
 def test_calibration_is_what_the_model_says_of_held_out_parts(artifacts):
-    tasks = with_families([read_artifact(artifacts / name) for name in NAMES])
+    tasks = with_sharing_tasks([read_artifact(artifacts / name) for name in NAMES])
     backbone = load_backbone("efficientnet-lite0", SIDE)
     newest = tasks[-1]
     config = Config.model_validate(newest.artifact.hyperparameters)
@@ -213,7 +213,9 @@ def test_what_is_kept_comes_back():
 def test_equal_seeds_learn_equal_networks(parts, artifacts, tmp_path):
     learn(parts[1], tmp_path)
     for name in ("bolt", "loaf"):
-        one, other = (read_artifact(folder / name).generation for folder in (artifacts, tmp_path))
+        one, other = (
+            read_artifact(folder / name).shared_weights for folder in (artifacts, tmp_path)
+        )
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[key], other[key]) for key in one)
 
@@ -224,11 +226,11 @@ def test_interrupted_step_is_learned_again(parts, artifacts, tmp_path):
     for name in ("bolt", "loaf", "cap"):
         shutil.rmtree(out / name)
     assert learn(parts[1], out) == list(NAMES)
-    one, other = (read_artifact(folder / "bolt").generation for folder in (artifacts, out))
+    one, other = (read_artifact(folder / "bolt").shared_weights for folder in (artifacts, out))
     assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
-def test_failing_increment_leaves_the_generation_before(parts, artifacts, tmp_path, monkeypatch):
+def test_failing_increment_leaves_the_model_version_before(parts, artifacts, tmp_path, monkeypatch):
     out = Path(shutil.copytree(artifacts, tmp_path / "out"))
     shutil.rmtree(out / "cap")
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import depth_as_image, share_measured
-from cad_edge_training.methods.ib_iumad.fusion import Bottleneck, Fusion
+from cad_edge_training.methods.ib_iumad.fusion import Bottleneck, ModalityFusion
 from cad_edge_training.methods.ib_iumad.losses import class_loss, divergence
 from cad_edge_training.methods.ib_iumad.mamba import (
     ES2D,
@@ -179,14 +179,14 @@ def test_condition_multiplies_the_query_alone(seeded):
 
 def test_fusions_by_hand(seeded):
     half, last = torch.randn(2, 2, 1, 5, 8).unbind(0)
-    assert torch.equal(Fusion("addition", 2, 8, 2)(half, last), last[0] + last[1])
+    assert torch.equal(ModalityFusion("addition", 2, 8, 2)(half, last), last[0] + last[1])
     joined = torch.cat((last[0], last[1]), dim=-1)
-    assert torch.equal(Fusion("concatenation", 2, 8, 2)(half, last), joined)
-    gated = Fusion("gated", 2, 8, 2)
+    assert torch.equal(ModalityFusion("concatenation", 2, 8, 2)(half, last), joined)
+    gated = ModalityFusion("gated", 2, 8, 2)
     share = 1 / (1 + torch.exp(-(joined @ gated.gate.weight.T + gated.gate.bias)))
     expected = share * last[0] + (1 - share) * last[1]
     torch.testing.assert_close(gated(half, last), expected)
-    cross = Fusion("cross_attention", 2, 8, 2)
+    cross = ModalityFusion("cross_attention", 2, 8, 2)
     shallow = torch.cat((half[0], half[1]), dim=-1)
     expected = cross.norm(joined + cross.attention(joined, shallow, shallow))
     torch.testing.assert_close(cross(half, last), expected)

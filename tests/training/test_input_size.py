@@ -22,7 +22,7 @@ from cad_edge_training.input_size import (
     median_losses,
     trunk_ms,
 )
-from cad_edge_training.train import Plan, train
+from cad_edge_training.train import TrainingPlan, train
 from tests.training.small_products import LITE0, NAMES, SMALL, learn, quiet, write_stream
 from tests.training.tiny_models import save_dinov2
 
@@ -166,7 +166,7 @@ def test_refused_where_products_share_a_network(method, lite0):
 def test_budget_without_auto_is_refused():
     for size in (None, 224):
         with pytest.raises(OptionError, match="--budget-ms chooses among the input sizes of"):
-            Plan("patch_memory", LITE0, size, {}, 0, budget_ms=20)
+            TrainingPlan("patch_memory", LITE0, size, {}, 0, budget_ms=20)
 
 
 def test_record_without_another_size_is_written_as_before(tmp_path):
@@ -187,7 +187,7 @@ def test_products_learned_at_their_sizes_are_described_at_one(tmp_path):
     product(tmp_path, "grain", noise)
     stream = read_stream(tmp_path / "stream.json")
     said: list[str] = []
-    plan = Plan("patch_memory", LITE0, AUTO, SMALL, 0)
+    plan = TrainingPlan("patch_memory", LITE0, AUTO, SMALL, 0)
     assert train(stream, tmp_path / "auto", plan, lambda name: quiet, said.append) == ["grain"]
     assert len(said) == 1 and said[0].startswith("grain: 288 px, since 224 px loses ")
     learn(stream, tmp_path / "given", SMALL, size=None)

@@ -3,15 +3,15 @@
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
+from cad_edge_studies.embedded_language_model.questions import DECISION, corpus
 from cad_edge_training.backbones.llava.chat import (
-    Answers,
     ChatTexts,
+    DecisionTokens,
     build_prompt,
     find_answers,
     find_stops,
     token_ids,
 )
-from cad_edge_training.backbones.llava.questions import DECISION, corpus
 from cad_edge_training.backbones.llava.small import VOCABULARY
 from cad_edge_training.backbones.llava.small_tokenizer import build_tokenizer
 
@@ -62,7 +62,7 @@ def test_variants_that_are_one_token_count_once():
 def test_small_tokenizer_writes_yes_and_no_as_words(tokenizer):
     assert len(token_ids(tokenizer, "Yes")) == len(token_ids(tokenizer, "No")) == 1
     answers = find_answers(tokenizer)
-    assert isinstance(answers, Answers) and not set(answers.yes) & set(answers.no)
+    assert isinstance(answers, DecisionTokens) and not set(answers.yes) & set(answers.no)
 
 
 @pytest.mark.parametrize(

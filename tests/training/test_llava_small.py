@@ -6,7 +6,6 @@ import torch
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.llava import small
-from cad_edge_training.backbones.llava.examination import examine
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +19,6 @@ def test_its_shape(base):
     assert base.recipe.width == base.recipe.height == 224
     assert sum(part.numel() for part in base.language.parameters()) < 6_000_000
     assert base.head.weight is base.language.get_submodule("embed_tokens").weight
-
-
-def test_it_sees_defects_it_was_not_trained_on(base):
-    result = examine(base, seed=77, pairs=24)
-    assert result.auroc > 0.75 and result.accuracy > 0.65
 
 
 def test_it_explains_in_words(base):
@@ -53,5 +47,5 @@ def test_another_size_is_refused():
 
 def test_an_installation_without_it_is_told_so(monkeypatch, tmp_path):
     monkeypatch.setattr(small, "files", lambda package: tmp_path)
-    with pytest.raises(OptionError, match=r"llava-small is not in this installation; make it"):
+    with pytest.raises(OptionError, match=r"not in this installation; install cad-edge again"):
         load_backbone("llava-small")

@@ -12,7 +12,7 @@ from cad_edge_training.memory_bank import (
     k_center,
     k_means,
     nearest_distance,
-    root_floor,
+    root_epsilon,
     squared_distances,
 )
 
@@ -51,23 +51,27 @@ def test_nearest_distance_in_pieces_is_that_of_the_whole(features, monkeypatch):
     torch.testing.assert_close(nearest_distance(shaped, centres), whole, atol=1e-6, rtol=1e-6)
 
 
-def test_floor_is_added_below_the_root(features):
+def test_epsilon_is_added_below_the_root(features):
     centres = features[:9]
-    floor = root_floor(centres)
-    assert floor == pytest.approx(1e-3 * float((centres**2).sum(1).mean()), rel=1e-6)
+    epsilon = root_epsilon(centres)
+    assert epsilon == pytest.approx(1e-3 * float((centres**2).sum(1).mean()), rel=1e-6)
     plain = nearest_distance(features, centres)
-    torch.testing.assert_close(nearest_distance(features, centres, floor) ** 2, plain**2 + floor)
+    torch.testing.assert_close(
+        nearest_distance(features, centres, epsilon) ** 2, plain**2 + epsilon
+    )
 
 
-def test_floor_steadies_the_root_where_a_patch_is_in_memory(rng):
+def test_epsilon_steadies_the_root_where_a_patch_is_in_memory(rng):
     """The two ways to write a squared distance differ in the last digits; their roots must not."""
     centres = torch.from_numpy(rng.normal(0, 10, (64, 264))).float()
-    floor = root_floor(centres)
+    epsilon = root_epsilon(centres)
     products = (centres @ (-2 * centres.T) + (centres.double() ** 2).sum(1).float()).amin(1)
     fused = ((centres**2).sum(1) + products).clamp_min(0)
-    exact = centres.new_full((64,), floor).sqrt()
-    torch.testing.assert_close((fused + floor).sqrt(), exact, atol=0, rtol=1e-3)
-    torch.testing.assert_close(nearest_distance(centres, centres, floor), exact, atol=0, rtol=1e-3)
+    exact = centres.new_full((64,), epsilon).sqrt()
+    torch.testing.assert_close((fused + epsilon).sqrt(), exact, atol=0, rtol=1e-3)
+    torch.testing.assert_close(
+        nearest_distance(centres, centres, epsilon), exact, atol=0, rtol=1e-3
+    )
 
 
 def test_whitening_without_shrinkage_gives_unit_covariance(rng):

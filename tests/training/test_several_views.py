@@ -18,12 +18,16 @@ from cad_edge_training.images import read_samples
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum, similarities
 from cad_edge_training.methods.cl_anomaly.config import QUESTION, QUESTION_OF_VIEWS, Config
 from cad_edge_training.methods.cl_anomaly.learn import build_model, learn
-from cad_edge_training.methods.cl_anomaly.questions import PARAPHRASES_OF_VIEWS, Lines, Question
-from cad_edge_training.methods.cl_anomaly.session import Share
+from cad_edge_training.methods.cl_anomaly.questions import (
+    PARAPHRASES_OF_VIEWS,
+    Question,
+    TrainingQuestions,
+)
+from cad_edge_training.methods.cl_anomaly.session import ProcessShare
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens, raw_tokens
 from cad_edge_training.routing_statistics import describe_images
-from cad_edge_training.train import Plan, read_config, train
-from tests.export.expert_samples import family, frames
+from cad_edge_training.train import TrainingPlan, read_config, train
+from tests.export.expert_samples import frames, sharing_tasks
 from tests.training.cl_anomaly_samples import QUICK, a_request, as_task, pictures, quiet
 from tests.training.several_views import OPTIONS, VIEWS, line_of, write_parts
 from tests.training.tiny_llava import save_tiny_llava
@@ -44,7 +48,7 @@ def siglip(tmp_path_factory):
 def test_the_score_is_what_transformers_says_of_several_images(base, views):
     """By its own forward: one tile of each image, at its place in the text."""
     config = Config(question=QUESTION_OF_VIEWS)
-    task = family(base, config, 3)[1]
+    task = sharing_tasks(base, config, 3)[1]
     model = build_model(base, config, task.model_tensors())
     prompt = base.prompt(QUESTION_OF_VIEWS, views)
     image_id = base.tokenizer.token_to_id("<image>")
@@ -68,7 +72,7 @@ def test_the_score_is_what_transformers_says_of_several_images(base, views):
 
 def test_frames_of_a_batch_do_not_mix_and_the_order_of_views_counts(base):
     config = Config(question=QUESTION_OF_VIEWS)
-    model = build_model(base, config, family(base, config, 2)[0].model_tensors())
+    model = build_model(base, config, sharing_tasks(base, config, 2)[0].model_tensors())
     shown = torch.from_numpy(in_views(frames(base, 1), 2))
     with torch.inference_mode():
         together = model(shown)[0]
@@ -137,26 +141,26 @@ def test_tokens_are_the_same_whether_they_are_kept_or_not(siglip, monkeypatch, t
     tokens = ImageTokens(siglip, request.images, False)
     assert tokens.views == 3
     some = torch.tensor([4, 0, 11])
-    anchor = tokens.measure(Share(), quiet)
+    anchor = tokens.measure(ProcessShare(), quiet)
     kept = tokens.at(some)
     assert kept.shape == (3, 3 * (siglip.n_patches + 1), siglip.width)
     monkeypatch.setattr("cad_edge_training.methods.cl_anomaly.tower_tokens.CACHE_BYTES", 0)
     anew = ImageTokens(siglip, request.images, False)
-    torch.testing.assert_close(anew.measure(Share(), quiet).total, anchor.total)
+    torch.testing.assert_close(anew.measure(ProcessShare(), quiet).total, anchor.total)
     torch.testing.assert_close(anew.at(some), kept)
     expected = raw_tokens(siglip, request.images).double().mean(dim=(1, 2)).sum(dim=0)
     torch.testing.assert_close(anchor.total, expected)
 
 
 def test_what_is_asked_of_several_views(siglip):
-    plan = Plan("cl_anomaly", "llava:x", None, {}, 0)
+    plan = TrainingPlan("cl_anomaly", "llava:x", None, {}, 0)
     assert read_config(plan).question == QUESTION
     assert read_config(plan, 2).question == QUESTION_OF_VIEWS
     assert "multiview images" in QUESTION_OF_VIEWS
     own = dataclasses.replace(plan, options={"question": "Is it broken?"})
     assert read_config(own, 2).question == "Is it broken?"
     config = Config(question=QUESTION_OF_VIEWS, paraphrases=True)
-    asked = Lines.of(siglip, config, 2).questions
+    asked = TrainingQuestions.of(siglip, config, 2).questions
     for found, text in zip(asked, (QUESTION_OF_VIEWS, *PARAPHRASES_OF_VIEWS), strict=True):
         assert torch.equal(found.after, Question.of(siglip, text).after)
 
@@ -176,7 +180,7 @@ def place(tmp_path_factory):
 
 def learn_line(stream, out, llava, method="cl_anomaly"):
     backbone, options = (llava, OPTIONS) if method == "cl_anomaly" else ("efficientnet-lite0", {})
-    return train(stream, out, Plan(method, backbone, None, options, 0), lambda name: quiet)
+    return train(stream, out, TrainingPlan(method, backbone, None, options, 0), lambda name: quiet)
 
 
 def test_an_artifact_of_several_views(place, llava, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from cad_edge.data.stream import read_stream
 from cad_edge.store.artifact import list_artifacts, read_artifact
-from cad_edge_training.train import Plan, train
+from cad_edge_training.train import TrainingPlan, train
 from tests.house.refusals import content
 from tests.training.small_products import NAMES, quiet, write_product
 from tests.training.tiny_llava import save_tiny_llava
@@ -83,7 +83,7 @@ def errors(said: str) -> list[str]:
 @pytest.mark.slow
 def test_two_processes_write_what_one_does(place, tmp_path):
     options = dict(setting.split("=") for setting in SETTINGS)
-    plan = Plan("cl_anomaly", f"llava:{place / 'tiny-llava'}", None, options, 0)
+    plan = TrainingPlan("cl_anomaly", f"llava:{place / 'tiny-llava'}", None, options, 0)
     train(read_stream(place / "stream.json"), tmp_path / "one", plan, lambda name: quiet)
     two = words(place, tmp_path / "two")
     leading, other = in_two(two, two)
@@ -95,7 +95,7 @@ def test_two_processes_write_what_one_does(place, tmp_path):
     for number, (one, both) in enumerate(pairs):
         before, found = read_artifact(one), read_artifact(both)
         assert found.artifact.position == before.artifact.position == number
-        assert found.generation["stage"].item() == number + 1
+        assert found.shared_weights["stage"].item() == number + 1
         for part in ("tensors", "generation", "routing", "witness"):
             expected, got = getattr(before, part), getattr(found, part)
             assert expected.keys() == got.keys()

@@ -87,7 +87,7 @@ class Learned:
 
     tensors: Tensors
     calibration: Calibration
-    generation: Tensors = field(default_factory=dict)
+    shared_weights: Tensors = field(default_factory=dict)
     """What the method shares between its tasks, as it is after this one."""
 
 

@@ -25,7 +25,7 @@ from cad_edge.store.artifact import (
     list_artifacts,
     read_artifact,
     read_record,
-    with_families,
+    with_sharing_tasks,
     write_artifact,
 )
 from cad_edge_training.backbones import Backbone
@@ -102,10 +102,10 @@ class Learning:
             for place, (task, request, one) in enumerate(zip(tasks, requests, learned, strict=True))
         ]
         new = [
-            LearnedTask(record, one.tensors, {}, {}, one.generation, sha256="")
+            LearnedTask(record, one.tensors, {}, {}, one.shared_weights, sha256="")
             for record, one in zip(records, learned, strict=True)
         ]
-        whole = with_families([*earlier, *new])[len(earlier) :]
+        whole = with_sharing_tasks([*earlier, *new])[len(earlier) :]
         for product, task, request in zip(tasks, whole, requests, strict=True):
             self._write(product, task, request)
         for request in requests:
@@ -155,7 +155,7 @@ class Learning:
             task.tensors,
             routing.to_tensors(),
             _witness(model, request, self.seed),
-            task.generation,
+            task.shared_weights,
         )
 
     def _request(
@@ -198,16 +198,16 @@ class Learning:
         )
 
     def _earlier(self) -> tuple[LearnedTask, ...]:
-        """Return the artifacts of tasks that share a generation with those to be learned."""
-        return tuple(read_artifact(path) for path in family_in(self.out, self.method))
+        """Return the artifacts of tasks that share weights with those to be learned."""
+        return tuple(read_artifact(path) for path in sharing_tasks_in(self.out, self.method))
 
 
 def _below(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
-def family_in(out: Path, method: str) -> list[Path]:
-    """Artifacts of a method's family, in stream order."""
+def sharing_tasks_in(out: Path, method: str) -> list[Path]:
+    """Artifacts of a method's tasks with shared weights, in stream order."""
     found = [path for path in list_artifacts(out) if evolves(path)] if out.exists() else []
     return [path for path in found if read_record(path).method == method]
 
@@ -226,13 +226,13 @@ def uses_depth(method: str, config: Record) -> bool:
 def discard_unfinished(out: Path, method: str) -> None:
     """Remove what an interrupted call has written of a step without its last artifact.
 
-    That one alone holds what the step's tasks share; the generation before it is in force again.
+    That one alone holds what the step's tasks share; the model version before it is in force again.
     """
     loaded = load_method(method)
     if not isinstance(loaded, LearnsTasksJointly):
         return
-    for path in reversed(family_in(out, method)):
-        if loaded.is_whole(read_artifact(path).generation):
+    for path in reversed(sharing_tasks_in(out, method)):
+        if loaded.is_whole(read_artifact(path).shared_weights):
             return
         shutil.rmtree(path)
 

@@ -58,7 +58,7 @@ def squared_distances(features: Tensor, centres: Tensor) -> Tensor:
     return (squares - 2 * products).clamp_min(0)
 
 
-def root_floor(centres: Tensor) -> float:
+def root_epsilon(centres: Tensor) -> float:
     """Return what is added to a squared distance before its root is taken.
 
     |z|^2 - 2 z c + |c|^2 loses the last digits of |c|^2, and at a patch that is itself in memory
@@ -68,8 +68,8 @@ def root_floor(centres: Tensor) -> float:
     return 1e-3 * float((centres * centres).sum(1).mean())
 
 
-def nearest_distance(features: Tensor, centres: Tensor, floor: float = 0.0) -> Tensor:
-    """Euclidean distance sqrt(d^2 + floor) of every patch to its nearest centre.
+def nearest_distance(features: Tensor, centres: Tensor, epsilon: float = 0.0) -> Tensor:
+    """Euclidean distance sqrt(d^2 + epsilon) of every patch to its nearest centre.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def nearest_distance(features: Tensor, centres: Tensor, floor: float = 0.0) -> T
     """
     flat = features.reshape(-1, features.shape[-1])
     nearest = [squared_distances(part, centres).amin(dim=1) for part in torch.split(flat, CHUNK)]
-    return (torch.cat(nearest) + floor).sqrt().reshape(features.shape[:-1])
+    return (torch.cat(nearest) + epsilon).sqrt().reshape(features.shape[:-1])
 
 
 def k_center(features: Tensor, count: int, generator: torch.Generator) -> Tensor:

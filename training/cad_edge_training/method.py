@@ -59,8 +59,8 @@ class LearnsTasksJointly(Protocol[C_contra]):
         """Learn the tasks of a step together, one result per request and in their order."""
         ...
 
-    def is_whole(self, generation: Mapping[str, object]) -> bool:
-        """Whether a generation holds what the tasks of its step share."""
+    def is_whole(self, shared_weights: Mapping[str, object]) -> bool:
+        """Whether shared weights are those of a whole step, and not only its number."""
         ...
 
 

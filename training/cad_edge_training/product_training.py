@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pydantic import ValidationError
 
+from cad_edge.data.products import DEFAULT_RATE, read_products
 from cad_edge.data.stream import Stream, StreamTask, read_stream
 from cad_edge.errors import DatasetError, OptionError
+from cad_edge.options import LARGEST_SEED, LARGEST_SIDE, SMALLEST_SIDE
 from cad_edge.schema import first_problem
 from cad_edge_training.backbones import DEFAULT_BACKBONE
 
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
     from cad_edge_training.learned import Progress
 
 Products: TypeAlias = Stream | Path | str | Sequence[Path | str]
-SMALLEST, LARGEST = 64, 2048  # pixels of the input's side
-LARGEST_SEED = 2**32 - 1
-DEFAULT_RATE = 0.05  # where folders are given, which state no false-reject rate
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,10 @@ def learn(
     Parameters
     ----------
     products
-        Folder of one product (``train/good`` within it), a sequence of such folders in the order
-        in which they are learned, a stream file (YAML or JSON), or a stream that has been read. A
-        folder's name becomes the name of its task.
+        Folder of one product (``train/good`` within it) or of several, whose layouts are known by
+        their folders; a sequence of products' folders in the order in which they are learned; a
+        stream file (YAML or JSON), or a stream that has been read. A folder's name becomes the name
+        of its task.
     out
         Folder of artifacts; tasks that it holds already are not learned again.
     method
@@ -121,13 +121,13 @@ def learn(
     ('bracket',)
     """
     from cad_edge_training.methods import default_method
-    from cad_edge_training.train import Plan, train
+    from cad_edge_training.train import TrainingPlan, train
 
     _require(size, budget_ms, seed)
     stream = stream_of(products, false_reject_rate)
     options = {name: str(value) for name, value in (settings or {}).items()}
     chosen = method or default_method(backbone)
-    plan = Plan(chosen, backbone, size, options, seed, keep_outliers, budget_ms)
+    plan = TrainingPlan(chosen, backbone, size, options, seed, keep_outliers, budget_ms)
     notes: list[str] = []
 
     def note(line: str) -> None:
@@ -142,11 +142,15 @@ def learn(
 
 def stream_of(products: Products, false_reject_rate: float | None = None) -> Stream:
     """Return the stream that ``products`` names; parameters and errors are those of `learn`."""
+    rate = DEFAULT_RATE if false_reject_rate is None else false_reject_rate
+    if not 0 < rate < 1:
+        raise OptionError(f"false_reject_rate is {rate}; give a share between 0 and 1")
     if isinstance(products, str | Path):
         one = Path(products)
-        products = [one] if one.is_dir() else read_stream(one)
+        if one.is_dir():
+            return read_products(one, rate)
+        products = read_stream(one)
     if not isinstance(products, Stream):
-        rate = DEFAULT_RATE if false_reject_rate is None else false_reject_rate
         return _stream_of_folders([Path(folder) for folder in products], rate)
     if false_reject_rate is not None:
         raise OptionError(
@@ -157,8 +161,6 @@ def stream_of(products: Products, false_reject_rate: float | None = None) -> Str
 
 
 def _stream_of_folders(folders: Sequence[Path], rate: float) -> Stream:
-    if not 0 < rate < 1:
-        raise OptionError(f"false_reject_rate is {rate}; give a share between 0 and 1")
     if not folders:
         raise DatasetError("no folder of a product was given; give at least one")
     names: dict[str, Path] = {}
@@ -183,9 +185,9 @@ def _stream_of_folders(folders: Sequence[Path], rate: float) -> Stream:
 
 def _require(size: "Size", budget_ms: float | None, seed: int) -> None:
     """Raise OptionError for what the command line refuses by its types."""
-    if size is not None and size != "auto" and not SMALLEST <= size <= LARGEST:
+    if size is not None and size != "auto" and not SMALLEST_SIDE <= size <= LARGEST_SIDE:
         raise OptionError(
-            f"--size {size}: give auto or a number of pixels from {SMALLEST} to {LARGEST}"
+            f"--size {size}: give auto or a number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}"
         )
     if budget_ms is not None and not budget_ms > 0:
         raise OptionError(f"--budget-ms {budget_ms}: give a number of milliseconds above 0")

@@ -100,10 +100,8 @@ def scratch(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.b
     """Draw a thin wandering line; parameters and result as in `cut_paste`."""
     height, width = image.shape[:2]
     side = min(height, width)
-    steps = 12
-    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.15, steps))
-    reach = rng.uniform(0.25, 0.6) * side / steps
-    path = np.cumsum(np.stack((np.cos(heading), np.sin(heading)), axis=1), axis=0) * reach
+    path = wandering_line(rng)
+    path *= rng.uniform(0.25, 0.6) * side / len(path)
     centre = rng.uniform(0.3, 0.7, size=2) * (width, height)
     points = (path - path.mean(axis=0) + centre) * OVERSAMPLING
     thickness = max(1.2, rng.uniform(0.006, 0.015) * side) * OVERSAMPLING
@@ -112,7 +110,14 @@ def scratch(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.b
         corners = [(float(x), float(y)) for x, y in points]
         pen.line(corners, fill=255, width=round(thickness), joint="curve")
 
-    return _cover(image, _stroke((height, width), draw), rng)
+    return _cover(image, stroke((height, width), draw), rng)
+
+
+def wandering_line(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw the way of a scratch: (12, 2) float64, x and y after steps of length 1."""
+    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.15, 12))
+    way: NDArray[np.float64] = np.stack((np.cos(heading), np.sin(heading)), axis=1).cumsum(axis=0)
+    return way
 
 
 def blot(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.bool_]]:
@@ -132,7 +137,7 @@ def blot(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.bool
     def draw(pen: ImageDraw.ImageDraw) -> None:
         pen.polygon([(float(x), float(y)) for x, y in outline * OVERSAMPLING], fill=255)
 
-    return _cover(image, _stroke((height, width), draw, softness=0.15 * radius), rng)
+    return _cover(image, stroke((height, width), draw, softness=0.15 * radius), rng)
 
 
 KINDS: tuple[Callable[[Frame, np.random.Generator], tuple[Frame, NDArray[np.bool_]]], ...] = (
@@ -142,14 +147,17 @@ KINDS: tuple[Callable[[Frame, np.random.Generator], tuple[Frame, NDArray[np.bool
 )
 
 
-def _stroke(
-    size: tuple[int, int], draw: Callable[[ImageDraw.ImageDraw], None], softness: float = 0.0
+def stroke(
+    size: tuple[int, int],
+    draw: Callable[[ImageDraw.ImageDraw], None],
+    softness: float = 0.0,
+    oversampling: int = OVERSAMPLING,
 ) -> Opacity:
-    """Opacity (height, width) of what ``draw`` paints, ``softness`` in pixels."""
+    """Opacity (height, width) of what ``draw`` paints so much larger; ``softness`` in pixels."""
     height, width = size
-    canvas = Image.new("L", (width * OVERSAMPLING, height * OVERSAMPLING))
+    canvas = Image.new("L", (width * oversampling, height * oversampling))
     draw(ImageDraw.Draw(canvas))
-    small = canvas.reduce(OVERSAMPLING)
+    small = canvas.reduce(oversampling)
     if softness:
         small = small.filter(ImageFilter.GaussianBlur(softness))
     opacity: Opacity = np.asarray(small, np.float32) / np.float32(255)
@@ -157,15 +165,15 @@ def _stroke(
 
 
 def _cover(
-    image: Frame, stroke: Opacity, rng: np.random.Generator
+    image: Frame, opacity: Opacity, rng: np.random.Generator
 ) -> tuple[Frame, NDArray[np.bool_]]:
-    """Tint the image under the stroke and tell which pixels changed visibly."""
-    mask: NDArray[np.bool_] = stroke >= VISIBLE
-    mask |= stroke >= stroke.max()  # a stroke thinner than a pixel still marks its core
+    """Tint the image under a stroke and tell which pixels changed visibly."""
+    mask: NDArray[np.bool_] = opacity >= VISIBLE
+    mask |= opacity >= opacity.max()  # a stroke thinner than a pixel still marks its core
     covered = image[mask]
     # Dirt hides some of the texture below it; a mere shift of brightness drowns in coarse gravel.
     change = _shade(covered, rng) + HIDING * (covered.mean(axis=0) - image)
-    out = np.clip(np.rint(image + change * stroke[..., None]), 0, 255).astype(np.uint8)
+    out = np.clip(np.rint(image + change * opacity[..., None]), 0, 255).astype(np.uint8)
     return out, mask
 
 

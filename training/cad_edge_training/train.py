@@ -22,7 +22,7 @@ from cad_edge_training.views import views_of
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What to learn with, the same for every task of a run."""
 
     method: str
@@ -52,7 +52,7 @@ class Plan:
 def train(
     stream: Stream,
     out: Path,
-    plan: Plan,
+    plan: TrainingPlan,
     progress: Callable[[str], Progress],
     say: Callable[[str], None] = lambda line: None,
     check: bool = False,
@@ -125,7 +125,7 @@ def train(
     return learned
 
 
-def unsupported_parts(plan: Plan) -> str | None:
+def unsupported_parts(plan: TrainingPlan) -> str | None:
     """Say which published parts the backbone cannot carry; None where it carries all."""
     method = load_method(plan.method)
     if isinstance(method, NamesUnsupportedParts):
@@ -227,7 +227,7 @@ def _check_groups(tasks: Sequence[StreamTask]) -> None:
             task.groups(task.samples())
 
 
-def read_config(plan: Plan, views: int = 1) -> Record:
+def read_config(plan: TrainingPlan, views: int = 1) -> Record:
     """Return the method's `Config`: its defaults for the backbone, then the user's options.
 
     Parameters

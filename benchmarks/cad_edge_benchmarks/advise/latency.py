@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 
 from cad_edge.data.image import Frame, decode_image
-from cad_edge_benchmarks.advise.validation_split import Line
+from cad_edge_benchmarks.advise.validation_split import SplitStream
 from cad_edge_benchmarks.instruments.interleaved_timing import Latency, latency_of, take_turns
 from cad_edge_benchmarks.instruments.probe import probe
 from cad_edge_runtime import Detector
@@ -22,13 +22,13 @@ FEW_ROUNDS = 30
 _PROBES = 3
 
 
-def pictures(line: Line) -> list[Path]:
+def pictures(data: SplitStream) -> list[Path]:
     """Choose some good images, evenly from those that judge the products."""
     good = [
-        part.image.path
-        for halves in line.halves.values()
-        for part in (*halves.choosing, *halves.reporting)
-        if not part.image.anomalous
+        one.image.path
+        for product in data.products.values()
+        for one in (*product.selection, *product.evaluation)
+        if not one.image.anomalous
     ]
     return [good[at] for at in np.unique(np.linspace(0, len(good) - 1, FRAMES).astype(int))]
 

@@ -1,4 +1,4 @@
-"""What one setting said of every image, kept so that nothing is learned or judged twice."""
+"""What one setting says of every test image, kept so that nothing is learned or judged twice."""
 
 import math
 from pathlib import Path
@@ -9,16 +9,15 @@ from pydantic import Field
 
 from cad_edge.schema import Record, TaskName
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.advise.synthetic_anomalies import Part
-from cad_edge_benchmarks.advise.validation_split import Line, ProductHalves
+from cad_edge_benchmarks.advise.validation_split import SplitImage, SplitName, SplitStream
 from cad_edge_benchmarks.instruments.bundle_contents import calibrations_of, task_bytes
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_benchmarks.instruments.evaluation import judge_task
 from cad_edge_runtime import Detector
 
 
-class HalfAnswers(Record):
-    """Answers on one half of a product's test images, in their order."""
+class SplitPredictions(Record):
+    """Predictions on one split of a product's test images, in their order."""
 
     scores: list[float | None] = Field(description="calibrated; null: refused as unknown product")
     anomalous: list[bool]
@@ -34,25 +33,29 @@ class HalfAnswers(Record):
         return np.array([math.inf if one is None else one for one in self.scores])
 
 
-class TaskAnswers(Record):
-    """Answers on both halves."""
+class TaskPredictions(Record):
+    """Predictions on both splits."""
 
-    choosing: HalfAnswers
-    reporting: HalfAnswers
+    selection: SplitPredictions
+    evaluation: SplitPredictions
+
+    def split(self, name: SplitName) -> SplitPredictions:
+        """Return those on one split."""
+        return self.selection if name == "selection" else self.evaluation
 
 
-class Answers(Record):
+class Predictions(Record):
     """Everything about a setting that does not change from run to run."""
 
     device: str = Field(description="what the graphs ran on")
     size: int = Field(description="input side in pixels")
     task_bytes: float = Field(description="of a bundle, for one task; mean over tasks")
     bundle_bytes: int
-    tasks: dict[TaskName, TaskAnswers]
+    tasks: dict[TaskName, TaskPredictions]
 
 
-def judge(bundle: Path, line: Line, device: str, threads: int) -> Answers:
-    """Show every test image of ``line`` to a bundle, each routed on its own.
+def predict(bundle: Path, data: SplitStream, device: str, threads: int) -> Predictions:
+    """Show every test image to a bundle, each routed on its own.
 
     Raises
     ------
@@ -62,29 +65,29 @@ def judge(bundle: Path, line: Line, device: str, threads: int) -> Answers:
     with Detector.open(bundle, device, threads, watch=False) as detector:
         manifest = detector.manifest
         sizes = [task_bytes(Bundle(bundle), manifest, name) for name in manifest.tasks]
-        return Answers(
+        return Predictions(
             device=detector.device,
             size=manifest.selector.engine.recipe.width,
             task_bytes=sum(sizes) / len(sizes),
             bundle_bytes=folder_bytes(bundle),
-            tasks={name: _judge(detector, name, one) for name, one in line.halves.items()},
+            tasks={
+                name: TaskPredictions(
+                    selection=_predict(detector, name, product.selection),
+                    evaluation=_predict(detector, name, product.evaluation),
+                )
+                for name, product in data.products.items()
+            },
         )
 
 
-def _judge(detector: Detector, name: str, halves: ProductHalves) -> TaskAnswers:
-    return TaskAnswers(
-        choosing=_answers(detector, name, halves.choosing),
-        reporting=_answers(detector, name, halves.reporting),
-    )
-
-
-def _answers(detector: Detector, name: str, parts: tuple[Part, ...]) -> HalfAnswers:
-    calibrations = calibrations_of(detector.manifest)
-    items = [part.image for part in parts]
+def _predict(detector: Detector, name: str, images: tuple[SplitImage, ...]) -> SplitPredictions:
     outcomes, pixels, _ = judge_task(
-        lambda frame, depth: detector.detect(frame, depth=depth), name, items, calibrations
+        lambda frame, depth: detector.detect(frame, depth=depth),
+        name,
+        [one.image for one in images],
+        calibrations_of(detector.manifest),
     )
-    return HalfAnswers(
+    return SplitPredictions(
         scores=[None if math.isinf(one.score) else one.score for one in outcomes],
         anomalous=[one.anomalous for one in outcomes],
         routed=[one.routed for one in outcomes],

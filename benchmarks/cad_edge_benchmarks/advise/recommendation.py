@@ -1,9 +1,9 @@
-"""From what was measured to the advice: front, setting to take, report on the other half."""
+"""From what was measured to the advice: front, setting to take, report on the other split."""
 
 import shlex
 from datetime import datetime, timezone
 
-from cad_edge_benchmarks.advise.accuracy import Jury
+from cad_edge_benchmarks.advise.accuracy import SplitMetrics
 from cad_edge_benchmarks.advise.pareto_front import Point, front, most_accurate, nearest, take
 from cad_edge_benchmarks.advise.schema import (
     Advice,
@@ -14,10 +14,10 @@ from cad_edge_benchmarks.advise.schema import (
     ReportedPair,
     Share,
 )
-from cad_edge_benchmarks.advise.search import Order, Swept
+from cad_edge_benchmarks.advise.search import Request, SweepResult
 from cad_edge_benchmarks.advise.search_space import DEFAULT, Setting
-from cad_edge_benchmarks.advise.synthetic_anomalies import Part
-from cad_edge_benchmarks.advise.trials import Taught
+from cad_edge_benchmarks.advise.trials import LearningOptions
+from cad_edge_benchmarks.advise.validation_split import SplitImage
 from cad_edge_benchmarks.instruments.environment import describe_environment
 from cad_edge_benchmarks.instruments.meters import load_nvml
 from cad_edge_benchmarks.instruments.report_schema import Budget
@@ -25,163 +25,154 @@ from cad_edge_benchmarks.instruments.report_schema import Budget
 _MEGABYTE = 1e6
 
 
-def judge(order: Order, swept: Swept, stream_file: str) -> Advice:
-    """Draw the front and name the setting to take.
-
-    Parameters
-    ----------
-    order, swept
-        What was asked for and measured.
-    stream_file
-        Name of the stream file in the commands.
-    """
-    jury = Jury(swept.line, "choosing", order.taught.seed)
-    points = _points(swept, jury)
-    taken = take(points, order.budgets, jury.errors(swept.answers))
-    near = None if taken is not None else nearest(points, order.budgets)
+def recommend(request: Request, swept: SweepResult) -> Advice:
+    """Draw the front and name the setting to take, of what was asked for and measured."""
+    metrics = SplitMetrics(swept.data, "selection", request.shared.seed)
+    points = _points(swept, metrics)
+    taken = take(points, request.budgets, metrics.errors(swept.predictions))
+    near = None if taken is not None else nearest(points, request.budgets)
     chosen = None if taken is None else _by_name(swept, taken)
-    limits = {"ms": order.budgets.milliseconds, "MB": order.budgets.megabytes}
+    limits = {"ms": request.budgets.milliseconds, "MB": request.budgets.megabytes}
     return Advice(
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        asked=_asked(order),
+        asked=_asked(request),
         environment=describe_environment(load_nvml()),
-        device=swept.answers[DEFAULT].device,
+        device=swept.predictions[DEFAULT].device,
         data_sha256=swept.data_sha256,
-        products=_products(order, swept),
-        settings=_measured(order, swept, points, jury),
+        products=_products(request, swept),
+        settings=_measured(request, swept, points, metrics),
         refused=[Refused(name=name, reason=why) for name, why in swept.refused.items()],
         limits={unit: limit for unit, limit in limits.items() if limit is not None},
         taken=taken,
         nearest_name=near,
-        nearest=[] if near is None else _misses(order, points, near),
-        reported=None if taken is None else _reported(swept, taken, order.taught.seed),
-        commands=[] if chosen is None else commands(chosen, order.taught, stream_file),
+        nearest=[] if near is None else _misses(request, points, near),
+        reported=None if taken is None else _reported(swept, taken, request.shared.seed),
+        commands=[] if chosen is None else commands(chosen, request.shared, str(request.place)),
     )
 
 
-def _by_name(swept: Swept, name: str) -> Setting:
+def _by_name(swept: SweepResult, name: str) -> Setting:
     return next(one for one in swept.settings if one.name == name)
 
 
-def _points(swept: Swept, jury: Jury) -> list[Point]:
-    found = []
-    for one in swept.settings:
-        peak = swept.peak_memory[one.name]
-        answers = swept.answers[one.name]
-        found.append(
-            Point(
-                name=one.name,
-                accuracy=jury.accuracy(answers).image_auroc,
-                milliseconds=swept.latency[one.name].p90,
-                megabytes=None if peak is None else peak / _MEGABYTE,
-                task_bytes=answers.task_bytes,
-            )
+def _points(swept: SweepResult, metrics: SplitMetrics) -> list[Point]:
+    return [
+        Point(
+            name=name,
+            accuracy=metrics.accuracy(predictions).image_auroc,
+            milliseconds=swept.latency[name].p90,
+            megabytes=None if peak is None else peak / _MEGABYTE,
+            task_bytes=predictions.task_bytes,
         )
-    return found
+        for name, predictions in swept.predictions.items()
+        for peak in (swept.peak_memory[name],)
+    ]
 
 
-def _measured(order: Order, swept: Swept, points: list[Point], jury: Jury) -> list[Measured]:
+def _measured(
+    request: Request, swept: SweepResult, points: list[Point], metrics: SplitMetrics
+) -> list[Measured]:
     on_front = front([(point.accuracy, point.milliseconds) for point in points])
-    within = [point for point in points if order.budgets.kept(point)]
+    within = [point for point in points if request.budgets.kept(point)]
     leader = most_accurate(within or points)
-    error = jury.errors(swept.answers)
+    error = metrics.errors(swept.predictions)
     found = []
     for one, point, best in zip(swept.settings, points, on_front, strict=True):
-        answers, latency = swept.answers[one.name], swept.latency[one.name]
+        predictions, latency = swept.predictions[one.name], swept.latency[one.name]
         found.append(
             Measured(
                 name=one.name,
                 changes=dict(one.changes),
-                size=answers.size,
+                size=predictions.size,
                 options=list(one.options),
                 precision=one.precision,
-                accuracy=jury.accuracy(answers),
+                accuracy=metrics.accuracy(predictions),
                 to_best=point.accuracy - leader.accuracy,
                 to_best_error=error(leader.name, one.name),
                 p50=latency.p50,
                 p90=latency.p90,
                 frames=latency.samples,
                 peak_memory=swept.peak_memory[one.name],
-                task_bytes=answers.task_bytes,
-                bundle_bytes=answers.bundle_bytes,
+                task_bytes=predictions.task_bytes,
+                bundle_bytes=predictions.bundle_bytes,
                 on_front=best,
-                within=order.budgets.kept(point),
+                within=request.budgets.kept(point),
             )
         )
     return found
 
 
-def _misses(order: Order, points: list[Point], name: str) -> list[Budget]:
+def _misses(request: Request, points: list[Point], name: str) -> list[Budget]:
     """Hold each stated budget against what a setting takes."""
     point = next(one for one in points if one.name == name)
     found = []
-    if order.budgets.milliseconds is not None:
-        limit, took = order.budgets.milliseconds, point.milliseconds
+    if request.budgets.milliseconds is not None:
+        limit, took = request.budgets.milliseconds, point.milliseconds
         found.append(Budget(name="p90 of a frame", limit=limit, measured=took, unit="ms"))
-    if order.budgets.megabytes is not None and point.megabytes is not None:
-        limit, took = order.budgets.megabytes, point.megabytes
+    if request.budgets.megabytes is not None and point.megabytes is not None:
+        limit, took = request.budgets.megabytes, point.megabytes
         found.append(Budget(name="peak resident memory", limit=limit, measured=took, unit="MB"))
     return found
 
 
-def _reported(swept: Swept, taken: str, seed: int) -> ReportedPair:
-    jury = Jury(swept.line, "reporting", seed)
-    chosen = jury.accuracy(swept.answers[taken])
-    default = jury.accuracy(swept.answers[DEFAULT])
+def _reported(swept: SweepResult, taken: str, seed: int) -> ReportedPair:
+    metrics = SplitMetrics(swept.data, "evaluation", seed)
+    chosen = metrics.accuracy(swept.predictions[taken])
+    default = metrics.accuracy(swept.predictions[DEFAULT])
     return ReportedPair(
         taken=chosen,
         default=default,
         difference=chosen.image_auroc - default.image_auroc,
-        difference_error=jury.errors(swept.answers)(taken, DEFAULT),
+        difference_error=metrics.errors(swept.predictions)(taken, DEFAULT),
     )
 
 
-def _products(order: Order, swept: Swept) -> list[ProductFacts]:
+def _products(request: Request, swept: SweepResult) -> list[ProductFacts]:
     found = []
-    for task in order.stream.tasks:
-        halves = swept.line.halves[task.name]
+    for task in request.stream.tasks:
+        splits = swept.data.products[task.name]
         found.append(
             ProductFacts(
                 name=task.name,
                 path=str(task.path),
-                learned=halves.learned,
-                choosing=_defective(halves.choosing),
-                reporting=_defective(halves.reporting),
-                stand_in=halves.stand_in,
+                learned=splits.learned,
+                selection=_defective(splits.selection),
+                evaluation=_defective(splits.evaluation),
+                synthetic=splits.synthetic,
             )
         )
     return found
 
 
-def _defective(parts: tuple[Part, ...]) -> Share:
-    return Share(hits=sum(part.image.anomalous for part in parts), total=len(parts))
+def _defective(images: tuple[SplitImage, ...]) -> Share:
+    return Share(hits=sum(one.image.anomalous for one in images), total=len(images))
 
 
-def _asked(order: Order) -> Asked:
-    taught = order.taught
+def _asked(request: Request) -> Asked:
+    shared = request.shared
     return Asked(
-        data=str(order.data),
-        method=taught.method,
-        backbone=taught.backbone,
-        fixed=list(order.space.setting({}).options),
-        axes={axis.name: list(axis.values) for axis in order.space.axes},
-        seed=taught.seed,
-        threads=taught.threads,
-        device=taught.device,
+        data=str(request.place),
+        method=shared.method,
+        backbone=shared.backbone,
+        fixed=list(request.space.setting({}).options),
+        axes={axis.name: list(axis.values) for axis in request.space.axes},
+        seed=shared.seed,
+        threads=shared.threads,
+        device=shared.device,
     )
 
 
-def commands(setting: Setting, taught: Taught, stream_file: str) -> list[str]:
+def commands(setting: Setting, shared: LearningOptions, stream: str) -> list[str]:
     """Write the two commands that learn and export ``setting``; defaults are left out."""
     from cad_edge_training.backbones import DEFAULT_BACKBONE
 
-    own = [] if taught.backbone == DEFAULT_BACKBONE else ["--backbone", taught.backbone]
-    train = ["train", "--stream", stream_file, "--out", "artifacts", "--method", taught.method]
+    own = [] if shared.backbone == DEFAULT_BACKBONE else ["--backbone", shared.backbone]
+    train = ["train", "--stream", stream, "--out", "artifacts", "--method", shared.method]
     train += own
     train += ["--size", str(setting.size)] if setting.size is not None else []
     train += [word for option in setting.options for word in ("--set", option)]
-    train += ["--seed", str(taught.seed)]
+    train += ["--seed", str(shared.seed)]
     export = ["export", "artifacts", "--bundle", "bundle", *own, "--precision", setting.precision]
     if setting.precision in ("int8", "uint8"):
-        export += ["--calibration", stream_file]
+        export += ["--calibration", stream]
     return [shlex.join(["cad-edge", *words]) for words in (train, export)]

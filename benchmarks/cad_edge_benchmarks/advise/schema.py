@@ -1,11 +1,11 @@
-"""The advice as one versioned JSON record; table, page and plot are made of it.
+"""The advice as one versioned JSON record; the report is made of it.
 
 Times are milliseconds of one routed frame and sizes bytes wherever a name does not say otherwise.
 """
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from cad_edge.schema import Record, Sha256, TaskName
 from cad_edge_benchmarks.instruments.conditions import Environment
@@ -23,7 +23,7 @@ class Share(Record):
 
 
 class Accuracy(Record):
-    """Figures on one half of the test images, every image routed on its own."""
+    """Figures on one split of the test images, every image routed on its own."""
 
     image_auroc: float = Field(description="mean over tasks")
     error: float = Field(description="its standard error, by a bootstrap over images")
@@ -41,7 +41,7 @@ class Measured(Record):
     size: int = Field(description="input side in pixels")
     options: list[str] = Field(description="of the method, NAME=VALUE")
     precision: str
-    accuracy: Accuracy = Field(description="on the half that chooses")
+    accuracy: Accuracy = Field(description="on the selection split")
     to_best: float = Field(
         description="its image AUROC less that of the most accurate setting within the budgets, "
         "or of all if none is within"
@@ -67,7 +67,7 @@ class Refused(Record):
 
 
 class ReportedPair(Record):
-    """Figures on the half that had no part in the choice."""
+    """Figures on the evaluation split, which had no part in the choice."""
 
     taken: Accuracy
     default: Accuracy
@@ -81,17 +81,22 @@ class ProductFacts(Record):
     name: TaskName
     path: str
     learned: int
-    choosing: Share = Field(description="defective among all")
-    reporting: Share = Field(description="defective among all")
-    stand_in: str | None = Field(
-        description="why synthetic defects on held-out good images judge it; null for real ones"
+    selection: Share = Field(
+        validation_alias=AliasChoices("selection", "choosing"), description="defective among all"
+    )
+    evaluation: Share = Field(
+        validation_alias=AliasChoices("evaluation", "reporting"), description="defective among all"
+    )
+    synthetic: str | None = Field(
+        validation_alias=AliasChoices("synthetic", "stand_in"),
+        description="why synthetic anomalies on held-out good images judge it; null for real ones",
     )
 
 
 class Asked(Record):
     """What was asked for, with every default written out."""
 
-    data: str
+    data: str = Field(description="the stream")
     method: str
     backbone: str
     fixed: list[str] = Field(description="options that every setting has")

@@ -1,4 +1,4 @@
-"""From an order to advice: sweep, combine, time, take."""
+"""Trying settings: the default, every value alone, then combinations; all timed in turns."""
 
 import json
 from collections.abc import Callable
@@ -10,8 +10,7 @@ from cad_edge.data.stream import Stream
 from cad_edge.errors import CadEdgeError
 from cad_edge.store.atomic_write import replace_file
 from cad_edge.store.lock import WriterLock
-from cad_edge_benchmarks.advise.accuracy import Jury
-from cad_edge_benchmarks.advise.combining import MOST, Tried, combine
+from cad_edge_benchmarks.advise.accuracy import SplitMetrics
 from cad_edge_benchmarks.advise.latency import (
     FEW_ROUNDS,
     ROUNDS,
@@ -19,11 +18,11 @@ from cad_edge_benchmarks.advise.latency import (
     pictures,
     time_bundles,
 )
-from cad_edge_benchmarks.advise.pareto_front import Budgets
-from cad_edge_benchmarks.advise.predictions import Answers
+from cad_edge_benchmarks.advise.pareto_front import MOST, Budgets, Candidate, combine
+from cad_edge_benchmarks.advise.predictions import Predictions
 from cad_edge_benchmarks.advise.search_space import DEFAULT, Setting, Space
-from cad_edge_benchmarks.advise.trials import Taught, Trials, fingerprint
-from cad_edge_benchmarks.advise.validation_split import Line, divide
+from cad_edge_benchmarks.advise.trials import LearningOptions, Trials, fingerprint_of
+from cad_edge_benchmarks.advise.validation_split import SplitStream, split_stream
 from cad_edge_benchmarks.instruments.cold_start import memory_is_told
 from cad_edge_benchmarks.instruments.interleaved_timing import Latency
 
@@ -31,31 +30,32 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Order:
+class Request:
     """What is asked for."""
 
-    data: Path
+    place: Path
+    """What the option ``--stream`` names."""
     stream: Stream
     space: Space
-    taught: Taught
+    shared: LearningOptions
     budgets: Budgets
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepResult:
     """What was measured; settings in the order in which they were tried, the default first."""
 
-    line: Line
+    data: SplitStream
     data_sha256: str
     settings: tuple[Setting, ...]
-    answers: dict[str, Answers]
+    predictions: dict[str, Predictions]
     """By the name of the setting, as everything below."""
     latency: dict[str, Latency]
     peak_memory: dict[str, int | None]
     refused: dict[str, str]
 
 
-def sweep(order: Order, work: Path, say: Say) -> Swept:
+def sweep(request: Request, work: Path, say: Say) -> SweepResult:
     """Try the default, every value alone, and some combinations; ``work`` keeps what was done.
 
     Raises
@@ -65,35 +65,36 @@ def sweep(order: Order, work: Path, say: Say) -> Swept:
         is at work in ``work``.
     """
     with WriterLock(work / ".lock").hold():
-        return _Sweep(order, work, say).run()
+        return _Sweep(request, work, say).run()
 
 
 class _Sweep:
-    def __init__(self, order: Order, work: Path, say: Say) -> None:
-        self._order, self._work, self._say = order, work, say
-        self._data = fingerprint(order.stream)
-        seed = order.taught.seed
-        self._line = divide(order.stream, work / "stand-ins" / self._data[:16] / str(seed), seed)
-        self._trials = Trials(work, self._line, self._data, order.taught)
-        self._answers: dict[str, Answers] = {}
+    def __init__(self, request: Request, work: Path, say: Say) -> None:
+        self._request, self._work, self._say = request, work, say
+        self._sha256 = fingerprint_of(request.stream)
+        seed = request.shared.seed
+        place = work / "synthetic" / self._sha256[:16] / str(seed)
+        self._data = split_stream(request.stream, place, seed)
+        self._trials = Trials(work, self._data, self._sha256, request.shared)
+        self._predictions: dict[str, Predictions] = {}
         self._refused: dict[str, str] = {}
         self._settings: list[Setting] = []
 
-    def run(self) -> Swept:
-        first = self._order.space.first_round()
-        self._say(_plan(self._order.space, len(first)))
+    def run(self) -> SweepResult:
+        first = self._request.space.first_round()
+        self._say(_plan(self._request.space, len(first)))
         self._try(first)
-        combined = [self._order.space.setting(changes) for changes in self._combinations()]
+        combined = [self._request.space.setting(changes) for changes in self._combinations()]
         if combined:
             self._say(f"combinations: {len(combined)} further settings")
         self._try(combined)
         self._say(f"timing {len(self._settings)} settings in turns")
         latency = self._time(ROUNDS)
-        return Swept(
-            line=self._line,
-            data_sha256=self._data,
+        return SweepResult(
+            data=self._data,
+            data_sha256=self._sha256,
             settings=tuple(self._settings),
-            answers=self._answers,
+            predictions=self._predictions,
             latency=latency,
             peak_memory=self._memory(),
             refused=self._refused,
@@ -103,7 +104,7 @@ class _Sweep:
         for number, setting in enumerate(settings, start=1):
             say = partial(self._say_of, f"[{number}/{len(settings)}] {setting.name}")
             try:
-                self._answers[setting.name] = self._trials.answers(setting, say)
+                self._predictions[setting.name] = self._trials.predictions(setting, say)
             except CadEdgeError as problem:
                 if setting.name == DEFAULT:
                     raise
@@ -118,18 +119,18 @@ class _Sweep:
     def _combinations(self) -> list[dict[str, str]]:
         """Combine what is on the front; what was combined once stays, whatever the times now."""
         settings = [(one.changes, one.size, one.options, one.precision) for one in self._settings]
-        budget = self._order.budgets.milliseconds
+        budget = self._request.budgets.milliseconds
         path = self._work / "combinations" / f"{self._trials.key(settings, budget)}.json"
         if path.is_file():
             found: list[dict[str, str]] = json.loads(path.read_bytes())
             return found
         self._say("timing what was tried so far, to combine the best")
         latency = self._time(FEW_ROUNDS)
-        jury = Jury(self._line, "choosing", self._order.taught.seed)
+        metrics = SplitMetrics(self._data, "selection", self._request.shared.seed)
         default, *alone = [
-            Tried(
+            Candidate(
                 dict(one.changes),
-                jury.accuracy(self._answers[one.name]).image_auroc,
+                metrics.accuracy(self._predictions[one.name]).image_auroc,
                 latency[one.name].p90,
             )
             for one in self._settings
@@ -140,16 +141,16 @@ class _Sweep:
 
     def _time(self, rounds: int) -> dict[str, Latency]:
         bundles = {one.name: self._trials.bundle(one) for one in self._settings}
-        taught = self._order.taught
-        return time_bundles(bundles, pictures(self._line), taught.device, taught.threads, rounds)
+        shared = self._request.shared
+        return time_bundles(bundles, pictures(self._data), shared.device, shared.threads, rounds)
 
     def _memory(self) -> dict[str, int | None]:
         if not memory_is_told():
             return {one.name: None for one in self._settings}
         self._say("starting device processes for their memory")
-        taught, image = self._order.taught, pictures(self._line)[0]
+        shared, image = self._request.shared, pictures(self._data)[0]
         return {
-            one.name: peak_memory(self._trials.bundle(one), image, taught.device, taught.threads)
+            one.name: peak_memory(self._trials.bundle(one), image, shared.device, shared.threads)
             for one in self._settings
         }
 

@@ -112,7 +112,7 @@ def _narrowed(known: Mapping[str, "Axis"], asked: Sequence[str]) -> "tuple[Axis,
     for word in asked:
         name, equals, listed = word.partition("=")
         if name not in known:
-            raise OptionError(f"--axis {name}: there is no such axis; take one of {_said(known)}")
+            raise OptionError(f"--axis {name}: there is no such axis; take one of {_listed(known)}")
         if name in found:
             raise OptionError(f"--axis {name} is given twice; list its values with commas")
         axis = known[name]
@@ -120,12 +120,12 @@ def _narrowed(known: Mapping[str, "Axis"], asked: Sequence[str]) -> "tuple[Axis,
         for value in wanted:
             if value not in axis.values:
                 raise OptionError(
-                    f"--axis {word}: {name} has no value {value!r}; it has {_said(axis.values)}"
+                    f"--axis {word}: {name} has no value {value!r}; it has {_listed(axis.values)}"
                 )
         kept = (value for value in axis.values[1:] if value in wanted)
         found[name] = Axis(name, (axis.default, *kept))
     return tuple(found[name] for name in known if name in found)
 
 
-def _said(words: "Sequence[str] | Mapping[str, Axis]") -> str:
+def _listed(words: "Sequence[str] | Mapping[str, Axis]") -> str:
     return ", ".join(words)

@@ -1,4 +1,4 @@
-"""A version that lets every frame pass, so that synthetic frames cost what good parts cost.
+"""A version that accepts every frame, so that synthetic frames cost what good parts cost.
 
 A synthetic frame shows no product. As the bundle stands it would be refused after half the work,
 or, with its task given, be one large defect whose outlines take longer than all the rest. Here
@@ -14,20 +14,20 @@ from cad_edge.store.manifest import TaskEntry
 _BEYOND = 1e30  # beyond every distance, score and map value
 
 
-def lenient_version(bundle: Path, place: Path) -> Path:
-    """Write a lenient version of ``bundle`` into the new folder ``place`` and return it."""
+def accept_all_version(bundle: Path, place: Path) -> Path:
+    """Write a version of ``bundle`` that accepts all into the new folder ``place``; return it."""
     place.mkdir()
     # No object is added there, so nothing is written into the bundle through the link.
     (place / "objects").symlink_to((bundle / "objects").absolute(), target_is_directory=True)
     manifest = Bundle(bundle).manifest()
-    tasks = {name: lenient(entry) for name, entry in manifest.tasks.items()}
+    tasks = {name: _accepting_all(entry) for name, entry in manifest.tasks.items()}
     store = Bundle(place)
     with store.lock():
         store.commit(manifest.model_copy(update={"version": 1, "previous": None, "tasks": tasks}))
     return place
 
 
-def lenient(entry: TaskEntry) -> TaskEntry:
+def _accepting_all(entry: TaskEntry) -> TaskEntry:
     """Return ``entry`` with a radius and thresholds that no frame exceeds, for any depth."""
     localises = entry.decision.map_threshold is not None
     decision = entry.decision.model_copy(
@@ -40,6 +40,6 @@ def lenient(entry: TaskEntry) -> TaskEntry:
             "recognition": None,
             "decision": decision,
             "depth": None,
-            "without_depth": None if other is None else lenient(other),
+            "without_depth": None if other is None else _accepting_all(other),
         }
     )

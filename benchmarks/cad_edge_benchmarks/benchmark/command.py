@@ -4,15 +4,19 @@ from pathlib import Path
 
 import click
 
+from cad_edge import options
 from cad_edge.errors import OptionError
-from cad_edge_benchmarks.benchmark.measuring import Order, measure
-from cad_edge_benchmarks.benchmark.previous_report import read_earlier
-from cad_edge_benchmarks.benchmark.reports import check_place, text, write_report
+from cad_edge.schema import canonical_json
+from cad_edge_benchmarks.benchmark.comparison import read_previous_report
+from cad_edge_benchmarks.benchmark.measuring import Request, measure
+from cad_edge_benchmarks.benchmark.report import document
 from cad_edge_benchmarks.benchmark.scenarios import NAMES
-from cad_edge_benchmarks.instruments.budgets import check_memory_budget, limit
+from cad_edge_benchmarks.instruments.budgets import check_memory_budget
 from cad_edge_benchmarks.instruments.conditions import ScenarioName, Settings
 from cad_edge_benchmarks.instruments.report_schema import Report
-from cad_edge_benchmarks.instruments.timing import Pace
+from cad_edge_benchmarks.instruments.timing import TimingPlan
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import check_report, write_report
 from cad_edge_runtime.session import available_cores
 
 SEED = 0
@@ -36,7 +40,7 @@ def _counts(ctx: click.Context, option: click.Parameter, text: str) -> list[int]
 
 
 @click.command("benchmark")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@options.bundle
 @click.option(
     "--scenario",
     "scenarios",
@@ -44,67 +48,50 @@ def _counts(ctx: click.Context, option: click.Parameter, text: str) -> list[int]
     type=click.Choice([*NAMES, _ALL]),
     default=["single-stream"],
     callback=_scenarios,
-    help="What to measure, single-stream without it; give it again for more.",
+    cls=options.Option,
+    help="What to measure [default: single-stream].",
 )
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Real frames of any size; without them seeded synthetic ones are shown.",
+    help="Folder of images of any size [default: synthetic images].",
 )
-@click.option(
-    "--depth",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Depth of --images: files with their names.",
-)
-@click.option("--threads", type=click.IntRange(min=1), help="Of each graph; all cores without it.")
-@click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
+@options.depth
+@options.threads
+@options.device
 @click.option(
     "--seconds",
     type=float,
-    default=Pace().seconds,
+    default=TimingPlan().seconds,
     show_default=True,
-    callback=limit,
-    help="Least duration of a measurement, which has 100 samples or more in any case.",
+    metavar="SECONDS",
+    callback=options.positive,
+    help="Shortest duration of a measurement, which has at least 100 samples.",
 )
 @click.option(
     "--streams",
     type=click.IntRange(1, 256),
     default=2,
     show_default=True,
-    help="Callers of the scenario multi-stream.",
+    help="Callers at a time in the scenario multi-stream.",
 )
 @click.option(
     "--tasks",
     default="1,10,100,1000",
     show_default=True,
     callback=_counts,
-    help="Numbers of tasks of the scenario scale.",
+    metavar="NUMBER,...",
+    help="Numbers of products in the scenario scale.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR|FILE.json",
-    help="Write the report: JSON, Markdown and HTML into a folder, or JSON alone into a file.",
-)
-@click.option(
-    "--budget-ms",
-    type=float,
-    callback=limit,
-    help="Exit with 1 if p90 of single-stream is above it.",
-)
-@click.option(
-    "--budget-mb",
-    type=float,
-    callback=limit,
-    help="Exit with 1 if the peak memory of a device process is above it.",
-)
+@options.out_report
+@options.budget_ms
+@options.budget_mb
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
     metavar="OLD.json",
-    help="Compare with an earlier report, as ratios.",
+    help="JSON of an earlier report to compare with, as ratios.",
 )
 def benchmark(
     bundle: Path,
@@ -123,50 +110,54 @@ def benchmark(
 ) -> None:
     """Measure time, memory and power of BUNDLE on this machine.
 
-    Nothing is written to BUNDLE. Close other programs first: what they take is in the figures.
+    Nothing is written to BUNDLE. Close other programs first, since they slow down what is measured.
+
+    The exit status is 1 if the 90th percentile of single-stream exceeds --budget-ms, or the peak
+    memory of a process that inspects exceeds --budget-mb.
     """
     if out is not None:
-        check_place(out)
+        check_report("--out", out)
     if depth is not None and images is None:
         raise OptionError("--depth is the depth of real frames; give --images, or leave it out")
     settings = Settings(
         scenarios=scenarios,
         seconds=seconds,
-        samples=Pace().samples,
+        samples=TimingPlan().samples,
         threads=threads or available_cores(),
         device=device,
         streams=streams,
         tasks=tasks,
         seed=SEED,
     )
-    order = Order(
+    request = Request(
         bundle=bundle,
         settings=settings,
         images=images,
         depth=depth,
         threads_asked=threads is not None,
-        skip=len(scenarios) > 1,
         budget_ms=budget_ms,
         budget_mb=budget_mb,
-        against=None if against is None else read_earlier(against),
+        against=None if against is None else read_previous_report(against),
     )
-    _check_budgets(order)
-    _tell(measure(order, lambda step: click.echo(f"measuring {step}", err=True)), out)
+    _check_budgets(request)
+    _show(measure(request, lambda step: click.echo(f"measuring {step}", err=True)), out)
 
 
-def _tell(report: Report, out: Path | None) -> None:
+def _show(report: Report, out: Path | None) -> None:
     """Print and write the report; exit with 1 if a budget is not kept."""
     for sentence in report.comparison.unlike if report.comparison else ():
         click.echo(f"Warning: {sentence}", err=True)
-    click.echo(text(report))
-    for path in [] if out is None else write_report(out, report):
-        click.echo(f"wrote {path}", err=True)
+    page = document(report)
+    click.echo(text(page))
+    if out is not None:
+        for path in write_report(out, "benchmark", page, canonical_json(report)):
+            click.echo(f"wrote {path}", err=True)
     if not all(budget.kept for budget in report.budgets):
         raise click.exceptions.Exit(1)
 
 
-def _check_budgets(order: Order) -> None:
+def _check_budgets(request: Request) -> None:
     """Raise OptionError for a budget that nothing would be held against."""
-    if order.budget_ms is not None and "single-stream" not in order.settings.scenarios:
+    if request.budget_ms is not None and "single-stream" not in request.settings.scenarios:
         raise OptionError("--budget-ms is the limit of single-stream; add --scenario single-stream")
-    check_memory_budget(order.budget_mb)
+    check_memory_budget(request.budget_mb)

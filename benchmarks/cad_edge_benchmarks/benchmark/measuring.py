@@ -1,4 +1,4 @@
-"""From an order to a report."""
+"""From a request to a report."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -7,29 +7,27 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cad_edge.errors import BundleError, ImageError
-from cad_edge_benchmarks.benchmark.accept_all import lenient_version
-from cad_edge_benchmarks.benchmark.comparison import compare
-from cad_edge_benchmarks.benchmark.previous_report import Earlier
+from cad_edge_benchmarks.benchmark.accept_all import accept_all_version
+from cad_edge_benchmarks.benchmark.comparison import PreviousReport, compare
 from cad_edge_benchmarks.benchmark.scenarios import run_scenarios
 from cad_edge_benchmarks.instruments.budgets import judge_budgets
 from cad_edge_benchmarks.instruments.conditions import Settings
-from cad_edge_benchmarks.instruments.context import Rig
+from cad_edge_benchmarks.instruments.context import BenchmarkContext
 from cad_edge_benchmarks.instruments.environment import describe_bundle, describe_environment
 from cad_edge_benchmarks.instruments.frames import (
-    Picture,
-    Pictures,
-    read_pictures,
-    synthetic_pictures,
+    ShownFrame,
+    ShownFrames,
+    read_frames,
+    synthetic_frames,
 )
 from cad_edge_benchmarks.instruments.meters import find_meter, load_nvml
 from cad_edge_benchmarks.instruments.report_schema import Report
-from cad_edge_benchmarks.instruments.timing import Pace
 from cad_edge_runtime import Detector
 from cad_edge_runtime.device import Device
 
 
 @dataclass(frozen=True)
-class Order:
+class Request:
     """What is to be measured and held against what."""
 
     bundle: Path
@@ -38,36 +36,37 @@ class Order:
     depth: Path | None
     """Folder with the depth of ``images``."""
     threads_asked: bool
-    skip: bool
-    """Whether scenarios that do not fit the bundle are left out."""
     budget_ms: float | None
     budget_mb: float | None
-    against: Earlier | None
+    against: PreviousReport | None
 
 
-def measure(order: Order, announce: Callable[[str], None]) -> Report:
-    """Run what was ordered.
+def measure(request: Request, announce: Callable[[str], None]) -> Report:
+    """Run the scenarios that are asked for.
 
     Raises
     ------
     CadEdgeError
         The bundle, the images or the device cannot be used.
     """
-    device, pictures = _open(order)
+    settings, bundle = request.settings, request.bundle
+    device, frames = _open(request)
     nvml = load_nvml()
-    meter = find_meter(nvml, _gpu_index(order.settings.device, device))
+    meter = find_meter(nvml, _gpu_index(settings.device, device))
     environment = describe_environment(nvml)
-    with tempfile.TemporaryDirectory(prefix="cad-edge-benchmark-") as place:
-        rig = _rig(order, pictures, Path(place))
-        found = run_scenarios(rig, order.settings.scenarios, meter, order.skip, announce)
+    with tempfile.TemporaryDirectory(prefix="cad-edge-benchmark-") as temporary:
+        place = Path(temporary)
+        shown_to = bundle if frames.are_real else accept_all_version(bundle, place / "accept-all")
+        context = BenchmarkContext(shown_to, frames, settings, request.threads_asked, place)
+        found = run_scenarios(context, settings.scenarios, meter, announce)
     report = Report(
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        settings=order.settings,
-        bundle=describe_bundle(order.bundle),
+        settings=settings,
+        bundle=describe_bundle(bundle),
         environment=environment,
         device=device,
         provider=Device(device, strict=False).provider,
-        frames=pictures.facts,
+        frames=frames.facts,
         scenarios=found.scenarios,
         scale=found.scale,
         skipped=found.skipped,
@@ -75,63 +74,41 @@ def measure(order: Order, announce: Callable[[str], None]) -> Report:
         budgets=[],
         comparison=None,
     )
-    return _judged(report, order)
-
-
-def _rig(order: Order, pictures: Pictures, place: Path) -> Rig:
-    """Set up what the scenarios run on; synthetic frames are shown to a lenient version."""
-    settings, bundle = order.settings, order.bundle
-    return Rig(
-        bundle=bundle if pictures.are_real else lenient_version(bundle, place / "lenient"),
-        pictures=pictures,
-        pace=Pace(settings.seconds, settings.samples),
-        device=settings.device,
-        threads=settings.threads,
-        threads_asked=order.threads_asked,
-        streams=settings.streams,
-        tasks=tuple(settings.tasks),
-        seed=settings.seed,
-        place=place,
+    budgets = judge_budgets(
+        request.budget_ms, request.budget_mb, report.scenario("single-stream"), report.memory
     )
+    against = compare(report, request.against) if request.against is not None else None
+    return report.model_copy(update={"budgets": budgets, "comparison": against})
 
 
-def _open(order: Order) -> tuple[str, Pictures]:
+def _open(request: Request) -> tuple[str, ShownFrames]:
     """Open the bundle once, before anything is measured: what it runs on, and its frames."""
-    settings = order.settings
-    pictures = None if order.images is None else read_pictures(order.images, order.depth)
-    with Detector.open(order.bundle, settings.device, settings.threads, watch=False) as detector:
+    settings = request.settings
+    frames = None if request.images is None else read_frames(request.images, request.depth)
+    with Detector.open(request.bundle, settings.device, settings.threads, watch=False) as detector:
         if not detector.tasks():
-            raise BundleError(f"{order.bundle} holds no task to measure; train and export one")
+            raise BundleError(f"{request.bundle} holds no task to measure; train and export one")
         manifest = detector.manifest
         looks = any(entry.depth is not None for entry in manifest.tasks.values())
         engines = [manifest.selector.engine, *(entry.engine for entry in manifest.tasks.values())]
         recipe = max((one.recipe for one in engines), key=lambda size: size.width * size.height)
-        pictures = pictures or synthetic_pictures(recipe, settings.seed, looks)
-        # Synthetic depth is in no range but that of a lenient version.
-        if pictures.are_real or not looks:
-            _show(pictures.shown if looks else pictures.shown[:1], detector)
-        return detector.device, pictures
+        frames = frames or synthetic_frames(recipe, settings.seed, looks)
+        # Synthetic depth is in no range but that of the version that accepts all.
+        if frames.are_real or not looks:
+            _show(frames.shown if looks else frames.shown[:1], detector)
+        return detector.device, frames
 
 
-def _show(pictures: Sequence[Picture], detector: Detector) -> None:
-    """Show pictures once; raise ImageError with the name of one whose depth is not accepted."""
-    for picture in pictures:
+def _show(frames: Sequence[ShownFrame], detector: Detector) -> None:
+    """Show frames once; raise ImageError with the name of one whose depth is not accepted."""
+    for frame in frames:
         try:
-            picture.inspected(detector)
+            frame.inspected(detector)
         except ImageError as problem:
-            raise ImageError(f"{picture.path}: {problem}") from None
+            raise ImageError(f"{frame.path}: {problem}") from None
 
 
 def _gpu_index(asked: str, device: str) -> int | None:
     """Return the number of the GPU that the graphs run on, None where it is none."""
     number = asked.partition(":")[2]
     return int(number or 0) if device in ("cuda", "tensorrt") else None
-
-
-def _judged(report: Report, order: Order) -> Report:
-    """Add budgets and comparison."""
-    budgets = judge_budgets(
-        order.budget_ms, order.budget_mb, report.scenario("single-stream"), report.memory
-    )
-    against = compare(report, order.against) if order.against is not None else None
-    return report.model_copy(update={"budgets": budgets, "comparison": against})

@@ -1,14 +1,14 @@
 """Scenarios that count frames per second: offline in batches, and several streams at once."""
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from cad_edge_benchmarks.benchmark.single_stream import refusals
-from cad_edge_benchmarks.instruments.context import Rig
-from cad_edge_benchmarks.instruments.frames import Pictures
+from cad_edge_benchmarks.instruments.context import BenchmarkContext
+from cad_edge_benchmarks.instruments.frames import ShownFrames
 from cad_edge_benchmarks.instruments.report_schema import Figure, ScenarioResult
-from cad_edge_benchmarks.instruments.timing import Pace, Series, in_turns, measurement
+from cad_edge_benchmarks.instruments.timing import Series, TimingPlan, in_turns, measurement
 from cad_edge_runtime import Detection, Detector
 from cad_edge_runtime.session import available_cores
 
@@ -16,14 +16,15 @@ BATCHES = (1, 2, 4, 8, 16)
 _BATCHES = 10  # of each size, at least
 
 
-def offline(rig: Rig) -> ScenarioResult:
+def offline(context: BenchmarkContext) -> ScenarioResult:
     """Inspect frames that are all there in batches of rising size."""
     found = []
-    with rig.open() as detector:
+    whole = context.plan
+    with context.open() as detector:
         for size in BATCHES:
-            pace = Pace(rig.pace.seconds / len(BATCHES), max(_BATCHES, rig.pace.samples // size))
-            run = partial(_batch, detector, rig.pictures, size)
-            series = in_turns({"batch": run}, pace)["batch"]
+            plan = TimingPlan(whole.seconds / len(BATCHES), max(_BATCHES, whole.samples // size))
+            run = partial(_batch, detector, context.frames, size)
+            series = in_turns({"batch": run}, plan)["batch"]
             found.append(measurement(f"batch of {size}", series, frames=size))
     best = max(found, key=lambda one: one.frames_per_second)
     return ScenarioResult(
@@ -39,68 +40,27 @@ def offline(rig: Rig) -> ScenarioResult:
     )
 
 
-def _batch(detector: Detector, pictures: Pictures, size: int, number: int) -> list[Detection]:
+def _batch(detector: Detector, frames: ShownFrames, size: int, number: int) -> list[Detection]:
     """Inspect the next ``size`` frames together."""
-    shown = [pictures[number * size + at] for at in range(size)]
+    shown = [frames[number * size + at] for at in range(size)]
     return detector.detect_batch([one.rgb for one in shown], depths=[one.depth for one in shown])
 
 
-def multi_stream(rig: Rig) -> ScenarioResult:
+def multi_stream(context: BenchmarkContext) -> ScenarioResult:
     """Let several callers, each with a stream of its own, share one detector."""
-    threads = rig.threads if rig.threads_asked else max(1, available_cores() // rig.streams)
-    with rig.open(threads=threads) as detector:
-        for picture in rig.pictures.shown:
-            picture.inspected(detector)
-        callers = [_Caller(detector, rig.pictures, place, rig.pace) for place in range(rig.streams)]
+    streams, threads = context.settings.streams, context.settings.threads
+    if not context.threads_asked:
+        threads = max(1, available_cores() // streams)
+    with context.open(threads=threads) as detector, ThreadPoolExecutor(streams) as pool:
+        for frame in context.frames.shown:
+            frame.inspected(detector)
         began = time.perf_counter()
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
+        run = partial(_stream, detector, context.frames, context.plan)
+        series = list(pool.map(run, range(streams)))
         seconds = time.perf_counter() - began
-    return _callers_result(callers, seconds, threads)
-
-
-class _Caller(threading.Thread):
-    """One stream: inspects frame after frame and keeps what each took."""
-
-    def __init__(self, detector: Detector, pictures: Pictures, place: int, pace: Pace) -> None:
-        super().__init__(name=f"stream-{place}", daemon=True)
-        self.series = Series()
-        self.problem: Exception | None = None
-        self._detector, self._pictures, self._place, self._pace = detector, pictures, place, pace
-
-    def run(self) -> None:
-        """Inspect until time and samples are reached; the streams start at different frames."""
-        began, number = time.perf_counter(), self._place
-        try:
-            while (
-                len(self.series.nanoseconds) < self._pace.samples
-                or time.perf_counter() - began < self._pace.seconds
-            ):
-                before = time.perf_counter_ns()
-                found = self._pictures[number].inspected(self._detector)
-                self.series.add(time.perf_counter_ns() - before, found)
-                number += 1
-        except Exception as problem:  # raised again where the streams are joined
-            self.problem = problem
-
-
-def _callers_result(callers: list[_Caller], seconds: float, threads: int) -> ScenarioResult:
-    for caller in callers:
-        if caller.problem is not None:
-            raise caller.problem
-    together = Series(routed=any(caller.series.routed for caller in callers))
-    # Frame by frame in turns, so that the stretches of the run stay stretches of time.
-    for place in range(max(len(caller.series.nanoseconds) for caller in callers)):
-        for caller in callers:
-            together.nanoseconds.extend(caller.series.nanoseconds[place : place + 1])
-    for caller in callers:
-        together.inspected.extend(caller.series.inspected)
-        together.refused.extend(caller.series.refused)
-        together.verdicts.update(caller.series.verdicts)
+    together = _merged(series)
     rate = len(together.nanoseconds) / seconds
-    name = f"{len(callers)} streams"
+    name = f"{streams} streams"
     found = measurement(name, together).model_copy(update={"frames_per_second": rate})
     return ScenarioResult(
         scenario="multi-stream",
@@ -115,3 +75,28 @@ def _callers_result(callers: list[_Caller], seconds: float, threads: int) -> Sce
             "latency is what one stream waits for one frame beside the others."
         ],
     )
+
+
+def _stream(detector: Detector, frames: ShownFrames, plan: TimingPlan, first: int) -> Series:
+    """Inspect from frame ``first`` on until time and samples are reached."""
+    series, number = Series(), first
+    began = time.perf_counter()
+    while len(series.nanoseconds) < plan.samples or time.perf_counter() - began < plan.seconds:
+        before = time.perf_counter_ns()
+        found = frames[number].inspected(detector)
+        series.add(time.perf_counter_ns() - before, found)
+        number += 1
+    return series
+
+
+def _merged(streams: list[Series]) -> Series:
+    """Merge streams frame by frame in turns, so that stretches of the run stay those of time."""
+    together = Series(routed=any(one.routed for one in streams))
+    for place in range(max(len(one.nanoseconds) for one in streams)):
+        for one in streams:
+            together.nanoseconds.extend(one.nanoseconds[place : place + 1])
+    for one in streams:
+        together.inspected.extend(one.inspected)
+        together.refused.extend(one.refused)
+        together.verdicts.update(one.verdicts)
+    return together

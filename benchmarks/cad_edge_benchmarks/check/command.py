@@ -1,4 +1,4 @@
-"""`cad-edge check --stream FILE`: look at all images of a line before anything is learned."""
+"""`cad-edge check --stream FILE|DIR`: look at all images of a line before anything is learned."""
 
 import os
 from pathlib import Path
@@ -6,76 +6,59 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cad_edge import __version__
-from cad_edge.data.stream import Stream, read_stream
+from cad_edge import __version__, options
+from cad_edge.data.products import read_products
+from cad_edge.data.stream import Stream
+from cad_edge.renamed_options import renamed
 from cad_edge.schema import canonical_json
-from cad_edge.store.atomic_write import replace_file
-from cad_edge_benchmarks.check.page import render
-from cad_edge_benchmarks.check.text import terminal
-from cad_edge_benchmarks.reporting.places import check_file
+from cad_edge_benchmarks.check.report import check_document
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import check_report, write_report
 
 if TYPE_CHECKING:
     from cad_edge_training.check.findings import CheckReport
 
 
 @click.command("check")
-@click.option(
-    "--stream",
-    "stream_file",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Stream file that lists the products.",
-)
-@click.option(
-    "--html",
-    "html_path",
-    type=click.Path(path_type=Path),
-    help="Also write a page there that shows the images of every finding.",
-)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the findings there."
-)
-@click.option("--strict", is_flag=True, help="Exit with 1 on warnings too, not on errors alone.")
-def check(stream_file: Path, html_path: Path | None, json_path: Path | None, strict: bool) -> None:
-    """Look for what is wrong with the images of a stream, before anything is learned.
+@options.stream
+@options.out_report
+@renamed("--html", "--out", meant=lambda page: page.parent)
+@renamed("--json", "--out")
+@click.option("--strict", is_flag=True, help="Exit with 1 on warnings, too.")
+def check(stream: Path, out: Path | None, strict: bool) -> None:
+    """Look for faults in the images of a stream before anything is learned.
 
-    Copies (a test image that is in training too is an error), files that cannot be read, masks that
-    fit no image, odd ones among the good parts, sizes and kinds of pixels that differ, light that
-    drifts, and too few parts for the stated rate. Exits with 1 where there is an error.
+    Errors: test images that are in training too, files that cannot be read, masks that fit no
+    image. Warnings and notes: copies, outliers among the good parts, sizes and pixel types that
+    differ, brightness that drifts, and too few parts for the stated false-reject rate. The exit
+    status is 1 where there is an error.
     """
     # Before torch loads its threads, as for `cad-edge train`.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    stream = read_stream(stream_file)
-    for option, path in (("--html", html_path), ("--json", json_path)):
-        if path is not None:
-            check_file(option, path)
-    report = check_stream(stream)
-    click.echo(terminal(report))
-    if html_path is not None:
-        _write(html_path, render(report).encode())
-    if json_path is not None:
-        _write(json_path, canonical_json(report))
+    products = read_products(stream)
+    if out is not None:
+        check_report("--out", out)
+    report = check_stream(products)
+    document = check_document(report)
+    click.echo(text(document))
+    if out is not None:
+        for path in write_report(out, "check", document, canonical_json(report)):
+            click.echo(f"wrote {path}", err=True)
     counts = report.counts()
     if counts["error"] or (strict and counts["warning"]):
         raise click.exceptions.Exit(1)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content)
-    click.echo(f"wrote {path}", err=True)
 
 
 def check_stream(stream: Stream) -> "CheckReport":
     """Check every product of a stream, with a progress bar."""
     from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
     from cad_edge_training.check.findings import CheckReport
-    from cad_edge_training.check.product import Looking, check_product
+    from cad_edge_training.check.product import CheckOptions, check_product
     from cad_edge_training.commands import progress_bars
 
-    looking = Looking(load_backbone(DEFAULT_BACKBONE), stream.false_reject_rate)
+    shared = CheckOptions(load_backbone(DEFAULT_BACKBONE), stream.false_reject_rate)
     with progress_bars() as progress:
-        products = [check_product(task, looking, progress(task.name)) for task in stream.tasks]
+        products = [check_product(task, shared, progress(task.name)) for task in stream.tasks]
     return CheckReport(
         stream=stream.name,
         false_reject_rate=stream.false_reject_rate,

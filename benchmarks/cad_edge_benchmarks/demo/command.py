@@ -11,36 +11,35 @@ from pathlib import Path
 
 import click
 
+from cad_edge import options
 from cad_edge.errors import CadEdgeError, OptionError
-from cad_edge.store.atomic_write import replace_file
+from cad_edge.schema import canonical_json
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.demo.device import inspect
-from cad_edge_benchmarks.demo.inspections import read_inspections
-from cad_edge_benchmarks.demo.report import Story, beside, headline, render
-from cad_edge_benchmarks.demo.results import bundle_bytes, routing
+from cad_edge_benchmarks.demo.device import inspect, read_inspections
+from cad_edge_benchmarks.demo.report import demo_document
+from cad_edge_benchmarks.demo.results import DemoReport
 from cad_edge_benchmarks.demo.surfaces import Line, write_line
+from cad_edge_benchmarks.instruments.bundle_contents import task_bytes
+from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_benchmarks.instruments.machine import describe_machine, usable_cores, versions
 from cad_edge_benchmarks.instruments.probe import Probe, probe
-from cad_edge_benchmarks.reporting.tables import figure, text_table
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.report_files import write_report
 
 _ENTRY = "from cad_edge.cli import main; main()"
 _MARK = ".cad-edge-demo"  # tells a folder of the demo from one that holds somebody's files
+_REPORT = "report"
 _PARTS = ("images", "artifacts", "bundle", "inspections")
 
 
 @click.command("demo")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("demo"),
-    show_default=True,
-    help="Folder for images, bundle and report; one of an earlier demo is made anew.",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all choices."
-)
+@options.out_folder(Path("demo"))
+@options.seed()
 def demo(out: Path, seed: int) -> None:
-    """Learn three real surfaces, inspect them and write a report to OUT/report.html."""
+    """Learn three real surfaces, inspect them and write a report, in minutes.
+
+    Images, bundle and report.html go to --out; an earlier demo there is replaced.
+    """
     prepare_folder(out)
     steps: dict[str, float] = {}
     with _step("Cutting photographs into windows, drawing defects", steps, "cut windows"):
@@ -55,10 +54,10 @@ def demo(out: Path, seed: int) -> None:
         inspect(bundle, line.stream, line.unknown, inspections)
         started = probe(bundle, next(iter(sorted(line.unknown.iterdir()))), usable_cores())
     with _step("Writing the report", steps, "report"):
-        story = tell(bundle, inspections, started, seed, steps, commands)
-        replace_file(out / "report.html", render(story).encode())
-    report = f"Report: {out / 'report.html'}"
-    click.echo(f"\n{headline(story)}\n{beside(story)}\n\n{summary(story)}\n\n{report}")
+        report = gather(bundle, inspections, started, seed, steps, commands)
+        document = demo_document(report)
+        write_report(out, _REPORT, document, canonical_json(report.inspections))
+    click.echo(f"\n{text(document)}\n\nReport: {out / _REPORT}.html")
 
 
 def prepare_folder(out: Path) -> None:
@@ -78,7 +77,8 @@ def prepare_folder(out: Path) -> None:
     mark.touch()
     for part in _PARTS:
         shutil.rmtree(out / part, ignore_errors=True)
-    (out / "report.html").unlink(missing_ok=True)
+    for kind in ("json", "md", "html"):
+        (out / f"{_REPORT}.{kind}").unlink(missing_ok=True)
 
 
 def command_lines(out: Path, line: Line, seed: int) -> tuple[list[str], ...]:
@@ -93,22 +93,23 @@ def command_lines(out: Path, line: Line, seed: int) -> tuple[list[str], ...]:
     )
 
 
-def tell(
+def gather(
     bundle: Path,
     folder: Path,
     started: Probe,
     seed: int,
     steps: dict[str, float],
     commands: tuple[list[str], ...],
-) -> Story:
+) -> DemoReport:
     """Gather what the report tells about ``bundle`` and the inspections in ``folder``."""
     inspections, maps = read_inspections(folder)
     manifest = Bundle(bundle).manifest()
-    return Story(
+    return DemoReport(
         inspections=inspections,
         maps=maps,
         manifest=manifest,
-        sizes=bundle_bytes(bundle, manifest),
+        bundle_bytes=folder_bytes(bundle),
+        task_bytes={name: task_bytes(Bundle(bundle), manifest, name) for name in manifest.tasks},
         probe=started,
         seed=seed,
         machine=describe_machine(),
@@ -116,26 +117,6 @@ def tell(
         steps=dict(steps),
         commands=tuple(shlex.join(["cad-edge", *words]) for words in commands),
     )
-
-
-def summary(story: Story) -> str:
-    """One row for each product, for a terminal."""
-    head = ["product", "defects found", "good rejected", "image AUROC", "recognised"]
-    rows = []
-    for product in story.products:
-        known = sum(frame.task == product.name for frame in product.frames)
-        rows.append(
-            [
-                product.name,
-                str(product.found),
-                str(product.false_rejects),
-                figure(product.evaluation.image_auroc),
-                f"{known} of {len(product.frames)}",
-            ]
-        )
-    stranger = routing(story.inspections)[-1]
-    rows.append([f"{stranger.product} (never learned)", "", "", "", f"{stranger.right} refused"])
-    return text_table(head, rows)
 
 
 @contextmanager

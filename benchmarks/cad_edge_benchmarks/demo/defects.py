@@ -1,23 +1,22 @@
 """Defects that a person sees at once, drawn into grey windows: seeded, with masks.
 
-`cad_edge_training.synthetic` is not used here, for two reasons. Learning chooses settings on its
-defects, and a test should not repeat what was practised. And its defects carry a tint, which on a
-grey photograph gives them away however small they are: a figure made with them says nothing.
+Only the brushes are those of `cad_edge_training.synthetic`, for two reasons. Learning chooses
+settings on its defects, and a test should not repeat what was practised. And its defects carry a
+tint, which on a grey photograph gives them away however small they are: a figure made with them
+says nothing.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import ImageDraw
 
 from cad_edge.data.image import Frame
 
 Mask = NDArray[np.bool_]
 """(height, width) bool, True where the defect is."""
 
-OVERSAMPLING = 4  # strokes are drawn this much larger, then averaged, for smooth edges
-VISIBLE = 0.3  # opacity from which a pixel counts as defect
 DARK, BRIGHT = (10, 40), (215, 245)  # grey levels of paint and of bare material
 
 
@@ -66,10 +65,10 @@ def cut_and_paste(window: Frame, foreign: Frame, rng: np.random.Generator) -> tu
 
 def scratch(window: Frame, _: Frame, rng: np.random.Generator) -> tuple[Frame, Mask]:
     """Draw a wandering line as a tool would leave it."""
-    side, steps = len(window), 12
-    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.15, steps))
-    way = np.cumsum(np.stack((np.cos(heading), np.sin(heading)), axis=1), axis=0)
-    reach = rng.uniform(0.45, 0.8) * side / steps
+    from cad_edge_training.synthetic import OVERSAMPLING, wandering_line
+
+    side, way = len(window), wandering_line(rng)
+    reach = rng.uniform(0.45, 0.8) * side / len(way)
     points = (way - way.mean(axis=0)) * reach + rng.uniform(0.35, 0.65, 2) * side
     thickness = rng.uniform(0.035, 0.05) * side
 
@@ -77,11 +76,13 @@ def scratch(window: Frame, _: Frame, rng: np.random.Generator) -> tuple[Frame, M
         corners = [(float(x), float(y)) for x, y in points * OVERSAMPLING]
         pen.line(corners, fill=255, width=round(thickness * OVERSAMPLING), joint="curve")
 
-    return _painted(window, draw, 0.4, rng)
+    return _cover(window, draw, 0.4, rng)
 
 
 def blot(window: Frame, _: Frame, rng: np.random.Generator) -> tuple[Frame, Mask]:
     """Drop paint: an irregular round spot under which the surface disappears."""
+    from cad_edge_training.synthetic import OVERSAMPLING
+
     side = len(window)
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     waves = np.arange(2, 6)[:, None]
@@ -94,7 +95,7 @@ def blot(window: Frame, _: Frame, rng: np.random.Generator) -> tuple[Frame, Mask
     def draw(pen: ImageDraw.ImageDraw) -> None:
         pen.polygon([(float(x), float(y)) for x, y in points * OVERSAMPLING], fill=255)
 
-    return _painted(window, draw, 0.6, rng)
+    return _cover(window, draw, 0.6, rng)
 
 
 Kind = Callable[[Frame, Frame, np.random.Generator], tuple[Frame, Mask]]
@@ -102,18 +103,16 @@ KINDS: dict[str, Kind] = {"cut_and_paste": cut_and_paste, "scratch": scratch, "b
 """From a window, the other photograph and a source of choices to the damaged window and a mask."""
 
 
-def _painted(
+def _cover(
     window: Frame,
     draw: Callable[[ImageDraw.ImageDraw], None],
     softness: float,
     rng: np.random.Generator,
 ) -> tuple[Frame, Mask]:
     """Cover with one grey what ``draw`` paints; ``softness`` of the edge in pixels."""
-    height, width = window.shape[:2]
-    canvas = Image.new("L", (width * OVERSAMPLING, height * OVERSAMPLING))
-    draw(ImageDraw.Draw(canvas))
-    small = canvas.reduce(OVERSAMPLING).filter(ImageFilter.GaussianBlur(softness))
-    opacity = np.asarray(small, np.float32)[..., None] / 255
+    from cad_edge_training.synthetic import VISIBLE, stroke
+
+    opacity = stroke((window.shape[0], window.shape[1]), draw, softness)[..., None]
     grey = rng.uniform(*(DARK if rng.random() < 0.5 else BRIGHT))
     damaged = np.rint(window * (1 - opacity) + grey * opacity).astype(np.uint8)
     mask: Mask = opacity[..., 0] >= VISIBLE

@@ -4,7 +4,7 @@
 
 starts an interpreter in which ``import torch`` fails, and that interpreter runs `main`. Accuracy is
 judged by `cad_edge_benchmarks.instruments.evaluation`, as `cad-edge evaluate` does; a recorder
-between it and the detector keeps every detection for the report.
+between it and the detector keeps every detection, in files that the report reads.
 """
 
 import subprocess
@@ -13,20 +13,19 @@ import time
 from pathlib import Path
 
 import click
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from cad_edge.data.image import Frame, decode_image
 from cad_edge.data.image_formats import SUFFIXES
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError, DatasetError
-from cad_edge_benchmarks.demo.inspections import (
-    Inspected,
-    Inspections,
-    Maps,
-    inspected,
-    write_inspections,
-)
+from cad_edge.schema import Record, parse_json
+from cad_edge_benchmarks.instruments.bundle_contents import calibrations_of
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task
+from cad_edge_benchmarks.instruments.verdicts import UNKNOWN
 from cad_edge_runtime import Detection, Detector
 
 # Blocked before anything of ours is imported: from then on `import torch` raises ImportError.
@@ -38,6 +37,58 @@ main(*sys.argv[1:])
 """
 
 _WARM_UP = 5  # frames of each product before the clock counts
+
+STAGES = ("prepare", "select", "detect", "post")
+"""Fields of `cad_edge_runtime.detection.Timings`."""
+
+Maps = dict[int, NDArray[np.float32]]
+"""Anomaly map (h, w) of each frame that has one, by the frame's number."""
+
+
+class Inspected(Record):
+    """One frame, what is true of it and what was found."""
+
+    path: Path
+    product: str
+    defect: str | None
+    mask: Path | None
+    size: tuple[int, int]
+    """(height, width) of the frame."""
+
+    task: str | None
+    nearest: str | None
+    verdict: str
+    calibrated_score: float | None
+    p_value: float | None
+    boxes: list[tuple[int, int, int, int]]
+    """left, top, right, bottom of each defect, the worst first."""
+
+    seconds: float
+    """From the decoded frame to the detection, seen from outside."""
+
+    stages: dict[str, float]
+    """Seconds of each of `STAGES`."""
+
+    @property
+    def rejected(self) -> bool:
+        """Whether a line takes the part out: any verdict but normal."""
+        return self.verdict != "normal"
+
+    @property
+    def recognised_as(self) -> str:
+        """Product that the frame was taken for, or ``unknown_product``."""
+        return self.task or UNKNOWN
+
+
+class Inspections(Record):
+    """Everything that the device process found."""
+
+    frames: list[Inspected]
+    evaluations: dict[str, TaskEvaluation]
+    """As `cad-edge evaluate` gives it, by product."""
+
+    torch_loaded: bool
+    """Whether torch was in memory after the last frame."""
 
 
 def inspect(bundle: Path, stream: Path, unknown: Path, out: Path) -> None:
@@ -53,12 +104,12 @@ def inspect(bundle: Path, stream: Path, unknown: Path, out: Path) -> None:
         [sys.executable, "-c", _ENTRY, *words], stderr=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise CadEdgeError(f"the device process failed: {said[-1]}")
+        lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+        raise CadEdgeError(f"the device process failed: {lines[-1]}")
 
 
 class Recorder:
-    """A detector that keeps what it said, beside the frames' true labels."""
+    """A detector that keeps what it found, beside the frames' true labels."""
 
     def __init__(self, detector: Detector) -> None:
         self.frames: list[Inspected] = []
@@ -72,13 +123,28 @@ class Recorder:
         seconds = time.perf_counter() - began
         if found.anomaly_map is not None:
             self.maps[len(self.frames)] = found.anomaly_map
-        self.frames.append(inspected(found, item.path, product, item.defect, item.mask, seconds))
+        self.frames.append(
+            Inspected(
+                path=item.path,
+                product=product,
+                defect=item.defect,
+                mask=item.mask,
+                size=found.size,
+                task=found.task,
+                nearest=found.nearest,
+                verdict=found.verdict,
+                calibrated_score=found.calibrated_score,
+                p_value=found.p_value,
+                boxes=[defect.box for defect in found.defects],
+                seconds=seconds,
+                stages={stage: float(getattr(found.timings, stage)) for stage in STAGES},
+            )
+        )
         return found
 
     def evaluate(self, product: str, items: tuple[LabelledImage, ...]) -> TaskEvaluation:
         """Judge the test images of a product as `cad-edge evaluate` does."""
-        tasks = self._detector.manifest.tasks
-        calibrations = {name: entry.calibration for name, entry in tasks.items()}
+        manifest = self._detector.manifest
         with click.progressbar(items, label=f"  inspecting {product:8}", show_eta=False) as shown:
             waiting = iter(items)
             return evaluate_task(
@@ -86,15 +152,15 @@ class Recorder:
                 lambda frame, _: self.inspect(frame, product, next(waiting)),
                 product,
                 shown,
-                calibrations,
-                tasks[product].decision.false_reject_rate,
+                calibrations_of(manifest),
+                manifest.tasks[product].decision.false_reject_rate,
             )
 
 
 def main(bundle: str, stream_file: str, unknown: str, out: str) -> None:
     """Be the device's process."""
     stream = read_stream(Path(stream_file))
-    strangers = _images(Path(unknown))
+    never_learned = _images(Path(unknown))
     tests = {task.name: task.images().test for task in stream.tasks}
     with Detector.open(Path(bundle), watch=False) as detector:
         for items in tests.values():
@@ -102,14 +168,18 @@ def main(bundle: str, stream_file: str, unknown: str, out: str) -> None:
                 detector.detect(decode_image(item.path))
         recorder = Recorder(detector)
         evaluations = {name: recorder.evaluate(name, items) for name, items in tests.items()}
-        for item in strangers:
+        for item in never_learned:
             recorder.inspect(decode_image(item.path), Path(unknown).name, item)
     inspections = Inspections(
         frames=recorder.frames,
         evaluations=evaluations,
         torch_loaded=sys.modules.get("torch") is not None,
     )
-    write_inspections(Path(out), inspections, recorder.maps)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "inspections.json").write_text(inspections.model_dump_json(indent=1))
+    maps = {str(number): np.ascontiguousarray(one) for number, one in recorder.maps.items()}
+    save_file(maps, folder / "maps.safetensors")
 
 
 def _images(folder: Path) -> tuple[LabelledImage, ...]:
@@ -117,3 +187,15 @@ def _images(folder: Path) -> tuple[LabelledImage, ...]:
     if not found:
         raise DatasetError(f"{folder} holds no images of an unknown product; run the demo again")
     return tuple(LabelledImage(path) for path in found)
+
+
+def read_inspections(folder: Path) -> tuple[Inspections, Maps]:
+    """Read what the device's process wrote; CadEdgeError if it is not there."""
+    source = folder / "inspections.json"
+    if not source.is_file():
+        raise CadEdgeError(
+            f"{source} is missing, so there is nothing to report; run the demo again"
+        )
+    inspections = parse_json(Inspections, source.read_bytes(), str(source), CadEdgeError)
+    maps = load_file(folder / "maps.safetensors")
+    return inspections, {int(number): one for number, one in maps.items()}

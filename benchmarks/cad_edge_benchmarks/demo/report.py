@@ -1,240 +1,234 @@
-"""The report: one HTML file that needs nothing beside it, neither files nor a network."""
+"""The report of the demo: sections and tables, in words of the people who run a line."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from cad_edge.calibration import standardise
 from cad_edge.store.manifest import Manifest
-from cad_edge_benchmarks.demo.examples import (
-    MOST_MISTAKES,
-    chosen,
-    mistaken,
-    refused,
-    rendered,
-    typical,
-    words,
-)
-from cad_edge_benchmarks.demo.inspections import Inspected, Inspections, Maps
-from cad_edge_benchmarks.demo.results import (
-    BundleBytes,
-    ProductResult,
-    Speed,
-    products_of,
-    routing,
-    speed_of,
-    strangers_of,
-)
-from cad_edge_benchmarks.demo.sections import (
-    bundle_section,
-    certificate_section,
-    milliseconds,
-    origin_section,
-    routing_section,
-    speed_section,
-    verdicts_section,
-)
-from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
-from cad_edge_benchmarks.instruments.probe import Probe
+from cad_edge_benchmarks.demo.products import LEGEND, cards, product_blocks, typical
+from cad_edge_benchmarks.demo.results import DemoReport, routing, speed_of, unknown_frames
+from cad_edge_benchmarks.instruments.proportion import Count
+from cad_edge_benchmarks.instruments.verdicts import UNKNOWN, pooled
 from cad_edge_benchmarks.reporting import verdict_sentences
-from cad_edge_benchmarks.reporting.drawing import colour_bar, roc_figure, score_figure
-from cad_edge_benchmarks.reporting.html_page import STYLE, escape, page, style_sheet
-from cad_edge_benchmarks.reporting.tables import figure, percent, percents
+from cad_edge_benchmarks.reporting.document import Block, Cell, Code, Document, Section, Table
+from cad_edge_benchmarks.reporting.tables import UNDEFINED, figure, percent, percents
 
-
-@dataclass(frozen=True)
-class Story:
-    """Everything that the report tells."""
-
-    inspections: Inspections
-    maps: Maps
-    manifest: Manifest
-    sizes: BundleBytes
-    probe: Probe
-    seed: int
-    machine: Mapping[str, object]
-    versions: Mapping[str, str]
-    steps: Mapping[str, float]
-    """Seconds of each step of the demo."""
-
-    commands: tuple[str, ...]
-    """Command lines that give the same again."""
-
-    @property
-    def products(self) -> list[ProductResult]:
-        """Results of the learned products."""
-        return products_of(self.inspections)
-
-    @property
-    def speed(self) -> Speed:
-        """Seconds per frame."""
-        return speed_of(self.inspections)
-
-
-SECTIONS = {
-    "verdicts": "Defects found, good parts rejected",
-    "products": "Each product",
-    "routing": "Which product is it?",
-    "speed": "Time and memory on this machine",
-    "bundle": "What a product costs",
-    "certificates": "Does the device answer as training did?",
-    "origin": "Made with",
-    "repeat": "Do it again",
+_STAGES = {
+    "prepare": "check and resize the frame",
+    "select": "first layers of the network, recognise the product",
+    "detect": "remaining layers, compare with good parts",
+    "post": "threshold, p-value, boxes",
 }
-"""Headings of the report by the address of their section."""
 
 
-def headline(story: Story) -> str:
-    """Say the result in one sentence."""
-    return verdict_sentences.headline(_evaluations(story), "window")
-
-
-def beside(story: Story) -> str:
-    """Say what stands beside the headline."""
-    stranger = routing(story.inspections)[-1]
-    return (
-        f"{verdict_sentences.beside(_evaluations(story), 'window')} Of a product never learned, "
-        f"{stranger.right} windows were refused. A frame takes {milliseconds(story.speed.median)}."
-    )
-
-
-def _evaluations(story: Story) -> list[TaskEvaluation]:
-    return [product.evaluation for product in story.products]
-
-
-def render(story: Story) -> str:
-    """Write the whole page."""
-    bodies = {
-        "verdicts": verdicts_section(story.products, story.manifest),
-        "products": _products(story),
-        "routing": routing_section(routing(story.inspections)) + _stranger(story),
-        "speed": speed_section(story.speed, story.probe, story.inspections),
-        "bundle": bundle_section(story.sizes, story.manifest),
-        "certificates": certificate_section(story.manifest),
-        "origin": origin_section(story.seed, story.machine, story.versions, story.steps),
-        "repeat": _repeat(story),
+def demo_document(report: DemoReport) -> Document:
+    """Lay out the report; a terminal gets the sentences and the first table."""
+    rest: dict[str, tuple[Block, ...]] = {
+        "Each product": (LEGEND,),
+        **{
+            one.name: product_blocks(one, report.inspections, report.maps, report.manifest)
+            for one in report.products
+        },
+        "Which product is it?": _routing(report),
+        "Time and memory on this machine": _speed(report),
+        "What a product costs": _bundle(report),
+        "Does the device answer as training did?": _certificates(report.manifest),
+        "Made with": _origin(report),
+        "Do it again": _repeat(report),
     }
-    contents = "".join(f'<a href="#{key}">{escape(name)}</a>' for key, name in SECTIONS.items())
-    sections = "".join(
-        f'<section id="{key}"><h2>{escape(SECTIONS[key])}</h2>{body}</section>'
-        for key, body in bodies.items()
-    )
-    return page(
+    evaluations = [one.evaluation for one in report.products]
+    return Document(
         "cad-edge demo",
-        style_sheet(STYLE),
-        f'<header><h1>cad-edge demo</h1><p class="headline">{escape(headline(story))}</p>'
-        f"<p>{escape(beside(story))}</p>{_introduction(story)}<nav>{contents}</nav></header>{sections}",
+        verdict_sentences.headline(evaluations, "window"),
+        (beside(report), _introduction(report)),
+        (
+            Section("verdicts", "Defects found, good parts rejected", (_verdicts(report),)),
+            *(
+                Section(title.lower().rstrip("?").replace(" ", "-"), title, blocks, False)
+                for title, blocks in rest.items()
+            ),
+        ),
     )
 
 
-def _introduction(story: Story) -> str:
-    names = [product.name for product in story.products]
-    images = next(iter(story.manifest.tasks.values())).provenance.images
+def beside(report: DemoReport) -> str:
+    """Say what stands beside the headline."""
+    evaluations = [one.evaluation for one in report.products]
+    unknown = routing(report.inspections)[-1]
     return (
-        f"<p>Photographs of {escape(', '.join(names[:-1]))} and {escape(names[-1])} stand for "
-        "the products of a line. They were cut into windows that share no pixel, and the products "
-        f"were learned one after another from good windows only ({images} each). The device then "
-        "saw the windows that were kept back: each once as it is, and once with a defect drawn "
-        "into it: a piece of another surface pasted in, a scratch or a blot. It ran in a process "
-        "in which the training framework torch cannot be imported.</p>"
+        f"{verdict_sentences.beside(evaluations, 'window')} Of a product never learned, "
+        f"{unknown.right} windows were refused. A frame takes "
+        f"{milliseconds(speed_of(report.inspections).median)}."
     )
 
 
-def _products(story: Story) -> str:
-    legend = (
-        '<p class="legend">Colours of the heat maps:</p><div class="scale">'
-        f"{colour_bar()}<div><span>like good parts</span><span>a defect begins</span>"
-        "<span>far above</span></div></div>"
-        '<p class="legend"><span class="key truth"></span> dashed: where a defect was drawn '
-        '<span class="key found"></span> solid: what the device marked. The examples are the '
-        "windows with the middle score of their kind, not the finest. "
-        "<strong>p</strong> is the share of good windows that would score as high: a small p "
-        "means a defect.</p>"
+def _introduction(report: DemoReport) -> str:
+    *names, last = (product.name for product in report.products)
+    images = next(iter(report.manifest.tasks.values())).provenance.images
+    return (
+        f"Photographs of {', '.join(names)} and {last} stand for the products of a line. They were "
+        "cut into windows that share no pixel, and the products were learned one after another "
+        f"from good windows only ({images} each). The device then saw the windows that were kept "
+        "back: each once as it is, and once with a defect drawn into it: a piece of another "
+        "surface pasted in, a scratch or a blot. It ran in a process in which the training "
+        "framework torch cannot be imported."
     )
-    return legend + "".join(_product(story, product) for product in story.products)
 
 
-def _product(story: Story, product: ProductResult) -> str:
-    entry = story.manifest.tasks[product.name]
-    measured = product.evaluation
-    at = (product.false_rejects.share or 0.0, product.found.share or 0.0)
-    groups = [("good", "good", _finite(product, None))]
-    groups += [
-        (words(kind), "defective", _finite(product, kind)) for kind in product.found_by_kind()
+def _verdicts(report: DemoReport) -> Table:
+    results = {product.name: product.evaluation for product in report.products}
+    rows = []
+    for name, found in (results | {"all": pooled(results.values())}).items():
+        interval = found.false_reject_interval
+        row = [
+            name,
+            _counted(found.found),
+            _counted(found.found_perfectly),
+            _counted(found.false_rejects),
+            UNDEFINED if interval is None else percents(interval),
+        ]
+        if name in results:
+            decision = report.manifest.tasks[name].decision
+            enough = "" if decision.supported else ", too few"
+            row += [figure(results[name].image_auroc), figure(results[name].pixel_auroc)]
+            row.append(f"{decision.images} (needs {decision.images_needed}{enough})")
+        else:
+            row += ["", "", ""]
+        rows.append(row)
+    head = (
+        *("product", "defects found", "perfect threshold", "good rejected", "95 % interval"),
+        *("image AUROC", "pixel AUROC", "held-out images"),
+    )
+    note = (
+        "The share of good parts that the line may reject by mistake is stated beforehand. The "
+        "threshold that keeps it comes from held-out images, good windows that the model had not "
+        "seen; the windows of this test had no part in it. So few windows tell the true share "
+        "roughly: the interval (Clopper-Pearson) misses it in one such test of twenty at most. A "
+        "perfect threshold is placed by this test's own good windows at the stated rate, which no "
+        "device can do; what it finds beyond the defects found is lost by calibration."
+    )
+    return Table(head, rows, note)
+
+
+def _counted(count: Count) -> str:
+    return f"{count} ({percent(count.share)})" if count.total else UNDEFINED
+
+
+def _routing(report: DemoReport) -> tuple[Block, ...]:
+    found = routing(report.inspections)
+    columns = list(found[0].counts)
+    rows: list[list[str | Cell]] = []
+    for row in found:
+        truth = UNKNOWN if row.product not in columns else row.product
+        cells: list[str | Cell] = [f"{row.product}, {row.condition}"]
+        for name in columns:
+            style = "hit" if name == truth else "miss" if row.counts[name] else "none"
+            cells.append(Cell(str(row.counts[name]), style))
+        rows.append([*cells, str(row.right)])
+    names = ["unknown product" if name == UNKNOWN else name for name in columns]
+    sentences = (
+        "The device is not told which product it sees. It recognises the product in every frame by "
+        "itself, and refuses a frame that looks like nothing it has learned. Each row is what was "
+        "shown, each column what it was recognised as."
+    )
+    example = typical(unknown_frames(report.inspections))
+    shown = [] if example is None else [example]
+    drawn = cards(shown, report.inspections, report.maps, report.manifest)
+    return sentences, Table(("what was shown", *names, "right"), rows), drawn
+
+
+def megabytes(count: float) -> str:
+    """Write bytes with a unit that suits them."""
+    return f"{count / 1000:.0f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def milliseconds(seconds: float) -> str:
+    """Write a short time."""
+    return f"{1000 * seconds:.2f} ms" if seconds < 0.001 else f"{1000 * seconds:.1f} ms"
+
+
+def _speed(report: DemoReport) -> tuple[Block, ...]:
+    speed, probe = speed_of(report.inspections), report.probe
+    loaded = report.inspections.torch_loaded or probe.torch
+    facts = [
+        ["a frame takes, in the middle (median)", milliseconds(speed.median)],
+        ["nine frames in ten take at most (90th percentile)", milliseconds(speed.p90)],
+        *([_STAGES[name], milliseconds(seconds)] for name, seconds in speed.stages.items()),
+        ["from starting the program to its first verdict", f"{probe.seconds:.2f} s"],
+        ["memory in use (resident, RSS)", megabytes(probe.memory.rss)],
+        ["memory that nobody shares (unique, USS)", megabytes(probe.memory.uss)],
+        ["training framework on the device", f"torch {'was' if loaded else 'never'} loaded"],
     ]
-    threshold = standardise(entry.calibration.scores, entry.decision.threshold)
     return (
-        f'<article class="product" id="{escape(product.name)}"><h3>{escape(product.name)}</h3>'
-        f"<p>{_counts(product)}</p><div class='figures'><figure>"
-        f"{roc_figure(product.roc(), at, measured.image_auroc)}<figcaption>ROC curve: what each "
-        "possible threshold would find and reject. The area under it is 1.000 where good and "
-        "defective never mix, and 0.5 for guessing (dashed). The dot is the threshold in "
-        "force.</figcaption></figure>"
-        f"<figure>{score_figure(groups, threshold)}<figcaption>Every test window, by its score "
-        "(further right is more unlike good parts; distances are compressed by their root)."
-        f"{_localised(product)}</figcaption></figure></div>"
-        f"{rendered(chosen(product), story.inspections, story.maps, story.manifest)}"
-        f"{_shown(story, 'Judged wrongly', mistaken(product), 'open')}"
-        f"{_shown(story, 'Defective, but refused as an unknown product', refused(product), '')}"
-        "</article>"
+        f"Measured over {speed.frames} frames, one at a time, from the decoded picture to verdict, "
+        "heat map and boxes; stages by their median. Other work on the machine makes it slower. "
+        "The memory is that of a process of its own after one frame was judged for every product.",
+        Table(("", ""), facts),
     )
 
 
-def _finite(product: ProductResult, kind: str | None) -> list[float]:
-    return [
-        frame.calibrated_score
-        for frame in product.frames
-        if frame.defect == kind
-        and frame.task == product.name
-        and frame.calibrated_score is not None
+def _bundle(report: DemoReport) -> tuple[Block, ...]:
+    rows = [
+        [name, megabytes(report.task_bytes[name]), f"{made.seconds:.0f} s", str(made.images)]
+        for name, entry in report.manifest.tasks.items()
+        for made in (entry.provenance,)
     ]
-
-
-def _localised(product: ProductResult) -> str:
-    measured = product.evaluation
-    if measured.pixel_auroc is None:
-        return ""
+    shared = report.bundle_bytes - sum(report.task_bytes.values())
+    rows.append(["shared by all", megabytes(shared), "", ""])
+    rows.append(["the whole bundle", megabytes(report.bundle_bytes), "", ""])
     return (
-        " Counted pixel by pixel, the heat maps rank defective above good ones with an area "
-        f"(AUROC) of {figure(measured.pixel_auroc)}."
+        "All products share one network. A further product costs what stands in its row, and "
+        "nothing that is already on the device is changed or learned again.",
+        Table(("product", "on the disk", "learned in", "from good windows"), rows),
     )
 
 
-def _counts(product: ProductResult) -> str:
-    kinds = ", ".join(f"{words(kind)} {count}" for kind, count in product.found_by_kind().items())
-    perfect, interval = product.evaluation.found_perfectly, product.false_rejects.interval
-    within = "" if interval is None else f" (95 % interval {percents(interval)})"
-    could = f" A perfect threshold would find {perfect}." if perfect.total else ""
-    return escape(
-        f"{product.found} defects found ({kinds}); {product.false_rejects} good windows rejected"
-        f"{within}.{could}"
+def _certificates(manifest: Manifest) -> tuple[Block, ...]:
+    rows: list[list[str | Cell]] = []
+    for name, entry in manifest.tasks.items():
+        proof = entry.certificate
+        differences = (proof.score_max, proof.map_max, proof.tolerance)
+        rows.append(
+            [
+                f"{name}: {proof.reference} / {proof.runtime}",
+                f"{proof.witness_images} + {proof.adversarial_images}",
+                *("" if one is None else _fraction(one) for one in differences),
+                Cell(str(proof.flips), "miss" if proof.flips else "hit"),
+            ]
+        )
+    head = ("engine, compared", "images, real + hard", "score differs by", "map differs by")
+    return (
+        "What the device runs is not what training ran: it was exported. Before a bundle may be "
+        "used, both answer the same images: real ones, and hard ones such as black, white, noise "
+        "and stripes. Differences are in percent of the range of scores. Over the allowed "
+        "difference, or with one verdict that differs, the export fails.",
+        Table((*head, "allowed", "verdicts that differ"), rows),
     )
 
 
-def _shown(story: Story, title: str, frames: list[Inspected], state: str) -> str:
-    """Put some of ``frames`` under a title that folds, ``open`` or not."""
-    if not frames:
-        return f'<p class="none">{title}: none.</p>'
-    shown = frames[:MOST_MISTAKES]
-    more = f", {len(shown)} of them shown" if len(shown) < len(frames) else ""
-    drawn = rendered(shown, story.inspections, story.maps, story.manifest)
-    return f"<details {state}><summary>{title}: {len(frames)}{more}</summary>{drawn}</details>"
+def _fraction(difference: float) -> str:
+    """Write a difference far below one percent without an exponent."""
+    return f"{100 * difference:.5f}".rstrip("0").removesuffix(".") + " %"
 
 
-def _stranger(story: Story) -> str:
-    example = typical(strangers_of(story.inspections))
-    if example is None:
-        return ""
-    return rendered([example], story.inspections, story.maps, story.manifest)
+def _origin(report: DemoReport) -> tuple[Block, ...]:
+    machine = report.machine
+    facts = [
+        ["processor", f"{machine['cpu']}, {machine['cores']} cores used"],
+        ["memory", f"{float(str(machine['memory_bytes'])) / 1e9:.0f} GB"],
+        ["system", f"{machine['system']}, Python {machine['python']}"],
+        ["programs that wanted a core when the demo ended (load)", str(machine["load"])],
+        ["seed of all random choices", str(report.seed)],
+        *([f"version of {name}", number] for name, number in report.versions.items()),
+        *([f"time to {name}", f"{seconds:.0f} s"] for name, seconds in report.steps.items()),
+        ["time of the whole demo", f"{sum(report.steps.values()):.0f} s"],
+    ]
+    return (Table(("", ""), facts, is_list=True),)
 
 
-def _repeat(story: Story) -> str:
-    commands = "\n".join(story.commands)
-    rate = next(iter(story.manifest.tasks.values())).decision.false_reject_rate
+def _repeat(report: DemoReport) -> tuple[Block, ...]:
+    rate = next(iter(report.manifest.tasks.values())).decision.false_reject_rate
     return (
-        "<p>The same seed gives the same windows and defects. The first command does everything; "
-        f"the others are its steps, as you would type them for your own images.</p><pre>"
-        f"{escape(commands)}</pre><p>With a folder of your own images: put images "
-        "of good parts into <code>NAME/train/good</code>, list the folders in a stream file like "
-        f"<code>stream.yaml</code> with the share of good parts that may be rejected (here "
-        f"{percent(rate)}), and run the same commands.</p>"
+        "The same seed gives the same windows and defects. The first command does everything; the "
+        "others are its steps, as you would type them for your own images.",
+        Code("\n".join(report.commands)),
+        "With a folder of your own images: put images of good parts into NAME/train/good, list the "
+        "folders in a stream file like stream.yaml with the share of good parts that may be "
+        f"rejected (here {percent(rate)}), and run the same commands.",
     )

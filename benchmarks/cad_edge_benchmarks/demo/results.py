@@ -1,17 +1,15 @@
-"""What the inspections add up to: counts, curves, routing, time and bytes."""
+"""What the inspections add up to: counts, curves, routing and time."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest
-from cad_edge_benchmarks.demo.inspections import STAGES, Inspected, Inspections
-from cad_edge_benchmarks.instruments.command_runner import folder_bytes
+from cad_edge_benchmarks.demo.device import STAGES, Inspected, Inspections, Maps
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
+from cad_edge_benchmarks.instruments.probe import Probe
 from cad_edge_benchmarks.instruments.proportion import Count
 from cad_edge_benchmarks.instruments.verdicts import UNKNOWN
 
@@ -34,18 +32,8 @@ class ProductResult:
         """Windows with a defect."""
         return [frame for frame in self.frames if frame.defect is not None]
 
-    @property
-    def false_rejects(self) -> Count:
-        """Good windows with any verdict but normal."""
-        return _rejected(self.good)
-
-    @property
-    def found(self) -> Count:
-        """Defective windows with any verdict but normal."""
-        return _rejected(self.defective)
-
     def found_by_kind(self) -> dict[str, Count]:
-        """`found` for each kind of defect."""
+        """Defective windows with any verdict but normal, for each kind of defect."""
         kinds = sorted({frame.defect for frame in self.defective if frame.defect})
         return {
             kind: _rejected([frame for frame in self.defective if frame.defect == kind])
@@ -89,7 +77,7 @@ def products_of(inspections: Inspections) -> list[ProductResult]:
     ]
 
 
-def strangers_of(inspections: Inspections) -> list[Inspected]:
+def unknown_frames(inspections: Inspections) -> list[Inspected]:
     """Frames of the product that was never learned."""
     return [frame for frame in inspections.frames if frame.product not in inspections.evaluations]
 
@@ -115,9 +103,9 @@ def routing(inspections: Inspections) -> list[RoutingRow]:
     for product in products_of(inspections):
         rows.append(_row(product.name, "good", product.good, columns, product.name))
         rows.append(_row(product.name, "defective", product.defective, columns, product.name))
-    strangers = strangers_of(inspections)
-    name = strangers[0].product if strangers else UNKNOWN
-    return [*rows, _row(name, "never learned", strangers, columns, UNKNOWN)]
+    unknown = unknown_frames(inspections)
+    name = unknown[0].product if unknown else UNKNOWN
+    return [*rows, _row(name, "never learned", unknown, columns, UNKNOWN)]
 
 
 def _row(
@@ -152,30 +140,27 @@ def speed_of(inspections: Inspections) -> Speed:
 
 
 @dataclass(frozen=True)
-class BundleBytes:
-    """What a bundle takes on the disk."""
+class DemoReport:
+    """Everything that the report tells."""
 
-    total: int
-    shared: int
-    """Graphs and tensors that all products use together, and the manifests."""
+    inspections: Inspections
+    maps: Maps
+    manifest: Manifest
+    bundle_bytes: int
+    task_bytes: Mapping[str, int]
+    """Of the bundle, what it keeps for one product alone."""
 
-    tasks: dict[str, int]
-    """Objects that only this product uses."""
+    probe: Probe
+    seed: int
+    machine: Mapping[str, object]
+    versions: Mapping[str, str]
+    steps: Mapping[str, float]
+    """Seconds of each step of the demo."""
 
+    commands: tuple[str, ...]
+    """Command lines that give the same again."""
 
-def bundle_bytes(path: Path, manifest: Manifest) -> BundleBytes:
-    """Divide the bytes of a bundle between its products and what they share."""
-    store = Bundle(path)
-    users: dict[str, set[str]] = {}
-    for name, task in manifest.tasks.items():
-        engine = task.engine
-        tensors = set(engine.tensor_objects())
-        for used in {stage.graph for stage in engine.stages} | tensors | {task.routing}:
-            users.setdefault(used, set()).add(name)
-    common = {stage.graph for stage in manifest.selector.engine.stages}
-    own = dict.fromkeys(manifest.tasks, 0)
-    for used, names in users.items():
-        if len(names) == 1 and used not in common:
-            own[names.pop()] += folder_bytes(store.object_folder(used))
-    total = folder_bytes(path)
-    return BundleBytes(total, total - sum(own.values()), own)
+    @property
+    def products(self) -> list[ProductResult]:
+        """Results of the learned products."""
+        return products_of(self.inspections)

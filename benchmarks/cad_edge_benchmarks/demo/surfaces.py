@@ -18,6 +18,7 @@ from cad_edge.data.image import Frame, decode_image
 from cad_edge.errors import DatasetError
 from cad_edge.heatmap import write_png
 from cad_edge_benchmarks.demo.defects import draw_defects, kind_of
+from cad_edge_benchmarks.instruments.defective_images import write_defective
 
 PRODUCTS = ("brick", "grass", "gravel")
 """Photographs that are learned, in this order; all three are in the public domain (CC0)."""
@@ -117,20 +118,13 @@ def write_product(folder: Path, image: Frame, foreign: Frame, seed: int) -> None
     _write_windows(folder / "test" / "good", image, test)
     damaged, masks = draw_defects(cut(image, test), foreign, seed)
     for number, corner in enumerate(test):
-        kind, name = kind_of(number), _name(corner)
-        _write(folder / "test" / kind / f"{name}.png", damaged[number])
-        drawn = np.repeat(masks[number][..., None], 3, axis=2).astype(np.uint8) * 255
-        _write(folder / "ground_truth" / kind / f"{name}_mask.png", drawn)
+        write_defective(folder, kind_of(number), _name(corner), damaged[number], masks[number])
 
 
 def _write_windows(folder: Path, image: Frame, corners: Sequence[Corner]) -> None:
     for corner, window in zip(corners, cut(image, corners), strict=True):
-        _write(folder / f"{_name(corner)}.png", window)
-
-
-def _write(path: Path, rgb: Frame) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path, rgb)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_png(folder / f"{_name(corner)}.png", window)
 
 
 def _name(corner: Corner) -> str:

@@ -1,4 +1,4 @@
-"""`cad-edge evaluate BUNDLE --stream FILE`: figures of a bundle on the test images of a stream."""
+"""`cad-edge evaluate BUNDLE --stream FILE|DIR`: a bundle on the test images of a stream."""
 
 import sys
 from collections.abc import Mapping
@@ -7,55 +7,50 @@ from pathlib import Path
 
 import click
 
-from cad_edge.data.stream import Stream, StreamTask, read_stream
+from cad_edge import options
+from cad_edge.data.products import read_products
+from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.errors import DatasetError
+from cad_edge.renamed_options import renamed
 from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.instruments.verdicts import pooled
-from cad_edge_benchmarks.reporting.headings import (
-    ALL_PARTS,
-    MEAN,
-    SCORE_COLUMNS,
-    VERDICT_COLUMNS,
-    VERDICT_NOTE,
-)
-from cad_edge_benchmarks.reporting.places import check_file
-from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, wrapped, write_result
+from cad_edge_benchmarks.reporting.document import text
+from cad_edge_benchmarks.reporting.evaluation_tables import evaluation_document
+from cad_edge_benchmarks.reporting.report_files import check_report, write_report
+from cad_edge_benchmarks.reporting.tables import json_of
 from cad_edge_benchmarks.reporting.verdict_sentences import beside, headline
 from cad_edge_runtime import Detector
 
 
 @click.command("evaluate")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--stream",
-    "stream_file",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Stream file that lists the tasks with their test images.",
-)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the figures there."
-)
-@click.option("--device", default="auto", show_default=True, help="As for `cad-edge detect`.")
-@click.option("--threads", type=int, help="Threads of the runtime; all cores without it.")
+@options.bundle
+@options.stream
+@options.out_report
+@renamed("--json", "--out")
+@options.device
+@options.threads
 def evaluate(
-    bundle: Path, stream_file: Path, json_path: Path | None, device: str, threads: int | None
+    bundle: Path, stream: Path, out: Path | None, device: str, threads: int | None
 ) -> None:
     """Measure how many defects BUNDLE finds in the test images of a stream.
 
-    First come the defects found at the stated false-reject rate, the good parts rejected by mistake
-    with a 95 % interval, and the defects that the same scores would find with a perfect threshold;
-    then how well scores rank and heat maps localise. Every image finds its product on its own.
+    Printed first: defects found at the stated false-reject rate, good parts rejected by mistake
+    with their 95 % interval, and the defects that the same scores would find with a perfect
+    threshold. Then AUROC, AP and F1 of images, AUROC, AP and AUPRO of pixels. The product is
+    recognised in every image, as on the device.
     """
-    stream = read_stream(stream_file)
-    if json_path is not None:
-        check_file("--json", json_path)
+    products = read_products(stream)
+    if out is not None:
+        check_report("--out", out)
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
-        tasks = evaluate_stream(detector, stream)
-    click.echo(evaluation_text(tasks))
-    if json_path is not None:
-        write_result(json_path, evaluation_result(tasks))
+        tasks = evaluate_stream(detector, products)
+    result = evaluation_result(tasks)
+    document = evaluation_document(f"cad-edge evaluate: {bundle} on {products.name}", result)
+    click.echo(text(document))
+    if out is not None:
+        for path in write_report(out, "evaluate", document, json_of(result)):
+            click.echo(f"wrote {path}", err=True)
 
 
 def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluation]:
@@ -111,7 +106,7 @@ def _name_of(task: StreamTask | None) -> str | None:
 
 
 def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:
-    """Lay out the figures as `cad-edge evaluate --json` writes them."""
+    """Lay out the figures as `cad-edge evaluate --out` writes them."""
     every = list(tasks.values())
     return {
         "headline": headline(every),
@@ -120,18 +115,3 @@ def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:
         "mean": mean_of(tasks),
         "tasks": {name: asdict(task) for name, task in tasks.items()},
     }
-
-
-def evaluation_text(tasks: Mapping[str, TaskEvaluation]) -> str:
-    """Lay out the figures for a terminal: sentences, verdicts, scores; a dash where undefined."""
-    every = list(tasks.values())
-    figures = {name: asdict(task) for name, task in tasks.items()}
-    mean = {MEAN: mean_of(tasks)}
-    verdicts = figures | {ALL_PARTS: asdict(pooled(every))} | mean
-    parts = [
-        f"{headline(every)}\n{beside(every)}",
-        text_table(["task", *VERDICT_COLUMNS.values()], figure_rows(VERDICT_COLUMNS, verdicts)),
-        wrapped(VERDICT_NOTE),
-        text_table(["task", *SCORE_COLUMNS.values()], figure_rows(SCORE_COLUMNS, figures | mean)),
-    ]
-    return "\n\n".join(parts)

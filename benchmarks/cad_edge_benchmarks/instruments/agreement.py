@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import Stream
 from cad_edge.errors import DatasetError
-from cad_edge.store.artifact import LearnedTask, read_artifact, with_families
+from cad_edge.store.artifact import LearnedTask, read_artifact, with_sharing_tasks
 from cad_edge_runtime import Detector
 
 Array: TypeAlias = npt.NDArray[np.floating]
@@ -61,7 +61,7 @@ def agreement(
     DatasetError
         A task has no good test images, so that there is no range to compare with.
     """
-    learned = with_families([read_artifact(artifacts / task.name) for task in stream.tasks])
+    learned = with_sharing_tasks([read_artifact(artifacts / task.name) for task in stream.tasks])
     found = {}
     with Detector.open(bundle, device="cpu", threads=threads, watch=False) as detector:
         for task, product in zip(learned, stream.tasks, strict=True):

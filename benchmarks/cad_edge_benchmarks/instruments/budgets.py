@@ -1,26 +1,10 @@
 """Budgets: limits that a bundle must keep on a machine, for a pipeline to check."""
 
-import math
-
-import click
-
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.instruments.cold_start import memory_is_told
 from cad_edge_benchmarks.instruments.report_schema import Budget, MemoryUse, ScenarioResult
 
 _MEGABYTE = 1e6
-
-
-def positive(option: str, value: float) -> float:
-    """Return ``value``; OptionError unless it is a finite number above 0."""
-    if not math.isfinite(value) or value <= 0:
-        raise OptionError(f"{option} {value:g} is not allowed; give a number above 0")
-    return value
-
-
-def limit(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    """Check an option of the command line that states a limit, as a callback of click."""
-    return None if value is None else positive(option.opts[0], value)
 
 
 def check_memory_budget(megabytes: float | None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.instruments.context import Rig
+from cad_edge_benchmarks.instruments.context import BenchmarkContext
 from cad_edge_benchmarks.instruments.memory import memory_of
 from cad_edge_benchmarks.instruments.probe import Probe, probe, probe_often
 from cad_edge_benchmarks.instruments.report_schema import MemoryUse, ScenarioResult, Spread
@@ -32,7 +32,7 @@ def memory_is_told() -> bool:
     return True
 
 
-def start_processes(rig: Rig, count: int) -> list[Probe]:
+def start_processes(context: BenchmarkContext, count: int) -> list[Probe]:
     """Start ``count`` device processes, one after another.
 
     Raises
@@ -40,22 +40,24 @@ def start_processes(rig: Rig, count: int) -> list[Probe]:
     CadEdgeError
         A process failed, or the system does not tell its memory.
     """
-    image, depth = _first_frame(rig)
-    return probe_often(rig.bundle, image, rig.threads, count, rig.device, depth)
+    image, depth = _first_frame(context)
+    return probe_often(
+        context.bundle, image, context.settings.threads, count, context.settings.device, depth
+    )
 
 
-def start_one(rig: Rig, bundle: Path) -> Probe:
+def start_one(context: BenchmarkContext, bundle: Path) -> Probe:
     """Start one device process on another bundle with the same tasks and more."""
-    image, depth = _first_frame(rig)
-    return probe(bundle, image, rig.threads, rig.device, depth)
+    image, depth = _first_frame(context)
+    return probe(bundle, image, context.settings.threads, context.settings.device, depth)
 
 
-def _first_frame(rig: Rig) -> tuple[Path, Path | None]:
+def _first_frame(context: BenchmarkContext) -> tuple[Path, Path | None]:
     """File of the first frame and of its depth, written now if they are synthetic."""
-    first = rig.pictures[0]
+    first = context.frames[0]
     if first.path is not None:
         return first.path, first.depth_path
-    path, depth = rig.place / "first-frame.png", rig.place / "first-frame.tiff"
+    path, depth = context.place / "first-frame.png", context.place / "first-frame.tiff"
     if not path.exists():
         Image.fromarray(first.rgb).save(path)
     if first.depth is None:
@@ -65,7 +67,7 @@ def _first_frame(rig: Rig) -> tuple[Path, Path | None]:
     return path, depth
 
 
-def cold_start(rig: Rig, probes: Sequence[Probe]) -> ScenarioResult:
+def cold_start(context: BenchmarkContext, probes: Sequence[Probe]) -> ScenarioResult:
     """Describe the time from before a process is started to its first verdict."""
     parts = {
         "process start to first verdict": [one.seconds for one in probes],

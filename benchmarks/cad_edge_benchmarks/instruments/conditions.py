@@ -7,7 +7,14 @@ from pydantic import Field
 from cad_edge.schema import Record, Sha256
 
 ScenarioName = Literal[
-    "single-stream", "offline", "multi-stream", "switch", "hot-load", "cold-start", "scale"
+    "single-stream",
+    "backbone",
+    "offline",
+    "multi-stream",
+    "switch",
+    "hot-load",
+    "cold-start",
+    "scale",
 ]
 
 

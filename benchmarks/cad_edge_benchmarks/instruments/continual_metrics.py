@@ -10,8 +10,6 @@ and divides by N, "1 step" would divide forgetting by 0, Avg is printed with a d
 table contradicts. Here N counts stages including the first, and every mean is over what it sums.
 """
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
@@ -35,19 +33,10 @@ def introductions(matrix: Matrix) -> list[int | None]:
     return [int(column.argmax()) if column.any() else None for column in defined.T]
 
 
-def average_auroc(matrix: Matrix, granularity: Literal["class", "task"] = "class") -> float | None:
-    """A-AUROC: mean over items after the last stage.
-
-    ``granularity="task"`` first averages the items that one stage introduced, so that a base
-    stage of ten classes weighs as much as a later stage of one.
-    """
-    stages = introductions(matrix)
-    groups: dict[int, list[float]] = {}
-    for item, stage in enumerate(stages):
-        if stage is not None:
-            key = item if granularity == "class" else stage
-            groups.setdefault(key, []).append(float(matrix[-1, item]))
-    return _mean([float(np.mean(group)) for group in groups.values()])
+def average_auroc(matrix: Matrix) -> float | None:
+    """A-AUROC: mean over items after the last stage."""
+    final = last(matrix)
+    return _mean([float(score) for score in final[~np.isnan(final)]])
 
 
 def forgetting_measure(matrix: Matrix) -> float | None:

@@ -9,7 +9,7 @@ from cad_edge.store.manifest import Engine, Manifest
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_benchmarks.instruments.conditions import BundleFacts, Environment
 from cad_edge_benchmarks.instruments.machine import describe_machine, versions
-from cad_edge_benchmarks.instruments.meters import list_gpus
+from cad_edge_benchmarks.instruments.meters import list_gpus, read_line
 
 _RELEASE = re.compile(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)")
 _MODE = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
@@ -33,31 +33,25 @@ def describe_environment(nvml: ModuleType | None, root: Path = Path("/")) -> Env
 
 def board_model(root: Path) -> str | None:
     """Name of the board from the device tree, or of the computer from its firmware."""
-    return _line(root / "proc/device-tree/model") or _line(root / "sys/class/dmi/id/product_name")
+    return read_line(root / "proc/device-tree/model") or read_line(
+        root / "sys/class/dmi/id/product_name"
+    )
 
 
 def jetson_release(root: Path) -> str | None:
     """Release of the Jetson's board support package, e.g. ``L4T 36.4.3``."""
-    found = _RELEASE.search(_line(root / "etc/nv_tegra_release") or "")
+    found = _RELEASE.search(read_line(root / "etc/nv_tegra_release") or "")
     return None if found is None else f"L4T {found[1]}.{found[2]}"
 
 
 def power_mode(root: Path) -> str | None:
     """Power mode of a Jetson by number and name, or the platform profile of a PC."""
-    status = re.search(r"pmode:(\d+)", _line(root / "var/lib/nvpmodel/status") or "")
+    status = re.search(r"pmode:(\d+)", read_line(root / "var/lib/nvpmodel/status") or "")
     if status is None:
-        return _line(root / "sys/firmware/acpi/platform_profile")
-    names = dict(_MODE.findall(_line(root / "etc/nvpmodel.conf") or ""))
+        return read_line(root / "sys/firmware/acpi/platform_profile")
+    names = dict(_MODE.findall(read_line(root / "etc/nvpmodel.conf") or ""))
     number = str(int(status[1]))
     return f"{number} {names[number]}" if number in names else number
-
-
-def _line(path: Path) -> str | None:
-    """Text of a file of the kernel or the system, without the NUL that a device tree ends with."""
-    try:
-        return path.read_text(errors="replace").strip("\0\n ") or None
-    except OSError:
-        return None
 
 
 def describe_bundle(bundle: Path) -> BundleFacts:

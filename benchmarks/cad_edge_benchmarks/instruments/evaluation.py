@@ -200,17 +200,3 @@ def mean_of(tasks: Mapping[str, TaskEvaluation]) -> dict[str, float | None]:
     found = mean_defined([one.detection_rate for one in compared])
     perfect = means["detection_rate_perfect"]
     return means | {"found_of_perfect": found / perfect if found is not None and perfect else None}
-
-
-def unknown_auroc(known: list[float], left_out: list[float]) -> float | None:
-    """AUROC of telling a product never learned from the learned ones.
-
-    Parameters
-    ----------
-    known
-        How unknown each test image of the learned products looks, higher is stranger.
-    left_out
-        The same for the product that was left out.
-    """
-    labels = np.array([False] * len(known) + [True] * len(left_out))
-    return image_auroc(labels, np.array([*known, *left_out], dtype=np.float64))

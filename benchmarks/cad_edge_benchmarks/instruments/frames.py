@@ -1,7 +1,7 @@
 """The frames that a bundle is shown: images of a folder, or synthetic ones where there are none.
 
 A bundle holds no images. Synthetic frames have the size of the bundle's input, so nothing is
-decoded or resized, and they show no product, so they are shown to a lenient version (lenient.py).
+decoded or resized, and they show no product, so they are shown to a version that accepts all.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ _CELLS = 8  # of the coarse pattern along a side of a synthetic frame
 
 
 @dataclass(frozen=True)
-class Picture:
+class ShownFrame:
     """One frame."""
 
     rgb: Frame
@@ -50,14 +50,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ShownFrames:
     """Frames in the order in which they are shown; at least one."""
 
-    shown: tuple[Picture, ...]
+    shown: tuple[ShownFrame, ...]
     facts: FrameFacts
 
-    def __getitem__(self, number: int) -> Picture:
-        """Return a picture, from the first again after the last."""
+    def __getitem__(self, number: int) -> ShownFrame:
+        """Return a frame, from the first again after the last."""
         return self.shown[number % len(self.shown)]
 
     @property
@@ -66,7 +66,7 @@ class Pictures:
         return self.facts.source == "images"
 
 
-def read_pictures(folder: Path, depth: Path | None = None) -> Pictures:
+def read_frames(folder: Path, depth: Path | None = None) -> ShownFrames:
     """Decode images of ``folder`` and its subfolders, evenly chosen over their sorted paths.
 
     Parameters
@@ -88,7 +88,7 @@ def read_pictures(folder: Path, depth: Path | None = None) -> Pictures:
         found[place * len(found) // min(MOST_IMAGES, len(found))]
         for place in range(min(MOST_IMAGES, len(found)))
     ]
-    shown: list[Picture] = []
+    shown: list[ShownFrame] = []
     room = MOST_BYTES
     for file in chosen:
         rgb = decode_image(file.path)
@@ -96,8 +96,8 @@ def read_pictures(folder: Path, depth: Path | None = None) -> Pictures:
         room -= rgb.nbytes + (0 if plane is None else plane.nbytes)
         if shown and room < 0:
             break
-        shown.append(Picture(rgb, file.path, plane, file.depth))
-    return Pictures(tuple(shown), _facts("images", shown, len(found)))
+        shown.append(ShownFrame(rgb, file.path, plane, file.depth))
+    return ShownFrames(tuple(shown), _facts("images", shown, len(found)))
 
 
 def _files(folder: Path, depth: Path | None) -> list[ImageFile]:
@@ -119,19 +119,19 @@ def _image_paths(folder: Path) -> list[Path]:
     return found
 
 
-def synthetic_pictures(recipe: ImageRecipe, seed: int, depth: bool = False) -> Pictures:
+def synthetic_frames(recipe: ImageRecipe, seed: int, depth: bool = False) -> ShownFrames:
     """Make frames of ``recipe``'s size: a smooth coarse pattern under fine grain, seeded.
 
     Where ``depth`` is shown, the pattern is that of a surface as well.
     """
     rng = np.random.default_rng(seed)
-    shown = [Picture(_surface(recipe, rng), None) for _ in range(SYNTHETIC_FRAMES)]
+    shown = [ShownFrame(_surface(recipe, rng), None) for _ in range(SYNTHETIC_FRAMES)]
     if depth:
         shown = [replace(one, depth=one.rgb[..., 0].astype(np.float32) + 1) for one in shown]
     facts = _facts("synthetic", shown, 0)
     if depth:
         facts = facts.model_copy(update={"note": facts.note + DEPTH_NOTE})
-    return Pictures(tuple(shown), facts)
+    return ShownFrames(tuple(shown), facts)
 
 
 def _surface(recipe: ImageRecipe, rng: np.random.Generator) -> Frame:
@@ -143,7 +143,7 @@ def _surface(recipe: ImageRecipe, rng: np.random.Generator) -> Frame:
     return np.clip(np.array(smooth) + grain, 0, 255).astype(np.uint8)
 
 
-def _facts(source: str, shown: list[Picture], found: int) -> FrameFacts:
+def _facts(source: str, shown: list[ShownFrame], found: int) -> FrameFacts:
     sizes = Counter(f"{one.rgb.shape[1]}x{one.rgb.shape[0]}" for one in shown)
     return FrameFacts.model_validate(
         {

@@ -111,21 +111,24 @@ def jetson_rails(root: Path = Path("/")) -> list[Rail]:
     """Rails of the INA3221 monitors: the module's input where it is measured, else all."""
     rails = []
     for monitor in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        if _line(monitor / "name") != "ina3221":
+        if read_line(monitor / "name") != "ina3221":
             continue
         for label in sorted(monitor.glob("in*_label")):
             number = label.name.removeprefix("in").removesuffix("_label")
             rail = Rail(
-                _line(label) or "", monitor / f"in{number}_input", monitor / f"curr{number}_input"
+                read_line(label) or "",
+                monitor / f"in{number}_input",
+                monitor / f"curr{number}_input",
             )
             if rail.voltage.is_file() and rail.current.is_file():
                 rails.append(rail)
     return [rail for rail in rails if rail.name == _TOTAL_RAIL] or rails
 
 
-def _line(path: Path) -> str | None:
+def read_line(path: Path) -> str | None:
+    """Text of a file of the kernel or the system, without the NUL that a device tree ends with."""
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip("\0\n ") or None
     except OSError:
         return None
 

@@ -1,13 +1,14 @@
 """The nine open categories as a stream: found by their folders, learned in alphabetical order."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from cad_edge.data.dataset import Layout
+from cad_edge.data.grouping import GroupRule
+from cad_edge.data.product_folders import find_products
+from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.errors import DatasetError, OptionError
-from cad_edge_benchmarks.instruments.product_folders import find_products
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DATA_VARIABLE = "CAD_EDGE_DATA"
@@ -41,58 +42,43 @@ def data_folder(given: Path | None = None) -> Path:
     return folder
 
 
-def categories(folder: Path) -> dict[str, tuple[Path, Layout]]:
-    """Folder and layout of every category below ``folder`` by name, in alphabetical order.
-
-    Raises
-    ------
-    DatasetError
-        There is none, or two have one name.
-    """
-    found = find_products(folder, ["*/*"])
-    if not found:
-        raise DatasetError(f"{folder} holds no <dataset>/<category>/train/good; give another one")
-    return found
-
-
-def chosen_categories(folder: Path, names: Sequence[str]) -> dict[str, tuple[Path, Layout]]:
+def categories(folder: Path, names: Sequence[str] = ()) -> dict[str, tuple[Path, Layout]]:
     """Folder and layout of the categories ``names``, or of all without any, in alphabetical order.
 
     Raises
     ------
+    DatasetError
+        There is no category, or two have one name.
     OptionError
         A name is not a category.
     """
-    known = categories(folder)
+    known = find_products(folder, ["*/*"])
+    if not known:
+        raise DatasetError(f"{folder} holds no <dataset>/<category>/train/good; give another one")
     if unknown := [name for name in names if name not in known]:
         raise OptionError(f"{unknown[0]} is not a category of {folder}; use {', '.join(known)}")
     return {name: place for name, place in known.items() if not names or name in names}
 
 
+def open_stream(folder: Path, names: Sequence[str] = ()) -> Stream:
+    """Return the `categories` ``names`` as a stream; errors are theirs."""
+    tasks = [
+        StreamTask(name=name, path=path.resolve(), layout=layout, group=_group(name, path))
+        for name, (path, layout) in categories(folder, names).items()
+    ]
+    return Stream(name="open categories", false_reject_rate=FALSE_REJECT_RATE, tasks=tasks)
+
+
 def write_stream(target: Path, folder: Path, names: Sequence[str] = ()) -> list[str]:
-    """Write the stream file of the categories ``names`` (all without any); return their names.
-
-    Raises
-    ------
-    OptionError
-        A name is not a category.
-    """
-    chosen = chosen_categories(folder, names)
-    stream = {
-        "name": "open categories",
-        "false_reject_rate": FALSE_REJECT_RATE,
-        "tasks": [
-            {"name": name, "path": str(path.resolve()), "layout": layout, **_grouped(name, path)}
-            for name, (path, layout) in chosen.items()
-        ],
-    }
-    target.write_text(json.dumps(stream, indent=1) + "\n", encoding="utf-8")
-    return list(chosen)
+    """Write the `open_stream` of ``names`` as a stream file; return the names of its tasks."""
+    stream = open_stream(folder, names)
+    target.write_text(stream.model_dump_json(indent=1, exclude_defaults=True), encoding="utf-8")
+    return [task.name for task in stream.tasks]
 
 
-def _grouped(name: str, path: Path) -> dict[str, object]:
-    """Return what a task says of its groups; nothing where they are not known."""
+def _group(name: str, path: Path) -> GroupRule | None:
+    """Return how the group of an image is told; None where groups are not known."""
     table = path.resolve() / SOURCES
     if name not in WINDOWED or not table.is_file():
-        return {}
-    return {"group": {"table": str(table), "group_column": "source", "pattern": "^[^@]+"}}
+        return None
+    return GroupRule(table=table, group_column="source", pattern="^[^@]+")

@@ -101,7 +101,7 @@ class ScenarioResult(Record):
     figures: list[Figure]
     notes: list[str] = Field(description="sentences without which the figures would mislead")
     power: PowerUse | None = None
-    yardstick: Spread | None = Field(
+    reference_workload: Spread | None = Field(
         default=None,
         description="milliseconds of a fixed piece of work before and after, median and quartiles: "
         "how fast the machine itself was",
@@ -162,7 +162,7 @@ class Difference(Record):
     before: float
     after: float
     ratio: float = Field(description="after / before")
-    machine: float = Field(description="yardstick after / before; 1 where there is none")
+    machine: float = Field(description="reference workload after / before; 1 without one")
     low: float = Field(description="the ratio may as well be as small as this")
     high: float = Field(description="or as large as this")
 

@@ -105,7 +105,7 @@ class VersionMaker:
         seed
             Of the resampling.
         keeps_radius
-            Whether tasks keep the radius they have, as those of a lenient version must.
+            Whether tasks keep the radius they have, as those of a version that accepts all must.
         """
         original = Bundle(source)
         self.path = place

@@ -1,4 +1,4 @@
-"""Pace: how long frames are timed, and what their times come to.
+"""Timing: how long frames are timed, and what their times come to.
 
 The rules are those of trtexec (a warm-up of at least 200 ms, then at least 3 s of measuring) and of
 the single-stream scenario of MLPerf Inference: one query after another, the next one as soon as
@@ -32,7 +32,7 @@ _STRETCHES = 10
 
 
 @dataclass(frozen=True)
-class Pace:
+class TimingPlan:
     """Least duration in seconds and least number of samples of a measurement; both are kept."""
 
     seconds: float = 3.0
@@ -70,7 +70,7 @@ Subject = Callable[[int], object]
 """Takes the number of the round; what it returns goes to `Series.add`."""
 
 
-def in_turns(subjects: Mapping[str, Subject], pace: Pace) -> dict[str, Series]:
+def in_turns(subjects: Mapping[str, Subject], plan: TimingPlan) -> dict[str, Series]:
     """Run all subjects once per round, A B C A B C ..., after a warm-up that does not count.
 
     Index n of each series is the same round.
@@ -78,7 +78,7 @@ def in_turns(subjects: Mapping[str, Subject], pace: Pace) -> dict[str, Series]:
     _warm_up(subjects)
     series = {name: Series() for name in subjects}
     began, rounds = time.perf_counter(), 0
-    while rounds < pace.samples or time.perf_counter() - began < pace.seconds:
+    while rounds < plan.samples or time.perf_counter() - began < plan.seconds:
         for name, run in subjects.items():
             before = time.perf_counter_ns()
             answer = run(rounds)

@@ -151,13 +151,12 @@ def _figures(
 
 def verdict_f1(outcomes: Iterable[Outcome]) -> float | None:
     """F1 of the verdicts, 2 TP / (2 TP + FP + FN); None without images of both classes."""
-    rejected: dict[bool, list[bool]] = {True: [], False: []}
-    for one in outcomes:
-        rejected[one.anomalous].append(one.rejected)
-    if not rejected[True] or not rejected[False]:
+    every = list(outcomes)
+    found = _count(one.rejected for one in every if one.anomalous)
+    rejected = _count(one.rejected for one in every if not one.anomalous)
+    if not found.total or not rejected.total:
         return None
-    found, false_rejects = sum(rejected[True]), sum(rejected[False])
-    return 2 * found / (found + false_rejects + len(rejected[True]))
+    return 2 * found.hits / (found.hits + rejected.hits + found.total)
 
 
 def share(flags: Iterable[bool]) -> float | None:

@@ -1,11 +1,15 @@
-"""`cad-edge protocol STREAM`: learn a stream step by step and measure after every step."""
+"""`cad-edge protocol --stream STREAM`: learn a stream step by step and measure after every step."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from cad_edge import options
 from cad_edge.errors import OptionError
+from cad_edge.renamed_options import renamed
 from cad_edge.store.lock import WriterLock
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
@@ -43,83 +47,74 @@ from cad_edge_benchmarks.protocol.task_sequence import (
 from cad_edge_benchmarks.reporting.document import text
 from cad_edge_benchmarks.reporting.report_files import write_report
 
+if TYPE_CHECKING:
+    from cad_edge_training.input_size import Size
+
 
 @click.command(
     "protocol",
-    epilog="Protocols: " + ", ".join(SPLITS) + ". Your own: a stream file, each task a step or "
-    "grouped by its key `steps`; or a study file, which names a stream and its learners.",
+    epilog="Published protocols: " + ", ".join(SPLITS) + ".",
 )
-@click.argument("stream")
+@options.stream
+@renamed("STREAM", "--stream")
 @click.option(
     "--data",
     "roots",
+    cls=options.Option,
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Folder of the dataset that a protocol names, twice for cross-dataset; or what the paths "
-    "of a stream file are relative to.",
+    metavar="DIR",
+    help="Folder of the dataset of a published protocol (cross-dataset needs two), or that the "
+    "paths of a stream file are relative to.",
 )
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder for models, results and the report; a call that was interrupted goes on there.",
-)
-@click.option("--method", help="As for cad-edge train.")
-@click.option("--backbone", help=f"As for cad-edge train  [default: {BACKBONE}].")
-@click.option("--size", type=click.IntRange(64, 2048), help="Input side in pixels.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As for train.")
-@click.option(
-    "--false-reject-rate",
-    "rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help=f"Stated for a named protocol  [default: {FALSE_REJECT_RATE:g}]; a stream file has its "
-    "own.",
-)
+@options.out_folder()
+@options.method
+@options.backbone(BACKBONE)
+@options.size
+@options.settings
+@options.false_reject_rate(FALSE_REJECT_RATE)
 @click.option(
     "--order",
     "orders",
+    cls=options.Option,
     multiple=True,
     type=click.Choice([GIVEN, REVERSED, SHUFFLED]),
-    help="Order of learning; repeat for several  [default: given].",
+    help="Order in which products are learned [default: given].",
 )
 @click.option(
     "--orders",
     "count",
     type=click.IntRange(min=1),
-    help="So many different orders: the given one and shuffled ones.",
+    help="Number of different orders: the given one and shuffled ones.",
 )
-@click.option(
-    "--seed",
-    "seeds",
-    multiple=True,
-    type=click.IntRange(0, 2**32 - 1),
-    help="Seed of all random choices; repeat for several  [default: 0].",
-)
+@options.seed(several=True)
 @click.option(
     "--baseline",
     "baselines",
+    cls=options.Option,
     multiple=True,
     type=click.Choice(list(BASELINES)),
-    help="Run it beside; repeat for several. "
+    help="Learner to compare with. "
     + "; ".join(f"{name}: {meaning}" for name, meaning in BASELINES.items())
     + ".",
 )
 @click.option(
     "--compat",
     "switches",
+    cls=options.Option,
     multiple=True,
     metavar="NAME",
-    help=f"Reproduce a leak of published code, only to compare: {', '.join(COMPATS)}.",
+    help=f"Reproduce a leak of test data in published code, for comparison: {', '.join(COMPATS)}.",
 )
 @click.option("--last-only", is_flag=True, help="Measure after the last step only.")
-@click.option("--threads", type=click.IntRange(min=1), help="All cores without it.")
+@options.threads
 def protocol(
-    stream: str,
+    stream: Path,
     roots: tuple[Path, ...],
     out: Path,
     method: str | None,
-    backbone: str | None,
-    size: int | None,
+    backbone: str,
+    size: "Size",
     settings: tuple[str, ...],
     rate: float | None,
     orders: tuple[Order, ...],
@@ -130,34 +125,40 @@ def protocol(
     last_only: bool,
     threads: int | None,
 ) -> None:
-    """Learn STREAM step by step and measure all tasks so far after every step.
+    """Learn a stream step by step and measure all products so far after every step.
 
-    STREAM is a stream file, a study file that compares learners, or the name of a published
-    protocol. Every test image finds its product on its own, and no test image touches learning,
-    thresholds or scaling.
+    --stream also takes a study file, which names a stream and the learners to compare, or the name
+    of a published protocol, listed below, whose dataset --data names. A step is one product, or a
+    group of them that the stream file names by its key `steps`.
+
+    Products are recognised in every test image, as on the device, and no test image touches
+    learning, thresholds or scaling. A call that was interrupted goes on in the same --out.
+
+    Every --order is run with every --seed. --false-reject-rate is for published protocols and
+    folders; a stream file states its own.
     """
     _refuse_repeated(seeds, orders, baselines)
     if count is not None and orders:
         raise OptionError("--orders counts orders and --order names them; give one of the two")
-    file = read_study(Path(stream))
+    file = read_study(stream)
     learners: dict[str, LearnerEntry | None] = {CAD_EDGE: None}
     learners |= {name: LearnerEntry(baseline=name) for name in baselines}
     study = _study(
-        stream,
+        stream.as_posix(),
         file,
         {
-            "--method": ("method", method),
-            "--backbone": ("backbone", backbone),
-            "--size": ("size", size),
-            "--set": ("options", _settings(settings)),
-            "--false-reject-rate": ("false_reject_rate", rate),
-            "--order": ("orders", list(orders)),
-            "--orders": ("orders", count),
-            "--seed": ("seeds", list(seeds)),
-            "--baseline": ("learners", learners if baselines else None),
+            "method": ("--method", "method", method),
+            "backbone": ("--backbone", "backbone", backbone),
+            "size": ("--size", "size", size),
+            "settings": ("--set", "options", _settings(settings)),
+            "rate": ("--false-reject-rate", "false_reject_rate", rate),
+            "orders": ("--order", "orders", list(orders)),
+            "count": ("--orders", "orders", count),
+            "seeds": ("--seed", "seeds", list(seeds)),
+            "baselines": ("--baseline", "learners", learners),
         },
     )
-    source = None if file is None else Path(stream)
+    source = None if file is None else stream
     with said_of(source):
         sequence = read_sequence(study, roots)
         named = draw_orders(sequence, study.orders)
@@ -192,21 +193,23 @@ def _settings(settings: Sequence[str]) -> dict[str, str]:
     return read_settings(settings)
 
 
-def _study(stream: str, file: Study | None, given: Mapping[str, tuple[str, object]]) -> Study:
+def _study(
+    stream: str, file: Study | None, options: Mapping[str, tuple[str, str, object]]
+) -> Study:
     """Join a study file, or one of cad-edge alone, with what the command line says.
 
-    ``given`` holds by option the key of a study that it stands for and a value, empty where none
-    was given; OptionError for what both say.
+    ``options`` holds by parameter its option, the key of a study that it stands for, and its value;
+    OptionError for what both the file and the command line say.
     """
     study = file or Study(study=stream, stream=stream, learners={CAD_EDGE: None})
-    said = {}
-    for option, (key, value) in given.items():
-        if value in (None, [], {}):
+    source, found = click.get_current_context().get_parameter_source, {}
+    for parameter, (option, key, value) in options.items():
+        if source(parameter) is not ParameterSource.COMMANDLINE:
             continue
         if file is not None and key in file.model_fields_set:
             raise OptionError(f"{stream} says `{key}` itself; leave {option} out")
-        said[key] = value
-    return study.model_copy(update=said)
+        found[key] = value
+    return study.model_copy(update=found)
 
 
 def carry_out(sequence: TaskSequence, plan: Plan, request: Request) -> Report:

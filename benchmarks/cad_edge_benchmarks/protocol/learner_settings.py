@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.schema import Record
-from cad_edge_benchmarks.protocol.study import BaselineName, LearnerEntry, Study
+from cad_edge_benchmarks.protocol.study import BaselineName, LearnerEntry, Size, Study
 
 
 class LearnerSettings(Record):
@@ -17,7 +17,7 @@ class LearnerSettings(Record):
     one_step: bool
     method: str
     backbone: str
-    size: int | None
+    size: Size | None
     options: dict[str, str]
 
     @property
@@ -27,8 +27,8 @@ class LearnerSettings(Record):
 
     @property
     def network(self) -> tuple[str, int | None]:
-        """Backbone and input side."""
-        return self.backbone, self.size
+        """Backbone and input side, None for the backbone's own and for what each product gets."""
+        return self.backbone, None if self.size == "auto" else self.size
 
 
 def settle(study: Study, path: Path | None) -> dict[str, LearnerSettings]:
@@ -97,10 +97,10 @@ def _settings(study: Study, entry: LearnerEntry) -> LearnerSettings:
 def _check(learner: LearnerSettings) -> None:
     """Refuse what the method or the backbone does not have, and what does not fit together."""
     from cad_edge_training.learning import learns_steps, uses_depth
-    from cad_edge_training.train import Plan, read_config
+    from cad_edge_training.train import TrainingPlan, read_config
 
     method, baseline = learner.method, learner.baseline
-    config = read_config(Plan(method, learner.backbone, learner.size, learner.options, 0))
+    config = read_config(TrainingPlan(method, learner.backbone, learner.size, learner.options, 0))
     if baseline is not None and learner.one_step:
         raise OptionError(f"one_step goes without baseline {baseline}; leave one of them out")
     if learner.one_step and not learns_steps(method):

@@ -115,7 +115,7 @@ def learn_tasks(recipe: Recipe, tasks: Sequence[StreamTask], artifacts: Path) ->
     """Learn those tasks of a step that ``artifacts`` lacks, as `cad-edge train` does."""
     if all((artifacts / task.name / "artifact.json").is_file() for task in tasks):
         return
-    from cad_edge_training.train import Plan, train
+    from cad_edge_training.train import TrainingPlan, train
 
     settings = recipe.settings
     stream = Stream(
@@ -124,7 +124,9 @@ def learn_tasks(recipe: Recipe, tasks: Sequence[StreamTask], artifacts: Path) ->
         tasks=list(tasks),
         steps=[[task.name for task in tasks]],
     )
-    plan = Plan(settings.method, settings.backbone, settings.size, settings.options, recipe.seed)
+    plan = TrainingPlan(
+        settings.method, settings.backbone, settings.size, settings.options, recipe.seed
+    )
     train(stream, artifacts, plan, lambda name: quiet)
 
 
@@ -154,9 +156,9 @@ def measure(
         Whether images find their task on their own; otherwise routing is undefined.
     """
     from cad_edge_export.exporter import export_artifacts
-    from cad_edge_export.plan import Plan
+    from cad_edge_export.plan import ExportPlan
 
-    plan = Plan(backbone=recipe.settings.backbone, explanations=False)
+    plan = ExportPlan(backbone=recipe.settings.backbone, explanations=False)
     export_artifacts(artifacts, bundle, plan, quiet)
     with Detector.open(bundle, device="cpu", threads=recipe.threads, watch=False) as detector:
         manifest = detector.manifest

@@ -22,15 +22,16 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
+from cad_edge.data.products import is_stream_file
 from cad_edge.data.stream import parse_file
 from cad_edge.errors import DatasetError
+from cad_edge.options import LARGEST_SIDE, SMALLEST_SIDE
 from cad_edge.schema import Record, first_problem
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
-from cad_edge_benchmarks.instruments.product_folders import STREAM_SUFFIXES
 
 BaselineName: TypeAlias = Literal["joint", "naive", "replay"]
 Order: TypeAlias = Literal["given", "reversed", "shuffled"]
-Pixels: TypeAlias = Annotated[int, Field(ge=64, le=2048)]
+Size: TypeAlias = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)] | Literal["auto"]
 
 
 def _texts(options: object) -> object:
@@ -65,7 +66,7 @@ class LearnerEntry(Record):
     )
     method: str | None = None
     backbone: str | None = None
-    size: Pixels | None = None
+    size: Size | None = None
     options: Options = Field(
         default={}, description="of the method, over those of the study unless it has another one"
     )
@@ -87,7 +88,7 @@ class Study(Record):
     )
     method: str | None = Field(default=None, description="none: what suits the backbone")
     backbone: str = BACKBONE
-    size: Pixels | None = Field(default=None, description="input side; none: the backbone's own")
+    size: Size | None = Field(default=None, description="input side; none: the backbone's own")
     options: Options = Field(default={}, description="of the method")
     orders: int | list[Order] = Field(
         default=1, description="so many different ones, the given one first; or their names"
@@ -166,8 +167,3 @@ def read_study(path: Path) -> Study | None:
         ) from None
     stream = path.absolute().parent / study.stream
     return study.model_copy(update={"stream": str(stream)}) if is_stream_file(stream) else study
-
-
-def is_stream_file(path: Path) -> bool:
-    """Whether a path is that of a file, there or not, and no name of a protocol."""
-    return path.suffix.lower() in STREAM_SUFFIXES or path.is_file()

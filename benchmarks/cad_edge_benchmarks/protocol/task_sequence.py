@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cad_edge.data.products import is_stream_file, read_products
 from cad_edge.data.stream import StreamTask, read_stream
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.protocol.dataset_root import find_classes
-from cad_edge_benchmarks.protocol.splits import cut, named_split
-from cad_edge_benchmarks.protocol.study import Study, is_stream_file
+from cad_edge_benchmarks.protocol.splits import SPLITS, cut, named_split
+from cad_edge_benchmarks.protocol.study import Study
 
 Step = tuple[StreamTask, ...]
 """Tasks that are added before the next measurement."""
@@ -56,8 +57,7 @@ def read_sequence(study: Study, roots: Sequence[Path] = ()) -> TaskSequence:
     DatasetError
         The stream file or the dataset cannot be used.
     """
-    path, rate = Path(study.stream), study.false_reject_rate
-    found = _from_file(path, roots, rate) if is_stream_file(path) else _named(study, roots)
+    found = _named(study, roots) if study.stream in SPLITS else _from_products(study, roots)
     if not study.steps:
         return found
     if sum(study.steps) != len(found.tasks):
@@ -80,14 +80,23 @@ def _named(study: Study, roots: Sequence[Path]) -> TaskSequence:
     )
 
 
-def _from_file(path: Path, roots: Sequence[Path], rate: float | None) -> TaskSequence:
-    if rate is not None:
-        raise OptionError(
-            f"--false-reject-rate goes with the name of a protocol; {path} says it itself"
-        )
+def _from_products(study: Study, roots: Sequence[Path]) -> TaskSequence:
+    path = Path(study.stream)
+    if not path.is_dir() and not is_stream_file(path):
+        return _named(study, roots)
     if len(roots) > 1:
         raise OptionError("--data is given twice; the paths of a stream file have one folder")
-    stream = read_stream(path, *roots)
+    if path.is_dir():
+        if roots:
+            raise OptionError(f"--data does not go with the folder {path}; leave it out")
+        stream = read_products(path, study.false_reject_rate or FALSE_REJECT_RATE)
+    elif study.false_reject_rate is not None:
+        raise OptionError(
+            "--false-reject-rate goes with the name of a protocol or a folder; "
+            f"{path} says it itself"
+        )
+    else:
+        stream = read_stream(path, *roots)
     steps = tuple(tuple(step) for step in stream.grouped())
     return TaskSequence(stream.name, steps, stream.false_reject_rate, bool(stream.steps))
 

@@ -106,9 +106,9 @@ def text(document: Document) -> str:
     """Lay out for a terminal, with colours that `click.echo` drops where none can be shown."""
     parts = [wrapped(document.headline), *_texts(document.lead)]
     for section in document.sections:
-        said = list(_texts(section.blocks))
-        if section.in_terminal and said:
-            parts += [f"{section.title}\n{'-' * len(section.title)}\n{said[0]}", *said[1:]]
+        laid = list(_texts(section.blocks))
+        if section.in_terminal and laid:
+            parts += [f"{section.title}\n{'-' * len(section.title)}\n{laid[0]}", *laid[1:]]
     return "\n\n".join(parts)
 
 
@@ -152,8 +152,8 @@ def markdown(document: Document) -> str:
     """Lay out as Markdown."""
     parts = [f"# {document.title}", f"**{document.headline}**", *_markdowns(document.lead)]
     for section in document.sections:
-        said = list(_markdowns(section.blocks))
-        parts += [f"## {section.title}", *said] if said else []
+        laid = list(_markdowns(section.blocks))
+        parts += [f"## {section.title}", *laid] if laid else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -181,10 +181,10 @@ def _markdown_table(table: Table) -> str:
 
 
 def _markdown_cell(cell: str | Cell) -> str:
-    said = _plain(cell).replace("|", "\\|")
+    content = _plain(cell).replace("|", "\\|")
     # Red is a style that some viewers drop, so there is a sign as well.
-    return _red(f"{said} †") if _tainted(cell) and said else said
+    return _red(f"{content} †") if _tainted(cell) and content else content
 
 
-def _red(said: str) -> str:
-    return f'<span style="color:{RED}">{said}</span>'
+def _red(content: str) -> str:
+    return f'<span style="color:{RED}">{content}</span>'

@@ -1,6 +1,7 @@
 """A report as one HTML page that needs nothing beside it, neither files nor a network."""
 
 from collections.abc import Iterable
+from html import escape
 from importlib.resources import files
 from itertools import groupby
 
@@ -14,7 +15,6 @@ from cad_edge_benchmarks.reporting.document import (
     Table,
     Warn,
 )
-from cad_edge_benchmarks.reporting.html_page import escape
 
 
 def render(document: Document) -> str:

@@ -8,9 +8,8 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
-
-from cad_edge_benchmarks.reporting.html_page import escape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,13 +57,8 @@ _POINTS = 72  # of an inch, matplotlib's unit of length
 _MISSING = '<p class="none">No plot: it needs matplotlib (pip install "cad-edge[reports]").</p>'
 
 
-def plot(
-    draw: Callable[["Axes"], None],
-    size: tuple[float, float],
-    description: str,
-    standalone: bool = False,
-) -> str:
-    """Draw one pair of axes as an ``<svg>``.
+def plot(draw: Callable[["Axes"], None], size: tuple[float, float], description: str) -> str:
+    """Draw one pair of axes as an ``<svg>`` that takes the colours of its page.
 
     Parameters
     ----------
@@ -74,8 +68,6 @@ def plot(
         Width and height in pixels of a page that shows it unscaled.
     description
         What a reader hears who cannot see it.
-    standalone
-        Whether it is a file of its own, on white, and not a part of a page.
 
     Returns
     -------
@@ -90,21 +82,27 @@ def plot(
         return _MISSING
     with rc_context(_STYLE):
         figure = Figure((size[0] / _POINTS, size[1] / _POINTS), layout="constrained")
-        figure.set_facecolor(CARD if standalone else "none")
+        figure.set_facecolor("none")
         draw(figure.add_subplot())
         buffer = io.StringIO()
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
-    return _element(buffer.getvalue(), size, description, standalone)
+    return _element(buffer.getvalue(), size, description)
 
 
-def _element(document: str, size: tuple[float, float], description: str, standalone: bool) -> str:
+def standalone(element: str) -> str:
+    """Turn what `plot` gave into a file of its own: dark on white, whatever shows it."""
+    for colour, variable in _VARIABLES.items():
+        element = element.replace(f"var({variable})", colour)
+    return element.replace(' style="', f' style="background: {CARD}; ', 1)
+
+
+def _element(document: str, size: tuple[float, float], description: str) -> str:
     """Cut the element out of an SVG document; names of its groups are dropped, which repeat."""
     drawn = document[document.index("<svg") :].partition(">")[2]
     drawn = re.sub(r' id="[a-z0-9]+_\d+"', "", drawn)
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
-    if not standalone:
-        for colour, variable in _VARIABLES.items():
-            drawn = drawn.replace(colour, f"var({variable})")
+    for colour, variable in _VARIABLES.items():
+        drawn = drawn.replace(colour, f"var({variable})")
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'class="plot" style="max-width: {size[0]:g}px" viewBox="0 0 {size[0]:g} {size[1]:g}" '

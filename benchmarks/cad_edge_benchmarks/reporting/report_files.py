@@ -7,6 +7,7 @@ from cad_edge.errors import OptionError
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.reporting.document import Document, Figure, markdown
 from cad_edge_benchmarks.reporting.html_document import render
+from cad_edge_benchmarks.reporting.plots import standalone
 
 
 def check_folder(option: str, folder: Path) -> None:
@@ -72,7 +73,7 @@ def write_report(out: Path, name: str, document: Document, record: bytes) -> lis
         }
         blocks = [*document.lead, *(block for one in document.sections for block in one.blocks)]
         plots = [one for one in blocks if isinstance(one, Figure) and one.file]
-        contents |= {out / plot.file: plot.svg.encode() for plot in plots}
+        contents |= {out / plot.file: standalone(plot.svg).encode() for plot in plots}
     for path, data in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data)

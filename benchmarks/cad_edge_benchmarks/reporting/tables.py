@@ -98,8 +98,13 @@ def replace_between(path: Path, begin: str, end: str, text: str) -> None:
     replace_file(path, f"{before}{begin}\n{text}\n{end}{after}".encode())
 
 
-def write_result(path: Path, result: Mapping[str, object]) -> None:
-    """Write ``result`` as JSON, whole or not at all; undefined figures are null, never NaN."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def json_of(result: Mapping[str, object]) -> bytes:
+    """Write ``result`` as JSON; undefined figures are null, never NaN."""
     text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
-    replace_file(path, f"{text}\n".encode())
+    return f"{text}\n".encode()
+
+
+def write_result(path: Path, result: Mapping[str, object]) -> None:
+    """Write ``result`` as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json_of(result))

@@ -45,8 +45,8 @@ def stated(tasks: Iterable[TaskEvaluation]) -> str:
 def beside(tasks: Sequence[TaskEvaluation], part: str = "part") -> str:
     """Say what stands beside the headline: calibration's loss, frames refused as unknown."""
     every = pooled(tasks)
-    said = [_calibration(every), _unknown(every, part)]
-    return " ".join(one for one in said if one)
+    sentences = (_calibration(every), _unknown(every, part))
+    return " ".join(one for one in sentences if one)
 
 
 def _calibration(every: Verdicts) -> str:

@@ -17,7 +17,7 @@ from cad_edge_export.fusion import Fusion
 from cad_edge_export.scoring_head import ScoringFusion, ScoringHead
 from cad_edge_export.trunk import folded, folds_prompt
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.memory_bank import root_floor
+from cad_edge_training.memory_bank import root_epsilon
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.model import MEMORY, read_prompts
 from cad_edge_training.methods.cmpmb.text import text_map
@@ -32,7 +32,7 @@ def fold_tensors(learned: Tensors, config: Config) -> Tensors:
     missing = max(config.bank_size - len(bank), 0)
     # The first patch again: the minimum stays, and all tasks share a shape.
     patches = np.concatenate([bank, np.repeat(bank[:1], missing, axis=0)])
-    squares = (patches.astype(np.float64) ** 2).sum(1) + root_floor(torch.from_numpy(bank))
+    squares = (patches.astype(np.float64) ** 2).sum(1) + root_epsilon(torch.from_numpy(bank))
     tensors: Tensors = {
         "memory": -2 * patches.T,
         "memory_squares": squares,
@@ -54,7 +54,7 @@ def fold_tensors(learned: Tensors, config: Config) -> Tensors:
     }
 
 
-class Head(ScoringHead[Config]):
+class CmpmbHead(ScoringHead[Config]):
     """Distance to the memory bank and, where there is a text branch, to the text."""
 
     def judge(
@@ -99,7 +99,7 @@ class Head(ScoringHead[Config]):
 class CMPMBFusion(ScoringFusion[Config]):
     """CMPMB as the exporter sees it."""
 
-    config, head = Config, Head
+    config, head = Config, CmpmbHead
 
     def blocks(self, config: Config) -> tuple[int, ...]:
         """Blocks whose features are scored, ascending."""

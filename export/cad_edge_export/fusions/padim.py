@@ -10,7 +10,7 @@ from cad_edge_training.methods.padim.config import Config
 from cad_edge_training.methods.padim.model import distance, features_of
 
 
-class Head(ScoringHead[Config]):
+class PadimHead(ScoringHead[Config]):
     """Mahalanobis distance of every patch; its maximum is the score."""
 
     def judge(
@@ -28,7 +28,7 @@ class Head(ScoringHead[Config]):
 class PaDiMFusion(ScoringFusion[Config]):
     """PaDiM as the exporter sees it."""
 
-    config, head = Config, Head
+    config, head = Config, PadimHead
 
     def blocks(self, config: Config) -> tuple[int, ...]:
         """Blocks whose features are scored, ascending."""

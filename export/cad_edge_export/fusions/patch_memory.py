@@ -17,7 +17,7 @@ from cad_edge_export.fusion import Fusion
 from cad_edge_export.scoring_head import ScoringFusion, ScoringHead
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.gaussian import map_matrix
-from cad_edge_training.memory_bank import root_floor
+from cad_edge_training.memory_bank import root_epsilon
 from cad_edge_training.methods.patch_memory.config import Config, MemorySpec
 from cad_edge_training.methods.patch_memory.model import statistics_of
 from cad_edge_training.patch_features import as_patches, grid_of, patch_features
@@ -51,7 +51,7 @@ def fold_tensors(learned: Tensors, config: Config, grids: Sequence[Grid]) -> Ten
         centres = _padded(memory, spec.size)
         squares = (centres.astype(np.float64) ** 2).sum(1)
         # The one is part of |z|^2 as well, from where it has to go again.
-        norms = squares + root_floor(torch.from_numpy(memory)) - 1
+        norms = squares + root_epsilon(torch.from_numpy(memory)) - 1
         tensors[f"memory_{name}"] = np.concatenate([-2 * centres.T, norms[None]])
         shift = learned[f"scale/patch/{spec.name}/shift"]
         tensors[f"patch_shift_{name}"] = np.broadcast_to(shift, height * width)
@@ -110,7 +110,7 @@ def _padded(centres: Array, count: int) -> Array:
     return np.concatenate([centres, np.repeat(centres[:1], missing, axis=0)])
 
 
-class Head(ScoringHead[Config]):
+class PatchMemoryHead(ScoringHead[Config]):
     """Distances to the memory banks, and the length of channel statistics."""
 
     def means(self, states: Mapping[int, Tensor]) -> dict[str, Tensor]:
@@ -177,7 +177,7 @@ def _global_score(statistics: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
 class PatchMemoryFusion(ScoringFusion[Config]):
     """The patch memory as the exporter sees it."""
 
-    config, head = Config, Head
+    config, head = Config, PatchMemoryHead
 
     def blocks(self, config: Config) -> tuple[int, ...]:
         """Blocks whose features are scored, ascending."""

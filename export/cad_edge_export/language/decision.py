@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cad_edge_export.fused_task import ModulePrecision
-from cad_edge_export.language.decoder import Decoder, Experts
+from cad_edge_export.language.decoder import Experts, LanguageDecoder
 from cad_edge_export.language.decoder_layer import Pair
 from cad_edge_export.language.experts import Composition, stacked_experts
 from cad_edge_export.language.gate import Routing, of_frame, weights
@@ -19,7 +19,7 @@ ANCHOR = "anchor"
 
 @dataclass(frozen=True)
 class Mix:
-    """How a family answers, but for its tensors."""
+    """How tasks with shared weights answer, but for their tensors."""
 
     composition: Composition
     routing: Routing
@@ -28,7 +28,7 @@ class Mix:
     """Images of a frame; not said in keys of graphs, which name several views themselves."""
 
 
-class Decision(nn.Module):
+class LanguageDecision(nn.Module):
     """tokens -> score (batch,), probability (batch,) and logits (batch, 2) of Yes and No, float32.
 
     The prompt is constant, so that no table of embeddings is needed, and the head holds no more
@@ -44,7 +44,7 @@ class Decision(nn.Module):
         self,
         base: LlavaBase,
         question: str,
-        decoder: Decoder,
+        decoder: LanguageDecoder,
         precision: ModulePrecision,
         views: int = 1,
     ) -> None:
@@ -121,9 +121,9 @@ class Decision(nn.Module):
 
 
 class BoundDecision(nn.Module):
-    """tokens and tensors of a family -> what `Decision` says."""
+    """tokens and tensors of the tasks -> what `LanguageDecision` says."""
 
-    def __init__(self, decision: Decision, mix: Mix, names: tuple[str, ...]) -> None:
+    def __init__(self, decision: LanguageDecision, mix: Mix, names: tuple[str, ...]) -> None:
         """Assemble; ``names`` are those of the tensors, in the order in which they come."""
         super().__init__()
         self.decision, self.mix, self.names = decision, mix, names

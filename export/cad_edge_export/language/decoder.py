@@ -19,7 +19,7 @@ from cad_edge_export.language.decoder_layer import (
     Pair,
     Positions,
     Product,
-    Run,
+    RowRange,
 )
 from cad_edge_export.language.experts import LayerExperts
 
@@ -29,7 +29,7 @@ Experts = Sequence[LayerExperts | None]
 """Experts by layer."""
 
 
-class Decoder(nn.Module):
+class LanguageDecoder(nn.Module):
     """All layers and the norm above them."""
 
     frequencies: Tensor
@@ -105,11 +105,11 @@ class Decoder(nn.Module):
         return self.norm(hidden[:, -1]), pairs
 
 
-def runs_of(count: int, before: int) -> tuple[Run, ...]:
+def runs_of(count: int, before: int) -> tuple[RowRange, ...]:
     """Divide ``count`` rows behind ``before`` others into runs of about `RUN` rows."""
     parts = max(1, round(count / RUN))
     bounds = [count * part // parts for part in range(parts + 1)]
-    return tuple(Run(start, stop, before + stop) for start, stop in itertools.pairwise(bounds))
+    return tuple(RowRange(start, stop, before + stop) for start, stop in itertools.pairwise(bounds))
 
 
 def _check(config: Any) -> None:  # noqa: ANN401  (transformers is untyped)

@@ -18,7 +18,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Run:
+class RowRange:
     """Rows ``start`` to ``stop`` of a pass, which see no more than the first ``seen`` of all."""
 
     start: int
@@ -35,7 +35,7 @@ class Positions:
     sin: Tensor
     mask: Tensor
     """(rows, rows before and of the pass) float32, added to attention: 0, or -inf ahead."""
-    runs: tuple[Run, ...] = ()
+    runs: tuple[RowRange, ...] = ()
     """Parts of the rows that attend one after another; empty where they are not known before."""
 
 

@@ -12,7 +12,7 @@ from cad_edge.store.artifact import Tensors
 from cad_edge.store.manifest import Texts
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.language.decision import Mix, bound_mu
-from cad_edge_export.language.decoder import Decoder
+from cad_edge_export.language.decoder import LanguageDecoder
 from cad_edge_export.language.experts import stacked_experts
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.backbones.llava.greedy_answers import GreedyAnswers
@@ -60,7 +60,7 @@ class Speaker(nn.Module):
     def __init__(
         self,
         base: LlavaBase,
-        decoder: Decoder,
+        decoder: LanguageDecoder,
         precision: ModulePrecision,
         mix: Mix,
         names: tuple[str, ...],
@@ -74,7 +74,7 @@ class Speaker(nn.Module):
         decoder
             In ``precision``.
         mix
-            How the family answers.
+            How the tasks answer.
         names
             Of its tensors, in the order in which they come.
         """
@@ -97,7 +97,7 @@ class Speaker(nn.Module):
         past_keys, past_values
             (layers, 1, kv_heads, rows before, head width) float32.
         values
-            Tensors of the family, ``anchor`` of the image among them where it matters.
+            Tensors of the tasks, ``anchor`` of the image among them where it matters.
 
         Returns
         -------
@@ -138,11 +138,11 @@ def speaking(
     base
         In float32.
     mix, bound
-        How the family answers, and the inputs by which its tensors come.
+        How the tasks answer, and the inputs by which its tensors come.
     shared_key
         Of the stage.
     """
-    decoder = Decoder(base.language)
+    decoder = LanguageDecoder(base.language)
     if precision == "fp16":
         decoder.to_half()
     names = tuple(item.name for item in bound)

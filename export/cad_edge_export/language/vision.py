@@ -9,7 +9,7 @@ from cad_edge_export.fused_task import ModulePrecision
 from cad_edge_training.backbones.llava import LlavaBase
 
 PROJECTOR = "projector/"
-"""How the names of a learned projector begin in a generation."""
+"""How the names of a learned projector begin in shared weights."""
 
 
 def pack_projector(learned: Tensors) -> Tensors:
@@ -25,7 +25,7 @@ def _packed(name: str) -> str:
     return f"projector_{name.replace('.', '_')}"
 
 
-class Vision(nn.Module):
+class VisionModule(nn.Module):
     """hidden -> tokens (batch, n_patches + 1, width) and anchor (batch, vision_width), float32."""
 
     def __init__(

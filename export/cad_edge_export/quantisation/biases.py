@@ -16,21 +16,21 @@ from cad_edge_export.quantisation.float_graph import FloatGraph
 from cad_edge_export.quantisation.ranges import Feed, channel_means, open_graph, with_outputs
 
 
-def correct_biases(exact: bytes, rounded: bytes, feeds: Sequence[Feed]) -> bytes:
-    """Give every convolution of ``rounded`` the channel means that it has in ``exact``.
+def correct_biases(float_graph: bytes, quantised_graph: bytes, feeds: Sequence[Feed]) -> bytes:
+    """Give every convolution of the quantised graph the channel means that it has in float.
 
     Parameters
     ----------
-    exact
+    float_graph
         The float graph.
-    rounded
+    quantised_graph
         The same graph after `place`.
     feeds
         Calibration inputs.
     """
-    names = [layer.name for layer in FloatGraph(exact).convolutions]
-    aims = channel_means(open_graph(with_outputs(exact, names)), feeds, names)
-    model = onnx.ModelProto.FromString(rounded)
+    names = [layer.name for layer in FloatGraph(float_graph).convolutions]
+    aims = channel_means(open_graph(with_outputs(float_graph, names)), feeds, names)
+    model = onnx.ModelProto.FromString(quantised_graph)
     constants = {item.name: item for item in model.graph.initializer}
     nodes = {
         node.output[0].removesuffix("/float"): node
@@ -49,7 +49,7 @@ def correct_biases(exact: bytes, rounded: bytes, feeds: Sequence[Feed]) -> bytes
 
 
 def _add(constants: dict[str, onnx.TensorProto], bias: str, missing: np.ndarray) -> None:
-    """Add ``missing`` (channels,) to a float bias or to the integers of a rounded one."""
+    """Add ``missing`` (channels,) to a float bias or to the integers of a quantised one."""
     if bias in constants:
         value = (numpy_helper.to_array(constants[bias]) + missing).astype(np.float32)
         constants[bias].CopyFrom(numpy_helper.from_array(value, bias))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from cad_edge.data.image import ImageRecipe, decode_image
-from cad_edge.data.stream import StreamTask, read_stream
+from cad_edge.data.products import read_products
+from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge.recognition import REJECTION_MARGIN
 from cad_edge.routing import Discriminant, fit_discriminant, from_tensors
@@ -57,7 +58,7 @@ def read_calibration(
                 f"{task.artifact.task} was learned with views: {task.artifact.views}, and eight "
                 "bits are measured on single images; give --precision fp32 or fp16"
             )
-    folders = {task.name: task for task in read_stream(stream_file).tasks}
+    folders = {task.name: task for task in read_products(stream_file).tasks}
     selector = fit_discriminant({task.artifact.task: from_tensors(task.routing) for task in tasks})
     found = {}
     for task in tasks:

@@ -20,7 +20,7 @@ LARGEST_FLIP_RATE = 0.05
 
 
 @dataclass(frozen=True)
-class Scores:
+class EngineScores:
     """Scores (n,) of one engine on the images of one task."""
 
     measured: Array
@@ -32,21 +32,28 @@ class Scores:
 
 
 def weigh(
-    exact: Scores, rounded: Scores, threshold: float, kept: list[str], calibration_images: int
+    float_scores: EngineScores,
+    quantised_scores: EngineScores,
+    threshold: float,
+    kept: list[str],
+    calibration_images: int,
 ) -> Quantisation:
     """Compare the engines.
 
     Rounding moves all scores of a task by nearly the same amount, which the images that ranges were
     measured on tell; thresholds move by it, and what is left is compared.
     """
-    shift = float(np.mean(rounded.measured - exact.measured))
-    pairs = (exact.normal, rounded.normal), (exact.defective, rounded.defective)
-    flips = [int(((e > threshold) != (r - shift > threshold)).sum()) for e, r in pairs]
+    shift = float(np.mean(quantised_scores.measured - float_scores.measured))
+    pairs = (
+        (float_scores.normal, quantised_scores.normal),
+        (float_scores.defective, quantised_scores.defective),
+    )
+    flips = [int(((one > threshold) != (other - shift > threshold)).sum()) for one, other in pairs]
     both = [np.concatenate(side) for side in zip(*pairs, strict=True)]
     return Quantisation(
         calibration_images=calibration_images,
-        evidence_normal=len(exact.normal),
-        evidence_defective=len(exact.defective),
+        evidence_normal=len(float_scores.normal),
+        evidence_defective=len(float_scores.defective),
         kept_in_float=sorted(kept),
         score_shift=shift,
         rank_correlation=float(spearmanr(both[0], both[1]).statistic),

@@ -5,8 +5,8 @@
 q goes in as uint8 with zero point 128, W' as int8 with zero point 0: the pair that processors have
 an instruction for. Every row, a token of one image, has its own range, so that an answer depends
 neither on other images of a batch nor on the few tokens of a language model whose values are a
-hundred times those of all others. No range is measured, and what is rounded depends on the weights
-alone. All operators are standard ones, and none of them is folded back into floating point.
+hundred times those of all others. No range is measured, and what is quantised depends on the
+weights alone. All operators are standard ones, and none of them is folded back into floating point.
 """
 
 from collections.abc import Iterator, Set
@@ -48,12 +48,12 @@ class _Product:
 
 
 def products_in(graph: Graph) -> list[str]:
-    """Names of the weights of products that are in float and could be rounded, in graph order."""
+    """Names of the weights of products that are in float and could be quantised, in graph order."""
     found = _products(onnx.ModelProto.FromString(graph[GRAPH]))
     return [product.weight for product in found]
 
 
-def round_products(graph: Graph, kept: Set[str]) -> Graph:
+def quantise_products(graph: Graph, kept: Set[str]) -> Graph:
     """Round the products of a float graph.
 
     Parameters
@@ -124,7 +124,7 @@ class _Rounding:
         self.beside = beside
         self.constants = {item.name: item for item in self.graph.initializer}
         self.rows: set[str] = set()
-        """Tensors whose rows are rounded already."""
+        """Tensors whose rows are quantised already."""
 
     def apply(self, products: list[_Product]) -> None:
         self._add(_ZERO, np.uint8(STEPS + 1))

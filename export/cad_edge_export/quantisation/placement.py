@@ -49,7 +49,7 @@ class Encoding:
         scale = max(high - low, 1e-12) / 255
         return Encoding(scale, round(-low / scale), False)
 
-    def rounded(self, values: Array) -> Array:
+    def quantised(self, values: Array) -> Array:
         """Values (...) float64 as they come back from eight bits."""
         smallest, largest = (-128, 127) if self.signed else (0, 255)
         whole = np.clip(np.rint(values / self.scale) + self.zero_point, smallest, largest)
@@ -134,14 +134,14 @@ class _Placement:
             self.before[name] = self._pair(name, raw, name)
 
     def _quantise_input(self, name: str) -> None:
-        """Only what computes in integers reads the rounded values of a graph's input."""
-        rounded = f"{name}/rounded"
-        self.before[name] = self._pair(name, name, rounded)
+        """Only what computes in integers reads the quantised values of a graph's input."""
+        quantised = f"{name}/rounded"
+        self.before[name] = self._pair(name, name, quantised)
         for node in self.graph.consumers[name]:
             if self._in_integers(node):
                 for index, source in enumerate(node.input):
                     if source == name:
-                        node.input[index] = rounded
+                        node.input[index] = quantised
 
     def _in_integers(self, node: onnx.NodeProto) -> bool:
         if node.op_type == "Conv":
@@ -164,7 +164,7 @@ class _Placement:
     def _scale_image_at_once(self) -> None:
         """Read the image exactly, in one step for four, where its convolution stays in float.
 
-        Not where the result is rounded: ONNX Runtime would round that convolution's weights too.
+        Not where the result is quantised: ONNX Runtime would round that convolution's weights too.
         """
         for layer in self.graph.convolutions:
             if layer.source in self.encodings or layer.result in self.encodings:
@@ -192,9 +192,9 @@ class _Placement:
         bias = numpy_helper.to_array(self.graph.constants[layer.node.input[2]])
         steps = (scales * np.float32(self.encodings[layer.source].scale)).astype(np.float32)
         limit = np.iinfo(np.int32).max
-        rounded = np.clip(np.rint(bias / steps.astype(np.float64)), -limit, limit)
+        integers = np.clip(np.rint(bias / steps.astype(np.float64)), -limit, limit)
         layer.node.input[2] = self._dequantised(
-            f"{layer.name}/bias", rounded.astype(np.int32), steps, np.int32
+            f"{layer.name}/bias", integers.astype(np.int32), steps, np.int32
         )
 
     def _dequantised(self, name: str, whole: Array, scales: Array, integer: type) -> str:

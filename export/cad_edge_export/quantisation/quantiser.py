@@ -1,6 +1,6 @@
 """Quantising the graphs of a whole export: stage by stage, all tasks that share a graph together.
 
-No layer stays in float at first. If the evidence of some task does not hold, the first rounded
+No layer stays in float at first. If the evidence of some task does not hold, the first quantised
 layer of one graph stays: the graph with the layer that loses most on its own. So it goes on, one
 layer at a time, until the evidence holds or nothing is left to round. Layers stay from the
 beginning of a graph on because ONNX Runtime rounds the weights of a float convolution that stands
@@ -68,7 +68,7 @@ def quantise(
             f"{style} quantises convolutions, and this backbone has none to speak of; use fp16"
         )
     kept = dict.fromkeys(measured, 0)
-    exact = [run_groups(task.fused, task.graphs, task.images, _OUTPUTS) for task in tasks]
+    float_runs = [run_groups(task.fused, task.graphs, task.images, _OUTPUTS) for task in tasks]
     order = list(range(len(tasks)))
     while True:
         graphs = {
@@ -83,7 +83,7 @@ def quantise(
         }
         done: dict[int, QuantisedTask] = {}
         for index in order:
-            done[index] = _finish(tasks[index], exact[index], {**held, **graphs}, names[index])
+            done[index] = _finish(tasks[index], float_runs[index], {**held, **graphs}, names[index])
             if left and not holds(done[index].evidence):
                 # What failed with fewer layers in float is asked first with more of them.
                 order.remove(index)
@@ -145,22 +145,22 @@ def _build(graph: bytes, part: _Measured, style: Style, kept: int) -> bytes:
     names = list(part.losses)[:kept]
     if kept == len(part.losses):
         return graph
-    rounded = place(FloatGraph(graph), part.ranges, style, set(names))
-    return correct_biases(graph, rounded, part.feeds)
+    quantised = place(FloatGraph(graph), part.ranges, style, set(names))
+    return correct_biases(graph, quantised, part.feeds)
 
 
 def _finish(
-    task: FloatTask, exact: Runs, graphs: Mapping[str, Graph], kept: list[str]
+    task: FloatTask, float_runs: Runs, graphs: Mapping[str, Graph], kept: list[str]
 ) -> QuantisedTask:
-    rounded_graphs = tuple(
+    quantised_graphs = tuple(
         graphs.get(key, graph) for key, graph in zip(task.keys, task.graphs, strict=True)
     )
-    fused = _bias_corrected(task, exact, rounded_graphs)
-    rounded = run_groups(fused, rounded_graphs, task.images, _OUTPUTS)
+    fused = _bias_corrected(task, float_runs, quantised_graphs)
+    quantised_runs = run_groups(fused, quantised_graphs, task.images, _OUTPUTS)
     evidence = weigh(
-        exact.scores(), rounded.scores(), task.threshold, kept, len(task.images.normal)
+        float_runs.scores(), quantised_runs.scores(), task.threshold, kept, len(task.images.normal)
     )
-    after, before = rounded.measured, exact.measured
+    after, before = quantised_runs.measured, float_runs.measured
     peaks = [
         one["anomaly_map"].max(axis=(1, 2)).mean() if "anomaly_map" in one else 0.0
         for one in (after, before)
@@ -170,18 +170,20 @@ def _finish(
         for one in (after, before)
     ]
     return QuantisedTask(
-        fused, rounded_graphs, evidence, float(peaks[0] - peaks[1]), means[0] - means[1]
+        fused, quantised_graphs, evidence, float(peaks[0] - peaks[1]), means[0] - means[1]
     )
 
 
-def _bias_corrected(task: FloatTask, exact: Runs, rounded: Sequence[Graph]) -> FusedTask:
+def _bias_corrected(
+    task: FloatTask, float_runs: Runs, quantised_graphs: Sequence[Graph]
+) -> FusedTask:
     """Let the task's tensors follow what rounding did to the stage before the last."""
     if len(task.graphs) < 2:
         return task.fused
     fusion = quantisable_fusion(task.learned.artifact.method)
-    moved = run(task.fused, rounded[:-1], task.images.normal, ("hidden",))["hidden"]
+    moved = run(task.fused, quantised_graphs[:-1], task.images.normal, ("hidden",))["hidden"]
     return replace(
-        task.fused, tensors=fusion.bias_corrected(task.fused, exact.measured["hidden"], moved)
+        task.fused, tensors=fusion.bias_corrected(task.fused, float_runs.measured["hidden"], moved)
     )
 
 

@@ -70,7 +70,7 @@ def best_range(counts: Array, widest: Range, style: Style) -> Range:
     middles = (edges[:-1] + edges[1:]) / 2
     ranges = [Range(widest.low * share, widest.high * share) for share in _SHARES]
     errors = [
-        (counts * (Encoding.of(found, style).rounded(middles) - middles) ** 2).sum()
+        (counts * (Encoding.of(found, style).quantised(middles) - middles) ** 2).sum()
         for found in ranges
     ]
     return ranges[int(np.argmin(errors))]

@@ -10,7 +10,7 @@ import onnxruntime
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.graph_files import Graph, open_graph
 from cad_edge_export.quantisation.calibration_images import CalibrationImages
-from cad_edge_export.quantisation.evidence import Scores
+from cad_edge_export.quantisation.evidence import EngineScores
 from cad_edge_export.quantisation.ranges import Feed
 from cad_edge_export.quantisation.tasks import FloatTask
 
@@ -27,9 +27,9 @@ class Runs:
     normal: Mapping[str, Array]
     defective: Mapping[str, Array]
 
-    def scores(self) -> Scores:
+    def scores(self) -> EngineScores:
         """Scores of the three groups."""
-        return Scores(self.measured["score"], self.normal["score"], self.defective["score"])
+        return EngineScores(self.measured["score"], self.normal["score"], self.defective["score"])
 
 
 def run_groups(

@@ -27,12 +27,16 @@ def sensitivities(
     standard deviations of the channel.
     """
     names = [layer.name for layer in FloatGraph(serialised).convolutions]
-    exact = _answers(serialised, feeds, outputs)
+    float_outputs = _answers(serialised, feeds, outputs)
     found = {}
     for name in names:
         kept = {other for other in names if other != name}
-        rounded = _answers(place(FloatGraph(serialised), ranges, style, kept), feeds, outputs)
-        found[name] = max(_error(exact[output], rounded[output]) for output in outputs)
+        quantised_outputs = _answers(
+            place(FloatGraph(serialised), ranges, style, kept), feeds, outputs
+        )
+        found[name] = max(
+            _error(float_outputs[output], quantised_outputs[output]) for output in outputs
+        )
     return found
 
 
@@ -45,9 +49,11 @@ def _answers(serialised: bytes, feeds: Sequence[Feed], outputs: Sequence[str]) -
     }
 
 
-def _error(exact: Array, rounded: Array) -> float:
+def _error(float_output: Array, quantised_output: Array) -> float:
     """Channels (axis 1 of descriptors and feature maps) count alike, however large they are."""
-    axes = tuple(axis for axis in range(exact.ndim) if axis != 1 or exact.ndim not in (2, 4))
-    deviation = exact.std(axis=axes, keepdims=True, dtype=np.float64)
+    axes = tuple(
+        axis for axis in range(float_output.ndim) if axis != 1 or float_output.ndim not in (2, 4)
+    )
+    deviation = float_output.std(axis=axes, keepdims=True, dtype=np.float64)
     deviation = np.where(deviation > 0, deviation, 1.0)
-    return float(np.sqrt(np.mean(((rounded - exact) / deviation) ** 2)))
+    return float(np.sqrt(np.mean(((quantised_output - float_output) / deviation) ** 2)))

@@ -1,8 +1,8 @@
-"""Eight bits for families: language models, whose products are rounded row by row (`products`).
+"""Eight bits for tasks with shared weights: products of language models, row by row (`matmul`).
 
-What is rounded depends on weights alone, so that graphs which all tasks share stay the same when
+What is quantised depends on weights alone, so that graphs which all tasks share stay the same when
 one is added. Images are needed for the evidence only, and to tell by how much scores shift. Where
-the evidence of a task does not hold, fewer products are rounded: first without those that close a
+the evidence of a task does not hold, fewer products are quantised: first without those that close a
 decoder layer, whose inputs have the largest outliers, then none of the decoder. The entry of a
 chain stays in float, which makes routing that of a float bundle, bit for bit.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.quantisation.evidence import holds, weigh
-from cad_edge_export.quantisation.matmul import products_in, round_products
+from cad_edge_export.quantisation.matmul import products_in, quantise_products
 from cad_edge_export.quantisation.running import Runs, run_groups
 from cad_edge_export.quantisation.tasks import FloatTask, QuantisedTask
 
@@ -63,13 +63,13 @@ def quantise_shared_weights(
 
 def _quantise(tasks: Sequence[FloatTask], held: Mapping[str, Graph]) -> dict[str, QuantisedTask]:
     """Quantise tasks that have all graphs in common."""
-    exact = [run_groups(task.fused, task.graphs, task.images, _OUTPUTS) for task in tasks]
+    float_runs = [run_groups(task.fused, task.graphs, task.images, _OUTPUTS) for task in tasks]
     one = tasks[0]
     found: dict[str, QuantisedTask] = {}
     for parts in _attempts(one, held):
-        choice = _held(one, held) if parts is None else _rounded(one, parts)
+        choice = _held(one, held) if parts is None else _choose(one, parts)
         found = {}
-        for task, runs in zip(tasks, exact, strict=True):
+        for task, runs in zip(tasks, float_runs, strict=True):
             done = found[task.learned.artifact.task] = _finish(task, runs, choice)
             if not holds(done.evidence):
                 break
@@ -87,24 +87,24 @@ def _attempts(task: FloatTask, held: Mapping[str, Graph]) -> list[Parts | None]:
 
 
 def _held(task: FloatTask, held: Mapping[str, Graph]) -> _Choice:
-    """Graphs that exist, and wholly rounded ones in place of others."""
+    """Graphs that exist, and wholly quantised ones in place of others."""
     graphs = tuple(
-        held[key] if key in held else _round(task, number, ())
+        held[key] if key in held else _quantise_graph(task, number, ())
         for number, key in enumerate(task.keys)
     )
     return _Choice(graphs, _in_float(task, graphs))
 
 
-def _rounded(task: FloatTask, parts: Parts) -> _Choice:
-    graphs = tuple(_round(task, number, parts) for number in range(len(task.graphs)))
+def _choose(task: FloatTask, parts: Parts) -> _Choice:
+    graphs = tuple(_quantise_graph(task, number, parts) for number in range(len(task.graphs)))
     return _Choice(graphs, _kept(task, parts))
 
 
-def _round(task: FloatTask, number: int, parts: Parts) -> Graph:
+def _quantise_graph(task: FloatTask, number: int, parts: Parts) -> Graph:
     graph = task.graphs[number]
     if _is_entry(task, number):
         return graph
-    return round_products(graph, {name for name in products_in(graph) if _named(name, parts)})
+    return quantise_products(graph, {name for name in products_in(graph) if _named(name, parts)})
 
 
 def _kept(task: FloatTask, parts: Parts) -> list[str]:
@@ -129,8 +129,10 @@ def _is_entry(task: FloatTask, number: int) -> bool:
     return "descriptor" in task.fused.stages[number].outputs
 
 
-def _finish(task: FloatTask, exact: Runs, choice: _Choice) -> QuantisedTask:
-    rounded = run_groups(task.fused, choice.graphs, task.images, _OUTPUTS)
+def _finish(task: FloatTask, float_runs: Runs, choice: _Choice) -> QuantisedTask:
+    quantised_runs = run_groups(task.fused, choice.graphs, task.images, _OUTPUTS)
     measured = len(task.images.normal)
-    evidence = weigh(exact.scores(), rounded.scores(), task.threshold, choice.kept, measured)
+    evidence = weigh(
+        float_runs.scores(), quantised_runs.scores(), task.threshold, choice.kept, measured
+    )
     return QuantisedTask(task.fused, choice.graphs, evidence, 0.0, np.zeros(()))

@@ -40,7 +40,7 @@ class QuantisedTask:
     """The same task in eight bits."""
 
     fused: FusedTask
-    """With the tensors that belong to the rounded graphs."""
+    """With the tensors that belong to the quantised graphs."""
     graphs: tuple[Graph, ...]
     evidence: Quantisation
     peak_shift: float

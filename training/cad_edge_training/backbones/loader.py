@@ -1,13 +1,19 @@
-"""How backbones are found: one file per name below ``loaders``, read when one is asked for."""
+"""How backbones are found: one file per name below ``loaders``, read when one is asked for.
+
+Neither this nor the loaders import torch, so that a help text names all of them at once.
+"""
 
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from cad_edge.errors import OptionError
-from cad_edge_training.backbones.backbone import Backbone
+
+if TYPE_CHECKING:
+    from cad_edge_training.backbones.backbone import Backbone
 
 FOLDER = Path(__file__).parent / "loaders"
 
@@ -16,7 +22,7 @@ FOLDER = Path(__file__).parent / "loaders"
 class BackboneLoader:
     """How to load the backbones of one name; a file below ``loaders`` holds one as ``LOADER``."""
 
-    load: Callable[[str, int | None], Backbone]
+    load: "Callable[[str, int | None], Backbone]"
     """Called with the ID, "" of an embedded one, and the input side in pixels, None for its own."""
     takes_id: bool
     """Whether the user writes ``NAME:ID`` with a hub id or a folder; if not, it is embedded."""
@@ -70,10 +76,10 @@ def _module_at(path: Path) -> ModuleType:
     return module
 
 
-def load_by_name(name: str, size: int | None) -> Backbone:
+def load_by_name(name: str, size: int | None) -> "Backbone":
     """Load a backbone; see `cad_edge_training.backbones.load_backbone`."""
-    family, colon, source = name.partition(":")
-    if (path := _files(FOLDER).get(family)) is not None:
+    kind, colon, source = name.partition(":")
+    if (path := _files(FOLDER).get(kind)) is not None:
         loader = loader_in(path)
         if loader.takes_id == bool(source) and bool(colon) == bool(source):
             return loader.load(source, size)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cad_edge.data.stream import StreamTask
 from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
 from cad_edge_training.check.findings import Finding, summary_lines
-from cad_edge_training.check.product import Looking, check_product
+from cad_edge_training.check.product import CheckOptions, check_product
 
 
 def lines_before_learning(tasks: Sequence[StreamTask], rate: float, limit: int = 5) -> list[str]:
@@ -26,9 +26,9 @@ def lines_before_learning(tasks: Sequence[StreamTask], rate: float, limit: int =
     """
     found: list[Finding] = []
     try:
-        looking = Looking(load_backbone(DEFAULT_BACKBONE), rate, tests=False, suspects=False)
+        options = CheckOptions(load_backbone(DEFAULT_BACKBONE), rate, tests=False, outliers=False)
         for task in tasks:
-            found += check_product(task, looking, _silent).findings
+            found += check_product(task, options, _silent).findings
     except Exception as problem:  # whatever it is, learning goes on and meets it again or not
         return [*summary_lines(found, limit - 1), f"the images were not all checked: {problem}"]
     return summary_lines(found, limit)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cad_edge.data.product import GOOD
-from cad_edge_training.check.files import Seen
-from cad_edge_training.check.findings import Exhibit, Finding, Kind, Level, below, counted
+from cad_edge_training.check.files import DecodedImage
+from cad_edge_training.check.findings import EvidenceImages, Finding, Kind, Level, below, counted
 from cad_edge_training.check.near_copies import NearCopy, near_copies
 
 MOVED = 0.01  # of a side or of the scale, from which it is said
@@ -39,7 +39,7 @@ class Copies:
         return count - sum(max(0, number - 1) for number in members)
 
 
-def find_copies(train: Sequence[Seen], test: Sequence[Seen]) -> Copies:
+def find_copies(train: Sequence[DecodedImage], test: Sequence[DecodedImage]) -> Copies:
     """Find copies among training images, and of them in the test images.
 
     Parameters
@@ -60,7 +60,7 @@ def find_copies(train: Sequence[Seen], test: Sequence[Seen]) -> Copies:
     # Copies of copies say nothing new, and flat pictures agree with whatever is flat.
     kept = [number for number in alone if not everything[number].flat]
     learned = sum(number < len(train) for number in kept)
-    found = near_copies([everything[number].picture for number in kept], learned)
+    found = near_copies([everything[number].contrast for number in kept], learned)
     parts = [seen.source.part for seen in everything]
     near = tuple(
         NearCopy(kept[one.first], kept[one.second], one.fit, one.own)
@@ -83,7 +83,7 @@ def _clusters(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
 def copy_findings(
     task: str,
     root: Path,
-    images: tuple[Sequence[Seen], Sequence[Seen]],
+    images: tuple[Sequence[DecodedImage], Sequence[DecodedImage]],
     copies: Copies,
     groups: Sequence[str] | None,
 ) -> list[Finding]:
@@ -141,7 +141,7 @@ class _Shown:
     """Images as findings show them."""
 
     root: Path
-    images: Sequence[Seen]
+    images: Sequence[DecodedImage]
     copies: Copies
 
     def named(self, cluster: tuple[int, ...]) -> str:
@@ -155,19 +155,19 @@ class _Shown:
         self, task: str, kind: Kind, said: str, clusters: Sequence[tuple[int, ...]]
     ) -> Finding:
         """Make a finding of clusters, those first that are copies beyond doubt."""
-        exhibits = [self._exhibit(cluster) for cluster in clusters]
+        exhibits = [self._evidence(cluster) for cluster in clusters]
         exhibits.sort(key=lambda one: -one.figures["correlation"])
         level: Level = "error" if kind == "leak" else "warning"
         return Finding(task=task, kind=kind, level=level, said=said, exhibits=tuple(exhibits))
 
-    def _exhibit(self, cluster: tuple[int, ...]) -> Exhibit:
+    def _evidence(self, cluster: tuple[int, ...]) -> EvidenceImages:
         """Show a cluster by what its clearest pair has in common."""
         paths = tuple(self.images[number].source.path for number in cluster)
         members = set(cluster)
         near = [one for one in self.copies.near if {one.first, one.second} <= members]
         if any(set(pair) <= members for pair in self.copies.exact):
             words = "the same pixels" if not near else "the same pixels, and near copies"
-            return Exhibit(images=paths, said=words, figures={"correlation": 1.0})
+            return EvidenceImages(images=paths, said=words, figures={"correlation": 1.0})
         clearest = max(near, key=lambda one: one.own)
         rows, columns = clearest.fit.rows, clearest.fit.columns
         figures = {
@@ -177,7 +177,7 @@ class _Shown:
             "scale_rows": rows.scale,
             "scale_columns": columns.scale,
         }
-        return Exhibit(images=paths, said=_words(clearest), figures=figures)
+        return EvidenceImages(images=paths, said=_words(clearest), figures=figures)
 
 
 def _words(pair: NearCopy) -> str:

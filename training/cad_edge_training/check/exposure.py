@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import stats
 
-from cad_edge_training.check.files import Seen
-from cad_edge_training.check.findings import Exhibit, Finding
+from cad_edge_training.check.files import DecodedImage
+from cad_edge_training.check.findings import EvidenceImages, Finding
 
 FEWEST = 10  # images for a trend
 CERTAIN = 1e-3  # p-value of Spearman's rank correlation
@@ -56,7 +56,7 @@ def trend(values: Sequence[float]) -> Trend | None:
 
 
 def exposure_findings(
-    task: str, good: Sequence[Seen], groups: Sequence[str] | None = None
+    task: str, good: Sequence[DecodedImage], groups: Sequence[str] | None = None
 ) -> list[Finding]:
     """Look for drifts of brightness and clipping among good parts.
 
@@ -83,7 +83,7 @@ def exposure_findings(
         "of all of it"
     )
     quarters = [round((len(good) - 1) * quarter / 4) for quarter in range(5)]
-    shown = Exhibit(
+    shown = EvidenceImages(
         images=tuple(good[found.order[place]].source.path for place in quarters),
         said="from the first to the last",
         figures=found.figures,
@@ -100,7 +100,9 @@ class _Drift:
     figures: dict[str, float]
 
 
-def _drift(good: Sequence[Seen], order: list[int], groups: Sequence[str] | None) -> _Drift | None:
+def _drift(
+    good: Sequence[DecodedImage], order: list[int], groups: Sequence[str] | None
+) -> _Drift | None:
     """Find what drifts along ``order``, None where the light is steady."""
     values = np.array([[good[n].mean, good[n].black, good[n].white] for n in order])
     if groups is not None:

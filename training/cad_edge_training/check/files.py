@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cad_edge.data.image import Frame, ImageRecipe, as_rgb, decode_pixels
 from cad_edge.errors import ImageError
-from cad_edge_training.check.picture import Picture
+from cad_edge_training.check.contrast_pyramid import ContrastPyramid
 
 MOST_PIXELS = 500_000  # of an image that exposure is measured on
 BLACK, WHITE = 0, 255
@@ -21,7 +21,7 @@ _CHANNELS = {1: "grey", 3: "colour", 4: "colour with alpha"}
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """An image that is to be looked at, and what its place in the product is."""
 
     path: Path
@@ -35,10 +35,10 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Seen:
+class DecodedImage:
     """What a file showed once it was decoded."""
 
-    source: Source
+    source: ImageSource
     size: tuple[int, int]
     """(height, width)"""
     mode: str
@@ -53,25 +53,25 @@ class Seen:
     """Share of pixels with a channel at its end."""
     flat: bool
     """Whether all pixels are equal."""
-    picture: Picture
+    contrast: ContrastPyramid
     pixels: Frame | None
     """At the recipe of the backbone, for training images."""
 
 
 @dataclass(frozen=True)
-class Unread:
+class UnreadableImage:
     """A file that gave no image, and why."""
 
-    source: Source
+    source: ImageSource
     reason: str
 
 
-Looked: TypeAlias = Seen | Unread
+ImageReading: TypeAlias = DecodedImage | UnreadableImage
 
 
-def look_at(
-    sources: Sequence[Source], recipe: ImageRecipe, done: Callable[[int], None]
-) -> list[Looked]:
+def decode_images(
+    sources: Sequence[ImageSource], recipe: ImageRecipe, done: Callable[[int], None]
+) -> list[ImageReading]:
     """Decode images, several at a time.
 
     Parameters
@@ -83,24 +83,24 @@ def look_at(
     done
         Called with the number of images read so far.
     """
-    found: list[Looked] = []
+    found: list[ImageReading] = []
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as readers:
-        for one in readers.map(lambda source: _look(source, recipe), sources):
+        for one in readers.map(lambda source: _decode(source, recipe), sources):
             found.append(one)
             done(len(found))
     return found
 
 
-def _look(source: Source, recipe: ImageRecipe) -> Looked:
+def _decode(source: ImageSource, recipe: ImageRecipe) -> ImageReading:
     try:
         pixels = decode_pixels(source.path)
         rgb = as_rgb(pixels)
     except ImageError as problem:
-        return Unread(source, str(problem).removeprefix(f"{source.path} "))
+        return UnreadableImage(source, str(problem).removeprefix(f"{source.path} "))
     step = max(1, int((rgb.shape[0] * rgb.shape[1] / MOST_PIXELS) ** 0.5))
     sample = rgb[::step, ::step]
     brightest = sample.max(axis=2)
-    return Seen(
+    return DecodedImage(
         source=source,
         size=(rgb.shape[0], rgb.shape[1]),
         mode=_mode(pixels),
@@ -109,7 +109,7 @@ def _look(source: Source, recipe: ImageRecipe) -> Looked:
         black=float((brightest == BLACK).mean()),
         white=float((brightest == WHITE).mean()),
         flat=bool((sample == sample[0, 0]).all()),
-        picture=Picture(rgb),
+        contrast=ContrastPyramid(rgb),
         pixels=recipe.apply(rgb) if source.learned else None,
     )
 

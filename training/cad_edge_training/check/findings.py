@@ -47,7 +47,7 @@ KINDS: tuple[Kind, ...] = (
 """From the gravest, within a level."""
 
 
-class Exhibit(Record):
+class EvidenceImages(Record):
     """Images that belong together and show a finding: one suspect, or all copies of a picture."""
 
     images: tuple[Path, ...]
@@ -62,7 +62,7 @@ class Finding(Record):
     kind: Kind
     level: Level
     said: str = Field(description="one sentence")
-    exhibits: tuple[Exhibit, ...] = ()
+    exhibits: tuple[EvidenceImages, ...] = ()
 
 
 class ImageFacts(Record):
@@ -102,7 +102,7 @@ class ProductCheck(Record):
 
 
 class CheckReport(Record):
-    """What `cad-edge check --json` writes."""
+    """What `cad-edge check --out` writes as JSON."""
 
     kind: Literal["cad-edge check"] = "cad-edge check"
     format: Literal[1] = 1

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cad_edge_training.check.files import Seen, Unread
-from cad_edge_training.check.findings import Exhibit, Finding, Level, below, counted, names
+from cad_edge_training.check.files import DecodedImage, UnreadableImage
+from cad_edge_training.check.findings import EvidenceImages, Finding, Level, below, counted, names
 
 STRETCHED = 0.02  # of the usual aspect ratio, from which stretching to the input shows
 
 
-def unreadable_findings(task: str, root: Path, unread: Sequence[Unread]) -> list[Finding]:
+def unreadable_findings(task: str, root: Path, unread: Sequence[UnreadableImage]) -> list[Finding]:
     """Name the files that give no image.
 
     Parameters
@@ -29,11 +29,11 @@ def unreadable_findings(task: str, root: Path, unread: Sequence[Unread]) -> list
     first = f"{below(unread[0].source.path, root)} {unread[0].reason}"
     verb = "gives" if len(unread) == 1 else "give"
     said = f"{counted(len(unread), 'file')} {verb} no image: {first}{more}"
-    shown = tuple(Exhibit(images=(one.source.path,), said=one.reason) for one in unread)
+    shown = tuple(EvidenceImages(images=(one.source.path,), said=one.reason) for one in unread)
     return [Finding(task=task, kind="unreadable", level="error", said=said, exhibits=shown)]
 
 
-def format_findings(task: str, root: Path, seen: Sequence[Seen]) -> list[Finding]:
+def format_findings(task: str, root: Path, seen: Sequence[DecodedImage]) -> list[Finding]:
     """Name images that differ in size or kind of pixels, and those that show nothing.
 
     Parameters
@@ -51,14 +51,14 @@ def format_findings(task: str, root: Path, seen: Sequence[Seen]) -> list[Finding
             f"{counted(len(flat), 'image')} of one value "
             f"({names([one.source.path for one in flat], root)}); look at the camera"
         )
-        shown = tuple(_exhibit(one, f"everywhere {one.mean:.0f}") for one in flat)
+        shown = tuple(_evidence(one, f"everywhere {one.mean:.0f}") for one in flat)
         found.append(Finding(task=task, kind="blank", level="warning", said=said, exhibits=shown))
     found += _modes(task, root, seen)
     found += _sizes(task, root, seen)
     return found
 
 
-def _modes(task: str, root: Path, seen: Sequence[Seen]) -> list[Finding]:
+def _modes(task: str, root: Path, seen: Sequence[DecodedImage]) -> list[Finding]:
     counts = Counter(one.mode for one in seen)
     if len(counts) < 2:
         return []
@@ -69,11 +69,11 @@ def _modes(task: str, root: Path, seen: Sequence[Seen]) -> list[Finding]:
         f"most images are {usual}, but {kinds} ({names([one.source.path for one in others], root)})"
         "; save all alike, as the camera of the line does"
     )
-    shown = tuple(_exhibit(one, one.mode) for one in others)
+    shown = tuple(_evidence(one, one.mode) for one in others)
     return [Finding(task=task, kind="modes", level="warning", said=said, exhibits=shown)]
 
 
-def _sizes(task: str, root: Path, seen: Sequence[Seen]) -> list[Finding]:
+def _sizes(task: str, root: Path, seen: Sequence[DecodedImage]) -> list[Finding]:
     counts = Counter(one.size for one in seen)
     if len(counts) < 2:
         return []
@@ -90,16 +90,16 @@ def _sizes(task: str, root: Path, seen: Sequence[Seen]) -> list[Finding]:
     if stretched:
         said += f"; {stretched} of another shape, which the network's input stretches"
     others.sort(key=lambda one: -_stretch(one, height, width))
-    shown = tuple(_exhibit(one, f"{one.size[1]}x{one.size[0]} px") for one in others)
+    shown = tuple(_evidence(one, f"{one.size[1]}x{one.size[0]} px") for one in others)
     level: Level = "warning" if stretched else "note"
     return [Finding(task=task, kind="sizes", level=level, said=said, exhibits=shown)]
 
 
-def _stretch(one: Seen, height: int, width: int) -> float:
+def _stretch(one: DecodedImage, height: int, width: int) -> float:
     """By which share the aspect ratio of an image differs from the usual one."""
     ratio = one.size[1] * height / (one.size[0] * width)
     return max(ratio, 1 / ratio) - 1
 
 
-def _exhibit(one: Seen, said: str) -> Exhibit:
-    return Exhibit(images=(one.source.path,), said=said)
+def _evidence(one: DecodedImage, said: str) -> EvidenceImages:
+    return EvidenceImages(images=(one.source.path,), said=said)

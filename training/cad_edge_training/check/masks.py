@@ -6,13 +6,21 @@ from pathlib import Path
 from cad_edge.data.image import as_rgb, decode_pixels
 from cad_edge.data.product import GOOD
 from cad_edge.errors import ImageError
-from cad_edge_training.check.files import Seen
-from cad_edge_training.check.findings import Exhibit, Finding, Kind, Level, below, counted, names
+from cad_edge_training.check.files import DecodedImage
+from cad_edge_training.check.findings import (
+    EvidenceImages,
+    Finding,
+    Kind,
+    Level,
+    below,
+    counted,
+    names,
+)
 
 NEARLY_ALL = 0.9  # of an image; a mask that marks more is probably inverted
 
 
-def mask_findings(task: str, root: Path, test: Sequence[Seen]) -> list[Finding]:
+def mask_findings(task: str, root: Path, test: Sequence[DecodedImage]) -> list[Finding]:
     """Look at the masks of the defective test images.
 
     Parameters
@@ -26,13 +34,13 @@ def mask_findings(task: str, root: Path, test: Sequence[Seen]) -> list[Finding]:
     """
     defective = [seen for seen in test if seen.source.label != GOOD]
     masked = [seen for seen in defective if seen.source.mask is not None]
-    wrong: list[Exhibit] = []
-    inverted: list[Exhibit] = []
+    wrong: list[EvidenceImages] = []
+    inverted: list[EvidenceImages] = []
     for seen in masked:
         said, share = _problem(seen)
         if said:
             kept = inverted if share > NEARLY_ALL else wrong
-            kept.append(_exhibit(seen, said, share))
+            kept.append(_evidence(seen, said, share))
     found = []
     if wrong:
         said = f"{counted(len(wrong), 'mask')} cannot be used: {_first(wrong, root)}"
@@ -46,12 +54,12 @@ def mask_findings(task: str, root: Path, test: Sequence[Seen]) -> list[Finding]:
             f"{len(missing)} of {len(defective)} defective test images have no mask "
             f"({names(missing, root)}); they count in image scores alone"
         )
-        bare = [Exhibit(images=(path,), said="no mask") for path in missing]
+        bare = [EvidenceImages(images=(path,), said="no mask") for path in missing]
         found.append(_finding(task, "masks_missing", "warning", said, bare))
     return found
 
 
-def _problem(seen: Seen) -> tuple[str, float]:
+def _problem(seen: DecodedImage) -> tuple[str, float]:
     """Say what is wrong with the mask of an image, "" if nothing, and the share that it marks.
 
     The device's reader stops at the first of these; here all are named.
@@ -74,17 +82,19 @@ def _problem(seen: Seen) -> tuple[str, float]:
     return "", share
 
 
-def _first(wrong: Sequence[Exhibit], root: Path) -> str:
+def _first(wrong: Sequence[EvidenceImages], root: Path) -> str:
     """Name the first mask, and how many more there are."""
     more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     return f"{below(wrong[0].images[-1], root)}: {wrong[0].said}{more}"
 
 
-def _exhibit(seen: Seen, said: str, share: float) -> Exhibit:
+def _evidence(seen: DecodedImage, said: str, share: float) -> EvidenceImages:
     assert seen.source.mask is not None
     images = (seen.source.path, seen.source.mask)
-    return Exhibit(images=images, said=said, figures={"marked_share": share})
+    return EvidenceImages(images=images, said=said, figures={"marked_share": share})
 
 
-def _finding(task: str, kind: Kind, level: Level, said: str, shown: Sequence[Exhibit]) -> Finding:
+def _finding(
+    task: str, kind: Kind, level: Level, said: str, shown: Sequence[EvidenceImages]
+) -> Finding:
     return Finding(task=task, kind=kind, level=level, said=said, exhibits=tuple(shown))

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge_training.check.picture import Picture
+from cad_edge_training.check.contrast_pyramid import ContrastPyramid
 from cad_edge_training.check.registration import (
-    Axis,
-    Fit,
+    AxisOverlap,
     Plane,
+    Registration,
     best_shifts,
     correlation,
     laid_on,
@@ -49,13 +49,13 @@ class NearCopy:
     first: int
     """A training picture."""
     second: int
-    fit: Fit
+    fit: Registration
     """Of the second on the first, at the middle scale."""
     own: float
     """Correlation of what no other picture explains."""
 
 
-def near_copies(pictures: Sequence[Picture], learned: int) -> list[NearCopy]:
+def near_copies(pictures: Sequence[ContrastPyramid], learned: int) -> list[NearCopy]:
     """Find copies among training pictures, and between them and the others.
 
     Parameters
@@ -79,7 +79,7 @@ def near_copies(pictures: Sequence[Picture], learned: int) -> list[NearCopy]:
         fit = laid.fit(first, second)
         if fit.correlation < AGREES:
             continue
-        if not (pictures[first].telling and pictures[second].telling):
+        if not (pictures[first].distinctive and pictures[second].distinctive):
             continue
         own = laid.own(first, second)
         if own is not None:
@@ -97,10 +97,10 @@ class _Search:
     starts: NDArray[np.float32]
     """(learned, n, 3) scale, shift of rows, shift of columns with which it was reached."""
 
-    def start(self, first: int, second: int) -> Fit:
+    def start(self, first: int, second: int) -> Registration:
         """Where the fit of a pair begins."""
         scale, down, across = self.starts[first, second].tolist()
-        return Fit(Axis(scale, down), Axis(scale, across), 0.0)
+        return Registration(AxisOverlap(scale, down), AxisOverlap(scale, across), 0.0)
 
     def explaining(self, first: int, second: int) -> list[int]:
         """Training pictures that resemble the first one as any picture of the product may."""
@@ -111,14 +111,14 @@ class _Search:
         return others[skipped : skipped + EXPLAINING]
 
 
-def _search(pictures: Sequence[Picture], learned: int) -> _Search:
+def _search(pictures: Sequence[ContrastPyramid], learned: int) -> _Search:
     """Correlate every training picture with every picture over shifts and `ZOOMS`."""
     count = len(pictures)
     likeness = np.full((learned, count), -1.0, dtype=np.float32)
     starts = np.zeros((learned, count, 3), dtype=np.float32)
     plain = np.stack([spectrum(picture.coarse) for picture in pictures[:learned]])
     for zoom in ZOOMS:
-        lying = Fit(Axis(zoom), Axis(zoom), 0.0)
+        lying = Registration(AxisOverlap(zoom), AxisOverlap(zoom), 0.0)
         others = np.stack([spectrum(laid_on(picture.coarse, lying)[0]) for picture in pictures])
         for first in range(learned):
             reached, shifts = best_shifts(plain[first], others)
@@ -131,7 +131,7 @@ def _search(pictures: Sequence[Picture], learned: int) -> _Search:
     return _Search(learned, likeness, starts)
 
 
-def _grain(pictures: Sequence[Picture], learned: int) -> NDArray[np.float32]:
+def _grain(pictures: Sequence[ContrastPyramid], learned: int) -> NDArray[np.float32]:
     """Correlations in place (learned, n) of what is left once the mean picture is taken off.
 
     Where all pictures show one part in one place they agree so well that a copy does not stand out,
@@ -175,10 +175,10 @@ def _pairs(likeness: NDArray[np.float32], count: int, least: float) -> list[tupl
 class _Laid:
     """Pictures laid on others, each pair once."""
 
-    def __init__(self, pictures: Sequence[Picture], search: _Search) -> None:
+    def __init__(self, pictures: Sequence[ContrastPyramid], search: _Search) -> None:
         self._pictures = pictures
         self._search = search
-        self._fits: dict[tuple[int, int, str], Fit] = {}
+        self._fits: dict[tuple[int, int, str], Registration] = {}
 
     def finalists(self) -> list[tuple[int, int]]:
         """Pairs that are likest once one is laid on the other at the coarse scale."""
@@ -192,15 +192,15 @@ class _Laid:
         found = {*_pairs(likeness, FINALISTS, RESEMBLES), *_pairs(grain, FINALISTS, GRAIN)}
         return sorted(found)
 
-    def coarse(self, first: int, second: int) -> Fit:
+    def coarse(self, first: int, second: int) -> Registration:
         """Fit of the second picture on the first at the coarse scale."""
         return self._fit(first, second, "coarse", self._search.start(first, second))
 
-    def fit(self, first: int, second: int) -> Fit:
+    def fit(self, first: int, second: int) -> Registration:
         """Fit at the middle scale."""
         return self._fit(first, second, "middle", self.coarse(first, second))
 
-    def _fit(self, first: int, second: int, scale: str, start: Fit) -> Fit:
+    def _fit(self, first: int, second: int, scale: str, start: Registration) -> Registration:
         key = (first, second, scale)
         if key not in self._fits:
             one, other = self._pictures[first], self._pictures[second]

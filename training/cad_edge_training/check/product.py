@@ -1,4 +1,4 @@
-"""Checking a product: its files are read once, and every kind of finding is looked for in them."""
+"""Checking a product: its files are read once, and every kind of finding is looked for."""
 
 import time
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from cad_edge_training.backbones import Backbone
 from cad_edge_training.check.copies import Copies, copy_findings, find_copies
 from cad_edge_training.check.evidence import evidence_findings, supported_rate
 from cad_edge_training.check.exposure import exposure_findings
-from cad_edge_training.check.files import Seen, Source, Unread, look_at
+from cad_edge_training.check.files import DecodedImage, ImageSource, UnreadableImage, decode_images
 from cad_edge_training.check.findings import Finding, ImageFacts, ProductCheck, gravest_first
 from cad_edge_training.check.formats import format_findings, unreadable_findings
 from cad_edge_training.check.masks import mask_findings
-from cad_edge_training.check.odd_ones import suspect_findings
-from cad_edge_training.check.suspects import Suspicion, suspects
+from cad_edge_training.check.outlier_findings import outlier_findings
+from cad_edge_training.check.outliers import OutlierRanking, rank_outliers
 from cad_edge_training.learned import Progress
 
 
 @dataclass(frozen=True)
-class Looking:
-    """What products are looked at with."""
+class CheckOptions:
+    """How the images of a product are checked."""
 
     backbone: Backbone
     rate: float
     """Stated false-reject rate, in (0, 1)."""
     tests: bool = True
-    """Whether test images are looked at in their own right, or only held against training."""
-    suspects: bool = True
+    """Whether test images are checked in their own right, or only held against training."""
+    outliers: bool = True
     """Whether good parts are ranked by how odd they are, which takes as long as all else."""
 
 
@@ -50,16 +50,16 @@ class _Listed:
 class _Images:
     """Images that could be read, by what they are for, and files that could not."""
 
-    good: tuple[Seen, ...]
+    good: tuple[DecodedImage, ...]
     groups: tuple[str, ...] | None
     """One for each of ``good``."""
-    defective: tuple[Seen, ...]
+    defective: tuple[DecodedImage, ...]
     """Labelled images to learn from."""
-    test: tuple[Seen, ...]
-    unread: tuple[Unread, ...]
+    test: tuple[DecodedImage, ...]
+    unread: tuple[UnreadableImage, ...]
 
     @property
-    def train(self) -> tuple[Seen, ...]:
+    def train(self) -> tuple[DecodedImage, ...]:
         """Everything that may be learned from, good parts first."""
         return self.good + self.defective
 
@@ -74,7 +74,7 @@ class _Images:
         return None if self.groups is None else len(set(self.groups))
 
 
-def check_product(task: StreamTask, looking: Looking, progress: Progress) -> ProductCheck:
+def check_product(task: StreamTask, options: CheckOptions, progress: Progress) -> ProductCheck:
     """Look at all images of a product.
 
     Test images take part in nothing but the search for copies and what is said of themselves.
@@ -83,15 +83,15 @@ def check_product(task: StreamTask, looking: Looking, progress: Progress) -> Pro
     ----------
     task
         Product of a stream.
-    looking
+    options
         Backbone and rate.
     progress
         Called as images are read.
     """
     start = time.monotonic()
     listed = _list(task)
-    images = _read(listed, looking, progress)
-    suspicion = _suspicion(images, task.views, looking)
+    images = _read(listed, options, progress)
+    outliers = _outliers(images, task.views, options)
     copies = find_copies(images.train, images.test)
     distinct = min(copies.distinct(len(images.good)), images.parts)
     independent = distinct if images.n_groups is None else min(distinct, images.n_groups)
@@ -108,9 +108,9 @@ def check_product(task: StreamTask, looking: Looking, progress: Progress) -> Pro
         groups=images.n_groups,
         supported_rate=supported_rate(independent),
         findings=tuple(
-            gravest_first([*refused, *_findings(task, images, suspicion, copies, looking)])
+            gravest_first([*refused, *_findings(task, images, outliers, copies, options)])
         ),
-        images=_facts(images, suspicion, looking),
+        images=_facts(images, outliers, options),
         seconds=round(time.monotonic() - start, 3),
     )
 
@@ -136,24 +136,24 @@ def _list(task: StreamTask) -> _Listed:
     return _Listed(product, groups, tuple(refused))
 
 
-def _sources(product: ProductImages) -> list[Source]:
+def _sources(product: ProductImages) -> list[ImageSource]:
     """Every image of a product, of several views each one."""
     good = [LabelledImage(views[0], more=views[1:]) for views in product.train_views()]
     learned = [*good, *product.defective]
     return [
-        Source(path, part < len(learned), item.label, part, item.mask)
+        ImageSource(path, part < len(learned), item.label, part, item.mask)
         for part, item in enumerate([*learned, *product.test])
         for path in item.views
     ]
 
 
-def _read(listed: _Listed, looking: Looking, progress: Progress) -> _Images:
+def _read(listed: _Listed, options: CheckOptions, progress: Progress) -> _Images:
     """Decode all images of a product."""
     sources = _sources(listed.product)
-    recipe = looking.backbone.recipe
-    looked = look_at(sources, recipe, lambda done: progress("images", done, len(sources)))
-    seen = [one for one in looked if isinstance(one, Seen)]
-    unread = [one for one in looked if isinstance(one, Unread)]
+    recipe = options.backbone.recipe
+    read = decode_images(sources, recipe, lambda done: progress("images", done, len(sources)))
+    seen = [one for one in read if isinstance(one, DecodedImage)]
+    unread = [one for one in read if isinstance(one, UnreadableImage)]
     good = tuple(one for one in seen if one.source.learned and one.source.label == GOOD)
     names = listed.groups
     return _Images(
@@ -162,45 +162,51 @@ def _read(listed: _Listed, looking: Looking, progress: Progress) -> _Images:
         groups=None if names is None else tuple(names[one.source.part] for one in good),
         defective=tuple(one for one in seen if one.source.learned and one.source.label != GOOD),
         test=tuple(one for one in seen if not one.source.learned),
-        unread=tuple(one for one in unread if looking.tests or one.source.learned),
+        unread=tuple(one for one in unread if options.tests or one.source.learned),
     )
 
 
-def _suspicion(images: _Images, views: int, looking: Looking) -> Suspicion:
+def _outliers(images: _Images, views: int, options: CheckOptions) -> OutlierRanking:
     """Judge the good parts; views of one part do not vouch for each other."""
-    if not looking.suspects:
-        return Suspicion(np.zeros(len(images.good)), np.zeros(len(images.good)))
-    backbone = looking.backbone
+    if not options.outliers:
+        return OutlierRanking(np.zeros(len(images.good)), np.zeros(len(images.good)))
+    backbone = options.backbone
     pixels = [one.pixels for one in images.good if one.pixels is not None]
     groups: Sequence[str] | None = images.groups
     if groups is None and views > 1:
         groups = [str(one.source.part) for one in images.good]
     shape = (0, backbone.recipe.height, backbone.recipe.width, 3)
     shown = np.stack(pixels) if pixels else np.zeros(shape, np.uint8)
-    return suspects(shown, backbone, groups)
+    return rank_outliers(shown, backbone, groups)
 
 
 def _findings(
-    task: StreamTask, images: _Images, suspicion: Suspicion, copies: Copies, looking: Looking
+    task: StreamTask,
+    images: _Images,
+    outliers: OutlierRanking,
+    copies: Copies,
+    options: CheckOptions,
 ) -> list[Finding]:
     name, root = task.name, task.path
-    own = (*images.train, *images.test) if looking.tests else images.train
+    own = (*images.train, *images.test) if options.tests else images.train
     distinct = min(copies.distinct(len(images.good)), images.parts)
     return [
         *unreadable_findings(name, root, images.unread),
         *copy_findings(name, root, (images.train, images.test), copies, images.groups),
         *format_findings(name, root, own),
         *exposure_findings(name, images.good, images.groups),
-        *suspect_findings(name, root, images.good, suspicion),
-        *(mask_findings(name, root, images.test) if looking.tests else ()),
-        *evidence_findings(name, distinct, images.n_groups, looking.rate),
+        *outlier_findings(name, root, images.good, outliers),
+        *(mask_findings(name, root, images.test) if options.tests else ()),
+        *evidence_findings(name, distinct, images.n_groups, options.rate),
     ]
 
 
-def _facts(images: _Images, suspicion: Suspicion, looking: Looking) -> tuple[ImageFacts, ...]:
+def _facts(
+    images: _Images, outliers: OutlierRanking, options: CheckOptions
+) -> tuple[ImageFacts, ...]:
     """Lay out what was measured of every image, good parts first."""
-    own = (*images.train, *images.test) if looking.tests else images.train
-    odd = suspicion.robust_z.tolist()
+    own = (*images.train, *images.test) if options.tests else images.train
+    odd = outliers.robust_z.tolist()
     groups = images.groups or ()
     return tuple(
         ImageFacts(

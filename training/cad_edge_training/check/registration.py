@@ -25,7 +25,7 @@ MARGIN = 32  # a 32nd of each side is left out: filters see nothing beyond a pic
 
 
 @dataclass(frozen=True)
-class Axis:
+class AxisOverlap:
     """Where rows, or columns, of one picture lie in the other one."""
 
     scale: float = 1.0
@@ -46,11 +46,11 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Registration:
     """How one picture lies in another, and how well they agree there."""
 
-    rows: Axis
-    columns: Axis
+    rows: AxisOverlap
+    columns: AxisOverlap
     correlation: float
 
 
@@ -126,7 +126,7 @@ def best_shifts(
     return window[np.arange(len(others)), best] * scale, places
 
 
-def laid_on(contrast: Plane, fit: Fit) -> tuple[Plane, tuple[slice, slice]]:
+def laid_on(contrast: Plane, fit: Registration) -> tuple[Plane, tuple[slice, slice]]:
     """Resample a picture so that it lies on the other one.
 
     Returns
@@ -141,7 +141,7 @@ def laid_on(contrast: Plane, fit: Fit) -> tuple[Plane, tuple[slice, slice]]:
     return moved, (_inside(side, rows), _inside(side, columns))
 
 
-def _resampled(contrast: Plane, axis: Axis) -> Plane:
+def _resampled(contrast: Plane, axis: AxisOverlap) -> Plane:
     """Rows of a picture at other places, by cubic interpolation (Keys, 1981)."""
     side = len(contrast)
     positions = axis.positions(side).clip(0, side - 1)
@@ -161,7 +161,7 @@ def _resampled(contrast: Plane, axis: Axis) -> Plane:
     return mixed
 
 
-def _inside(side: int, axis: Axis) -> slice:
+def _inside(side: int, axis: AxisOverlap) -> slice:
     """Rows that both pictures show, margins aside."""
     margin = side // MARGIN
     positions = axis.positions(side)[margin : side - margin]
@@ -169,7 +169,7 @@ def _inside(side: int, axis: Axis) -> slice:
     return slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) else slice(0, 0)
 
 
-def refined(one: Plane, other: Plane, start: Fit) -> Fit:
+def refined(one: Plane, other: Plane, start: Registration) -> Registration:
     """Improve shift and scale with which ``other`` lies on ``one``; the best fit on the way.
 
     Parameters
@@ -179,16 +179,16 @@ def refined(one: Plane, other: Plane, start: Fit) -> Fit:
     start
         Where to begin; its correlation is not looked at.
     """
-    best = Fit(start.rows, start.columns, -1.0)
+    best = Registration(start.rows, start.columns, -1.0)
     rows, columns = start.rows, start.columns
     for _ in range(STEPS):
-        moved, shared = laid_on(other, Fit(rows, columns, 0.0))
+        moved, shared = laid_on(other, Registration(rows, columns, 0.0))
         if moved[shared].size < one.size / 2:
             break
         reached = correlation(one[shared], moved[shared])
         gain = reached - best.correlation
         if gain > 0:
-            best = Fit(rows, columns, reached)
+            best = Registration(rows, columns, reached)
         if gain < 5e-4:
             break
         rows, columns = _step(one, moved, shared, (rows, columns))
@@ -198,8 +198,8 @@ def refined(one: Plane, other: Plane, start: Fit) -> Fit:
 
 
 def _step(
-    one: Plane, moved: Plane, over: tuple[slice, slice], axes: tuple[Axis, Axis]
-) -> tuple[Axis, Axis]:
+    one: Plane, moved: Plane, over: tuple[slice, slice], axes: tuple[AxisOverlap, AxisOverlap]
+) -> tuple[AxisOverlap, AxisOverlap]:
     """One step of Gauss-Newton over shift and scale of both axes, gain and offset of contrast."""
     side = one.shape[0]
     here, there = one[over], moved[over]
@@ -221,8 +221,8 @@ def _step(
     )
 
 
-def _moved(axis: Axis, stretch: float, shift: float) -> Axis:
-    return Axis(axis.scale * (1 + stretch), axis.shift + shift * axis.scale)
+def _moved(axis: AxisOverlap, stretch: float, shift: float) -> AxisOverlap:
+    return AxisOverlap(axis.scale * (1 + stretch), axis.shift + shift * axis.scale)
 
 
 def correlation(one: NDArray[Any], other: NDArray[Any]) -> float:

@@ -10,8 +10,9 @@ out the held-out scores of the larger categories and shows what thresholds from 
 the order statistic, and the one that a device decides with.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import click
@@ -21,33 +22,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cad_edge.calibration import conformal_threshold, decision_threshold, find_outliers
-from cad_edge.data.stream import read_stream
-from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
+from cad_edge.data.stream import Stream
 from cad_edge_benchmarks.instruments.metrics import image_auroc
-from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
+from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, open_stream
 from cad_edge_benchmarks.instruments.verdicts import perfect_threshold
+from cad_edge_benchmarks.reporting.evaluation_tables import Table
 from cad_edge_benchmarks.reporting.tables import (
+    figure,
     figure_rows,
     markdown_table,
     replace_between,
     text_table,
     write_result,
 )
-from cad_edge_studies.choices.category_evidence import Categories, Category, Distances
+from cad_edge_studies.choices.category_evidence import SEED, Category
+from cad_edge_studies.open_category_study import RESULTS, made_with, study
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.input_size import choose_size, median_losses
 from cad_edge_training.methods.patch_memory.config import Config
 from cad_edge_training.methods.patch_memory.held_out import border_excess, standard_scale
 
-RESULT = REPOSITORY / "docs" / "results" / "choices.json"
+RESULT = RESULTS / "choices.json"
 README = REPOSITORY / "training/cad_edge_training/methods/patch_memory/README.md"
 SIZES = (224, 288)
 BANKS = ("7+10x256", "4x256")
 FEW = (15, 20, 30, 60)
 LARGER = 100  # good parts from which a category is thinned out
 DRAWS = 200
+
 Float64 = NDArray[np.float64]
+Figures = Mapping[str, float]
+"""Of one category under one setting, at the stated rate."""
+Row = Mapping[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -87,20 +93,7 @@ class Scores:
     defective: Float64
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What they are worth at the stated rate."""
-
-    image_auroc: float
-    detection_rate: float
-    detection_rate_perfect: float
-    false_reject_rate: float
-
-
-@click.command("choices")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
-@click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
-@click.option("--task", "tasks", multiple=True, help="Only this category; may be repeated.")
+@study("choices", RESULT)
 @click.option(
     "--setting",
     "names",
@@ -109,223 +102,162 @@ class Figures:
     default=list(SETTINGS),
     help="Only this setting; may be repeated.",
 )
-@click.option("--threads", type=int, default=2, show_default=True)
 def main(
-    data: Path | None, out: Path, tasks: tuple[str, ...], names: tuple[str, ...], threads: int
+    data: Path | None, out: Path, tasks: tuple[str, ...], threads: int, names: tuple[str, ...]
 ) -> None:
     """Choose defaults by leaving out one category after another."""
     torch.set_num_threads(threads)
-    try:
-        scores, rate = _measure(data_folder(data), out, tasks, names)
-    except CadEdgeError as problem:
-        raise click.ClickException(str(problem)) from None
+    stream = open_stream(data_folder(data), tasks)
+    rate = stream.false_reject_rate
+    scores = _measure(stream, names)
     figures = {
         name: {task: figures_of(one, rate) for task, one in of_tasks.items()}
         for name, of_tasks in scores.items()
     }
-    taken = chosen(figures)
-    few = thinned(scores[names[0]])
-    write_result(out, _result(figures, taken, few, rate))
-    tables = [table_of(figures, taken), _few_table(few)]
+    taken = choose_settings(figures)
+    few = thresholds_of_few(scores[names[0]])
+    result = {
+        "method": "patch_memory",
+        "seed": SEED,
+        "stated_false_reject_rate": rate,
+        "settings": {
+            name: {"setting": asdict(SETTINGS[name]), **tasks} for name, tasks in figures.items()
+        },
+        "chosen_on_the_others": taken,
+        "few_good_parts": few,
+        **made_with(),
+    }
+    write_result(out, result)
+    of_few = [[figure(value) for value in row.values()] for row in few]
+    tables = [table_of(figures, taken), (list(few[0]), of_few)]
     click.echo("\n\n".join(text_table(*table) for table in tables))
     if out == RESULT:
         text = "\n\n".join(markdown_table(*table) for table in tables)
         replace_between(README, "<!-- choices:begin -->", "<!-- choices:end -->", text)
 
 
-def _measure(
-    folder: Path, out: Path, tasks: Sequence[str], names: Sequence[str]
-) -> tuple[dict[str, dict[str, Scores]], float]:
-    """Scores by setting and task, and the stated rate."""
-    stream_file = out.with_suffix(".stream.json")
-    write_stream(stream_file, folder, tasks)
-    stream = read_stream(stream_file)
-    stream_file.unlink()
+def _measure(stream: Stream, names: Sequence[str]) -> dict[str, dict[str, Scores]]:
+    """Scores by setting and task."""
     backbones = {size: load_backbone("efficientnet-lite0", size) for size in SIZES}
     scores: dict[str, dict[str, Scores]] = {name: {} for name in names}
     for task in stream.tasks:
         click.echo(task.name, err=True)
-        sized: Categories = {
-            (task.name, size): Category(task, backbones[size], stream.false_reject_rate)
-            for size in SIZES
-        }
         own = choose_size(median_losses(task.samples().train, SIZES))
+        rate = stream.false_reject_rate
+        sized = {size: Category(task, backbone, rate) for size, backbone in backbones.items()}
         for name in names:
             setting = SETTINGS[name]
-            scores[name][task.name] = score(setting, sized[task.name, setting.size or own])
-    return scores, stream.false_reject_rate
+            scores[name][task.name] = score(setting, sized[setting.size or own])
+    return scores
 
 
 def score(setting: Setting, category: Category) -> Scores:
     """Image scores of held-out and test parts of a category."""
-    config = Config.model_validate(
-        {"memories": setting.banks, "statistics_blocks": setting.statistics}
-    )
-    banks = [_highest(category.distances(spec), setting.top) for spec in config.memories]
-    parts = [banks]
-    if setting.statistics:
-        lengths = category.lengths(config)
-        parts.append([(lengths.held_out, lengths.test)])
-    every = np.ones(len(banks[0][0]), dtype=np.bool_)
-    held_out, _ = _joined(parts, setting, every)
+    options = {"memories": setting.banks, "statistics_blocks": setting.statistics}
+    config = Config.model_validate(options)
+    count = len(category.held_out)
+    banks = [_highest(*category.distances(spec), count, setting.top) for spec in config.memories]
+    parts = [banks, [category.lengths(config)]] if setting.statistics else [banks]
+    scores = _joined(parts, setting, torch.ones(count, dtype=torch.bool))
     # As in learning: outliers have no say in the scales either.
-    held_out, test = _joined(parts, setting, ~find_outliers(held_out))
-    bad = category.defective
+    used = ~find_outliers(scores[:count].double().numpy())
+    found = _joined(parts, setting, torch.from_numpy(used)).double().numpy()
+    held_out, test, bad = found[:count], found[count:], category.defective
     return Scores(held_out, test[~bad], test[bad])
 
 
-Pair = tuple[Tensor, Tensor]
-"""Of held-out and of test parts, (n,) and (m,)."""
+def _highest(distances: Tensor, grid: tuple[int, int], count: int, top: float) -> Tensor:
+    """Highest patches in units of ``count`` held-out images, what the border adds taken off."""
+    held_out = distances[:count]
+    scale = standard_scale(held_out)
+    shift = scale.shift + border_excess(held_out, grid)
+    patches = (distances - shift) * scale.gain
+    return patches.topk(max(1, round(patches.shape[1] * top)), dim=1).values.mean(dim=1)
 
 
-def _highest(distances: Distances, top: float) -> Pair:
-    """Highest patches in units of held-out patches, what the border adds taken off."""
-    scale = standard_scale(distances.held_out)
-    shift = scale.shift + border_excess(distances.held_out, distances.grid)
-    count = max(1, round(distances.held_out.shape[1] * top))
-    held_out, test = (
-        ((values - shift) * scale.gain).topk(count, dim=1).values.mean(dim=1)
-        for values in (distances.held_out, distances.test)
+def _joined(parts: Sequence[Sequence[Tensor]], setting: Setting, used: Tensor) -> Tensor:
+    """Scaled means of each part, then the larger of them or their sum.
+
+    Scales are those of the held-out images ``used`` (n,) bool, which come first.
+    """
+
+    def scaled(values: Tensor) -> Tensor:
+        return standard_scale(values[: len(used)][used]).apply(values)
+
+    means = torch.stack(
+        [scaled(torch.stack([scaled(one) for one in part]).mean(dim=0)) for part in parts]
     )
-    return held_out, test
-
-
-def _joined(
-    parts: Sequence[Sequence[Pair]], setting: Setting, used: NDArray[np.bool_]
-) -> tuple[Float64, Float64]:
-    """Scaled means of each part, then the larger of them or their sum."""
-    chosen = torch.from_numpy(used)
-    join: Callable[[Tensor], Tensor] = (
-        (lambda scores: scores.amax(dim=0))
-        if setting.larger
-        else (lambda scores: scores.sum(dim=0))
-    )
-    scaled = [_scaled(_mean([_scaled(pair, chosen) for pair in part]), chosen) for part in parts]
-    held_out, test = (join(torch.stack([pair[side] for pair in scaled])) for side in (0, 1))
-    return held_out.double().numpy(), test.double().numpy()
-
-
-def _mean(pairs: Sequence[Pair]) -> Pair:
-    held_out, test = (torch.stack([pair[side] for pair in pairs]).mean(dim=0) for side in (0, 1))
-    return held_out, test
-
-
-def _scaled(pair: Pair, used: Tensor) -> Pair:
-    scale = standard_scale(pair[0][used])
-    return scale.apply(pair[0]), scale.apply(pair[1])
+    return means.amax(dim=0) if setting.larger else means.sum(dim=0)
 
 
 def figures_of(scores: Scores, rate: float) -> Figures:
     """Figures of one category at the stated rate, thresholds as a device has them."""
-    kept = np.sort(scores.held_out[~find_outliers(scores.held_out)]).tolist()
+    kept = sorted(scores.held_out[~find_outliers(scores.held_out)].tolist())
     threshold = decision_threshold(kept, rate)
     perfect = perfect_threshold(scores.good.tolist(), rate)
     labels = np.array([False] * len(scores.good) + [True] * len(scores.defective))
     auroc = image_auroc(labels, np.concatenate([scores.good, scores.defective]))
-    return Figures(
-        float("nan") if auroc is None else auroc,
-        float((scores.defective > threshold).mean()),
-        float((scores.defective > perfect).mean()),
-        float((scores.good > threshold).mean()),
-    )
+    return {
+        "image_auroc": float("nan") if auroc is None else auroc,
+        "detection_rate": float((scores.defective > threshold).mean()),
+        "detection_rate_perfect": float((scores.defective > perfect).mean()),
+        "false_reject_rate": float((scores.good > threshold).mean()),
+    }
 
 
-def chosen(figures: Mapping[str, Mapping[str, Figures]]) -> dict[str, str]:
+def choose_settings(figures: Mapping[str, Mapping[str, Figures]]) -> dict[str, str]:
     """Return, by category, the setting whose scores find most defects on all others."""
-    tasks = list(next(iter(figures.values())))
 
     def on_others(name: str, left_out: str) -> float:
-        others = [
-            one.detection_rate_perfect for task, one in figures[name].items() if task != left_out
-        ]
-        return float(np.mean(others)) if others else 0.0
+        others = [one for task, one in figures[name].items() if task != left_out]
+        return _means(others)["detection_rate_perfect"] if others else 0.0
 
+    tasks = next(iter(figures.values()))
     return {task: max(figures, key=lambda name: on_others(name, task)) for task in tasks}
 
 
-def thinned(scores: Mapping[str, Scores]) -> list[dict[str, float | int | str]]:
+def thresholds_of_few(scores: Mapping[str, Scores]) -> list[Row]:
     """Measure what thresholds from few held-out scores do: means over categories and draws."""
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     rng = np.random.default_rng(0)
     larger = [one for one in scores.values() if len(one.held_out) >= LARGER]
     rules = {"order statistic": conformal_threshold, "as decided": decision_threshold}
-    for rate in (0.02, 0.05):
-        for count in (*FEW, 0):
-            draws = [_drawn(one.held_out, count, rng) for one in larger for _ in range(DRAWS)]
-            tests = [one for one in larger for _ in range(DRAWS)]
-            for name, rule in rules.items():
-                limits = [rule(draw, rate) for draw in draws]
-                pairs = list(zip(tests, limits, strict=True))
-                rows.append(
-                    {
-                        "stated": rate,
-                        "good parts": count or "all",
-                        "threshold": name,
-                        "false rejects": float(np.mean([(t.good > x).mean() for t, x in pairs])),
-                        "found": float(np.mean([(t.defective > x).mean() for t, x in pairs])),
-                    }
-                )
+    for rate, count in product((0.02, 0.05), (*FEW, 0)):
+        draws = [(one, _drawn(one.held_out, count, rng)) for one in larger for _ in range(DRAWS)]
+        for name, rule in rules.items():
+            limits = [(one, rule(drawn, rate)) for one, drawn in draws]
+            rows.append(
+                {
+                    "stated": rate,
+                    "good parts": count or "all",
+                    "threshold": name,
+                    "false rejects": float(np.mean([(one.good > x).mean() for one, x in limits])),
+                    "found": float(np.mean([(one.defective > x).mean() for one, x in limits])),
+                }
+            )
     return rows
 
 
 def _drawn(scores: Float64, count: int, rng: np.random.Generator) -> list[float]:
     """Draw some scores (all for a count of 0), ascending and without their outliers."""
-    some = scores if count == 0 else rng.choice(scores, min(count, len(scores)), replace=False)
-    return sorted(float(value) for value in some[~find_outliers(some)])
+    some = rng.choice(scores, min(count, len(scores)), replace=False) if count else scores
+    return sorted(some[~find_outliers(some)].tolist())
 
 
-def table_of(
-    figures: Mapping[str, Mapping[str, Figures]], taken: Mapping[str, str]
-) -> tuple[list[str], list[list[str]]]:
+def table_of(figures: Mapping[str, Mapping[str, Figures]], taken: Mapping[str, str]) -> Table:
     """Means of every setting, then those of the settings that others chose."""
     means = {name: _means(list(of_tasks.values())) for name, of_tasks in figures.items()}
-    means["chosen on the other categories"] = _means(
-        [figures[name][task] for task, name in taken.items()]
-    )
-    columns = list(Figures.__dataclass_fields__)
+    on_others = [figures[name][task] for task, name in taken.items()]
+    means["chosen on the other categories"] = _means(on_others)
+    columns = list(next(iter(means.values())))
     head = ["setting", *(name.replace("_", " ") for name in columns), "chosen for"]
-    rows = figure_rows(columns, means)
     counts = [str(list(taken.values()).count(name)) for name in figures]
-    return head, [[*row, count] for row, count in zip(rows, [*counts, ""], strict=True)]
+    rows = zip(figure_rows(columns, means), [*counts, ""], strict=True)
+    return head, [[*row, count] for row, count in rows]
 
 
-def _means(figures: Sequence[Figures]) -> dict[str, float]:
-    return {
-        name: float(np.mean([getattr(one, name) for one in figures]))
-        for name in Figures.__dataclass_fields__
-    }
-
-
-def _few_table(
-    rows: Sequence[Mapping[str, float | int | str]],
-) -> tuple[list[str], list[list[str]]]:
-    head = list(rows[0])
-    return head, [
-        [f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()]
-        for row in rows
-    ]
-
-
-def _result(
-    figures: Mapping[str, Mapping[str, Figures]],
-    taken: Mapping[str, str],
-    few: Sequence[Mapping[str, float | int | str]],
-    rate: float,
-) -> dict[str, object]:
-    return {
-        "method": "patch_memory",
-        "seed": 0,
-        "stated_false_reject_rate": rate,
-        "settings": {
-            name: {"setting": asdict(SETTINGS[name]), **{t: asdict(f) for t, f in tasks.items()}}
-            for name, tasks in figures.items()
-        },
-        "chosen_on_the_others": dict(taken),
-        "few_good_parts": list(few),
-        "commit": commit_of(REPOSITORY),
-        "machine": describe_machine(),
-        "versions": versions(),
-    }
+def _means(figures: Sequence[Figures]) -> Figures:
+    return {name: float(np.mean([one[name] for one in figures])) for name in figures[0]}
 
 
 if __name__ == "__main__":

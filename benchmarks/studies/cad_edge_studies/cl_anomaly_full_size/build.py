@@ -87,12 +87,12 @@ def _write_tasks(place: Path, dimensions: Dimensions) -> None:
 def _export(learned: Sequence[Path], place: Path, precision: Literal["fp32", "uint8"]) -> None:
     """Add tasks to the bundle of a precision; nothing if it has them."""
     from cad_edge_export.exporter import export_artifacts
-    from cad_edge_export.plan import Plan
+    from cad_edge_export.plan import ExportPlan
 
     bundle = Bundle(bundle_of(place, precision))
     if bundle.exists() and len(bundle.manifest().tasks) >= len(learned):
         return
-    plan = Plan(
+    plan = ExportPlan(
         precision=precision,
         backbone=f"llava:{place / 'base'}",
         explanations=False,

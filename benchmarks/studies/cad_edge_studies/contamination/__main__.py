@@ -1,4 +1,4 @@
-"""Defective parts among the good ones: what they cost, and who finds them.
+"""Contaminated training images: what defective parts among the good ones cost, and who finds them.
 
     python -m cad_edge_studies.contamination [--data DIR] [--out FILE]
 
@@ -8,7 +8,7 @@ image AUROC, defects found and false rejects are those of the remaining test par
 given. How `cad-edge check` ranks the planted ones: the share of them among its first tenth.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,34 +18,33 @@ import torch
 from numpy.typing import NDArray
 
 from cad_edge.calibration import decide
-from cad_edge.data.product import LabelledImage
-from cad_edge.data.stream import StreamTask, read_stream
-from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
+from cad_edge.data.stream import StreamTask
 from cad_edge_benchmarks.instruments.metrics import image_auroc, mean_defined
-from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
+from cad_edge_benchmarks.instruments.open_data import data_folder, open_stream
 from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, write_result
+from cad_edge_studies.learning_request import request_of
+from cad_edge_studies.open_category_study import RESULTS, made_with, study
 from cad_edge_training.backbones import Backbone, load_backbone
-from cad_edge_training.check.suspects import suspects
-from cad_edge_training.folds import draw_folds
+from cad_edge_training.check.outliers import rank_outliers
 from cad_edge_training.images import read_images
-from cad_edge_training.learned import Images, Request
+from cad_edge_training.learned import Images
 from cad_edge_training.methods.patch_memory.config import Config, defaults_for
 from cad_edge_training.methods.patch_memory.learn import build_model, learn
+from cad_edge_training.patch_features import in_batches
 
-RESULT = REPOSITORY / "docs" / "results" / "contamination.json"
+RESULT = RESULTS / "contamination.json"
 SHARES = (0.0, 0.02, 0.05, 0.1)
 FIRST = 0.1  # of all images: how far down the ranking of suspects somebody looks
 BACKBONE = "efficientnet-lite0"
-BATCH = 16
 Figures = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Contaminated:
+class ContaminatedCategory:
     """Good parts of a category with some defective ones among them, and what is left to test."""
 
+    task: StreamTask
     images: Images
     planted: NDArray[np.bool_]
     """(n,) which of them have a defect."""
@@ -54,77 +53,57 @@ class Contaminated:
     defective: NDArray[np.bool_]
 
 
-@click.command("contamination")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
-@click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
-@click.option("--task", "tasks", multiple=True, help="Only this category; may be repeated.")
+@study("contamination", RESULT)
 @click.option("--share", "shares", multiple=True, type=float, default=SHARES, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--threads", type=int, default=2, show_default=True)
 def main(
     data: Path | None,
     out: Path,
     tasks: tuple[str, ...],
+    threads: int,
     shares: tuple[float, ...],
     seed: int,
-    threads: int,
 ) -> None:
     """Plant defective parts among good ones, and measure what that does."""
     torch.set_num_threads(threads)
-    try:
-        rows = _measure(data_folder(data), out, tasks, shares, seed)
-    except CadEdgeError as problem:
-        raise click.ClickException(str(problem)) from None
-    means = {share: _means(of_tasks) for share, of_tasks in rows.items()}
-    write_result(
-        out,
-        {
-            "seed": seed,
-            "backbone": BACKBONE,
-            "shares": rows,
-            "mean": means,
-            "commit": commit_of(REPOSITORY),
-            "machine": describe_machine(),
-            "versions": versions(),
-        },
-    )
-    columns = list(next(iter(means.values())))
-    head = ["planted", *(name.replace("_", " ") for name in columns)]
-    click.echo(text_table(head, figure_rows(columns, means)))
-
-
-def _measure(
-    folder: Path, out: Path, names: Sequence[str], shares: Sequence[float], seed: int
-) -> dict[str, dict[str, Figures]]:
-    """Figures by share of planted images and by category."""
-    stream_file = out.with_suffix(".stream.json")
-    write_stream(stream_file, folder, names)
-    stream = read_stream(stream_file)
-    stream_file.unlink()
+    stream = open_stream(data_folder(data), tasks)
     backbone = load_backbone(BACKBONE)
     rows: dict[str, dict[str, Figures]] = {f"{share:.0%}": {} for share in shares}
     for task in stream.tasks:
         click.echo(task.name, err=True)
         for share in shares:
             mixed = contaminate(task, backbone, share, seed)
-            found = _figures(mixed, backbone, stream.false_reject_rate, seed, task)
+            found = _figures(mixed, backbone, stream.false_reject_rate, seed)
             rows[f"{share:.0%}"][task.name] = found
-    return rows
+    means = {share: _means(of_tasks) for share, of_tasks in rows.items()}
+    result = {"seed": seed, "backbone": BACKBONE, "shares": rows, "mean": means, **made_with()}
+    write_result(out, result)
+    columns = list(next(iter(means.values())))
+    head = ["planted", *(name.replace("_", " ") for name in columns)]
+    click.echo(text_table(head, figure_rows(columns, means)))
 
 
-def contaminate(task: StreamTask, backbone: Backbone, share: float, seed: int) -> Contaminated:
+def _means(of_tasks: Mapping[str, Figures]) -> Figures:
+    names = next(iter(of_tasks.values()))
+    return {name: mean_defined([one[name] for one in of_tasks.values()]) for name in names}
+
+
+def contaminate(
+    task: StreamTask, backbone: Backbone, share: float, seed: int
+) -> ContaminatedCategory:
     """Put defective test images among the good parts, ``share`` of all that result."""
     product = task.samples()
     bad = [item for item in product.test if item.anomalous]
     count = min(round(share * len(product.train) / (1 - share)), len(bad) // 2)
     places = np.random.default_rng(seed).permutation(len(bad))[:count]
     taken = {bad[place].path for place in places}
-    rest: list[LabelledImage] = [item for item in product.test if item.path not in taken]
+    rest = [item for item in product.test if item.path not in taken]
     paths = [*product.train, *sorted(taken)]
     groups = task.groups(product)
     if groups is not None:
         groups = (*groups, *(f"planted {number}" for number in range(count)))
-    return Contaminated(
+    return ContaminatedCategory(
+        task,
         read_images(paths, backbone.recipe, quiet),
         np.arange(len(paths)) >= len(product.train),
         groups,
@@ -133,13 +112,11 @@ def contaminate(task: StreamTask, backbone: Backbone, share: float, seed: int) -
     )
 
 
-def _figures(
-    mixed: Contaminated, backbone: Backbone, rate: float, seed: int, task: StreamTask
-) -> Figures:
+def _figures(mixed: ContaminatedCategory, backbone: Backbone, rate: float, seed: int) -> Figures:
     found: Figures = {}
+    config = Config.model_validate(defaults_for(BACKBONE))
     for name, keep in (("", False), (" (outliers kept)", True)):
-        request = _request(mixed, backbone, rate, seed, task, keep)
-        config = Config.model_validate(defaults_for(BACKBONE))
+        request = request_of(mixed.task, mixed.images, mixed.groups, backbone, rate, seed, keep)
         learned = learn(request, config)
         scores = _scores(build_model(backbone, config, learned.tensors), mixed.test)
         rejected = scores > decide(learned.calibration, rate).threshold
@@ -147,49 +124,15 @@ def _figures(
             found["image_auroc"] = image_auroc(mixed.defective, scores)
         found[f"found{name}"] = float(rejected[mixed.defective].mean())
         found[f"false_rejects{name}"] = float(rejected[~mixed.defective].mean())
-    ranking = suspects(mixed.images, backbone, mixed.groups).ranking()
+    ranking = rank_outliers(mixed.images, backbone, mixed.groups).ranking()
     first = ranking[: max(1, round(FIRST * len(ranking)))]
     planted = int(mixed.planted.sum())
     found["planted_among_first"] = mixed.planted[first].sum() / planted if planted else None
     return found
 
 
-def _request(
-    mixed: Contaminated,
-    backbone: Backbone,
-    rate: float,
-    seed: int,
-    task: StreamTask,
-    keep_outliers: bool,
-) -> Request:
-    return Request(
-        task=task.name,
-        images=mixed.images,
-        backbone=backbone,
-        folds=draw_folds(len(mixed.images), rate, seed, mixed.groups),
-        seed=seed,
-        progress=quiet,
-        rate=rate,
-        defective=mixed.images[:0],
-        earlier=(),
-        workspace=task.path,
-        groups=mixed.groups,
-        keep_outliers=keep_outliers,
-    )
-
-
 def _scores(model: torch.nn.Module, images: Images) -> NDArray[np.float64]:
-    with torch.inference_mode():
-        parts = [
-            model(torch.from_numpy(images[start : start + BATCH]))[0]
-            for start in range(0, len(images), BATCH)
-        ]
-    return torch.cat(parts).double().numpy()
-
-
-def _means(of_tasks: Mapping[str, Figures]) -> Figures:
-    names = next(iter(of_tasks.values()))
-    return {name: mean_defined([one[name] for one in of_tasks.values()]) for name in names}
+    return in_batches(images, lambda batch: model(batch)[0], quiet).double().numpy()
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ import click
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError
 from cad_edge.schema import canonical_json
-from cad_edge.store.manifest import Precision
+from cad_edge.store.manifest import GraphLayout, Precision
 from cad_edge_benchmarks.instruments.agreement import Agreement, agreement
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
 from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_benchmarks.reporting.tables import text_table, write_result
 from cad_edge_export.exporter import export_artifacts
-from cad_edge_export.plan import Layout, Plan
+from cad_edge_export.plan import ExportPlan
 
 HEAD = ("task", "images", "score", "map", "flips")
 
@@ -32,7 +32,9 @@ HEAD = ("task", "images", "score", "map", "flips")
 @click.argument("stream", type=click.Path(path_type=Path))
 @click.argument("artifacts", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="What the stream's paths go from.")
-@click.option("--layout", type=click.Choice(get_args(Layout)), default="shared", show_default=True)
+@click.option(
+    "--layout", type=click.Choice(get_args(GraphLayout)), default="shared", show_default=True
+)
 @click.option(
     "--precision", type=click.Choice(get_args(Precision)), default="fp32", show_default=True
 )
@@ -43,7 +45,7 @@ def main(
     stream: Path,
     artifacts: Path,
     data: Path | None,
-    layout: Layout,
+    layout: GraphLayout,
     precision: Precision,
     backbone: str | None,
     threads: int,
@@ -56,7 +58,7 @@ def main(
             bundle, absolute = Path(place) / "bundle", Path(place) / "stream.json"
             absolute.write_bytes(canonical_json(tasks))
             calibration = absolute if precision in ("int8", "uint8") else None
-            plan = Plan(layout, precision, None, backbone, calibration, explanations=False)
+            plan = ExportPlan(layout, precision, None, backbone, calibration, explanations=False)
             export_artifacts([artifacts / one.name for one in tasks.tasks], bundle, plan, quiet)
             found = agreement(bundle, artifacts, tasks, backbone, threads)
     except CadEdgeError as problem:

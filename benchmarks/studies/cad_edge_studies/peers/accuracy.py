@@ -25,7 +25,7 @@ from cad_edge_benchmarks.instruments.metrics import image_auroc, mean_defined
 from cad_edge_benchmarks.instruments.pixels import PixelScores
 from cad_edge_benchmarks.instruments.subprocess_worker import run, run_python
 from cad_edge_benchmarks.reporting.headings import SCORE_COLUMNS
-from cad_edge_studies.accuracy.continual_run import evaluate_bundle
+from cad_edge_studies.learned_stream import evaluate_bundle
 from cad_edge_studies.peers.cad_edge_bundles import ProductLine
 from cad_edge_studies.peers.environment import PeerEnvironment
 

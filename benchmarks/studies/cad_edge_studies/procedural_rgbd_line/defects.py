@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cad_edge_studies.procedural_rgbd_line.fields import Field, bell, noise, to_segment
 
@@ -34,22 +36,34 @@ Change: TypeAlias = Callable[[Surface, np.random.Generator], None]
 
 
 @dataclass(frozen=True)
-class Defect:
+class DefectKind:
     """A kind of defect."""
 
     shows: Shows
     change: Change
 
 
+def _inner(part: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
+    """Where a mask holds at this distance in all four directions."""
+    moved = [np.roll(part, step, axis) for step in (margin, -margin) for axis in (0, 1)]
+    inner: NDArray[np.bool_] = np.all(moved, axis=0)
+    return inner
+
+
 def _place(surface: Surface, rng: np.random.Generator, margin: int) -> tuple[float, float]:
     """Draw a pixel (row, column) of the part, if possible not nearer to its edge than a margin."""
-    inner = surface.cover > 0.5
-    for shift in (margin, -margin):
-        for axis in (0, 1):
-            inner &= np.roll(surface.cover > 0.5, shift, axis)
-    rows, columns = np.nonzero(inner if inner.any() else surface.cover > 0.5)
+    part = surface.cover > 0.5
+    inner = part & _inner(part, margin)
+    rows, columns = np.nonzero(inner if inner.any() else part)
     chosen = int(rng.integers(len(rows)))
     return float(rows[chosen]), float(columns[chosen])
+
+
+def _distance(surface: Surface, place: tuple[float, float]) -> Field:
+    """Pixels from every pixel to a place."""
+    rows, columns = np.indices(surface.height.shape)
+    distance: Field = np.hypot(rows - place[0], columns - place[1])
+    return distance
 
 
 def _bulge(surface: Surface, rng: np.random.Generator, sign: float) -> None:
@@ -58,32 +72,19 @@ def _bulge(surface: Surface, rng: np.random.Generator, sign: float) -> None:
     surface.height += rise * surface.cover
 
 
-def _bump(surface: Surface, rng: np.random.Generator) -> None:
-    _bulge(surface, rng, 1.0)
-
-
-def _dent(surface: Surface, rng: np.random.Generator) -> None:
-    _bulge(surface, rng, -1.0)
-
-
 def _stain(surface: Surface, rng: np.random.Generator) -> None:
     ragged = bell(surface.side, _place(surface, rng, 8), rng.uniform(6, 9))
     ragged = ragged + 0.12 * noise(rng, surface.side, 24)
     cover = np.clip((ragged - 0.45) * 6, 0, 1) * (ragged > 0.3)
-    near = bell(surface.side, _place_of(ragged), 16) > 0.3
+    row, column = np.unravel_index(int(np.argmax(ragged)), ragged.shape)
+    near = bell(surface.side, (float(row), float(column)), 16) > 0.3
     strength = (cover * near * surface.cover)[..., None] * rng.uniform(0.25, 0.4)
     surface.albedo *= 1 - strength * np.array([0.7, 0.9, 1.0])
 
 
-def _place_of(field: Field) -> tuple[float, float]:
-    row, column = np.unravel_index(int(np.argmax(field)), field.shape)
-    return float(row), float(column)
-
-
 def _spot(surface: Surface, rng: np.random.Generator) -> None:
     place, radius = _place(surface, rng, 6), rng.uniform(4, 6)
-    rows, columns = np.indices(surface.height.shape)
-    within = np.clip(radius - np.hypot(rows - place[0], columns - place[1]), 0, 1)
+    within = np.clip(radius - _distance(surface, place), 0, 1)
     strength = (within * surface.cover)[..., None] * 0.6
     colour = rng.permutation([0.75, 0.45, 0.15])
     surface.albedo += strength * (colour - surface.albedo)
@@ -91,8 +92,7 @@ def _spot(surface: Surface, rng: np.random.Generator) -> None:
 
 def _hole(surface: Surface, rng: np.random.Generator) -> None:
     place, radius = _place(surface, rng, 8), rng.uniform(4, 6.5)
-    rows, columns = np.indices(surface.height.shape)
-    within = np.clip(radius - np.hypot(rows - place[0], columns - place[1]) + 0.5, 0, 1)
+    within = np.clip(radius - _distance(surface, place) + 0.5, 0, 1)
     surface.height -= within * np.minimum(surface.height, 4.0)
     surface.albedo *= 1 - 0.55 * within[..., None]
 
@@ -120,25 +120,23 @@ def _scratch(surface: Surface, rng: np.random.Generator) -> None:
 
 def _missing(surface: Surface, rng: np.random.Generator) -> None:
     edge = surface.cover > 0.5
-    moved = [np.roll(edge, step, axis) for step in (3, -3) for axis in (0, 1)]
-    border = edge & ~np.all(moved, axis=0)
-    rows, columns = np.nonzero(border)
+    rows, columns = np.nonzero(edge & ~_inner(edge, 3))
     chosen = int(rng.integers(len(rows)))
-    around = np.hypot(*(np.indices(edge.shape) - [[[rows[chosen]]], [[columns[chosen]]]]))
+    around = _distance(surface, (float(rows[chosen]), float(columns[chosen])))
     ragged = around + 1.5 * noise(rng, surface.side, 40)
     gone = np.clip(rng.uniform(11, 15) - ragged, 0, 1) * (around < 22)
     surface.height *= 1 - gone
     surface.albedo += gone[..., None] * (surface.tray - surface.albedo)
 
 
-DEFECTS: Mapping[str, Defect] = {
-    "bump": Defect("depth", _bump),
-    "crack": Defect("both", _crack),
-    "dent": Defect("depth", _dent),
-    "hole": Defect("both", _hole),
-    "missing": Defect("both", _missing),
-    "scratch": Defect("both", _scratch),
-    "spot": Defect("rgb", _spot),
-    "stain": Defect("rgb", _stain),
+DEFECTS: Mapping[str, DefectKind] = {
+    "bump": DefectKind("depth", partial(_bulge, sign=1.0)),
+    "crack": DefectKind("both", _crack),
+    "dent": DefectKind("depth", partial(_bulge, sign=-1.0)),
+    "hole": DefectKind("both", _hole),
+    "missing": DefectKind("both", _missing),
+    "scratch": DefectKind("both", _scratch),
+    "spot": DefectKind("rgb", _spot),
+    "stain": DefectKind("rgb", _stain),
 }
 """By name, in alphabetical order."""

@@ -1,5 +1,6 @@
 """Fields over the image plane that surfaces are made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,11 @@ class Plane:
     @property
     def radius(self) -> Field:
         """Distance from the origin."""
-        return np.hypot(self.u, self.v)
+        return self.distance((0.0, 0.0))
+
+    def distance(self, place: tuple[float, float]) -> Field:
+        """Distance from a place."""
+        return np.hypot(self.u - place[0], self.v - place[1])
 
     @property
     def angle(self) -> Field:
@@ -42,7 +47,17 @@ class Plane:
 
     def disc(self, radius: float, centre: tuple[float, float] = (0.0, 0.0)) -> Field:
         """Return 1 within a disc, 0 outside."""
-        return self.inside(radius - np.hypot(self.u - centre[0], self.v - centre[1]))
+        return self.inside(radius - self.distance(centre))
+
+    def discs(self, radius: float, centres: Sequence[tuple[float, float]]) -> Field:
+        """Return 1 within any of some discs, 0 outside."""
+        union: Field = np.max([self.disc(radius, centre) for centre in centres], axis=0)
+        return union
+
+    def polygon(self, inner: float, turns: Sequence[float]) -> Field:
+        """Return 1 within a polygon whose sides lie ``inner`` away in these directions."""
+        sides = [self.u * np.cos(turn) + self.v * np.sin(turn) for turn in turns]
+        return self.inside(inner - np.max(sides, axis=0))
 
     def box(self, half: tuple[float, float], centre: tuple[float, float] = (0.0, 0.0)) -> Field:
         """Return 1 within an upright rectangle of half sizes ``half``, 0 outside."""
@@ -61,12 +76,17 @@ def plane_of(rng: np.random.Generator, side: int) -> Plane:
     return Plane(cosine * x + sine * y, cosine * y - sine * x)
 
 
+def smooth_noise(
+    rng: np.random.Generator, side: int, rows: int, columns: int | None = None
+) -> NDArray[np.float32]:
+    """Noise (side, side), smooth between ``rows`` x ``columns`` cells of unit deviation."""
+    cells = rng.standard_normal((rows, columns or rows)).astype(np.float32)
+    return np.asarray(Image.fromarray(cells).resize((side, side), Image.Resampling.BICUBIC))
+
+
 def noise(rng: np.random.Generator, side: int, cells: int) -> Field:
     """Smooth noise of about unit deviation with features of 1 / ``cells`` of the image."""
-    coarse = rng.normal(0, 1, (cells, cells)).astype(np.float32)
-    grown = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
-    field: Field = np.asarray(grown, np.float64) * 1.3
-    return field
+    return smooth_noise(rng, side, cells).astype(np.float64) * 1.3
 
 
 def bell(side: int, centre: tuple[float, float], width: float) -> Field:

@@ -11,20 +11,6 @@ Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Material:
-    """Albedo of a part."""
-
-    colour: Colour
-    """RGB in 0..1."""
-    grain: float
-    """Deviation of the texture, as a share of the colour."""
-    cells: int
-    """Fineness of the texture, see `fields.noise`."""
-    mark: Colour | None = None
-    """Of what a part is marked with, where its shape has marks."""
-
-
-@dataclass(frozen=True)
 class Body:
     """A part in its pose."""
 
@@ -38,10 +24,17 @@ class Body:
 
 @dataclass(frozen=True)
 class Part:
-    """A product of the line."""
+    """A product of the line: its shape and its albedo."""
 
-    material: Material
     shape: Callable[[Plane], Body]
+    colour: Colour
+    """RGB in 0..1."""
+    grain: float
+    """Deviation of the texture, as a share of the colour."""
+    cells: int
+    """Fineness of the texture, see `fields.noise`."""
+    mark: Colour | None = None
+    """Of what a part is marked with, where its shape has marks."""
 
 
 def _plain(height: Field, cover: Field) -> Body:
@@ -62,10 +55,8 @@ def _gear(at: Plane) -> Body:
 
 
 def _bolt(at: Plane) -> Body:
-    turns = [k * np.pi / 3 for k in range(6)]
-    hexagon = 0.5 - np.max([at.u * np.cos(t) + at.v * np.sin(t) for t in turns], axis=0)
-    cover = np.maximum(at.disc(0.66), at.inside(hexagon))
-    head = at.inside(hexagon)
+    head = at.polygon(0.5, [k * np.pi / 3 for k in range(6)])
+    cover = np.maximum(at.disc(0.66), head)
     dome = 1.5 * np.clip(1 - (at.radius / 0.5) ** 2, 0, 1)
     return Body(2.0 * cover + (5.0 + dome) * head, cover, head)
 
@@ -73,11 +64,8 @@ def _bolt(at: Plane) -> Body:
 def _biscuit(at: Plane) -> Body:
     cover = at.disc(0.64)
     dome = 6.0 * np.sqrt(np.clip(1.1 - (at.radius / 0.64) ** 4, 0.05, 1))
-    holes = np.zeros_like(dome)
-    for k in range(7):
-        away, turn = (0.0, 0.0) if k == 6 else (0.36, k * np.pi / 3)
-        place = (away * np.cos(turn), away * np.sin(turn))
-        holes = np.maximum(holes, at.disc(0.05, place))
+    turns = [k * np.pi / 3 for k in range(6)]
+    holes = at.discs(0.05, [(0, 0), *((0.36 * np.cos(t), 0.36 * np.sin(t)) for t in turns)])
     return Body((dome - 2.0 * holes) * cover, cover, holes * cover)
 
 
@@ -89,10 +77,7 @@ def _tile(at: Plane) -> Body:
 
 
 def _button(at: Plane) -> Body:
-    holes = np.zeros_like(at.u)
-    for x in (-0.12, 0.12):
-        for y in (-0.12, 0.12):
-            holes = np.maximum(holes, at.disc(0.06, (x, y)))
+    holes = at.discs(0.06, [(x, y) for x in (-0.12, 0.12) for y in (-0.12, 0.12)])
     cover = at.disc(0.58) - holes
     rim = at.disc(0.58) - at.disc(0.46)
     return Body((3.0 + 1.8 * rim) * cover, cover, rim * cover)
@@ -101,11 +86,9 @@ def _button(at: Plane) -> Body:
 def _bearing(at: Plane) -> Body:
     rings = (at.disc(0.64) - at.disc(0.52)) + (at.disc(0.3) - at.disc(0.17))
     bed = at.disc(0.53) - at.disc(0.29)
-    balls = np.zeros_like(at.u)
-    for k in range(9):
-        turn = k * 2 * np.pi / 9
-        away = np.hypot(at.u - 0.41 * np.cos(turn), at.v - 0.41 * np.sin(turn))
-        balls = np.maximum(balls, np.sqrt(np.clip(1 - (away / 0.1) ** 2, 0, 1)))
+    turns = [k * 2 * np.pi / 9 for k in range(9)]
+    away = np.min([at.distance((0.41 * np.cos(t), 0.41 * np.sin(t))) for t in turns], axis=0)
+    balls = np.sqrt(np.clip(1 - (away / 0.1) ** 2, 0, 1))
     cover = np.clip(rings + bed, 0, 1)
     return Body(7.0 * rings + bed * (2.0 + 4.5 * balls), cover, (balls > 0) * bed)
 
@@ -119,26 +102,21 @@ def _board(at: Plane) -> Body:
         ((0.12, 0.05), (0.1, -0.3), 2.5),
         ((0.12, 0.05), (-0.35, 0.32), 2.5),
     )
-    raised, marks = np.zeros_like(cover), np.zeros_like(cover)
-    for half, centre, height in chips:
-        chip = at.box(half, centre)
-        raised, marks = np.maximum(raised, height * chip), np.maximum(marks, chip)
-    return Body((1.6 + raised) * cover, cover, marks)
+    marks = [at.box(half, centre) for half, centre, _ in chips]
+    raised = [height * mark for mark, (_, _, height) in zip(marks, chips, strict=True)]
+    return Body((1.6 + np.max(raised, axis=0)) * cover, cover, np.max(marks, axis=0))
 
 
 def _cap(at: Plane) -> Body:
     cover = at.inside(0.6 + 0.03 * np.sin(21 * at.angle) - at.radius)
     top = 7.0 - 3.0 * np.clip((at.radius - 0.46) / 0.14, 0, 1)
-    triangle = np.min(
-        [0.16 - (at.u * np.cos(t) + at.v * np.sin(t)) for t in (0.5, 2.6, 4.7)], axis=0
-    )
-    emblem = at.inside(triangle)
+    emblem = at.polygon(0.16, (0.5, 2.6, 4.7))
     return Body((top + 0.8 * emblem) * cover, cover, emblem)
 
 
 def _bracket(at: Plane) -> Body:
     arms = np.maximum(at.box((0.6, 0.2), (0.0, 0.38)), at.box((0.2, 0.6), (-0.4, 0.0)))
-    holes = np.maximum(at.disc(0.08, (0.35, 0.38)), at.disc(0.08, (-0.4, -0.35)))
+    holes = at.discs(0.08, [(0.35, 0.38), (-0.4, -0.35)])
     ridge = np.clip(1 - np.abs(at.v - 0.38) / 0.06, 0, 1) * (at.u > -0.2) * (at.u < 0.2)
     return _plain(4.0 + 1.5 * ridge, arms * (1 - holes))
 
@@ -147,34 +125,31 @@ def _loaf(at: Plane) -> Body:
     radius = np.hypot(at.u / 0.72, at.v / 0.46)
     cover = at.inside((1 - radius) * 0.5)
     dome = 11.0 * np.sqrt(np.clip(1 - radius**2, 0.02, 1))
-    cuts = np.zeros_like(dome)
-    for k in (-0.32, 0.0, 0.32):
-        cuts = np.maximum(cuts, np.clip(1 - np.abs(at.u - k - 0.35 * at.v) / 0.035, 0, 1))
-    cuts = cuts * (np.abs(at.v) < 0.24)
+    away = np.min([np.abs(at.u - k - 0.35 * at.v) for k in (-0.32, 0.0, 0.32)], axis=0)
+    cuts = np.clip(1 - away / 0.035, 0, 1) * (np.abs(at.v) < 0.24)
     return Body((dome - 1.5 * cuts) * cover, cover, cuts * cover)
 
 
 def _plug(at: Plane) -> Body:
     cover = at.disc(0.6)
-    pins = np.zeros_like(cover)
-    for turn in (np.pi / 2, np.pi * 7 / 6, np.pi * 11 / 6):
-        pins = np.maximum(pins, at.disc(0.09, (0.3 * np.cos(turn), 0.3 * np.sin(turn))))
+    turns = (np.pi / 2, np.pi * 7 / 6, np.pi * 11 / 6)
+    pins = at.discs(0.09, [(0.3 * np.cos(turn), 0.3 * np.sin(turn)) for turn in turns])
     ribs = 0.5 * np.clip(np.cos(at.radius * 55), 0, 1)
     return Body((4.0 + ribs * (1 - pins) + 6.0 * pins) * cover, cover, pins)
 
 
 PARTS: Mapping[str, Part] = {
-    "bearing": Part(Material((0.62, 0.64, 0.68), 0.03, 60, (0.8, 0.8, 0.82)), _bearing),
-    "biscuit": Part(Material((0.72, 0.52, 0.3), 0.07, 45, (0.5, 0.33, 0.18)), _biscuit),
-    "board": Part(Material((0.12, 0.4, 0.2), 0.05, 80, (0.13, 0.13, 0.14)), _board),
-    "bolt": Part(Material((0.55, 0.5, 0.38), 0.05, 70, (0.62, 0.58, 0.45)), _bolt),
-    "bracket": Part(Material((0.5, 0.53, 0.6), 0.06, 30), _bracket),
-    "button": Part(Material((0.6, 0.15, 0.2), 0.03, 50, (0.68, 0.22, 0.27)), _button),
-    "cap": Part(Material((0.2, 0.35, 0.65), 0.03, 25, (0.85, 0.82, 0.7)), _cap),
-    "gear": Part(Material((0.75, 0.7, 0.55), 0.04, 90, (0.66, 0.6, 0.45)), _gear),
-    "loaf": Part(Material((0.68, 0.42, 0.2), 0.1, 35, (0.85, 0.7, 0.48)), _loaf),
-    "plug": Part(Material((0.25, 0.25, 0.28), 0.04, 65, (0.82, 0.72, 0.42)), _plug),
-    "tile": Part(Material((0.8, 0.76, 0.7), 0.06, 20, (0.55, 0.52, 0.5)), _tile),
-    "washer": Part(Material((0.68, 0.68, 0.66), 0.04, 110), _washer),
+    "bearing": Part(_bearing, (0.62, 0.64, 0.68), 0.03, 60, (0.8, 0.8, 0.82)),
+    "biscuit": Part(_biscuit, (0.72, 0.52, 0.3), 0.07, 45, (0.5, 0.33, 0.18)),
+    "board": Part(_board, (0.12, 0.4, 0.2), 0.05, 80, (0.13, 0.13, 0.14)),
+    "bolt": Part(_bolt, (0.55, 0.5, 0.38), 0.05, 70, (0.62, 0.58, 0.45)),
+    "bracket": Part(_bracket, (0.5, 0.53, 0.6), 0.06, 30),
+    "button": Part(_button, (0.6, 0.15, 0.2), 0.03, 50, (0.68, 0.22, 0.27)),
+    "cap": Part(_cap, (0.2, 0.35, 0.65), 0.03, 25, (0.85, 0.82, 0.7)),
+    "gear": Part(_gear, (0.75, 0.7, 0.55), 0.04, 90, (0.66, 0.6, 0.45)),
+    "loaf": Part(_loaf, (0.68, 0.42, 0.2), 0.1, 35, (0.85, 0.7, 0.48)),
+    "plug": Part(_plug, (0.25, 0.25, 0.28), 0.04, 65, (0.82, 0.72, 0.42)),
+    "tile": Part(_tile, (0.8, 0.76, 0.7), 0.06, 20, (0.55, 0.52, 0.5)),
+    "washer": Part(_washer, (0.68, 0.68, 0.66), 0.04, 110),
 }
 """By name, in the order of the line."""

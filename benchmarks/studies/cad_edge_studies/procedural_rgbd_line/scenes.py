@@ -89,13 +89,11 @@ def difference(one: Ideal, other: Ideal) -> NDArray[np.bool_]:
 
 def _surface(part: Part, rng: np.random.Generator, side: int) -> Surface:
     body = part.shape(plane_of(rng, side))
-    material = part.material
     tint = 1 + rng.normal(0, 0.02, 3)
-    grain = 1 + material.grain * (
-        0.7 * noise(rng, side, material.cells) + 0.5 * noise(rng, side, material.cells // 4 + 2)
-    )
-    colour = np.array(material.colour)
-    mark = colour if material.mark is None else np.array(material.mark)
+    fine, coarse = noise(rng, side, part.cells), noise(rng, side, part.cells // 4 + 2)
+    grain = 1 + part.grain * (0.7 * fine + 0.5 * coarse)
+    colour = np.array(part.colour)
+    mark = colour if part.mark is None else np.array(part.mark)
     own = colour + body.marks[..., None] * (mark - colour)
     tray = np.array(_TRAY) * (1 + 0.02 * noise(rng, side, 50))[..., None]
     cover = body.cover[..., None]

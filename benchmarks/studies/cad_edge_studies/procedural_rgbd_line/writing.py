@@ -15,7 +15,7 @@ from cad_edge.data.product import GOOD
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge_studies.procedural_rgbd_line.defects import DEFECTS
 from cad_edge_studies.procedural_rgbd_line.parts import PARTS
-from cad_edge_studies.procedural_rgbd_line.scenes import SIDE, STEP, Scene, render
+from cad_edge_studies.procedural_rgbd_line.scenes import SIDE, STEP, render
 
 STREAM = "stream.yaml"
 _TRAIN, _TEST = 0, 1  # what images are drawn for, a part of their seeds
@@ -34,8 +34,14 @@ class _Shot:
     seeds: tuple[int, ...]
     defect: str | None
 
-    def scene(self, side: int) -> Scene:
-        return render(self.product, self.seeds, self.defect, side)
+    def files(self, side: int) -> Mapping[Path, NDArray[Any]]:
+        """Pixels of its files, by their paths below the folder of the product."""
+        scene = render(self.product, self.seeds, self.defect, side)
+        steps = np.rint(scene.depth / STEP).astype(np.uint16)
+        planes: dict[str, NDArray[Any]] = {"rgb": scene.rgb, "depth": steps}
+        if scene.defect is not None:
+            planes["gt"] = scene.mask.astype(np.uint8) * 255
+        return {self.folder / kind / f"{self.number:03d}.png": planes[kind] for kind in planes}
 
 
 def write_line(
@@ -87,11 +93,10 @@ def write_line(
             _require_same(folder / name, shots, side)
         else:
             _write_product(folder, name, shots, side)
-    tasks = [{"name": name, "path": name, "layout": "rgbd"} for name in names]
     stream = {
         "name": "procedural RGB-D line",
         "false_reject_rate": rate,
-        "tasks": tasks,
+        "tasks": [{"name": name, "path": name, "layout": "rgbd"} for name in names],
         "steps": [list(step) for step in steps],
     }
     path = folder / STREAM
@@ -127,10 +132,9 @@ def _write_product(folder: Path, name: str, shots: Sequence[_Shot], side: int) -
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     for shot in shots:
-        for kind, pixels in _planes(shot.scene(side)).items():
-            path = _path(draft, shot, kind)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
+        for path, pixels in shot.files(side).items():
+            (draft / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(draft / path)
     draft.rename(folder / name)
 
 
@@ -139,9 +143,9 @@ def _require_same(product: Path, shots: Sequence[_Shot], side: int) -> None:
     expected = sum(2 + (shot.defect is not None) for shot in shots)
     firsts = (shot for shot in shots if shot.number == 0)
     if len(list(product.rglob("*.png"))) != expected or not all(
-        _is_as_drawn(_path(product, shot, kind), pixels)
+        _is_as_drawn(product / path, pixels)
         for shot in firsts
-        for kind, pixels in _planes(shot.scene(side)).items()
+        for path, pixels in shot.files(side).items()
     ):
         raise DatasetError(
             f"{product} holds other images than would be drawn; delete it or take another folder"
@@ -154,16 +158,3 @@ def _is_as_drawn(path: Path, pixels: NDArray[Any]) -> bool:
     with Image.open(path) as image:
         found = np.asarray(image)
     return found.shape == pixels.shape and float(np.mean(found != pixels)) < _ROUNDED
-
-
-def _path(product: Path, shot: _Shot, kind: str) -> Path:
-    return product / shot.folder / kind / f"{shot.number:03d}.png"
-
-
-def _planes(scene: Scene) -> Mapping[str, NDArray[Any]]:
-    """Pixels of the files of a part, by their folder."""
-    steps = np.rint(scene.depth / STEP).astype(np.uint16)
-    shown: dict[str, NDArray[Any]] = {"rgb": scene.rgb, "depth": steps}
-    if scene.defect is not None:
-        shown["gt"] = scene.mask.astype(np.uint8) * 255
-    return shown

@@ -3,9 +3,9 @@
     python -m cad_edge_studies.recognition [--data DIR] [--sizes-of-bundles 1,2,4,9] [--out FILE]
 
 Every category is learned and exported once, by `cad-edge`. Of that one bundle versions with some of
-the categories are made, neighbours in alphabetical order, in all rotations (recognition_line.py),
-and all test images go through the Detector of each. Besides, a category of few photographs is
-learned alone without two of them and shown their good windows (left_out_photographs.py).
+the categories are made, neighbours in alphabetical order, in all rotations, and
+all test images go through the Detector of each. Besides, a category of few photographs is learned
+alone without two of them and shown their good windows (`left_out_photographs`).
 """
 
 import tempfile
@@ -14,10 +14,8 @@ from pathlib import Path
 
 import click
 
-from cad_edge.errors import CadEdgeError, OptionError
-from cad_edge.store.artifact import read_record
-from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
-from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
+from cad_edge.errors import OptionError
+from cad_edge_benchmarks.instruments.open_data import data_folder, open_stream
 from cad_edge_benchmarks.reporting.tables import (
     UNDEFINED,
     figure,
@@ -25,18 +23,16 @@ from cad_edge_benchmarks.reporting.tables import (
     text_table,
     write_result,
 )
+from cad_edge_studies.learned_stream import LearnedStream, learn_stream
+from cad_edge_studies.open_category_study import RESULTS, study
+from cad_edge_studies.open_set import frames_of, predict
 from cad_edge_studies.recognition.figures import Figures, rotations, size_figures
-from cad_edge_studies.recognition.left_out_photographs import (
-    LEFT_OUT,
-    STREAM,
-    window_figures,
-    write_windows,
-)
-from cad_edge_studies.recognition.line import learned_line, read_images
+from cad_edge_studies.recognition.left_out_photographs import LEFT_OUT, window_figures
 
-RESULT = REPOSITORY / "docs" / "results" / "recognition.json"
+RESULT = RESULTS / "recognition.json"
 WINDOWED = "asphalt_b"
 """Category of several windows of each of a few photographs."""
+NO_PRODUCT = {"product": UNDEFINED, "share_of_frames": None}
 
 
 def parse_sizes(text: str, products: int) -> list[int]:
@@ -56,69 +52,58 @@ def parse_sizes(text: str, products: int) -> list[int]:
     return sorted({min(size, products) for size in sizes})
 
 
-@click.command("recognition")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
-@click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
-@click.option("--task", "tasks", multiple=True, help="Only this category; may be repeated.")
+@study("recognition", RESULT)
 @click.option("--sizes-of-bundles", "sizes", default="1,2,4,9", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--method", help="Passed on to cad-edge train.")
-@click.option("--threads", type=int, default=2, show_default=True)
 def main(
     data: Path | None,
     out: Path,
     tasks: tuple[str, ...],
+    threads: int,
     sizes: str,
     seed: int,
     method: str | None,
-    threads: int,
 ) -> None:
     """Measure how products are told from defects, in bundles of several sizes."""
     options = [] if method is None else ["--method", method]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder)
-            names = write_stream(place / STREAM, data_folder(data), tasks)
-            result = measure(place, parse_sizes(sizes, len(names)), seed, options, threads)
-        print_report(result)
-        write_result(out, result)
-    except CadEdgeError as problem:
-        raise click.ClickException(str(problem)) from None
-
-
-def measure(
-    place: Path, sizes: Sequence[int], seed: int, options: Sequence[str], threads: int
-) -> Figures:
-    """Measure the stream whose file lies in ``place``."""
-    line = learned_line(place / STREAM, place, seed, options, threads)
-    names = [task.name for task in line.stream.tasks]
-    images = read_images(line.stream)
-    by_size = {
-        str(size): size_figures([line.look(some, images) for some in rotations(names, size)])
-        for size in sizes
-    }
+    stream = open_stream(data_folder(data), tasks)
+    chosen = parse_sizes(sizes, len(stream.tasks))
     windows = None
-    for task in line.stream.tasks:
-        if task.name == WINDOWED and task.group is not None:
-            alone = place / WINDOWED
-            kept_out = write_windows(task, alone)
-            parts = learned_line(alone / STREAM, alone, seed, options, threads)
-            windows = window_figures(parts, kept_out)
-    record = read_record(line.artifacts[0])
-    return {
-        "categories": names,
-        "sizes": by_size,
-        "windows": windows,
-        "seed": seed,
-        "method": record.method,
-        "hyperparameters": record.hyperparameters,
-        "backbone": record.backbone.id,
-        "stated_false_reject_rate": line.stream.false_reject_rate,
-        "commit": commit_of(REPOSITORY),
-        "machine": describe_machine(),
-        "threads": threads,
-        "versions": versions(),
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        learned = learn_stream(stream, Path(folder), seed, options, threads)
+        by_size = _by_size(learned, chosen, seed)
+        for task in stream.tasks:
+            if task.name == WINDOWED and task.group is not None:
+                windows = window_figures(task, learned.place / WINDOWED, seed, options, threads)
+        record = learned.record
+        result = {
+            "categories": [task.name for task in stream.tasks],
+            "sizes": by_size,
+            "windows": windows,
+            "seed": seed,
+            "method": record.method,
+            "hyperparameters": record.hyperparameters,
+            "backbone": record.backbone.id,
+            **learned.conditions(),
+        }
+    print_report(result)
+    write_result(out, result)
+
+
+def _by_size(learned: LearnedStream, sizes: Sequence[int], seed: int) -> Figures:
+    """Show all test images to bundles of each size."""
+    tasks, versions = learned.stream.tasks, learned.versions(seed)
+    frames = [frame for task in tasks for frame in frames_of(task, in_memory=True)]
+    found: Figures = {}
+    for size in sizes:
+        bundles = {}
+        for names in rotations([task.name for task in tasks], size):
+            versions.commit(names)
+            with learned.open(versions.path) as detector:
+                bundles[names] = predict(detector, frames)
+        found[str(size)] = size_figures(bundles)
+    return found
 
 
 def print_report(result: Figures) -> None:
@@ -131,13 +116,14 @@ def print_report(result: Figures) -> None:
     rows = [_size_row(size, figures) for size, figures in result["sizes"].items()]
     click.echo(text_table([*head, "left out unknown", "AUROC"], rows))
     for size, figures in result["sizes"].items():
-        if strangers := figures["left_out_unknown"]["categories"]:
+        if unlearned := figures["left_out_unknown"]["categories"]:
             click.echo(f"\nleft out of bundles of {size}, and what its frames pass for most often")
-            strange = [
-                [name, percent(value), *_taken_for(figures["taken_for"][name])]
-                for name, value in strangers.items()
-            ]
-            click.echo(text_table(["category", "unknown", "taken for", "of its frames"], strange))
+            rows = []
+            for name, unknown in unlearned.items():
+                taken: Figures = figures["taken_for"][name] or NO_PRODUCT
+                often = percent(taken["share_of_frames"])
+                rows.append([name, percent(unknown), taken["product"], often])
+            click.echo(text_table(["category", "unknown", "taken for", "of its frames"], rows))
     if (windows := result["windows"]) is not None:
         click.echo(
             f"\n{WINDOWED} alone, good windows of {LEFT_OUT} photographs that were not learned, "
@@ -152,8 +138,8 @@ def _size_row(size: str, figures: Figures) -> list[str]:
         for name in ("defective_unknown", "good_not_routed")
         for cell in (percent(figures[name]["mean"]), _worst(figures[name]["categories"]))
     ]
-    strangers = percent(figures["left_out_unknown"]["mean"])
-    return [size, str(figures["bundles"]), *known, strangers, figure(figures["auroc"], 4)]
+    left_out = percent(figures["left_out_unknown"]["mean"])
+    return [size, str(figures["bundles"]), *known, left_out, figure(figures["auroc"], 4)]
 
 
 def _worst(shares: Figures) -> str:
@@ -162,12 +148,6 @@ def _worst(shares: Figures) -> str:
         return UNDEFINED
     name = max(defined, key=lambda one: defined[one])
     return f"{percent(defined[name])} ({name})"
-
-
-def _taken_for(found: Figures | None) -> list[str]:
-    return (
-        [UNDEFINED] * 2 if found is None else [found["product"], percent(found["share_of_frames"])]
-    )
 
 
 if __name__ == "__main__":

@@ -5,29 +5,26 @@ choices of two in turn, and each bundle holds it alone.
 """
 
 import itertools
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from cad_edge.data.image import decode_image
-from cad_edge.data.stream import StreamTask
+from cad_edge.data.grouping import GroupRule
+from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.instruments.verdicts import UNKNOWN, share
+from cad_edge_studies.learned_stream import learn_stream
 from cad_edge_studies.recognition.figures import Figures, shares
-from cad_edge_studies.recognition.line import Line
 
 LEFT_OUT = 2  # photographs that are not learned
-STREAM = "stream.json"
 
 
-def write_windows(task: StreamTask, place: Path) -> dict[str, list[Path]]:
-    """Make products of all but two photographs, and the stream file of them.
+def link_windows(task: StreamTask, place: Path) -> tuple[Stream, dict[str, list[Path]]]:
+    """Make products of all but two photographs.
 
     Returns
     -------
-    dict
-        By product, the windows of the photographs that it lacks.
+    A stream of the products, and by product the windows of the photographs that it lacks.
 
     Raises
     ------
@@ -39,10 +36,12 @@ def write_windows(task: StreamTask, place: Path) -> dict[str, list[Path]]:
     names = sorted(set(groups or ()))
     if groups is None or len(names) < LEFT_OUT + 2:
         raise OptionError(f"{task.name} has windows of {len(names)} known photographs; give others")
+    tasks: list[StreamTask] = []
     kept_out: dict[str, list[Path]] = {}
     for pair in itertools.combinations(range(len(names)), LEFT_OUT):
         name = "without-" + "-".join(map(str, pair))
-        good = place / "windows" / name / "train" / "good"
+        tasks.append(StreamTask(name=name, path=place / name, group=GroupRule(pattern="^[^@]+")))
+        good = place / name / "train" / "good"
         good.mkdir(parents=True, exist_ok=True)
         kept_out[name] = []
         for number, (path, group) in enumerate(zip(product.train, groups, strict=True)):
@@ -53,21 +52,21 @@ def write_windows(task: StreamTask, place: Path) -> dict[str, list[Path]]:
             target = good / f"{photograph}@{number:04d}{path.suffix}"
             target.unlink(missing_ok=True)
             target.symlink_to(path.resolve())
-    tasks = [
-        {"name": name, "path": f"windows/{name}", "group": {"pattern": "^[^@]+"}}
-        for name in kept_out
-    ]
-    stream = {"name": task.name, "false_reject_rate": FALSE_REJECT_RATE, "tasks": tasks}
-    (place / STREAM).write_text(json.dumps(stream), encoding="utf-8")
-    return kept_out
+    stream = Stream(name=task.name, false_reject_rate=FALSE_REJECT_RATE, tasks=tasks)
+    return stream, kept_out
 
 
-def window_figures(line: Line, kept_out: Mapping[str, Sequence[Path]]) -> Figures:
+def window_figures(
+    task: StreamTask, place: Path, seed: int, options: Sequence[str], threads: int
+) -> Figures:
     """Show each product, alone in its bundle, the windows of the photographs that it lacks."""
+    stream, kept_out = link_windows(task, place / "windows")
+    learned = learn_stream(stream, place, seed, options, threads)
+    versions = learned.versions(seed)
     unknown: dict[str, list[bool]] = {}
     for name, paths in kept_out.items():
-        with line.opened([name]) as detector:
-            said = [detector.detect(decode_image(path)).verdict for path in paths]
-        unknown[name] = [verdict == UNKNOWN for verdict in said]
+        versions.commit([name])
+        with learned.open(versions.path) as detector:
+            unknown[name] = [detector.detect(path).verdict == UNKNOWN for path in paths]
     everything = [one for values in unknown.values() for one in values]
     return {"frames": len(everything), "pooled": share(everything), **shares(unknown)}

@@ -20,9 +20,13 @@ from torch import Tensor, nn
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.fusion import Fusion
-from cad_edge_export.fusions.cl_anomaly.family import Family, family_of, rounded
-from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, Decision
-from cad_edge_export.language.decoder import Decoder
+from cad_edge_export.fusions.cl_anomaly.expert_tensors import (
+    ExpertTensors,
+    pack_expert_tensors,
+    to_precision,
+)
+from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, LanguageDecision
+from cad_edge_export.language.decoder import LanguageDecoder
 from cad_edge_export.language.experts import merged_changes, merged_shared, stacked_experts
 from cad_edge_export.language.explainer import (
     Explaining,
@@ -32,7 +36,7 @@ from cad_edge_export.language.explainer import (
     texts_of,
 )
 from cad_edge_export.language.gate import ANCHORS, of_frame, weights
-from cad_edge_export.language.vision import Vision
+from cad_edge_export.language.vision import VisionModule
 from cad_edge_export.trunk import (
     enter,
     entry_stage,
@@ -55,34 +59,34 @@ EXAMPLE_TASKS = 3  # of the axis that grows; torch.export takes one for a consta
 
 
 def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
-    """Entry, rest of the tower, and decision, with experts and anchors of the family as tensors.
+    """Entry, rest of the tower, and decision, with experts and anchors of all tasks as tensors.
 
     Where the image chooses among experts, those of all tasks are joint tensors, one object for each
     task. Where the selector has chosen, the engine binds the task's own alone: a new task then
-    changes nothing of it but the generation.
+    changes nothing of it but the shared weights.
     """
     base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
-    family = family_of(task, base, config, precision)
-    decoder = Decoder(base.language)
+    packed = pack_expert_tensors(task, base, config, precision)
+    decoder = LanguageDecoder(base.language)
     if precision == "fp16":
         decoder.to_half()
-    views = family.mix.views
-    decision = Decision(base, config.question, decoder, precision, views)
-    bound = bound_inputs(family)
-    module = BoundDecision(decision, family.mix, tuple(item.name for item in bound))
+    views = packed.mix.views
+    decision = LanguageDecision(base, config.question, decoder, precision, views)
+    bound = bound_inputs(packed)
+    module = BoundDecision(decision, packed.mix, tuple(item.name for item in bound))
     tokens = torch.zeros(2 * views, base.n_patches + 1, base.width)
     inputs = (GraphInput("tokens", "1/tokens", tokens, (0,), views=views), *bound)
     key = f"decision {base.identity.sha256} {base.recipe} {config} {_shapes(bound)} {precision}"
     key += views_key(views)
-    stages = (*seeing(base, config, family, precision), StageModule(module, inputs, OUTPUTS, key))
-    return FusedTask(stages, *bound_objects(family), views=views)
+    stages = (*seeing(base, config, packed, precision), StageModule(module, inputs, OUTPUTS, key))
+    return FusedTask(stages, *bound_objects(packed), views=views)
 
 
 def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
     """One self-contained graph: image -> score, probability."""
     base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
-    family = family_of(task, base, config, "fp32")
-    module, views = SelfContained(base, config, family, precision), family.mix.views
+    packed = pack_expert_tensors(task, base, config, "fp32")
+    module, views = SelfContainedDecision(base, config, packed, precision), packed.mix.views
     stage = StageModule(module, (image_input(base, views),), OUTPUTS[:2])
     return FusedTask((stage,), views=views)
 
@@ -90,20 +94,20 @@ def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> 
 def explained(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> Explaining:
     """Return what the task answers in words with; its stages are those of the shared layout."""
     base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
-    family = family_of(task, base, config, precision)
+    packed = pack_expert_tensors(task, base, config, precision)
     # The anchor is that of one frame here, where a decision has a batch.
-    views = family.mix.views
+    views = packed.mix.views
     bound = tuple(
         replace(item, example=item.example[:views], dynamic=()) if item.name == ANCHOR else item
-        for item in bound_inputs(family)
+        for item in bound_inputs(packed)
     )
-    key = f"words {base.identity.sha256} {family.mix} {_shapes(bound)} {precision}"
+    key = f"words {base.identity.sha256} {packed.mix} {_shapes(bound)} {precision}"
     key += views_key(views)
-    decoder = speaking(base, precision, family.mix, bound, key)
+    decoder = speaking(base, precision, packed.mix, bound, key)
     heads = decoder.inputs[1].example.shape
     return Explaining(
         engine=FusedTask(
-            seeing(base, config, family, precision), *bound_objects(family), views=views
+            seeing(base, config, packed, precision), *bound_objects(packed), views=views
         ),
         tokens="1/tokens",
         decoder=decoder,
@@ -137,7 +141,7 @@ def entry_block(backbone: Backbone, config: Config) -> int:
 
 
 def seeing(
-    base: LlavaBase, config: Config, family: Family, precision: ModulePrecision
+    base: LlavaBase, config: Config, packed: ExpertTensors, precision: ModulePrecision
 ) -> tuple[StageModule, StageModule]:
     """Entry and rest of the tower: image -> descriptor, hidden -> tokens, anchor."""
     first, last = entry(base, config, precision), entry_block(base, config)
@@ -145,11 +149,11 @@ def seeing(
     assert isinstance(network, LlavaBase)
     with torch.inference_mode():
         hidden = first.module(first.inputs[0].example)[1].clone()
-    names = tuple(family.projector)
-    bound = tuple(_bound(name, family.projector[name]) for name in names)
+    names = tuple(packed.projector)
+    bound = tuple(_bound(name, packed.projector[name]) for name in names)
     key = f"vision {base.identity.sha256} {base.recipe} {last} {names} {precision}"
     vision = StageModule(
-        Vision(network, last, precision, names),
+        VisionModule(network, last, precision, names),
         (GraphInput("hidden", "0/hidden", hidden, (0,)), *bound),
         ("tokens", ANCHOR),
         key,
@@ -157,28 +161,28 @@ def seeing(
     return first, vision
 
 
-def bound_inputs(family: Family) -> tuple[GraphInput, ...]:
+def bound_inputs(packed: ExpertTensors) -> tuple[GraphInput, ...]:
     """Return the inputs by which experts, and what chooses among them, come to a decoder."""
     inputs = []
-    if not family.knows_expert:
-        width, views = family.own[0][ANCHORS].shape[1], family.mix.views
+    if not packed.knows_expert:
+        width, views = packed.own[0][ANCHORS].shape[1], packed.mix.views
         example = torch.zeros(2 * views, width)
         inputs.append(GraphInput(ANCHOR, f"1/{ANCHOR}", example, (0,), views=views))
-    for name, value in sorted(family.chosen.items()):
-        if family.knows_expert:
+    for name, value in sorted(packed.chosen.items()):
+        if packed.knows_expert:
             inputs.append(_bound(name, value))
             continue
         example = torch.from_numpy(np.repeat(value, EXAMPLE_TASKS, axis=0))
         inputs.append(GraphInput(name, f"tensor/{name}", example, sizes={0: "tasks"}))
-    return (*inputs, *(_bound(name, value) for name, value in sorted(family.common.items())))
+    return (*inputs, *(_bound(name, value) for name, value in sorted(packed.common.items())))
 
 
-def bound_objects(family: Family) -> tuple[Tensors, tuple[Tensors, ...]]:
+def bound_objects(packed: ExpertTensors) -> tuple[Tensors, tuple[Tensors, ...]]:
     """Tensors of the task alone, and joint ones."""
-    common = tuple(part for part in (family.common | family.projector,) if part)
-    if family.knows_expert:
-        return family.chosen, common
-    return {}, (*family.own, *common)
+    common = tuple(part for part in (packed.common | packed.projector,) if part)
+    if packed.knows_expert:
+        return packed.chosen, common
+    return {}, (*packed.own, *common)
 
 
 def _bound(name: str, value: Array) -> GraphInput:
@@ -193,35 +197,35 @@ def _shapes(bound: tuple[GraphInput, ...]) -> dict[str, tuple[int | str, ...]]:
     }
 
 
-class SelfContained(nn.Module):
-    """image -> score, probability with all of the family as constants."""
+class SelfContainedDecision(nn.Module):
+    """image -> score, probability with the weights of all tasks as constants."""
 
     def __init__(
-        self, base: LlavaBase, config: Config, family: Family, precision: ModulePrecision
+        self, base: LlavaBase, config: Config, packed: ExpertTensors, precision: ModulePrecision
     ) -> None:
-        """Bake a family, whose tensors are in float32, for one of its tasks."""
+        """Bake the tensors of all tasks, which are in float32, for one of them."""
         super().__init__()
         network = in_precision(folded(base), precision)
         assert isinstance(network, LlavaBase)
-        self.vision = Vision(network, -1, precision, tuple(family.projector))
+        self.vision = VisionModule(network, -1, precision, tuple(packed.projector))
         self.precision = precision
-        self.projector = [*_constants(rounded(family.projector, precision)).values()]
-        decoder, composition = Decoder(base.language), family.mix.composition
-        tensors, common = family.members(), family.common
-        if family.knows_expert and composition.private:
-            decoder.merge(merged_changes(_constants(family.chosen), composition.layers))
+        self.projector = [*_constants(to_precision(packed.projector, precision)).values()]
+        decoder, composition = LanguageDecoder(base.language), packed.mix.composition
+        tensors, common = packed.members(), packed.common
+        if packed.knows_expert and composition.private:
+            decoder.merge(merged_changes(_constants(packed.chosen), composition.layers))
             tensors, composition = {}, replace(composition, private=False)
-        if family.needs_no_router:
+        if packed.needs_no_router:
             decoder.merge(merged_shared(_constants(common), composition.layers))
             common, composition = {}, replace(composition, shared=0)
         tensors = common | tensors
         if precision == "fp16":
             decoder.to_half()
-        self.constants = _constants(rounded(tensors, precision))
-        self.mix = replace(family.mix, composition=composition)
+        self.constants = _constants(to_precision(tensors, precision))
+        self.mix = replace(packed.mix, composition=composition)
         self.experts = stacked_experts(self.constants, composition)
-        self.decision = Decision(base, config.question, decoder, precision, self.mix.views)
-        if family.knows_expert:
+        self.decision = LanguageDecision(base, config.question, decoder, precision, self.mix.views)
+        if packed.knows_expert:
             self.decision.read_ahead(self.experts)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

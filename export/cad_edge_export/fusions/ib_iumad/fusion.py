@@ -58,7 +58,7 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
         bound = torch.from_numpy(own[DEPTH_RANGE])
         inputs += [depth_input(backbone), GraphInput(DEPTH_RANGE, f"tensor/{DEPTH_RANGE}", bound)]
     key = f"ib_iumad {backbone.identity.sha256} {backbone.recipe} {config} {precision} "
-    stage = StageModule(module, tuple(inputs), OUTPUTS, key + generation_sha256(tensors))
+    stage = StageModule(module, tuple(inputs), OUTPUTS, key + shared_weights_sha256(tensors))
     return FusedTask((first, stage), own)
 
 
@@ -67,7 +67,7 @@ def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> 
     config = Config.model_validate(task.artifact.hyperparameters)
     tensors = task.model_tensors()
     require_network(tensors)
-    module = SelfContained(backbone, config, tensors, own_tensors(task), precision)
+    module = SelfContainedReconstruction(backbone, config, tensors, own_tensors(task), precision)
     inputs = {RGB: image_input(backbone), DEPTH: depth_input(backbone)}
     given = tuple(inputs[name] for name in config.modalities)
     return FusedTask((StageModule(module, given, OUTPUTS),))
@@ -92,7 +92,7 @@ def depth_input(backbone: Backbone) -> GraphInput:
     return GraphInput("depth", "frame/depth", example, (0,))
 
 
-def generation_sha256(tensors: Tensors) -> str:
+def shared_weights_sha256(tensors: Tensors) -> str:
     """sha256 of what all products share in a graph."""
     shared_ones = (NETWORK, MEAN, DEVIATION)
     return weights_sha256(
@@ -100,7 +100,7 @@ def generation_sha256(tensors: Tensors) -> str:
     )
 
 
-class Trunk(nn.Module):
+class MultiscaleTrunk(nn.Module):
     """Blocks of the backbone up to its last stage end, with features on one grid."""
 
     def __init__(self, backbone: Backbone, precision: ModulePrecision, resize: Resize) -> None:
@@ -133,7 +133,7 @@ def tokens_of(grid: Tensor) -> Tensor:
     return grid.flatten(2).transpose(1, 2)
 
 
-class Judge(nn.Module):
+class ReconstructionScore(nn.Module):
     """Tokens of every modality -> score, map."""
 
     grow: Tensor
@@ -187,8 +187,8 @@ class FromEntry(nn.Module):
         self, backbone: Backbone, config: Config, tensors: Tensors, precision: ModulePrecision
     ) -> None:
         super().__init__()
-        self.trunk = Trunk(backbone, precision, config.resize)
-        self.judge = Judge(backbone, config, tensors, precision)
+        self.trunk = MultiscaleTrunk(backbone, precision, config.resize)
+        self.judge = ReconstructionScore(backbone, config, tensors, precision)
         self.modalities, self.last = config.modalities, max(backbone.routing_blocks)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,7 +209,7 @@ class FromEntry(nn.Module):
         return _judged(self.judge, self.modalities, tokens_of(grid), measured)
 
 
-class SelfContained(nn.Module):
+class SelfContainedReconstruction(nn.Module):
     """image [, depth] -> score, map with everything as constants."""
 
     depth_range: Tensor
@@ -223,8 +223,8 @@ class SelfContained(nn.Module):
         precision: ModulePrecision,
     ) -> None:
         super().__init__()
-        self.trunk = Trunk(backbone, precision, config.resize)
-        self.judge = Judge(backbone, config, tensors, precision)
+        self.trunk = MultiscaleTrunk(backbone, precision, config.resize)
+        self.judge = ReconstructionScore(backbone, config, tensors, precision)
         self.modalities = config.modalities
         if own:
             self.register_buffer("depth_range", torch.from_numpy(own[DEPTH_RANGE]))
@@ -249,7 +249,7 @@ def as_colour(values: Tensor) -> Tensor:
 
 
 def _judged(
-    judge: Judge, modalities: tuple[str, ...], tokens: Tensor, measured: Tensor | None
+    judge: ReconstructionScore, modalities: tuple[str, ...], tokens: Tensor, measured: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Take one batch of all modalities, one after another, apart."""
     # The number of frames follows from the batch; chunk would have torch fix it.

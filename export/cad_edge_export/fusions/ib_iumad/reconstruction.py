@@ -15,8 +15,8 @@ from cad_edge_training.methods.ib_iumad.mamba import ES2D
 from cad_edge_training.methods.ib_iumad.network import Network
 from cad_edge_training.methods.ib_iumad.reconstruction import (
     Attention,
-    DecoderLayer,
     EncoderLayer,
+    ReconstructionLayer,
     ReconstructionNetwork,
     by_head,
 )
@@ -88,9 +88,9 @@ class FastEncoderLayer(nn.Module):
 
 
 class FastDecoderLayer(nn.Module):
-    """`DecoderLayer` whose first queries are constant."""
+    """`ReconstructionLayer` whose first queries are constant."""
 
-    def __init__(self, layer: DecoderLayer, position: Tensor) -> None:
+    def __init__(self, layer: ReconstructionLayer, position: Tensor) -> None:
         super().__init__()
         self.layer = layer
         first = (layer.query + position) @ layer.of_memory.query.weight.T

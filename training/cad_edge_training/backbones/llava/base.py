@@ -10,14 +10,14 @@ from cad_edge.errors import OptionError
 from cad_edge.store.artifact import BackboneIdentity
 from cad_edge_training.backbones.backbone import Backbone, weights_sha256
 from cad_edge_training.backbones.llava.chat import (
-    Answers,
     ChatTexts,
+    DecisionTokens,
     Prompt,
     build_prompt,
     find_answers,
     find_stops,
 )
-from cad_edge_training.backbones.llava.vision import Vision
+from cad_edge_training.backbones.llava.vision import VisionTower
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -37,7 +37,9 @@ class LlavaBase(Backbone):
     width: int
     """Width of the language model."""
 
-    def __init__(self, model: nn.Module, vision: Vision, tokenizer: "Tokenizer", name: str) -> None:
+    def __init__(
+        self, model: nn.Module, vision: VisionTower, tokenizer: "Tokenizer", name: str
+    ) -> None:
         """Assemble and freeze.
 
         Parameters
@@ -63,7 +65,7 @@ class LlavaBase(Backbone):
         self.tokenizer = tokenizer
         self.texts = ChatTexts()
         self.stop_ids = find_stops(tokenizer)
-        self.answers: Answers = find_answers(tokenizer)
+        self.answers: DecisionTokens = find_answers(tokenizer)
         self.recipe = vision.recipe
         self.n_blocks = vision.n_blocks
         self.routing_blocks = vision.routing_blocks

@@ -41,7 +41,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Answers:
+class DecisionTokens:
     """Ids of the tokens that mean Yes and No at the start of an answer."""
 
     yes: tuple[int, ...]
@@ -53,7 +53,7 @@ def token_ids(tokenizer: "Tokenizer", text: str) -> tuple[int, ...]:
     return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def find_answers(tokenizer: "Tokenizer") -> Answers:
+def find_answers(tokenizer: "Tokenizer") -> DecisionTokens:
     """Look up all ways to say Yes and No in one token.
 
     Raises
@@ -61,7 +61,7 @@ def find_answers(tokenizer: "Tokenizer") -> Answers:
     OptionError
         "Yes" or "No" is several tokens.
     """
-    return Answers(_single_tokens(tokenizer, YES), _single_tokens(tokenizer, NO))
+    return DecisionTokens(_single_tokens(tokenizer, YES), _single_tokens(tokenizer, NO))
 
 
 def _single_tokens(tokenizer: "Tokenizer", variants: Sequence[str]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from torch import nn
 
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones.llava.base import LlavaBase
-from cad_edge_training.backbones.llava.vision import Lite0Vision, SiglipVision, Vision
+from cad_edge_training.backbones.llava.vision import Lite0Vision, SiglipVision, VisionTower
 from cad_edge_training.backbones.pretrained import find_part, source_name
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _check(config: Any, source: str, size: int | None) -> None:  # noqa: ANN401 
         )
 
 
-def _vision(model: nn.Module) -> Vision:
+def _vision(model: nn.Module) -> VisionTower:
     """Take the tower apart; that of the embedded backbone gets its weights here."""
     from cad_edge_training.backbones.llava.tower import Lite0VisionModel
 

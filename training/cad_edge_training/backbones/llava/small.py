@@ -59,9 +59,6 @@ def load_small(size: int | None = None) -> LlavaBase:
     """
     folder = files("cad_edge_training.backbones.llava") / "small"
     if not (folder / "config.json").is_file():
-        raise OptionError(
-            f"{SMALL} is not in this installation; make it with "
-            "`python -m cad_edge_training.backbones.llava.pretrain` or install cad-edge again"
-        )
+        raise OptionError(f"{SMALL} is not in this installation; install cad-edge again")
     with as_file(folder) as path:
         return load_llava(str(path), size, SMALL)

@@ -16,7 +16,7 @@ from cad_edge_training.backbones.vision_transformer import TransformerBlock
 PIXEL_MIDDLE = 127.5  # SigLIP sees x / 127.5 - 1, mean and deviation of 0.5
 
 
-class Vision(nn.Module, ABC):
+class VisionTower(nn.Module, ABC):
     """A frozen tower; it shares the weights of the transformers model that it was taken from."""
 
     recipe: ImageRecipe
@@ -46,7 +46,7 @@ class Vision(nn.Module, ABC):
         """Tokens (batch, n_patches, vision width) float32 of the hidden states by block."""
 
 
-class Lite0Vision(Vision):
+class Lite0Vision(VisionTower):
     """EfficientNet-Lite0 up to block 10, as `tower.Lite0VisionModel` holds it."""
 
     def __init__(self, trunk: EfficientNetLite0) -> None:
@@ -81,7 +81,7 @@ class Lite0Vision(Vision):
         return cell_tokens(states[early], states[late])
 
 
-class SiglipVision(Vision):
+class SiglipVision(VisionTower):
     """SigLIP's image tower (Zhai et al., ICCV 2023): patches only, no class token.
 
     The projector takes the hidden state before the tower's last layer norm, so that norm and

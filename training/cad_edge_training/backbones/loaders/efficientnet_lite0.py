@@ -1,10 +1,14 @@
 """EfficientNet-Lite0, embedded."""
 
-from cad_edge_training.backbones.backbone import Backbone
+from typing import TYPE_CHECKING
+
 from cad_edge_training.backbones.loader import BackboneLoader
 
+if TYPE_CHECKING:
+    from cad_edge_training.backbones.backbone import Backbone
 
-def _load(source: str, size: int | None) -> Backbone:
+
+def _load(source: str, size: int | None) -> "Backbone":
     from cad_edge_training.backbones.efficientnet_lite0 import load
 
     return load(size)

@@ -1,10 +1,14 @@
 """LLaVA of transformers."""
 
-from cad_edge_training.backbones.backbone import Backbone
+from typing import TYPE_CHECKING
+
 from cad_edge_training.backbones.loader import BackboneLoader
 
+if TYPE_CHECKING:
+    from cad_edge_training.backbones.backbone import Backbone
 
-def _load(source: str, size: int | None) -> Backbone:
+
+def _load(source: str, size: int | None) -> "Backbone":
     from cad_edge_training.backbones.llava import load_llava
 
     return load_llava(source, size)

@@ -96,8 +96,8 @@ class Config(Record):
     gradient_checkpointing: bool = Field(
         default=False, description="compute twice what would not fit into memory"
     )
-    # The rest says how and where to learn and not what, so that it may differ between tasks of one
-    # family; it is not written into an artifact, and no folder's name leaves the machine.
+    # The rest says how and where to learn and not what, so that it may differ between tasks with
+    # shared weights; it is not written into an artifact, and no folder's name leaves the machine.
     micro_batch: int = Field(
         default=8,
         ge=1,

@@ -175,7 +175,7 @@ def attach(
 def experts_at(
     sites: Sequence[Site],
     private: Sequence[Mapping[str, Tensor]],
-    generation: Mapping[str, Tensor],
+    shared_weights: Mapping[str, Tensor],
 ) -> dict[str, SiteExperts]:
     """Sort tensors by site.
 
@@ -185,7 +185,7 @@ def experts_at(
         Where experts sit.
     private
         Per task ``private/<site>.lora_A`` and ``.lora_B``; tasks without are left out.
-    generation
+    shared_weights
         ``shared/<site>.lora_A``, ``.lora_B``, ``router/<site>`` and ``fixed/<site>``, as far as
         they are there.
     """
@@ -199,11 +199,11 @@ def experts_at(
                 for task in private
                 if f"{own}.lora_A" in task
             ),
-            (generation[f"{shared}.lora_A"], generation[f"{shared}.lora_B"])
-            if f"{shared}.lora_A" in generation
+            (shared_weights[f"{shared}.lora_A"], shared_weights[f"{shared}.lora_B"])
+            if f"{shared}.lora_A" in shared_weights
             else None,
-            generation.get(f"router/{site.name}"),
-            generation.get(f"{FIXED}{site.name}"),
+            shared_weights.get(f"router/{site.name}"),
+            shared_weights.get(f"{FIXED}{site.name}"),
         )
     return found
 

@@ -7,7 +7,7 @@ import torch
 
 from cad_edge.calibration import Calibration
 from cad_edge.errors import OptionError
-from cad_edge.store.artifact import LearnedTask, Tensors, family_tensors
+from cad_edge.store.artifact import LearnedTask, Tensors, joined_tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.division import Division, divide
@@ -73,10 +73,10 @@ def learn(request: Request, config: Config) -> Learned:
     keys = session.join_scores(scores).keys(config.key_experts).numpy()
     own = _own(found, anchor, keys if config.composition.shared else None)
     own[TOKENS] = tokens_to_keep(adapted.base, request.images[division.held_out])
-    generation = _generation(request, config, base, found, keys)
-    tensors = _model_tensors(request, own, generation)
+    shared_weights = _shared_weights(request, config, base, found, keys)
+    tensors = _model_tensors(request, own, shared_weights)
     images = request.held_out_images(division.held_out, division.groups)
-    return Learned(own, _calibration(base, config, tensors, own, images), generation)
+    return Learned(own, _calibration(base, config, tensors, own, images), shared_weights)
 
 
 def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> CLAnomaly:
@@ -87,7 +87,7 @@ def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> CLAnoma
     backbone
         The base model.
     config
-        Options that the family was learned with.
+        Options that all tasks were learned with.
     tensors
         `LearnedTask.model_tensors`.
 
@@ -100,16 +100,16 @@ def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> CLAnoma
 
 
 def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibration:
-    """Score a task's held-out good parts by the family's newest generation.
+    """Score a task's held-out good parts by the newest model version.
 
     Parameters
     ----------
     backbone
         The base model.
     config
-        Options that the family was learned with.
+        Options that all tasks were learned with.
     task
-        With its family.
+        With `LearnedTask.sharing_tasks`.
 
     Raises
     ------
@@ -137,9 +137,9 @@ def without_router(backbone: Backbone, config: Config, task: LearnedTask) -> Lea
     backbone
         The base model.
     config
-        Options that the family was learned with.
+        Options that all tasks were learned with.
     task
-        With its family.
+        With `LearnedTask.sharing_tasks`.
 
     Raises
     ------
@@ -152,9 +152,11 @@ def without_router(backbone: Backbone, config: Config, task: LearnedTask) -> Lea
             "merge; leave --merge-shared out"
         )
     model = _fast_model(as_llava(backbone), config, task.model_tensors())
-    last = task.family[-1]
-    newest = replace(last, generation=last.generation | mean_weights(model, task.tensors[TOKENS]))
-    return replace(task, family=(*task.family[:-1], newest))
+    last = task.sharing_tasks[-1]
+    newest = replace(
+        last, shared_weights=last.shared_weights | mean_weights(model, task.tensors[TOKENS])
+    )
+    return replace(task, sharing_tasks=(*task.sharing_tasks[:-1], newest))
 
 
 def _calibration(
@@ -211,21 +213,21 @@ def _own(found: Tensors, anchor: AnchorSum, keys: Keys | None) -> Tensors:
     return own if keys is None else own | {"keys": keys}
 
 
-def _generation(
+def _shared_weights(
     request: Request, config: Config, base: LlavaBase, found: Tensors, keys: Keys
 ) -> Tensors:
     """Return what the tasks share after this one, Eq. 9-10 applied."""
-    generation = shared_part(found)
+    shared_weights = shared_part(found)
     parts = config.composition
     if parts.merged and request.earlier:
         before = request.earlier[-1]
         beta = coefficients(before.tensors["keys"], keys, parts.experts)
-        generation = merge(before.generation, generation, beta, sites_of(base.language))
+        shared_weights = merge(before.shared_weights, shared_weights, beta, sites_of(base.language))
     # Without shared experts this is all there is, and gates still change with every task.
-    return generation | {"stage": np.array(1 + len(request.earlier), dtype=np.int64)}
+    return shared_weights | {"stage": np.array(1 + len(request.earlier), dtype=np.int64)}
 
 
-def _model_tensors(request: Request, own: Tensors, generation: Tensors) -> Tensors:
+def _model_tensors(request: Request, own: Tensors, shared_weights: Tensors) -> Tensors:
     """Return what `LearnedTask.model_tensors` will be once the artifact is written."""
     members = [*(task.tensors for task in request.earlier), own]
-    return family_tensors(members, generation, len(request.earlier))
+    return joined_tensors(members, shared_weights, len(request.earlier))

@@ -49,7 +49,7 @@ def merge(before: Tensors, now: Tensors, beta: Coefficients, sites: Sequence[Sit
     Parameters
     ----------
     before
-        Generation of the last task: ``shared/<site>.lora_A`` (experts, rank, inputs) and
+        Shared weights as of the last task: ``shared/<site>.lora_A`` (experts, rank, inputs) and
         ``.lora_B`` (experts, outputs, rank) float32.
     now
         The same after learning this task, before merging; routers and whatever else there is.

@@ -35,7 +35,7 @@ model."""
 
 
 class CLAnomaly(nn.Module):
-    """One task of a family on its frozen base model."""
+    """One of the tasks with shared weights on their frozen base model."""
 
     def __init__(self, base: LlavaBase, config: Config, tensors: Mapping[str, Tensor]) -> None:
         """Assemble.
@@ -45,16 +45,16 @@ class CLAnomaly(nn.Module):
         base
             Stays as it is; its weights are shared.
         config
-            Options that the family was learned with.
+            Options that all tasks were learned with.
         tensors
-            `LearnedTask.model_tensors`: the newest generation, ``task/000k/...`` of every task of
-            the family, and ``family/index``.
+            `LearnedTask.model_tensors`: the newest shared weights, ``task/000k/...`` of every task,
+            and ``sharing_tasks/index``.
         """
         super().__init__()
         self.base, self.config = weight_sharing_copy(base), config
         tasks = tasks_in(tensors)
         self.anchors = torch.stack([task["anchor"] for task in tasks])
-        self.index = int(tensors["family/index"])
+        self.index = int(tensors["sharing_tasks/index"])
         own_projector(
             self.base, {name: value for name, value in tensors.items() if name.startswith(PREFIX)}
         )
@@ -131,7 +131,7 @@ class CLAnomaly(nn.Module):
 
 
 def tasks_in(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Return what every task of a family owns, in stream order."""
+    """Return what every task owns, in stream order."""
     found: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("task/"):

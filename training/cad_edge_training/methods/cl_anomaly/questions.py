@@ -56,7 +56,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Lines:
+class TrainingQuestions:
     """What is asked and answered while learning."""
 
     questions: tuple[Question, ...]
@@ -64,7 +64,7 @@ class Lines:
     """(2, n_answer) int64 token ids of No and of Yes, the end of the turn included."""
 
     @staticmethod
-    def of(base: LlavaBase, config: Config, views: int) -> "Lines":
+    def of(base: LlavaBase, config: Config, views: int) -> "TrainingQuestions":
         """Embed the question, and its paraphrases for so many images if they are wanted."""
         others = PARAPHRASES if views == 1 else PARAPHRASES_OF_VIEWS
         texts = (config.question, *(others if config.paraphrases else ()))
@@ -72,7 +72,7 @@ class Lines:
             base.tokenizer.encode(word + END, add_special_tokens=False) for word in (NO, YES)
         ]
         ids = torch.tensor([answer.ids for answer in answers], device=base.image_newline.device)
-        return Lines(tuple(Question.of(base, text) for text in texts), ids)
+        return TrainingQuestions(tuple(Question.of(base, text) for text in texts), ids)
 
     def drawn(self, seeds: Sequence[int]) -> Question:
         """Draw one of the questions."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Share:
+class ProcessShare:
     """Which of several processes this is."""
 
     number: int = 0
@@ -36,9 +36,9 @@ class Session:
     progress: Progress
 
     @property
-    def share(self) -> Share:
+    def share(self) -> ProcessShare:
         """Which of the processes this is."""
-        return Share(self.accelerator.process_index, self.accelerator.num_processes)
+        return ProcessShare(self.accelerator.process_index, self.accelerator.num_processes)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum of a tensor over all processes, where it is; with one process the tensor itself."""

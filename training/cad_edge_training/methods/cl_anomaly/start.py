@@ -38,8 +38,8 @@ def check(request: Request, config: Config) -> None:
     DatasetError
         There is no labelled image with a defect.
     OptionError
-        Tasks of the family were learned with other options, or the question and the views of a
-        sample are more than the language model reads.
+        Tasks with shared weights were learned with other options, or the question and the views
+        of a sample are more than the language model reads.
     """
     if not len(request.defective):
         raise DatasetError(
@@ -87,7 +87,7 @@ def starting_values(request: Request, config: Config, base: LlavaBase) -> Tensor
     if config.train_projector:
         found |= {name: value.cpu().numpy() for name, value in projector_of(base).items()}
     if request.earlier:
-        found |= shared_part(request.earlier[-1].generation)
+        found |= shared_part(request.earlier[-1].shared_weights)
     return found
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.learned import Images, Progress, views_in
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum
-from cad_edge_training.methods.cl_anomaly.session import Share
+from cad_edge_training.methods.cl_anomaly.session import ProcessShare
 
 BATCH = 8  # images per pass through the tower, views counted one by one
 CACHE_BYTES = 2 * 2**30  # up to this much is kept
@@ -46,7 +46,7 @@ class ImageTokens:
         return views_in(self.images)
 
     @torch.no_grad()
-    def measure(self, share: Share, progress: Progress) -> AnchorSum:
+    def measure(self, share: ProcessShare, progress: Progress) -> AnchorSum:
         """Run the images once: keep what fits, and sum up this process's share for the anchor."""
         found, kept = AnchorSum.empty(self.base.vision_width), []
         keeping = self._bytes() <= CACHE_BYTES

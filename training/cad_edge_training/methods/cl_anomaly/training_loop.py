@@ -16,7 +16,7 @@ from cad_edge_training.methods.cl_anomaly.adapted_model import AdaptedModel
 from cad_edge_training.methods.cl_anomaly.batches import Batches, rate_at
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.key_experts import KeyScores
-from cad_edge_training.methods.cl_anomaly.questions import Lines
+from cad_edge_training.methods.cl_anomaly.questions import TrainingQuestions
 from cad_edge_training.methods.cl_anomaly.session import Session
 from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens
 from cad_edge_training.methods.cl_anomaly.weight_sharing_copy import PREFIX
@@ -60,7 +60,7 @@ def train_experts(
         Told the weights of the shared experts in every step.
     """
     optimiser = _optimiser(adapted, config)
-    lines = Lines.of(adapted.base, config, training_set.tokens.views)
+    lines = TrainingQuestions.of(adapted.base, config, training_set.tokens.views)
     steps = training_set.batches.steps
     first = _resume(adapted, optimiser, scores, session)
     adapted.gate.scores = scores
@@ -78,7 +78,7 @@ def train_experts(
 def _gradients(
     adapted: AdaptedModel,
     training_set: TrainingSet,
-    lines: Lines,
+    lines: TrainingQuestions,
     config: Config,
     session: Session,
     step: int,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cad_edge_training.backbones.backbone import Backbone
 from cad_edge_training.gaussian import smooth
-from cad_edge_training.memory_bank import nearest_distance, root_floor
+from cad_edge_training.memory_bank import nearest_distance, root_epsilon
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.normalisation import anm
 from cad_edge_training.methods.cmpmb.text import text_map
@@ -81,7 +81,7 @@ class CMPMB(nn.Module):
 
 def bank_distance(features: Tensor, bank: Tensor) -> Tensor:
     """Distance (batch, n_patches) of features (batch, channels, h, w) to a bank (n, channels)."""
-    return nearest_distance(as_patches(features), bank, root_floor(bank))
+    return nearest_distance(as_patches(features), bank, root_epsilon(bank))
 
 
 def fused_map(evidence: Evidence, tensors: Mapping[str, Tensor], config: Config) -> Tensor:

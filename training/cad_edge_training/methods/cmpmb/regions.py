@@ -33,8 +33,8 @@ def load_regions(spec: str) -> Regions:
     """
     if spec == "slic":
         return slic_regions
-    family, _, source = spec.partition(":")
-    if family != "sam" or not source:
+    kind, _, source = spec.partition(":")
+    if kind != "sam" or not source:
         raise OptionError(
             f"regions {spec!r} is unknown; take slic, or sam:ID with a hub id or local folder"
         )

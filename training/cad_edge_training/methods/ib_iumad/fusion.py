@@ -17,7 +17,7 @@ from cad_edge_training.methods.ib_iumad.reconstruction import Attention
 FusionKind: TypeAlias = Literal["cross_attention", "addition", "concatenation", "gated"]
 
 
-class Fusion(nn.Module):
+class ModalityFusion(nn.Module):
     """Reconstructions of one or two modalities to one, F_fu."""
 
     def __init__(self, kind: FusionKind, modalities: int, width: int, heads: int) -> None:

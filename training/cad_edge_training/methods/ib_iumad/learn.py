@@ -7,7 +7,7 @@ import torch
 
 from cad_edge.calibration import Calibration
 from cad_edge.errors import ArtifactError
-from cad_edge.store.artifact import LearnedTask, Tensors, family_tensors
+from cad_edge.store.artifact import LearnedTask, Tensors, joined_tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.division import Index, divide
 from cad_edge_training.held_out_scores import HeldOutImages
@@ -32,7 +32,7 @@ from cad_edge_training.methods.ib_iumad.starting_point import fit_start
 from cad_edge_training.methods.ib_iumad.training_loop import TrainingSet, train_first, train_further
 
 BASES, STEP = "basis/", "step"
-"""Names in a generation besides those of the model: directions of old outputs, number of steps."""
+"""Names in shared weights beside the model's: directions of old outputs, number of steps."""
 
 
 def learn(request: Request, config: Config) -> Learned:
@@ -41,7 +41,7 @@ def learn(request: Request, config: Config) -> Learned:
 
 
 def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
-    """Learn products together; the last one's generation holds the network for all so far.
+    """Learn products together; the last one's shared weights hold the network for all so far.
 
     Good parts are divided here and not by ``folds``: some are held out, however many there are.
 
@@ -65,7 +65,7 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
     before = first.earlier[-1] if first.earlier else None
     require_options(first, config)
     if before is not None:
-        require_network(before.generation)
+        require_network(before.shared_weights)
     learned_from, own, held_out = [], [], []
     for request in requests:
         division = divide(
@@ -87,15 +87,15 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
     )
     network, bases = _train(first, config, before, training_set, places.stop)
     bases = collect_bases(network, training_set.seen, bases, config.batch)
-    step = 1 if before is None else 1 + int(before.generation[STEP].item())
-    generation = _generation(network, scaling, bases, step)
+    step = 1 if before is None else 1 + int(before.shared_weights[STEP].item())
+    shared_weights = _shared_weights(network, scaling, bases, step)
     members = [*_members(first), *own]
     return [
         Learned(
             tensors,
-            _calibration(first.backbone, config, members, generation, place, images),
+            _calibration(first.backbone, config, members, shared_weights, place, images),
             # The others name the step that they belong to, and nothing of its network.
-            generation if place == places[-1] else {STEP: generation[STEP]},
+            shared_weights if place == places[-1] else {STEP: shared_weights[STEP]},
         )
         for place, tensors, images in zip(places, own, held_out, strict=True)
     ]
@@ -107,7 +107,7 @@ def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> IBIUMAD
     Parameters
     ----------
     backbone
-        That the family was learned on.
+        That all tasks were learned on.
     config
         Options that it was learned with.
     tensors
@@ -123,21 +123,21 @@ def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> IBIUMAD
 
 
 def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibration:
-    """Score a task's held-out good parts by the family's newest generation.
+    """Score a task's held-out good parts by the newest model version.
 
-    Parameters and errors are those of `build_model`; ``task`` comes with its family.
+    Parameters and errors are those of `build_model`; ``task`` comes with its sharing tasks.
     """
     model = build_model(backbone, config, task.model_tensors())
     return calibrate(model, kept(task.tensors), HeldOutImages.behind(task.artifact.calibration))
 
 
-def is_whole(generation: Mapping[str, object]) -> bool:
-    """Whether a generation holds a network, and not only the step that a task belongs to."""
-    return any(name.startswith(NETWORK) for name in generation)
+def is_whole(shared_weights: Mapping[str, object]) -> bool:
+    """Whether shared weights hold a network, and not only the step that a task belongs to."""
+    return any(name.startswith(NETWORK) for name in shared_weights)
 
 
 def require_network(tensors: Mapping[str, object]) -> None:
-    """Raise ArtifactError where a generation holds no network."""
+    """Raise ArtifactError where shared weights hold no network."""
     if not is_whole(tensors):
         raise ArtifactError(
             "the product learned last was learned together with others of which one is missing; "
@@ -172,7 +172,7 @@ def _scaling(before: LearnedTask | None, seen: Sequence[FrozenFeatures], config:
     if before is not None:
         return {
             name: value
-            for name, value in before.generation.items()
+            for name, value in before.shared_weights.items()
             if name.startswith((MEAN, DEVIATION))
         }
     found: Tensors = {}
@@ -202,10 +202,10 @@ def _train(
                 fit_start(network, training_set.seen.tokens)
         train_first(network, training_set, config)
         return network, {}
-    network = network_of(request.backbone, config, before.generation)
+    network = network_of(request.backbone, config, before.shared_weights)
     bases = {
         name.removeprefix(BASES): value
-        for name, value in before.generation.items()
+        for name, value in before.shared_weights.items()
         if name.startswith(BASES)
     }
     damped = DampedUpdates(network, bases, config.pull) if config.regulariser else None
@@ -216,7 +216,7 @@ def _train(
     return network, bases
 
 
-def _generation(network: Network, scaling: Tensors, bases: Tensors, step: int) -> Tensors:
+def _shared_weights(network: Network, scaling: Tensors, bases: Tensors, step: int) -> Tensors:
     """Return what all products share after the step."""
     weights = {
         NETWORK + name: value.detach().numpy().copy()
@@ -234,9 +234,9 @@ def _calibration(
     backbone: Backbone,
     config: Config,
     members: Sequence[Tensors],
-    generation: Tensors,
+    shared_weights: Tensors,
     place: int,
     images: HeldOutImages,
 ) -> Calibration:
-    model = build_model(backbone, config, family_tensors(members, generation, place))
+    model = build_model(backbone, config, joined_tensors(members, shared_weights, place))
     return calibrate(model, kept(members[place]), images)

@@ -18,7 +18,7 @@ from cad_edge_training.methods.ib_iumad.frozen import STRIDE, FrozenFeatures, lo
 from cad_edge_training.methods.ib_iumad.network import Network
 
 NETWORK, MEAN, DEVIATION = "network/", "mean/", "deviation/"
-"""Prefixes of names in a generation: weights, and by modality what tokens are standardised with."""
+"""Prefixes in shared weights: of weights, and by modality of what tokens are standardised with."""
 DEPTH_RANGE = "depth_range"
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -42,7 +42,7 @@ class IBIUMAD(nn.Module):
     @classmethod
     def of(cls, backbone: Backbone, config: Config, tensors: Tensors) -> "IBIUMAD":
         """Build from `LearnedTask.model_tensors`."""
-        place = int(tensors["family/index"])
+        place = int(tensors["sharing_tasks/index"])
         own = tensors.get(f"task/{place:04d}/{DEPTH_RANGE}")
         model = cls(
             backbone,
@@ -116,7 +116,7 @@ def standardised(
 
 
 def network_of(backbone: Backbone, config: Config, tensors: Mapping[str, Array]) -> Network:
-    """Return the network whose weights a generation holds."""
+    """Return the network whose weights were shared."""
     state = {
         name.removeprefix(NETWORK): torch.from_numpy(value)
         for name, value in tensors.items()
@@ -137,7 +137,7 @@ def new_network(backbone: Backbone, config: Config, classes: int) -> Network:
 
 
 def scaling_of(config: Config, tensors: Mapping[str, Array]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and deviation (channels,) of tokens by modality, as a generation holds them."""
+    """Mean and deviation (channels,) of tokens by modality, as shared weights hold them."""
     return {
         name: (torch.from_numpy(tensors[MEAN + name]), torch.from_numpy(tensors[DEVIATION + name]))
         for name in config.modalities

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cad_edge_training.methods.ib_iumad.config import Config
-from cad_edge_training.methods.ib_iumad.fusion import Bottleneck, Fusion
+from cad_edge_training.methods.ib_iumad.fusion import Bottleneck, ModalityFusion
 from cad_edge_training.methods.ib_iumad.mamba import LabelBranch
 from cad_edge_training.methods.ib_iumad.reconstruction import ReconstructionNetwork
 
@@ -49,7 +49,9 @@ class Network(nn.Module):
         self.reconstructions = nn.ModuleDict(
             {name: ReconstructionNetwork(channels, tokens, *parts) for name in config.modalities}
         )
-        self.fusion = Fusion(config.fusion, len(config.modalities), config.width, config.heads)
+        self.fusion = ModalityFusion(
+            config.fusion, len(config.modalities), config.width, config.heads
+        )
         out = channels * len(config.targets)
         width = self.fusion.width
         self.restore: nn.Module = (

@@ -68,7 +68,7 @@ class EncoderLayer(nn.Module):
         return out
 
 
-class DecoderLayer(nn.Module):
+class ReconstructionLayer(nn.Module):
     """A learned query asks the encoder's tokens, and its answer the decoder's output so far."""
 
     def __init__(self, tokens: int, width: int, heads: int, inner: int, dropout: float) -> None:
@@ -109,14 +109,14 @@ class ReconstructionNetwork(nn.Module):
             EncoderLayer(width, heads, inner, dropout) for _ in range(layers)
         )
         self.decoder = nn.ModuleList(
-            DecoderLayer(tokens, width, heads, inner, dropout) for _ in range(layers)
+            ReconstructionLayer(tokens, width, heads, inner, dropout) for _ in range(layers)
         )
 
-    def layers(self) -> tuple[list[EncoderLayer], list[DecoderLayer]]:
+    def layers(self) -> tuple[list[EncoderLayer], list[ReconstructionLayer]]:
         """Return encoder and decoder, layer by layer."""
         return (
             [layer for layer in self.encoder if isinstance(layer, EncoderLayer)],
-            [layer for layer in self.decoder if isinstance(layer, DecoderLayer)],
+            [layer for layer in self.decoder if isinstance(layer, ReconstructionLayer)],
         )
 
     def forward(self, tokens: Tensor, conditions: Sequence[Tensor]) -> list[Tensor]:

@@ -26,7 +26,7 @@ class TrainingSet:
     seen: FrozenFeatures
     """Standardised tokens of all images."""
     labels: Tensor
-    """(images,) int64, the product's place in the family."""
+    """(images,) int64, the product's place among all."""
     seeds: tuple[int, int]
     """Of the run, and number of products before."""
     progress: Progress

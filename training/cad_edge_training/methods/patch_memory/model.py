@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from cad_edge_training.backbones.backbone import Backbone, channel_statistics
 from cad_edge_training.gaussian import smooth
-from cad_edge_training.memory_bank import Whitening, nearest_distance, root_floor
+from cad_edge_training.memory_bank import Whitening, nearest_distance, root_epsilon
 from cad_edge_training.methods.patch_memory.config import Config, MemorySpec
 from cad_edge_training.methods.patch_memory.subspace import Subspace
 from cad_edge_training.patch_features import as_patches, grid_of, patch_features
@@ -75,7 +75,7 @@ class MemoryBank:
     def distance(self, features: Tensor) -> Tensor:
         """Distance (batch, n_patches) of features (batch, channels, h, w)."""
         patches = self.whitening.apply(as_patches(features))
-        return nearest_distance(patches, self.centres, root_floor(self.centres))
+        return nearest_distance(patches, self.centres, root_epsilon(self.centres))
 
 
 @dataclass(frozen=True)

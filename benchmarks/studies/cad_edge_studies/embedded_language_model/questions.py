@@ -1,0 +1,155 @@
+"""Seeded questions about a scene, with answers: the decision, and what explains it."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from cad_edge_studies.embedded_language_model.defects import DEFECTS
+from cad_edge_studies.embedded_language_model.parts import PARTS
+from cad_edge_studies.embedded_language_model.scenes import (
+    PLACES,
+    DefectDescription,
+    DescribedScene,
+)
+from cad_edge_studies.embedded_language_model.surfaces import SURFACES
+
+DECISION = (
+    "Are there any defects for the object in the image? "
+    "Please reply with only one word 'Yes' or 'No'."
+)
+DECISIONS = (
+    DECISION,
+    "Are there any defects in the image? Answer only 'Yes' or 'No'.",
+    "Is there a defect?",
+    "Is the part defective?",
+    "Does this image show any damage? Please reply with only one word 'Yes' or 'No'.",
+    "Is anything wrong with this product?",
+)
+DECISION_SHARE = 0.6  # of the decisions, how many are worded as inspection words them
+DESCRIBE = "Describe the defect."
+EXPLAIN = (
+    "Why?",
+    "Explain your answer.",
+    DESCRIBE,
+    "What is wrong with it?",
+    "Are there any defects? Explain your answer.",
+)
+KIND = ("What kind of defect is it?", "What kind of defect is in the image?")
+PLACE = ("Where is it?", "Where is the defect?", "In which part of the image is the defect?")
+LOOK = ("How large is the defect?", "What does the defect look like?", "What size is it?")
+SURFACE = (
+    "What is in the image?",
+    "What does the surface look like?",
+    "Describe the image.",
+    "What is this?",
+)
+COLOUR = ("What colour is it?", "What colour is the part?")
+NONE = "There is no defect."
+HUES = ("red", "orange", "brown", "yellow", "green", "blue", "purple")
+COLOURS = ("black", "dark grey", "grey", "light grey", *HUES)
+SIZES = ("small", "medium", "large")
+SHADES = ("dark", "bright", "faint")
+
+
+class QuestionAnswer(NamedTuple):
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+def decision(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
+    """Ask for the decision; the wording that inspection uses is the most frequent."""
+    usual = rng.random() < DECISION_SHARE
+    question = DECISION if usual else str(rng.choice(DECISIONS))
+    return QuestionAnswer(question, "No" if scene.defect is None else "Yes")
+
+
+def conversation(
+    scene: DescribedScene, rng: np.random.Generator
+) -> tuple[QuestionAnswer, QuestionAnswer]:
+    """Ask for the decision, then for its reason."""
+    return decision(scene, rng), explanation(scene, rng)
+
+
+def description(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
+    """Ask for all that can be said about the defect."""
+    return QuestionAnswer(str(rng.choice(EXPLAIN)), describe(scene))
+
+
+def explanation(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
+    """Ask about the defect, or about the part."""
+    questions, answer = ABOUT[int(rng.integers(len(ABOUT)))]
+    return QuestionAnswer(str(rng.choice(questions)), answer(scene))
+
+
+def describe(scene: DescribedScene) -> str:
+    """Say in a sentence what is wrong with the part, or that nothing is."""
+    part, defect = f"{scene.colour} {scene.name}", scene.defect
+    if defect is None:
+        return f"{NONE} The {part} looks intact."
+    seen = _a(f"{defect.size} {defect.shade} {defect.kind}")
+    return f"There is {seen} in the {defect.place} of the {part}."
+
+
+def _kind(scene: DescribedScene) -> str:
+    return NONE if scene.defect is None else f"It is {_a(scene.defect.kind)}."
+
+
+def _place(scene: DescribedScene) -> str:
+    return NONE if scene.defect is None else f"It is in the {scene.defect.place}."
+
+
+def _look(scene: DescribedScene) -> str:
+    return NONE if scene.defect is None else f"It is {scene.defect.size} and {scene.defect.shade}."
+
+
+def _surface(scene: DescribedScene) -> str:
+    return f"The image shows {_a(f'{scene.colour} {scene.name}')}."
+
+
+def _colour(scene: DescribedScene) -> str:
+    return f"It is {scene.colour}."
+
+
+def _a(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+SENTENCES = (describe, _surface, _kind, _place, _colour, _look)
+# Repeated ones are asked more often.
+ABOUT: tuple[tuple[tuple[str, ...], Callable[[DescribedScene], str]], ...] = (
+    (EXPLAIN, describe),
+    (EXPLAIN, describe),
+    (KIND, _kind),
+    (PLACE, _place),
+    (PLACE, _place),
+    (LOOK, _look),
+    (SURFACE, _surface),
+    (COLOUR, _colour),
+)
+
+
+def informative_words() -> set[str]:
+    """Words of an answer that depend on the image, and are not there to make a sentence of it."""
+    places = " ".join(place for row in PLACES for place in row)
+    names = " ".join((*SURFACES, *PARTS, *DEFECTS, *COLOURS, *SIZES, *SHADES))
+    return set(f"{places} {names}".split()) - {"of"}
+
+
+def corpus() -> Iterator[str]:
+    """Every wording that can occur, for the tokenizer; colours and sizes with a few examples."""
+    yield from ("user", "assistant") * 2
+    for question in (*DECISIONS, *EXPLAIN, *KIND, *PLACE, *LOOK, *SURFACE, *COLOUR):
+        yield from (question, question)  # twice, so that each of its words is frequent enough
+    names = (*SURFACES, *PARTS, "circuit board")
+    places = [place for row in PLACES for place in row]
+    image, mask = np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.bool_)  # nobody looks at them
+    for index in range(4 * max(len(names), len(DEFECTS) * len(places))):
+        kind = list(DEFECTS)[index % len(DEFECTS)]
+        place, shade = places[index % len(places)], SHADES[index // 3 % 3]
+        name, colour = names[index % len(names)], COLOURS[index % len(COLOURS)]
+        good = DescribedScene(image, name, colour, None, mask)
+        bad = good._replace(defect=DefectDescription(kind, place, SIZES[index % 3], shade))
+        yield from (describe(good), *(say(bad) for say in SENTENCES))

@@ -1,1 +1,0 @@
-"""How long a frame takes beside the bare trunk."""

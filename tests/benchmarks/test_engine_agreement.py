@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import yaml
-from cad_edge_studies.latency.__main__ import main as latency
 from click.testing import CliRunner
 
 from cad_edge_benchmarks.instruments.agreement import (
@@ -72,7 +71,7 @@ def test_a_bundle_agrees_with_torch_on_all_test_parts_and_another_one_does_not(l
 
 
 def test_the_command_says_what_it_found(line, tmp_path):
-    """Of a method without depth, on parts that have some; in eight bits as well."""
+    """Of a method without depth, on parts that have some."""
     place, stream = line
     options = {"memories": "1+2x16", "keys": "8"}
     plan = TrainingPlan("patch_memory", "efficientnet-lite0", 64, options, 0)
@@ -89,15 +88,3 @@ def test_the_command_says_what_it_found(line, tmp_path):
     assert json.loads((tmp_path / "out.json").read_text())["tasks"]["all"]["flips"] == 0
     missing = CliRunner().invoke(main, [str(file), str(tmp_path / "none"), *words[2:]])
     assert missing.exit_code == 1 and "Error: " in missing.output
-
-
-def test_latency_of_bundles_with_depth_is_measured_elsewhere(line, tmp_path):
-    place, stream = line
-    folder = tmp_path / "three"
-    folder.mkdir()
-    for number in range(3):
-        learned = place / "artifacts" / stream.tasks[number % 2].name
-        (folder / f"task{number}").symlink_to(learned)
-    done = CliRunner().invoke(latency, ["--artifacts", str(folder), "--work", str(tmp_path)])
-    assert done.exit_code == 1
-    assert "looks at depth" in done.output and "cad-edge benchmark" in done.output

@@ -15,6 +15,7 @@ import click
 
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError
+from cad_edge.schema import canonical_json
 from cad_edge.store.manifest import GraphLayout, Precision
 from cad_edge_benchmarks.instruments.agreement import Agreement, agreement
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
@@ -51,12 +52,13 @@ def main(
     out: Path | None,
 ) -> None:
     """Show every test image of STREAM to engines made of ARTIFACTS and to torch."""
-    calibration = stream if precision in ("int8", "uint8") else None
     try:
-        plan = ExportPlan(layout, precision, None, backbone, calibration, explanations=False)
         tasks = read_stream(stream, data)
         with tempfile.TemporaryDirectory() as place:
-            bundle = Path(place) / "bundle"
+            bundle, absolute = Path(place) / "bundle", Path(place) / "stream.json"
+            absolute.write_bytes(canonical_json(tasks))
+            calibration = absolute if precision in ("int8", "uint8") else None
+            plan = ExportPlan(layout, precision, None, backbone, calibration, explanations=False)
             export_artifacts([artifacts / one.name for one in tasks.tasks], bundle, plan, quiet)
             found = agreement(bundle, artifacts, tasks, backbone, threads)
     except CadEdgeError as problem:

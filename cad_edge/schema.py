@@ -47,7 +47,7 @@ class OmitDefaults(Record):
         return written
 
 
-class Viewed(OmitDefaults):
+class WithViews(OmitDefaults):
     """A record about samples that consist of several views, or of one."""
 
     RARE: ClassVar[frozenset[str]] = frozenset({"views"})

@@ -25,13 +25,13 @@ from cad_edge.data.grouping import GroupRule
 from cad_edge.data.labelled import LabelledSplit, split_labelled
 from cad_edge.data.product import ProductImages
 from cad_edge.errors import DatasetError
-from cad_edge.schema import Record, TaskName, Viewed, first_problem
+from cad_edge.schema import Record, TaskName, WithViews, first_problem
 
 
-class StreamTask(Viewed):
+class StreamTask(WithViews):
     """One product of a stream; ``views`` is how many images show each part."""
 
-    RARE: ClassVar[frozenset[str]] = Viewed.RARE | {"group"}
+    RARE: ClassVar[frozenset[str]] = WithViews.RARE | {"group"}
 
     name: TaskName
     path: Path = Field(description="folder of the product; absolute once read")

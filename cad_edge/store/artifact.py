@@ -38,7 +38,7 @@ from cad_edge.schema import (
     Record,
     Sha256,
     TaskName,
-    Viewed,
+    WithViews,
     canonical_json,
     parse_json,
     sha256_of,
@@ -65,7 +65,7 @@ class Provenance(Record):
     seconds: float = Field(ge=0, description="wall-clock time of learning, data reading included")
 
 
-class Artifact(Viewed):
+class Artifact(WithViews):
     """``artifact.json``."""
 
     RARE: ClassVar[frozenset[str]] = frozenset({"views", "depth", "routing_recipe"})

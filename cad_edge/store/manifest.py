@@ -23,7 +23,7 @@ from pydantic import Field
 from cad_edge.calibration import Calibration, Decision
 from cad_edge.data.depth import DepthRange
 from cad_edge.data.image import ImageRecipe
-from cad_edge.schema import OmitDefaults, Record, Sha256, TaskName, Viewed
+from cad_edge.schema import OmitDefaults, Record, Sha256, TaskName, WithViews
 from cad_edge.store.artifact import BackboneIdentity, Provenance
 
 FORMAT: Literal[1] = 1
@@ -45,7 +45,7 @@ class Stage(Record):
     )
 
 
-class Engine(Viewed):
+class Engine(WithViews):
     """A chain of stages with the tensors bound to it; ``views`` is how many images a frame has."""
 
     recipe: ImageRecipe

@@ -12,7 +12,7 @@ from cad_edge.store.manifest import WordsCertificate
 from cad_edge_export.certificate import REFERENCE, RUNTIME, TOLERANCE, run_stages
 from cad_edge_export.fused_task import ModulePrecision
 from cad_edge_export.graph_files import Graph, open_graph
-from cad_edge_export.language.explainer import Explaining
+from cad_edge_export.language.explainer import ExplainerSource
 
 TOKENS = 6  # of every answer: the first word, and what the cache makes of those after it
 
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def certify_explanation(
     task: LearnedTask,
-    made: Explaining,
+    made: ExplainerSource,
     graphs: Sequence[Graph],
     decoder: Graph,
     precision: ModulePrecision,
@@ -76,7 +76,7 @@ def _judge(found: WordsCertificate, precision: ModulePrecision, task: str) -> No
 
 
 def _logits(
-    made: Explaining, graphs: Sequence[Graph], decoder: Graph, images: Array, tokens: Array
+    made: ExplainerSource, graphs: Sequence[Graph], decoder: Graph, images: Array, tokens: Array
 ) -> Array:
     """(n, count, vocabulary) float32 of the graph, given torch's tokens (n, count) one by one."""
     values = run_stages(made.engine, graphs, images)
@@ -108,7 +108,7 @@ def _of_frame(values: dict[str, Array], number: int, views: int) -> dict[str, Ar
     }
 
 
-def _prompt(made: Explaining) -> tuple[list[int], list[int]]:
+def _prompt(made: ExplainerSource) -> tuple[list[int], list[int]]:
     """Tokens before and after the image, made as the device makes them: each text on its own."""
     tokenizer: Any = Tokenizer.from_str(made.tokenizer.decode())
     texts = made.texts

@@ -102,7 +102,7 @@ def export_artifacts(
     return [task.artifact.task for task in new]
 
 
-class Pending(NamedTuple):
+class PendingExport(NamedTuple):
     """What an export has to make."""
 
     before: Manifest | None
@@ -119,7 +119,7 @@ class Pending(NamedTuple):
 
 def _pending(
     bundle: Bundle, learned: Sequence[LearnedTask], spare: Sequence[LearnedTask], plan: ExportPlan
-) -> Pending:
+) -> PendingExport:
     """Find what has to be made; raise what `export_artifacts` does where it cannot be."""
     before = bundle.manifest() if bundle.exists() else None
     held = dict(before.tasks) if before else {}
@@ -129,7 +129,7 @@ def _pending(
     kind = plan.selector or (before.selector.kind if before else "discriminant")
     if _changes(before, kind, new, others):
         _check_precision(before, new, plan)
-    return Pending(before, kind, new, changed, others)
+    return PendingExport(before, kind, new, changed, others)
 
 
 def _changes(

@@ -11,7 +11,7 @@ import numpy as np
 from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, ModulePrecision, StageModule
-from cad_edge_export.language.explainer import Explaining
+from cad_edge_export.language.explainer import ExplainerSource
 from cad_edge_training.backbones import Backbone
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -64,6 +64,6 @@ class Explains(Protocol):
 
     def explained(
         self, task: LearnedTask, backbone: Backbone, precision: ModulePrecision
-    ) -> Explaining:
+    ) -> ExplainerSource:
         """Return the engine, decoder and texts by which a task answers questions."""
         ...

@@ -24,7 +24,7 @@ from cad_edge_runtime.chain import (
     plan_chain,
 )
 from cad_edge_runtime.decoding import LOOP, OUTPUTS, DecoderGraph
-from cad_edge_runtime.opening import TENSORS, Held, Opening, united
+from cad_edge_runtime.opening import TENSORS, Opening, OpenParts, united
 from cad_edge_runtime.session import SessionFactory
 from cad_edge_runtime.tokens import TOKENIZER, Embedding, Vocabulary
 
@@ -88,7 +88,7 @@ class Explainers:
         bundle: Bundle,
         factory: SessionFactory,
         manifest: Manifest,
-        held: Held,
+        held: OpenParts,
         before: "Explainers | None",
     ) -> None:
         self._bundle = bundle
@@ -103,7 +103,7 @@ class Explainers:
             self._take_over(before, manifest.objects())
 
     @property
-    def held(self) -> Held:
+    def held(self) -> OpenParts:
         """Everything of this version that is open, for detection and for words."""
         return self._held
 

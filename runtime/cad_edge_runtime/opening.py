@@ -21,7 +21,7 @@ TENSORS = "tensors.safetensors"
 
 
 @dataclass(frozen=True)
-class Held:
+class OpenParts:
     """What is open and can be taken over."""
 
     sessions: Mapping[str, GraphSession] = field(default_factory=dict)
@@ -33,17 +33,17 @@ class Held:
     verified: frozenset[str] = frozenset()
     """Objects whose bytes were found to be what their sha256 says."""
 
-    def of(self, objects: set[str]) -> "Held":
+    def of(self, objects: set[str]) -> "OpenParts":
         """Return what belongs to ``objects`` alone."""
-        return Held(
+        return OpenParts(
             {sha: session for sha, session in self.sessions.items() if sha in objects},
             {key: held for key, held in self.tensors.items() if objects.issuperset(key.split("+"))},
             self.verified & objects,
         )
 
-    def beside(self, other: "Held") -> "Held":
+    def beside(self, other: "OpenParts") -> "OpenParts":
         """Return what either holds, ``self`` first."""
-        return Held(
+        return OpenParts(
             {**other.sessions, **self.sessions},
             {**other.tensors, **self.tensors},
             other.verified | self.verified,
@@ -53,7 +53,7 @@ class Held:
 class Opening:
     """What is gathered while something of a bundle is opened."""
 
-    def __init__(self, bundle: Bundle, factory: SessionFactory, before: Held) -> None:
+    def __init__(self, bundle: Bundle, factory: SessionFactory, before: OpenParts) -> None:
         self._bundle = bundle
         self._factory = factory
         self._before = before
@@ -61,9 +61,9 @@ class Opening:
         self._tensors: dict[str, Mapping[str, object]] = {}
         self._verified: set[str] = set()
 
-    def held(self) -> Held:
+    def held(self) -> OpenParts:
         """Return what was opened or taken over so far."""
-        return Held(dict(self._sessions), dict(self._tensors), frozenset(self._verified))
+        return OpenParts(dict(self._sessions), dict(self._tensors), frozenset(self._verified))
 
     def chain(self, plan: ChainPlan, fetched: Wanted, union: Wanted, owner: str) -> Chain:
         """Join ``plan`` with sessions and tensors, its own stages fetching ``fetched``."""

@@ -21,7 +21,7 @@ from cad_edge_runtime.session import Array
 
 
 @dataclass(frozen=True)
-class Reach:
+class TaskDistances:
     """How far from a task its frames lie."""
 
     sure: float
@@ -31,10 +31,10 @@ class Reach:
     """Distance beyond which it surely shows another."""
 
 
-def reach_of(entry: TaskEntry) -> Reach:
+def reach_of(entry: TaskEntry) -> TaskDistances:
     """Return the distances of a task; equal ones where its radius alone decides."""
     rule = entry.recognition
-    return Reach(entry.radius if rule is None else rule.sure, entry.radius)
+    return TaskDistances(entry.radius if rule is None else rule.sure, entry.radius)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ def similarity(distance: float, sure: float) -> float:
     return 1.0 / (1.0 + ratio * ratio)
 
 
-def select(distance: Array, tasks: tuple[str, ...], reaches: tuple[Reach, ...]) -> list[Choice]:
+def select(
+    distance: Array, tasks: tuple[str, ...], reaches: tuple[TaskDistances, ...]
+) -> list[Choice]:
     """Choose a task for every frame.
 
     Parameters
@@ -98,7 +100,7 @@ def select(distance: Array, tasks: tuple[str, ...], reaches: tuple[Reach, ...]) 
     return [_choose(row, tasks, reaches) for row in distance]
 
 
-def _choose(row: Array, tasks: tuple[str, ...], reaches: tuple[Reach, ...]) -> Choice:
+def _choose(row: Array, tasks: tuple[str, ...], reaches: tuple[TaskDistances, ...]) -> Choice:
     best = int(row.argmin())
     nearest, reach = float(row[best]), reaches[best]
     runner_up = None

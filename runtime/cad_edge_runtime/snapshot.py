@@ -14,8 +14,8 @@ from cad_edge.store.manifest import Manifest, Pointer, TaskEntry
 from cad_edge_runtime.chain import Chain, ChainPlan, plan_chain
 from cad_edge_runtime.decision import Judge, judge_of
 from cad_edge_runtime.explaining import Explainers
-from cad_edge_runtime.opening import Held, Opening, united
-from cad_edge_runtime.selection import Reach, reach_of
+from cad_edge_runtime.opening import Opening, OpenParts, united
+from cad_edge_runtime.selection import TaskDistances, reach_of
 from cad_edge_runtime.session import SessionFactory
 
 DISTANCE = "distance"
@@ -54,10 +54,10 @@ class Snapshot:
     columns: tuple[str, ...]
     """Task of each column of the selector's distances."""
 
-    reaches: tuple[Reach, ...]
+    reaches: tuple[TaskDistances, ...]
     """Of each of these tasks, how far its frames lie."""
 
-    held: Held
+    held: OpenParts
     explainers: Explainers
 
     @property
@@ -78,7 +78,7 @@ def open_snapshot(
     """
     manifest = bundle.manifest(pointer.manifest)
     _check_views(manifest, pointer)
-    opening = Opening(bundle, factory, previous.explainers.held if previous else Held())
+    opening = Opening(bundle, factory, previous.explainers.held if previous else OpenParts())
     selector = _selector_plan(manifest, pointer)
     tasks = manifest.tasks
     plans = _task_plans(tasks)
@@ -92,9 +92,9 @@ def open_snapshot(
         chain = opening.chain(plan, plan.wanted(), wanted, f"task {name!r}")
         return OpenTask(name, chain, judge_of(entry), entry)
 
-    stand_ins = {name: opened_task(name, rest[name], plan) for name, plan in spare.items()}
+    rgb_only = {name: opened_task(name, rest[name], plan) for name, plan in spare.items()}
     open_tasks = {
-        name: replace(opened_task(name, tasks[name], plan), without_depth=stand_ins.get(name))
+        name: replace(opened_task(name, tasks[name], plan), without_depth=rgb_only.get(name))
         for name, plan in plans.items()
     }
     opened = opening.chain(selector, wanted, wanted, "the selector") if selector else None

@@ -1,12 +1,12 @@
 """A made-up report of `cad-edge benchmark`, to be changed by tests."""
 
 from cad_edge_benchmarks.instruments.conditions import (
+    BenchmarkSettings,
     BundleFacts,
     Environment,
     FrameFacts,
-    Settings,
 )
-from cad_edge_benchmarks.instruments.report_schema import MemoryUse, Report, Spread
+from cad_edge_benchmarks.instruments.report_schema import BenchmarkReport, MemoryUse, Spread
 
 
 def memory_of_about(size):
@@ -16,9 +16,9 @@ def memory_of_about(size):
 
 
 def a_report(scenarios=(), memory=None, scale=(), frames=None):
-    return Report(
+    return BenchmarkReport(
         made_at="2026-01-02T03:04:05+00:00",
-        settings=Settings(
+        settings=BenchmarkSettings(
             scenarios=["single-stream"],
             seconds=3.0,
             samples=100,

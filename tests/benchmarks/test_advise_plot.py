@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 from cad_edge_benchmarks.advise import plot as advise_plot
 from cad_edge_benchmarks.advise.plot import accuracy_plot
 from cad_edge_benchmarks.advise.report import advice_document
-from cad_edge_benchmarks.advise.schema import Accuracy, Advice, Asked, Measured, ProductFacts, Share
+from cad_edge_benchmarks.advise.schema import (
+    Accuracy,
+    Advice,
+    AdviceRequest,
+    MeasuredSetting,
+    ProductFacts,
+    Share,
+)
 from cad_edge_benchmarks.instruments.environment import describe_environment
 from cad_edge_benchmarks.reporting.document import markdown, text
 
@@ -32,7 +39,7 @@ def measured(name, milliseconds, auroc, on_front):
         routed_defective=shares,
         by_task={"nut": auroc},
     )
-    return Measured(
+    return MeasuredSetting(
         name=name,
         changes={},
         size=224,
@@ -59,7 +66,7 @@ def advice():
     split = Share(hits=5, total=10)
     return Advice(
         made_at="2026-01-01",
-        asked=Asked(
+        asked=AdviceRequest(
             data="line",
             method="m",
             backbone="b",

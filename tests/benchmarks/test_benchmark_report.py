@@ -12,8 +12,8 @@ from cad_edge_benchmarks.instruments.report_schema import (
     Budget,
     Comparison,
     Difference,
-    Figure,
     Measurement,
+    NamedFigure,
     PowerUse,
     ScenarioResult,
 )
@@ -36,7 +36,7 @@ def single_stream(samples, power=None):
         scenario="single-stream",
         headline="routed",
         measurements=[routed],
-        figures=[Figure(name="threads", value=2, unit="")],
+        figures=[NamedFigure(name="threads", value=2, unit="")],
         notes=["A note with <angles> & a | bar."],
         power=power,
     )
@@ -118,7 +118,7 @@ def test_targets_are_held_against_what_was_measured():
         scenario="backbone",
         headline="routed",
         measurements=[routed],
-        figures=[Figure(name="routed / backbone alone, median", value=1.5, unit="x")],
+        figures=[NamedFigure(name="routed / backbone alone, median", value=1.5, unit="x")],
         notes=[],
     )
     report = a_report(scenarios=[result], memory=memory_of_about(100e6))

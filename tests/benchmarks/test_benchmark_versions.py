@@ -16,7 +16,7 @@ from cad_edge_benchmarks.benchmark.accept_all import accept_all_version
 from cad_edge_benchmarks.benchmark.scaling import SelectionAlone
 from cad_edge_benchmarks.instruments.synthetic_tasks import VersionMaker
 from cad_edge_runtime import Detector
-from cad_edge_runtime.selection import Reach
+from cad_edge_runtime.selection import TaskDistances
 from cad_edge_runtime.session import SessionFactory
 from cad_edge_runtime.snapshot import open_snapshot
 
@@ -162,7 +162,7 @@ def test_the_selector_is_that_of_the_statistics_of_its_tasks(discriminant, produ
     chosen = SelectionAlone(snapshot, frame).run(0)
     assert snapshot.columns == fitted.tasks
     radii = [REJECTION_MARGIN * radius for radius in fitted.radii]
-    assert snapshot.reaches == tuple(Reach(radius, radius) for radius in radii)
+    assert snapshot.reaches == tuple(TaskDistances(radius, radius) for radius in radii)
     order = np.argsort(distances)
     assert chosen.task == fitted.tasks[order[0]]
     assert chosen.runner_up.task == fitted.tasks[order[1]]

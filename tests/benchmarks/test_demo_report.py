@@ -14,7 +14,7 @@ from cad_edge_benchmarks.demo.command import command_lines, gather, prepare_fold
 from cad_edge_benchmarks.demo.device import inspect, read_inspections
 from cad_edge_benchmarks.demo.report import beside, demo_document
 from cad_edge_benchmarks.demo.results import products_of, roc_points, routing
-from cad_edge_benchmarks.demo.surfaces import Line
+from cad_edge_benchmarks.demo.surfaces import DemoLine
 from cad_edge_benchmarks.instruments.metrics import image_auroc
 from cad_edge_benchmarks.instruments.probe import probe
 from cad_edge_benchmarks.instruments.proportion import Count
@@ -59,7 +59,7 @@ def report(golden, stream_file, unknown, tmp_path):
     folder = tmp_path / "inspections"
     inspect(golden, stream_file, unknown, folder)
     started = probe(golden, unknown / "0.png", 1)
-    commands = command_lines(tmp_path, Line(stream_file, unknown), 5)
+    commands = command_lines(tmp_path, DemoLine(stream_file, unknown), 5)
     return gather(golden, folder, started, 5, GOLDEN_STEPS, commands)
 
 

@@ -18,7 +18,7 @@ from cad_edge_benchmarks.reporting.document import (
     text,
 )
 from cad_edge_benchmarks.reporting.html_document import render
-from cad_edge_benchmarks.reporting.plots import ACCENT, Axis, Curve, line_plot, stacked_bars
+from cad_edge_benchmarks.reporting.plots import ACCENT, Curve, PlotAxis, line_plot, stacked_bars
 from cad_edge_benchmarks.reporting.report_files import check_report, write_report
 
 TABLE = Table(
@@ -109,7 +109,7 @@ def test_a_place_that_cannot_be_written_is_refused_beforehand(tmp_path, place, s
 
 
 CURVES = [Curve("routed", [(1, 2.0), (10, 3.0), (100, 8.0)]), Curve("given", [(1, 1.0), (100, 1)])]
-TIMES = Axis("tasks", (1, 10, 100), is_logarithmic=True)
+TIMES = PlotAxis("tasks", (1, 10, 100), is_logarithmic=True)
 
 
 def test_plots_are_wellformed_take_the_colours_of_their_page_and_are_equal_bytes():

@@ -11,8 +11,8 @@ from cad_edge.store.artifact import read_record
 from cad_edge_benchmarks.protocol import run as protocol_run
 from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
 from cad_edge_benchmarks.protocol.plan import plan_of
-from cad_edge_benchmarks.protocol.report import Report, described, facts
-from cad_edge_benchmarks.protocol.run import Request, Run, run_all
+from cad_edge_benchmarks.protocol.report import ProtocolReport, described, facts
+from cad_edge_benchmarks.protocol.run import Run, RunRequest, run_all
 from cad_edge_benchmarks.protocol.task_sequence import TaskSequence
 from tests.benchmarks.protocol_line import write_line
 from tests.house.refusals import run, sentence
@@ -101,7 +101,7 @@ def test_every_order_has_every_seed_and_one_step_knows_no_order(tmp_path, monkey
     tasks = [(StreamTask(name=name, path=tmp_path),) for name in ("nut", "lid")]
     sequence = TaskSequence("s", tuple(tasks), 0.1, whole_steps_move=False)
     orders = ("given", "reversed")
-    request = Request(tmp_path, learners, orders, (0, 1), (), None, False, print)
+    request = RunRequest(tmp_path, learners, orders, (0, 1), (), None, False, print)
     assert len(run_all(sequence, request)) == len(done) == 10
     assert done[:3] == [
         ("once", "given", 0, [["nut", "lid"]]),
@@ -119,7 +119,7 @@ def test_learners_in_one_step_are_named(tmp_path):
     kind = {"method": "ib_iumad", "backbone": "b", "size": None, "options": {}}
     learners = {"once": LearnerSettings(baseline=None, one_step=True, **kind)}
     plan = plan_of(TaskSequence("s", (), 0.1, whole_steps_move=False), "s", learners)
-    said = facts(Report(plan, (), (), False, ()))
+    said = facts(ProtocolReport(plan, (), (), False, ()))
     assert "in the first order alone and without forgetting: once." in said[-1]
     assert described(learners["once"]) == "ib_iumad on b; all tasks in one step"
 

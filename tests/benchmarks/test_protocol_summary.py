@@ -8,7 +8,7 @@ import pytest
 from cad_edge_benchmarks.instruments.evaluation import summarise
 from cad_edge_benchmarks.instruments.pixels import PixelScores
 from cad_edge_benchmarks.protocol.compat import COMPATS
-from cad_edge_benchmarks.protocol.learners import Cost, Measurement
+from cad_edge_benchmarks.protocol.learners import Cost, StepMeasurement
 from cad_edge_benchmarks.protocol.run import Run, StepResult
 from cad_edge_benchmarks.protocol.summary import (
     continual_of,
@@ -44,7 +44,7 @@ def run_of(steps, rows, seed=0, order="given", learner="cad-edge"):
         names += step
         if row is None:
             continue
-        measured = Measurement(
+        measured = StepMeasurement(
             costs=dict.fromkeys(names, COST),
             kept_bytes=500_000 * len(names),
             bundle_bytes=20_000_000,

@@ -8,7 +8,7 @@ from cad_edge_benchmarks.instruments.evaluation import summarise
 from cad_edge_benchmarks.instruments.pixels import PixelScores
 from cad_edge_benchmarks.instruments.proportion import clopper_pearson
 from cad_edge_benchmarks.protocol.compat import COMPATS
-from cad_edge_benchmarks.protocol.learners import Cost, Measurement
+from cad_edge_benchmarks.protocol.learners import Cost, StepMeasurement
 from cad_edge_benchmarks.protocol.report import beside, headline
 from cad_edge_benchmarks.protocol.run import Run, StepResult
 from cad_edge_benchmarks.protocol.summary import run_figures, run_record, widest
@@ -26,7 +26,7 @@ def run_of(thresholds, seed=0, learner="cad-edge"):
         f"task{number}": summarise(outcomes(TEN, DEFECTS, threshold), PixelScores(), 0, 0.1)
         for number, threshold in enumerate(thresholds)
     }
-    measured = Measurement(
+    measured = StepMeasurement(
         costs={"model": Cost(seconds=2.0, bytes=5, images=10)},
         kept_bytes=5,
         bundle_bytes=50,

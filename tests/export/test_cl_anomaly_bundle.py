@@ -25,7 +25,7 @@ from cad_edge_export.explanation_certificate import certify_explanation
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions.cl_anomaly.fusion import explained
 from cad_edge_export.graph_files import Graph
-from cad_edge_export.language.explainer import Explaining
+from cad_edge_export.language.explainer import ExplainerSource
 from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
@@ -160,7 +160,7 @@ class Wording:
     """What `certify_explanation` takes, for the second task."""
 
     task: LearnedTask
-    made: Explaining
+    made: ExplainerSource
     graphs: list[Graph]
     decoder: Graph
     certificate: WordsCertificate

@@ -10,7 +10,7 @@ import torch
 from cad_edge.store.artifact import LearnedTask
 from cad_edge_export.fusions.cl_anomaly.fusion import explained
 from cad_edge_export.graph_files import open_graph
-from cad_edge_export.language.explainer import Explaining
+from cad_edge_export.language.explainer import ExplainerSource
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.explanation import greedy
@@ -35,7 +35,7 @@ class Speech:
 
     task: LearnedTask
     model: CLAnomaly
-    made: Explaining
+    made: ExplainerSource
     run: Step
 
     def prompt(self, image: np.ndarray) -> np.ndarray:

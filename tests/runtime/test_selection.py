@@ -15,14 +15,14 @@ from cad_edge.calibration import (
 from cad_edge.errors import GraphError
 from cad_edge.store.manifest import Manifest, Recognition
 from cad_edge_runtime.decision import judge_of
-from cad_edge_runtime.selection import Reach, reach_of, select, similarity
+from cad_edge_runtime.selection import TaskDistances, reach_of, select, similarity
 
 pytestmark = pytest.mark.torchless
 
 
-def alone(*radii: float) -> tuple[Reach, ...]:
+def alone(*radii: float) -> tuple[TaskDistances, ...]:
     """Reaches of tasks whose radius alone decides."""
-    return tuple(Reach(radius, radius) for radius in radii)
+    return tuple(TaskDistances(radius, radius) for radius in radii)
 
 
 def test_similarity_falls_with_the_distance_and_is_half_at_the_radius():
@@ -67,7 +67,7 @@ def test_known_is_similarity_of_at_least_half(rng):
     ],
 )
 def test_between_sure_and_radius_a_frame_is_in_doubt(distance, known, in_doubt):
-    (found,) = select(np.array([[distance]]), ("a",), (Reach(2.0, 10.0),))
+    (found,) = select(np.array([[distance]]), ("a",), (TaskDistances(2.0, 10.0),))
     assert (found.known, found.in_doubt) == (known, in_doubt)
     assert (found.similarity >= 0.5) == (known and not in_doubt)
     if math.isfinite(distance):
@@ -77,9 +77,11 @@ def test_between_sure_and_radius_a_frame_is_in_doubt(distance, known, in_doubt):
 def test_reach_is_that_of_the_manifest(bundle):
     manifest = next((bundle / "manifests").iterdir()).read_bytes()
     entry = Manifest.model_validate_json(manifest).tasks["red"]
-    assert reach_of(entry) == Reach(entry.radius, entry.radius)
+    assert reach_of(entry) == TaskDistances(entry.radius, entry.radius)
     rule = Recognition(sure=0.5, map_level=0.0, map_span=1.0, limit=0.5)
-    assert reach_of(entry.model_copy(update={"recognition": rule})) == Reach(0.5, entry.radius)
+    assert reach_of(entry.model_copy(update={"recognition": rule})) == TaskDistances(
+        0.5, entry.radius
+    )
 
 
 def test_distance_that_is_no_number_is_unknown():

@@ -7,7 +7,7 @@ import numpy as np
 
 from cad_edge.store.artifact import Artifact, LearnedTask, Provenance, with_sharing_tasks
 from cad_edge_training.folds import draw_folds
-from cad_edge_training.learned import Learned, Request
+from cad_edge_training.learned import LearningRequest, LearningResult
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.learn import learn
 
@@ -32,7 +32,7 @@ def a_request(base, workspace: Path, task="red", earlier=(), progress=quiet, goo
     side = base.recipe.width
     tint = {"red": (150, 40, 40), "blue": (40, 50, 150), "green": (30, 130, 50)}[task]
     images = pictures(side, tint, good, False)
-    return Request(
+    return LearningRequest(
         task=task,
         images=images,
         backbone=base,
@@ -46,7 +46,7 @@ def a_request(base, workspace: Path, task="red", earlier=(), progress=quiet, goo
     )
 
 
-def as_task(request: Request, config: Config, learned: Learned) -> LearnedTask:
+def as_task(request: LearningRequest, config: Config, learned: LearningResult) -> LearnedTask:
     """What core makes of it, with its sharing tasks."""
     artifact = Artifact(
         method="cl_anomaly",

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from cad_edge.data.stream import Stream, read_stream
-from cad_edge_training.learned import Request
+from cad_edge_training.learned import LearningRequest
 from cad_edge_training.train import TrainingPlan, train
 
 NAMES = ("checks", "stripes", "waves")
@@ -20,7 +20,7 @@ TINY = {"memories": "1+2x16", "statistics_blocks": "", "keys": "8"}
 """Options for the untrained transformers."""
 
 
-def a_request(images, backbone, folds, seed=0, **more) -> Request:
+def a_request(images, backbone, folds, seed=0, **more) -> LearningRequest:
     """A request to learn ``images``, good parts only and the first of its method."""
     rest = {
         "rate": 0.1,
@@ -28,7 +28,7 @@ def a_request(images, backbone, folds, seed=0, **more) -> Request:
         "earlier": (),
         "workspace": Path("nowhere"),
     } | more
-    return Request("waves", images, backbone, folds, seed, quiet, **rest)
+    return LearningRequest("waves", images, backbone, folds, seed, quiet, **rest)
 
 
 def texture(name: str, rng: np.random.Generator) -> np.ndarray:

@@ -330,6 +330,6 @@ def test_sharing_tasks_are_read_from_their_artifacts(tmp_path, base, tasks):
 
 
 def _learned(task):
-    from cad_edge_training.learned import Learned
+    from cad_edge_training.learned import LearningResult
 
-    return Learned(task.tensors, task.artifact.calibration, task.shared_weights)
+    return LearningResult(task.tensors, task.artifact.calibration, task.shared_weights)

@@ -34,7 +34,7 @@ def views_in(images: Images) -> int:
 
 
 @dataclass(frozen=True)
-class Request:
+class LearningRequest:
     """One task to learn."""
 
     task: str
@@ -67,7 +67,7 @@ class Request:
     keep_outliers: bool = False
     """Whether odd ones among the good parts have a say in thresholds and scales."""
 
-    def with_folds(self, count: int) -> "Request":
+    def with_folds(self, count: int) -> "LearningRequest":
         """Return the task with ``count`` folds, or one for each image or group if they are fewer.
 
         For a method that learns in closed form; where images are enough for a split, it stays.
@@ -82,7 +82,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearningResult:
     """What a method learned."""
 
     tensors: Tensors
@@ -91,7 +91,7 @@ class Learned:
     """What the method shares between its tasks, as it is after this one."""
 
 
-def require_options(request: Request, config: Record) -> None:
+def require_options(request: LearningRequest, config: Record) -> None:
     """Raise OptionError where tasks before were learned with other options.
 
     Parameters

@@ -32,7 +32,7 @@ from cad_edge_training.backbones import Backbone
 from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.folds import draw_folds
 from cad_edge_training.images import read_planes, read_samples
-from cad_edge_training.learned import Images, Learned, Planes, Progress, Request
+from cad_edge_training.learned import Images, LearningRequest, LearningResult, Planes, Progress
 from cad_edge_training.method import LearnsTasksJointly, UsesDepth
 from cad_edge_training.methods import load_method
 from cad_edge_training.processes import started_processes
@@ -113,7 +113,12 @@ class Learning:
         return folders
 
     def _record(
-        self, task: StreamTask, request: Request, learned: Learned, position: int, seconds: float
+        self,
+        task: StreamTask,
+        request: LearningRequest,
+        learned: LearningResult,
+        position: int,
+        seconds: float,
     ) -> Artifact:
         shown = np.concatenate([request.images, request.defective])
         return Artifact(
@@ -137,7 +142,7 @@ class Learning:
             routing_recipe=None if self.routing is None else self.routing.recipe,
         )
 
-    def _write(self, product: StreamTask, task: LearnedTask, request: Request) -> None:
+    def _write(self, product: StreamTask, task: LearnedTask, request: LearningRequest) -> None:
         """Write an artifact with what its model, that of the whole step, says of some images."""
         describing, images = self.backbone, request.images
         if self.routing is not None:
@@ -160,7 +165,7 @@ class Learning:
 
     def _request(
         self, task: StreamTask, earlier: tuple[LearnedTask, ...], progress: Progress
-    ) -> Request:
+    ) -> LearningRequest:
         """Read what a task is learned from; raise ImageError without images of good parts."""
         product, recipe = task.samples(), self.backbone.recipe
         groups = task.groups(product)
@@ -177,7 +182,7 @@ class Learning:
             depth = read_planes(product.train_depth, product.train, recipe, progress)
         folds = draw_folds(len(images), self.rate, self.seed, groups)
         require_rate(self.rate, len(images), folds.groups, f"task {task.name}")
-        return Request(
+        return LearningRequest(
             task=task.name,
             images=images,
             backbone=self.backbone,
@@ -237,7 +242,7 @@ def discard_unfinished(out: Path, method: str) -> None:
         shutil.rmtree(path)
 
 
-def _witness(model: torch.nn.Module, request: Request, seed: int) -> Tensors:
+def _witness(model: torch.nn.Module, request: LearningRequest, seed: int) -> Tensors:
     """Answers of the reference model on some training images, plain and with synthetic defects."""
     index = np.linspace(0, len(request.images) - 1, WITNESSES).astype(np.int64)
     chosen = request.images[index]

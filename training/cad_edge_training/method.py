@@ -18,7 +18,7 @@ from cad_edge.calibration import Calibration
 from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.learned import Learned, Request
+from cad_edge_training.learned import LearningRequest, LearningResult
 
 C = TypeVar("C", bound=Record)
 C_contra = TypeVar("C_contra", bound=Record, contravariant=True)
@@ -37,7 +37,7 @@ class Method(Protocol[C]):
         """Values to start from for a backbone, those that differ from the defaults of `config`."""
         ...
 
-    def learn(self, request: Request, config: C) -> Learned:
+    def learn(self, request: LearningRequest, config: C) -> LearningResult:
         """Learn one task from images of good parts; what was learned before is not touched."""
         ...
 
@@ -55,7 +55,9 @@ class Method(Protocol[C]):
 class LearnsTasksJointly(Protocol[C_contra]):
     """Learns several tasks in one step."""
 
-    def learn_step(self, requests: Sequence[Request], config: C_contra) -> list[Learned]:
+    def learn_step(
+        self, requests: Sequence[LearningRequest], config: C_contra
+    ) -> list[LearningResult]:
         """Learn the tasks of a step together, one result per request and in their order."""
         ...
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from cad_edge.calibration import Calibration, lower_quartile
 from cad_edge_training.gaussian import map_matrix
 from cad_edge_training.held_out_scores import HeldOutScores, calibrate
-from cad_edge_training.learned import Request
+from cad_edge_training.learned import LearningRequest
 
 Maps = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def hold_out(
-    request: Request, judge: Callable[[NDArray[np.int64], NDArray[np.int64]], Tensor]
+    request: LearningRequest, judge: Callable[[NDArray[np.int64], NDArray[np.int64]], Tensor]
 ) -> tuple[Tensor, NDArray[np.int64]]:
     """Judge every held-out image by what the others of its split taught.
 
@@ -41,7 +41,7 @@ def hold_out(
     return torch.cat(patches), np.concatenate(places)
 
 
-def frame_maps(request: Request, patches: Tensor, smoothing: float) -> Maps:
+def frame_maps(request: LearningRequest, patches: Tensor, smoothing: float) -> Maps:
     """Resize and smooth patch scores (n, grid height, grid width) to (n, height, width) float32.
 
     ``smoothing`` is the standard deviation of the Gaussian, in pixels.
@@ -54,7 +54,7 @@ def frame_maps(request: Request, patches: Tensor, smoothing: float) -> Maps:
 
 
 def calibrate_maps(
-    request: Request, places: NDArray[np.int64], scores: Tensor, maps: Maps
+    request: LearningRequest, places: NDArray[np.int64], scores: Tensor, maps: Maps
 ) -> Calibration:
     """Turn what the finished model says of held-out images into a calibration.
 
@@ -82,7 +82,7 @@ def calibrate_maps(
 
 
 def calibrate_patches(
-    request: Request, patches: Tensor, places: NDArray[np.int64], smoothing: float
+    request: LearningRequest, patches: Tensor, places: NDArray[np.int64], smoothing: float
 ) -> Calibration:
     """Do `calibrate_maps` for a method whose score is the highest patch.
 

@@ -15,7 +15,7 @@ from cad_edge.schema import canonical_json
 from cad_edge_benchmarks.advise.pareto_front import Budgets
 from cad_edge_benchmarks.advise.recommendation import recommend
 from cad_edge_benchmarks.advise.report import advice_document
-from cad_edge_benchmarks.advise.search import Request, sweep
+from cad_edge_benchmarks.advise.search import SearchRequest, sweep
 from cad_edge_benchmarks.advise.search_space import Space
 from cad_edge_benchmarks.advise.trials import LearningOptions
 from cad_edge_benchmarks.instruments.budgets import check_memory_budget
@@ -75,7 +75,7 @@ def advise(
     from cad_edge_training.methods import default_method
 
     method = method or default_method(backbone)
-    request = Request(
+    request = SearchRequest(
         place=stream,
         stream=_products(stream),
         space=_space(method, backbone, device, settings, axes),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge_benchmarks.advise.schema import Advice, Measured
+from cad_edge_benchmarks.advise.schema import Advice, MeasuredSetting
 from cad_edge_benchmarks.reporting.plots import ACCENT, BAD, RULE, SERIES, SOFT, plot
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def accuracy_plot(advice: Advice) -> str:
     return plot(draw, (880, 500), "image AUROC against milliseconds")
 
 
-def _place(one: Measured) -> tuple[float, float]:
+def _place(one: MeasuredSetting) -> tuple[float, float]:
     return one.p90, one.accuracy.image_auroc
 
 
@@ -68,7 +68,7 @@ def _shown(limit: float, times: Sequence[float]) -> float:
     return min(max(limit, min(times) / _FAR), max(times) * _FAR)
 
 
-def _settings(axes: "Axes", advice: Advice, front: Sequence[Measured]) -> None:
+def _settings(axes: "Axes", advice: Advice, front: Sequence[MeasuredSetting]) -> None:
     corners = _corners(front, axes.get_xlim()[1])
     axes.plot(*corners.T, color=ACCENT, alpha=0.55)
     x, y = zip(*map(_place, front), strict=True)
@@ -85,7 +85,7 @@ def _settings(axes: "Axes", advice: Advice, front: Sequence[Measured]) -> None:
         ring.set(markerfacecolor="none", markeredgewidth=2.5)
 
 
-def _corners(front: Sequence[Measured], right: float) -> Places:
+def _corners(front: Sequence[MeasuredSetting], right: float) -> Places:
     """Corners of the line along the front: no setting lies above and to the left of it."""
     corners = [_place(front[0])]
     for one in front[1:]:
@@ -112,13 +112,15 @@ def _budget(axes: "Axes", advice: Advice) -> None:
     )
 
 
-def _obstacles(advice: Advice, front: Sequence[Measured], right: float) -> Places:
+def _obstacles(advice: Advice, front: Sequence[MeasuredSetting], right: float) -> Places:
     """Places that no name may cover: settings, and many places along the front."""
     pieces = [np.linspace(one, other, 60) for one, other in pairwise(_corners(front, right))]
     return np.concatenate([[_place(one) for one in advice.settings], *pieces])
 
 
-def _names(axes: "Axes", named: Sequence[Measured], obstacles: Places, taken: str | None) -> None:
+def _names(
+    axes: "Axes", named: Sequence[MeasuredSetting], obstacles: Places, taken: str | None
+) -> None:
     """Write names beside their settings, each at the nearest place that is free."""
     figure = axes.get_figure(root=True)
     assert figure is not None

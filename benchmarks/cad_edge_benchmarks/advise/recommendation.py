@@ -7,14 +7,14 @@ from cad_edge_benchmarks.advise.accuracy import SplitMetrics
 from cad_edge_benchmarks.advise.pareto_front import Point, front, most_accurate, nearest, take
 from cad_edge_benchmarks.advise.schema import (
     Advice,
-    Asked,
-    Measured,
+    AdviceRequest,
+    MeasuredSetting,
     ProductFacts,
-    Refused,
+    RefusedSetting,
     ReportedPair,
     Share,
 )
-from cad_edge_benchmarks.advise.search import Request, SweepResult
+from cad_edge_benchmarks.advise.search import SearchRequest, SweepResult
 from cad_edge_benchmarks.advise.search_space import DEFAULT, Setting
 from cad_edge_benchmarks.advise.trials import LearningOptions
 from cad_edge_benchmarks.advise.validation_split import SplitImage
@@ -25,7 +25,7 @@ from cad_edge_benchmarks.instruments.report_schema import Budget
 _MEGABYTE = 1e6
 
 
-def recommend(request: Request, swept: SweepResult) -> Advice:
+def recommend(request: SearchRequest, swept: SweepResult) -> Advice:
     """Draw the front and name the setting to take, of what was asked for and measured."""
     metrics = SplitMetrics(swept.data, "selection", request.shared.seed)
     points = _points(swept, metrics)
@@ -41,7 +41,7 @@ def recommend(request: Request, swept: SweepResult) -> Advice:
         data_sha256=swept.data_sha256,
         products=_products(request, swept),
         settings=_measured(request, swept, points, metrics),
-        refused=[Refused(name=name, reason=why) for name, why in swept.refused.items()],
+        refused=[RefusedSetting(name=name, reason=why) for name, why in swept.refused.items()],
         limits={unit: limit for unit, limit in limits.items() if limit is not None},
         taken=taken,
         nearest_name=near,
@@ -70,8 +70,8 @@ def _points(swept: SweepResult, metrics: SplitMetrics) -> list[Point]:
 
 
 def _measured(
-    request: Request, swept: SweepResult, points: list[Point], metrics: SplitMetrics
-) -> list[Measured]:
+    request: SearchRequest, swept: SweepResult, points: list[Point], metrics: SplitMetrics
+) -> list[MeasuredSetting]:
     on_front = front([(point.accuracy, point.milliseconds) for point in points])
     within = [point for point in points if request.budgets.kept(point)]
     leader = most_accurate(within or points)
@@ -80,7 +80,7 @@ def _measured(
     for one, point, best in zip(swept.settings, points, on_front, strict=True):
         predictions, latency = swept.predictions[one.name], swept.latency[one.name]
         found.append(
-            Measured(
+            MeasuredSetting(
                 name=one.name,
                 changes=dict(one.changes),
                 size=predictions.size,
@@ -102,7 +102,7 @@ def _measured(
     return found
 
 
-def _misses(request: Request, points: list[Point], name: str) -> list[Budget]:
+def _misses(request: SearchRequest, points: list[Point], name: str) -> list[Budget]:
     """Hold each stated budget against what a setting takes."""
     point = next(one for one in points if one.name == name)
     found = []
@@ -127,7 +127,7 @@ def _reported(swept: SweepResult, taken: str, seed: int) -> ReportedPair:
     )
 
 
-def _products(request: Request, swept: SweepResult) -> list[ProductFacts]:
+def _products(request: SearchRequest, swept: SweepResult) -> list[ProductFacts]:
     found = []
     for task in request.stream.tasks:
         splits = swept.data.products[task.name]
@@ -148,9 +148,9 @@ def _defective(images: tuple[SplitImage, ...]) -> Share:
     return Share(hits=sum(one.image.anomalous for one in images), total=len(images))
 
 
-def _asked(request: Request) -> Asked:
+def _asked(request: SearchRequest) -> AdviceRequest:
     shared = request.shared
-    return Asked(
+    return AdviceRequest(
         data=str(request.place),
         method=shared.method,
         backbone=shared.backbone,

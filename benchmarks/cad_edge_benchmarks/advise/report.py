@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cad_edge_benchmarks.advise.plot import accuracy_plot
-from cad_edge_benchmarks.advise.schema import Accuracy, Advice, Measured, ProductFacts, Share
+from cad_edge_benchmarks.advise.schema import Accuracy, Advice, MeasuredSetting, ProductFacts, Share
 from cad_edge_benchmarks.reporting.document import (
     Block,
     Cell,
@@ -89,7 +89,7 @@ def _quoted(name: str) -> str:
     return "the default settings" if name == "default" else f"“{name}”"
 
 
-def _costs(setting: Measured) -> str:
+def _costs(setting: MeasuredSetting) -> str:
     parts = [f"{setting.p90:.1f} ms a frame (90th percentile)"]
     if setting.peak_memory is not None:
         parts.append(f"{setting.peak_memory / _MEGABYTE:.0f} MB")
@@ -148,11 +148,11 @@ def _fewest(product: ProductFacts) -> int:
     return min(count for split in splits for count in (split.hits, split.total - split.hits))
 
 
-def _settings(settings: Sequence[Measured], advice: Advice) -> Table:
+def _settings(settings: Sequence[MeasuredSetting], advice: Advice) -> Table:
     return Table(_SETTINGS, [_row(one, one.name == advice.taken) for one in settings])
 
 
-def _row(setting: Measured, taken: bool) -> list[str | Cell]:
+def _row(setting: MeasuredSetting, taken: bool) -> list[str | Cell]:
     peak = setting.peak_memory
     cells = (
         f"{setting.name} (taken)" if taken else setting.name,

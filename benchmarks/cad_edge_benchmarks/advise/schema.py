@@ -33,7 +33,7 @@ class Accuracy(Record):
     by_task: dict[TaskName, float] = Field(description="image AUROC")
 
 
-class Measured(Record):
+class MeasuredSetting(Record):
     """One setting."""
 
     name: str
@@ -59,7 +59,7 @@ class Measured(Record):
     within: bool = Field(description="whether it keeps every stated budget")
 
 
-class Refused(Record):
+class RefusedSetting(Record):
     """A setting that could not be learned, exported or opened."""
 
     name: str
@@ -93,7 +93,7 @@ class ProductFacts(Record):
     )
 
 
-class Asked(Record):
+class AdviceRequest(Record):
     """What was asked for, with every default written out."""
 
     data: str = Field(description="the stream")
@@ -112,13 +112,13 @@ class Advice(Record):
     kind: Literal["cad-edge advice"] = KIND
     format: Literal[1] = FORMAT
     made_at: str = Field(description="UTC, ISO 8601")
-    asked: Asked
+    asked: AdviceRequest
     environment: Environment
     device: str = Field(description="what the graphs ran on")
     data_sha256: Sha256 = Field(description="over products, images, masks and labels")
     products: list[ProductFacts]
-    settings: list[Measured] = Field(min_length=1, description="the default first")
-    refused: list[Refused]
+    settings: list[MeasuredSetting] = Field(min_length=1, description="the default first")
+    refused: list[RefusedSetting]
     limits: dict[str, float] = Field(description="stated budgets, by unit: ms, MB")
     taken: str | None = Field(description="name of the setting to take; null if none fits")
     nearest: list[Budget] = Field(description="if none fits: what the nearest setting takes")
@@ -126,6 +126,6 @@ class Advice(Record):
     reported: ReportedPair | None = Field(description="null if no setting is taken")
     commands: list[str] = Field(description="that learn and export the setting taken")
 
-    def setting(self, name: str) -> Measured:
+    def setting(self, name: str) -> MeasuredSetting:
         """Return the setting with this name."""
         return next(one for one in self.settings if one.name == name)

@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Request:
+class SearchRequest:
     """What is asked for."""
 
     place: Path
@@ -55,7 +55,7 @@ class SweepResult:
     refused: dict[str, str]
 
 
-def sweep(request: Request, work: Path, say: Say) -> SweepResult:
+def sweep(request: SearchRequest, work: Path, say: Say) -> SweepResult:
     """Try the default, every value alone, and some combinations; ``work`` keeps what was done.
 
     Raises
@@ -69,7 +69,7 @@ def sweep(request: Request, work: Path, say: Say) -> SweepResult:
 
 
 class _Sweep:
-    def __init__(self, request: Request, work: Path, say: Say) -> None:
+    def __init__(self, request: SearchRequest, work: Path, say: Say) -> None:
         self._request, self._work, self._say = request, work, say
         self._sha256 = fingerprint_of(request.stream)
         seed = request.shared.seed

@@ -15,7 +15,7 @@ from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine, Stage
 from cad_edge_runtime.chain import Chain, plan_chain
 from cad_edge_runtime.graph_check import GRAPH
-from cad_edge_runtime.opening import Held, Opening
+from cad_edge_runtime.opening import Opening, OpenParts
 from cad_edge_runtime.protobuf import BYTES, VARINT, fields, text
 from cad_edge_runtime.session import SessionFactory
 
@@ -207,7 +207,7 @@ def open_backbone(bundle: Bundle, engine: Engine, place: Path, device: str, thre
         store.add_object_folder(bundle.object_folder(sha))
     alone = engine.model_copy(update={"stages": [stage]})
     plan = plan_chain(alone, tuple(ends), "the backbone")
-    opening = Opening(store, SessionFactory(device, threads, store), Held())
+    opening = Opening(store, SessionFactory(device, threads, store), OpenParts())
     try:
         return opening.chain(plan, plan.wanted(), plan.wanted(), "the backbone")
     except GraphError as problem:

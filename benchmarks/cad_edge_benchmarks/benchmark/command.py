@@ -8,12 +8,12 @@ from cad_edge import options
 from cad_edge.errors import OptionError
 from cad_edge.schema import canonical_json
 from cad_edge_benchmarks.benchmark.comparison import read_previous_report
-from cad_edge_benchmarks.benchmark.measuring import Request, measure
+from cad_edge_benchmarks.benchmark.measuring import BenchmarkRequest, measure
 from cad_edge_benchmarks.benchmark.report import document
 from cad_edge_benchmarks.benchmark.scenarios import NAMES
 from cad_edge_benchmarks.instruments.budgets import check_memory_budget
-from cad_edge_benchmarks.instruments.conditions import ScenarioName, Settings
-from cad_edge_benchmarks.instruments.report_schema import Report
+from cad_edge_benchmarks.instruments.conditions import BenchmarkSettings, ScenarioName
+from cad_edge_benchmarks.instruments.report_schema import BenchmarkReport
 from cad_edge_benchmarks.instruments.timing import TimingPlan
 from cad_edge_benchmarks.reporting.document import text
 from cad_edge_benchmarks.reporting.report_files import check_report, write_report
@@ -119,7 +119,7 @@ def benchmark(
         check_report("--out", out)
     if depth is not None and images is None:
         raise OptionError("--depth is the depth of real frames; give --images, or leave it out")
-    settings = Settings(
+    settings = BenchmarkSettings(
         scenarios=scenarios,
         seconds=seconds,
         samples=TimingPlan().samples,
@@ -129,7 +129,7 @@ def benchmark(
         tasks=tasks,
         seed=SEED,
     )
-    request = Request(
+    request = BenchmarkRequest(
         bundle=bundle,
         settings=settings,
         images=images,
@@ -143,7 +143,7 @@ def benchmark(
     _show(measure(request, lambda step: click.echo(f"measuring {step}", err=True)), out)
 
 
-def _show(report: Report, out: Path | None) -> None:
+def _show(report: BenchmarkReport, out: Path | None) -> None:
     """Print and write the report; exit with 1 if a budget is not kept."""
     for sentence in report.comparison.unlike if report.comparison else ():
         click.echo(f"Warning: {sentence}", err=True)
@@ -156,7 +156,7 @@ def _show(report: Report, out: Path | None) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _check_budgets(request: Request) -> None:
+def _check_budgets(request: BenchmarkRequest) -> None:
     """Raise OptionError for a budget that nothing would be held against."""
     if request.budget_ms is not None and "single-stream" not in request.settings.scenarios:
         raise OptionError("--budget-ms is the limit of single-stream; add --scenario single-stream")

@@ -24,10 +24,10 @@ from cad_edge.schema import first_problem
 from cad_edge_benchmarks.instruments.report_schema import (
     FORMAT,
     KIND,
+    BenchmarkReport,
     Comparison,
     Difference,
     Distribution,
-    Report,
     Spread,
 )
 
@@ -49,7 +49,7 @@ class PreviousReport:
     """A report to compare with."""
 
     source: str
-    report: Report
+    report: BenchmarkReport
     foreign: tuple[str, ...] = ()
     """What of the file this version does not know or lacks, as sentences."""
 
@@ -70,7 +70,7 @@ def read_previous_report(path: Path) -> PreviousReport:
     while True:
         try:
             # Through JSON, where a list may stand for a tuple, as in any file.
-            report = Report.model_validate_json(json.dumps(record))
+            report = BenchmarkReport.model_validate_json(json.dumps(record))
             break
         except ValidationError as problem:
             name = _forget(record, problem)
@@ -135,7 +135,7 @@ class ComparedFigure:
     reference: Spread = _SAME
 
 
-def compare(new: Report, previous: PreviousReport) -> Comparison:
+def compare(new: BenchmarkReport, previous: PreviousReport) -> Comparison:
     """Compare every figure that both reports have."""
     old = previous.report
     after, before = dict(_figures(new)), dict(_figures(old))
@@ -185,7 +185,7 @@ def _divided(new: Spread, old: Spread) -> Spread:
     return Spread(median=new.median / old.median, low=new.low / old.high, high=new.high / old.low)
 
 
-def _figures(report: Report) -> Iterator[tuple[str, ComparedFigure]]:
+def _figures(report: BenchmarkReport) -> Iterator[tuple[str, ComparedFigure]]:
     """Every figure that two runs can be compared by."""
     for result in report.scenarios:
         reference = result.reference_workload or _SAME
@@ -210,7 +210,7 @@ def quartiles(times: Distribution) -> Spread:
     )
 
 
-def unlike(new: Report, old: Report) -> list[str]:
+def unlike(new: BenchmarkReport, old: BenchmarkReport) -> list[str]:
     """Say in a sentence each what differs besides the figures, the machine first."""
     kinds = {
         "another machine": (_MACHINE, new.environment, old.environment),

@@ -20,7 +20,7 @@ from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.instruments.context import BenchmarkContext
 from cad_edge_benchmarks.instruments.frames import ShownFrame
-from cad_edge_benchmarks.instruments.report_schema import P99_SAMPLES, Figure, ScenarioResult
+from cad_edge_benchmarks.instruments.report_schema import P99_SAMPLES, NamedFigure, ScenarioResult
 from cad_edge_benchmarks.instruments.synthetic_tasks import VersionMaker
 from cad_edge_benchmarks.instruments.timing import Series, TimingPlan, measurement
 from cad_edge_runtime import Detection, Detector
@@ -178,16 +178,18 @@ def _result(
     visible = np.array([end - begin for begin, end in arrivals]) / 1e6
     middle = float(np.median(visible))
     figures = [
-        Figure(name="arrivals", value=len(arrivals), unit=""),
-        Figure(name="new version answers after, median", value=middle, unit="ms"),
-        Figure(name=SLOWEST, value=float(visible.max()), unit="ms"),
-        Figure(name=LOST, value=line.lost, unit=""),
-        Figure(name=WRONG, value=wrong, unit=""),
+        NamedFigure(name="arrivals", value=len(arrivals), unit=""),
+        NamedFigure(name="new version answers after, median", value=middle, unit="ms"),
+        NamedFigure(name=SLOWEST, value=float(visible.max()), unit="ms"),
+        NamedFigure(name=LOST, value=line.lost, unit=""),
+        NamedFigure(name=WRONG, value=wrong, unit=""),
     ]
     tails = [one.latency.p99 for one in measured]
     if len(tails) == 2 and tails[0] is not None and tails[1] is not None:
         figures.append(
-            Figure(name="p99 beside an arrival / p99 without", value=tails[0] / tails[1], unit="x")
+            NamedFigure(
+                name="p99 beside an arrival / p99 without", value=tails[0] / tails[1], unit="x"
+            )
         )
     return ScenarioResult(
         scenario="hot-load",

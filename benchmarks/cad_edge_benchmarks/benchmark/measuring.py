@@ -11,7 +11,7 @@ from cad_edge_benchmarks.benchmark.accept_all import accept_all_version
 from cad_edge_benchmarks.benchmark.comparison import PreviousReport, compare
 from cad_edge_benchmarks.benchmark.scenarios import run_scenarios
 from cad_edge_benchmarks.instruments.budgets import judge_budgets
-from cad_edge_benchmarks.instruments.conditions import Settings
+from cad_edge_benchmarks.instruments.conditions import BenchmarkSettings
 from cad_edge_benchmarks.instruments.context import BenchmarkContext
 from cad_edge_benchmarks.instruments.environment import describe_bundle, describe_environment
 from cad_edge_benchmarks.instruments.frames import (
@@ -21,17 +21,17 @@ from cad_edge_benchmarks.instruments.frames import (
     synthetic_frames,
 )
 from cad_edge_benchmarks.instruments.meters import find_meter, load_nvml
-from cad_edge_benchmarks.instruments.report_schema import Report
+from cad_edge_benchmarks.instruments.report_schema import BenchmarkReport
 from cad_edge_runtime import Detector
 from cad_edge_runtime.device import Device
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchmarkRequest:
     """What is to be measured and held against what."""
 
     bundle: Path
-    settings: Settings
+    settings: BenchmarkSettings
     images: Path | None
     depth: Path | None
     """Folder with the depth of ``images``."""
@@ -41,7 +41,7 @@ class Request:
     against: PreviousReport | None
 
 
-def measure(request: Request, announce: Callable[[str], None]) -> Report:
+def measure(request: BenchmarkRequest, announce: Callable[[str], None]) -> BenchmarkReport:
     """Run the scenarios that are asked for.
 
     Raises
@@ -59,7 +59,7 @@ def measure(request: Request, announce: Callable[[str], None]) -> Report:
         shown_to = bundle if frames.are_real else accept_all_version(bundle, place / "accept-all")
         context = BenchmarkContext(shown_to, frames, settings, request.threads_asked, place)
         found = run_scenarios(context, settings.scenarios, meter, announce)
-    report = Report(
+    report = BenchmarkReport(
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         settings=settings,
         bundle=describe_bundle(bundle),
@@ -81,7 +81,7 @@ def measure(request: Request, announce: Callable[[str], None]) -> Report:
     return report.model_copy(update={"budgets": budgets, "comparison": against})
 
 
-def _open(request: Request) -> tuple[str, ShownFrames]:
+def _open(request: BenchmarkRequest) -> tuple[str, ShownFrames]:
     """Open the bundle once, before anything is measured: what it runs on, and its frames."""
     settings = request.settings
     frames = None if request.images is None else read_frames(request.images, request.depth)

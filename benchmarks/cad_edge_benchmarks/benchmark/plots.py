@@ -18,8 +18,8 @@ from cad_edge_benchmarks.reporting.plots import (
     GOOD,
     SOFT,
     TEXT,
-    Axis,
     Curve,
+    PlotAxis,
     line_plot,
     plot,
     stacked_bars,
@@ -48,7 +48,7 @@ def _percentiles(result: ScenarioResult) -> list[Figure]:
         for one in result.measurements
         if one.name != SELECTION
     ]
-    axis = Axis("percentile", (0, 25, 50, 75, 95))
+    axis = PlotAxis("percentile", (0, 25, 50, 75, 95))
     drawn = line_plot(curves, axis, "milliseconds", f"{result.scenario}: time by percentile")
     caption = "Share of the frames that took at most so long; the slowest 5 % are in the table."
     figures = [Figure(drawn, caption)]
@@ -79,7 +79,7 @@ def _start(result: ScenarioResult) -> list[Figure]:
 def scale_plots(result: ScenarioResult, points: list[ScalePoint]) -> list[Figure]:
     """Draw times, sizes and opening by the number of tasks."""
     counts = [float(point.tasks) for point in points]
-    axis = Axis("tasks", counts, is_logarithmic=True)
+    axis = PlotAxis("tasks", counts, is_logarithmic=True)
     frames = [one.latency.p50 for one in result.measurements]
     times = [
         Curve("routed frame", list(zip(counts, frames, strict=True))),

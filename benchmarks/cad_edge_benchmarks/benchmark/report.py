@@ -21,12 +21,12 @@ from cad_edge_benchmarks.benchmark.scaling import DISK_PER_TASK, RAM_PER_TASK
 from cad_edge_benchmarks.benchmark.single_stream import BACKBONE_RATIO
 from cad_edge_benchmarks.instruments.conditions import ScenarioName
 from cad_edge_benchmarks.instruments.report_schema import (
+    BenchmarkReport,
     Budget,
     Comparison,
     Difference,
     Measurement,
     MemoryUse,
-    Report,
     ScenarioResult,
 )
 from cad_edge_benchmarks.reporting.document import Block, Cell, Document, Section, Table, Warn
@@ -45,14 +45,14 @@ _AIM = (
 _DIFFERENCE_HEAD = ("figure", "then", "now", "machine", "ratio", "interval", "")
 
 
-def document(report: Report) -> Document:
+def document(report: BenchmarkReport) -> Document:
     """Lay out a run."""
     return Document(
         "cad-edge benchmark", headline(report), tuple(_lead(report)), tuple(_sections(report))
     )
 
 
-def headline(report: Report) -> str:
+def headline(report: BenchmarkReport) -> str:
     """Say the most important figures in one sentence."""
     parts = []
     single = report.scenario("single-stream")
@@ -74,7 +74,7 @@ def headline(report: Report) -> str:
     return f"{said[0].upper()}{said[1:]}."
 
 
-def _lead(report: Report) -> Iterator[Block]:
+def _lead(report: BenchmarkReport) -> Iterator[Block]:
     gpus = "".join(f", {gpu.name}" for gpu in report.environment.gpus)
     yield (
         f"{report.environment.cpu}{gpus}; graphs ran on {report.provider} with "
@@ -84,7 +84,7 @@ def _lead(report: Report) -> Iterator[Block]:
         yield report.frames.note
 
 
-def _sections(report: Report) -> Iterator[Section]:
+def _sections(report: BenchmarkReport) -> Iterator[Section]:
     if report.budgets:
         yield Section("budgets", "Budgets", (_budgets(report.budgets),))
     if report.comparison is not None:
@@ -104,7 +104,7 @@ def _sections(report: Report) -> Iterator[Section]:
     yield Section("environment", "Measured on", (environment_table(report),))
 
 
-def targets(report: Report) -> Iterator[Target]:
+def targets(report: BenchmarkReport) -> Iterator[Target]:
     """Hold what was measured against what cad-edge aims at; None for what was not measured."""
     figures = {
         (result.scenario, figure.name): figure.value
@@ -175,7 +175,7 @@ def _difference_row(one: Difference) -> list[str]:
     ]
 
 
-def _scenario(result: ScenarioResult, report: Report) -> Iterator[Block]:
+def _scenario(result: ScenarioResult, report: BenchmarkReport) -> Iterator[Block]:
     measured = result.measurements
     is_scale = result.scenario == "scale"
     yield from scale_plots(result, report.scale) if is_scale else scenario_plots(result)

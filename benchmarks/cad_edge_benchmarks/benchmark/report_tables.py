@@ -6,8 +6,8 @@ from cad_edge_benchmarks.instruments.conditions import Environment
 from cad_edge_benchmarks.instruments.report_schema import (
     P99_SAMPLES,
     STAGES,
+    BenchmarkReport,
     Measurement,
-    Report,
     ScalePoint,
 )
 from cad_edge_benchmarks.reporting.document import Table
@@ -81,7 +81,7 @@ def scale_table(points: Sequence[ScalePoint]) -> Table:
     return Table((*_SCALE_HEAD, *_SIZES_HEAD), rows)
 
 
-def environment_table(report: Report) -> Table:
+def environment_table(report: BenchmarkReport) -> Table:
     """List bundle, frames, settings and machine."""
     bundle, settings = report.bundle, report.settings
     kinds = ", ".join([*bundle.layouts, *bundle.precisions, f"selector {bundle.selector}"])
@@ -102,7 +102,7 @@ def environment_table(report: Report) -> Table:
     return Table(("what", "value"), rows, is_list=True)
 
 
-def _frames(report: Report) -> str:
+def _frames(report: BenchmarkReport) -> str:
     frames = report.frames
     kind = "images" if frames.source == "images" else "synthetic frames"
     shown = f"{frames.frames} {kind} of {', '.join(frames.sizes[:3])} px"

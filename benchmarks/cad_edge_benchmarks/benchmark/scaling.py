@@ -26,7 +26,7 @@ from cad_edge_benchmarks.instruments.interleaved_timing import Nanoseconds, rati
 from cad_edge_benchmarks.instruments.probe import Probe
 from cad_edge_benchmarks.instruments.report_schema import (
     Distribution,
-    Figure,
+    NamedFigure,
     ScalePoint,
     ScenarioResult,
     Spread,
@@ -214,7 +214,7 @@ def _points(opened: dict[int, _OpenVersion], times: dict[int, Nanoseconds]) -> l
     return points
 
 
-def _per_task(opened: dict[int, _OpenVersion]) -> list[Figure]:
+def _per_task(opened: dict[int, _OpenVersion]) -> list[NamedFigure]:
     """Fit a straight line through all versions: what a further task costs."""
     if len(opened) < 2:
         return []
@@ -224,6 +224,6 @@ def _per_task(opened: dict[int, _OpenVersion]) -> list[Figure]:
         DISK_PER_TASK: [one.disk for one in opened.values()],
     }
     return [
-        Figure(name=name, value=float(np.polyfit(counts, values, 1)[0]) / 1e6, unit="MB")
+        NamedFigure(name=name, value=float(np.polyfit(counts, values, 1)[0]) / 1e6, unit="MB")
         for name, values in costs.items()
     ]

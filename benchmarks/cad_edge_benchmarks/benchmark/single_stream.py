@@ -12,7 +12,7 @@ from cad_edge_benchmarks.benchmark.scaling import SelectionAlone, most_shown
 from cad_edge_benchmarks.instruments.context import BenchmarkContext
 from cad_edge_benchmarks.instruments.frames import ShownFrame, ShownFrames
 from cad_edge_benchmarks.instruments.interleaved_timing import Nanoseconds, ratio_of
-from cad_edge_benchmarks.instruments.report_schema import Figure, Measurement, ScenarioResult
+from cad_edge_benchmarks.instruments.report_schema import Measurement, NamedFigure, ScenarioResult
 from cad_edge_benchmarks.instruments.timing import (
     Series,
     Subject,
@@ -90,13 +90,13 @@ def refusals(routed: Measurement) -> list[str]:
     ]
 
 
-def _ratio_figures(name: str, times: Nanoseconds, base: Nanoseconds) -> list[Figure]:
+def _ratio_figures(name: str, times: Nanoseconds, base: Nanoseconds) -> list[NamedFigure]:
     """Median and quartiles of a ratio, taken round by round."""
     ratio = ratio_of(times, base)
     return [
-        Figure(name=f"{name}, median", value=ratio.median, unit="x"),
-        Figure(name=f"{name}, lower quartile", value=ratio.lower_quartile, unit="x"),
-        Figure(name=f"{name}, upper quartile", value=ratio.upper_quartile, unit="x"),
+        NamedFigure(name=f"{name}, median", value=ratio.median, unit="x"),
+        NamedFigure(name=f"{name}, lower quartile", value=ratio.lower_quartile, unit="x"),
+        NamedFigure(name=f"{name}, upper quartile", value=ratio.upper_quartile, unit="x"),
     ]
 
 
@@ -118,7 +118,7 @@ def switch(context: BenchmarkContext) -> ScenarioResult:
         scenario="switch",
         headline=SWITCHED,
         measurements=[measurement(name, series[name]) for name in (SWITCHED, STAYED)],
-        figures=[Figure(name="products", value=len(by_product), unit=""), *ratio],
+        figures=[NamedFigure(name="products", value=len(by_product), unit=""), *ratio],
         notes=refusals(measurement(SWITCHED, series[SWITCHED]))
         if frames.are_real
         else ["Synthetic frames are given with their task here, one task after another."],

@@ -7,7 +7,7 @@ from functools import partial
 from cad_edge_benchmarks.benchmark.single_stream import refusals
 from cad_edge_benchmarks.instruments.context import BenchmarkContext
 from cad_edge_benchmarks.instruments.frames import ShownFrames
-from cad_edge_benchmarks.instruments.report_schema import Figure, ScenarioResult
+from cad_edge_benchmarks.instruments.report_schema import NamedFigure, ScenarioResult
 from cad_edge_benchmarks.instruments.timing import Series, TimingPlan, in_turns, measurement
 from cad_edge_runtime import Detection, Detector
 from cad_edge_runtime.session import available_cores
@@ -31,7 +31,7 @@ def offline(context: BenchmarkContext) -> ScenarioResult:
         scenario="offline",
         headline=best.name,
         measurements=found,
-        figures=[Figure(name="throughput", value=best.frames_per_second, unit="frames/s")],
+        figures=[NamedFigure(name="throughput", value=best.frames_per_second, unit="frames/s")],
         notes=[
             "Latencies are those of whole batches, of which the runtime takes 16 frames at a time; "
             "stages are per frame.",
@@ -67,8 +67,8 @@ def multi_stream(context: BenchmarkContext) -> ScenarioResult:
         headline=name,
         measurements=[found],
         figures=[
-            Figure(name="all streams together", value=rate, unit="frames/s"),
-            Figure(name="threads of each graph", value=threads, unit=""),
+            NamedFigure(name="all streams together", value=rate, unit="frames/s"),
+            NamedFigure(name="threads of each graph", value=threads, unit=""),
         ],
         notes=[
             "Each stream is a thread that shows its next frame as soon as the last is answered; a "

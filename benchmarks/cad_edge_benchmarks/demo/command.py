@@ -18,7 +18,7 @@ from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.demo.device import inspect, read_inspections
 from cad_edge_benchmarks.demo.report import demo_document
 from cad_edge_benchmarks.demo.results import DemoReport
-from cad_edge_benchmarks.demo.surfaces import Line, write_line
+from cad_edge_benchmarks.demo.surfaces import DemoLine, write_line
 from cad_edge_benchmarks.instruments.bundle_contents import task_bytes
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_benchmarks.instruments.machine import describe_machine, usable_cores, versions
@@ -81,7 +81,7 @@ def prepare_folder(out: Path) -> None:
         (out / f"{_REPORT}.{kind}").unlink(missing_ok=True)
 
 
-def command_lines(out: Path, line: Line, seed: int) -> tuple[list[str], ...]:
+def command_lines(out: Path, line: DemoLine, seed: int) -> tuple[list[str], ...]:
     """Arguments of `cad-edge` for each step that a user could type."""
     artifacts, bundle, stream = str(out / "artifacts"), str(out / "bundle"), str(line.stream)
     return (

@@ -45,7 +45,7 @@ Maps = dict[int, NDArray[np.float32]]
 """Anomaly map (h, w) of each frame that has one, by the frame's number."""
 
 
-class Inspected(Record):
+class DemoInspection(Record):
     """One frame, what is true of it and what was found."""
 
     path: Path
@@ -83,7 +83,7 @@ class Inspected(Record):
 class Inspections(Record):
     """Everything that the device process found."""
 
-    frames: list[Inspected]
+    frames: list[DemoInspection]
     evaluations: dict[str, TaskEvaluation]
     """As `cad-edge evaluate` gives it, by product."""
 
@@ -112,7 +112,7 @@ class Recorder:
     """A detector that keeps what it found, beside the frames' true labels."""
 
     def __init__(self, detector: Detector) -> None:
-        self.frames: list[Inspected] = []
+        self.frames: list[DemoInspection] = []
         self.maps: Maps = {}
         self._detector = detector
 
@@ -124,7 +124,7 @@ class Recorder:
         if found.anomaly_map is not None:
             self.maps[len(self.frames)] = found.anomaly_map
         self.frames.append(
-            Inspected(
+            DemoInspection(
                 path=item.path,
                 product=product,
                 defect=item.defect,

@@ -12,7 +12,7 @@ from cad_edge.calibration import standardise
 from cad_edge.data.image import decode_image, decode_mask
 from cad_edge.heatmap import overlay
 from cad_edge.store.manifest import Manifest
-from cad_edge_benchmarks.demo.device import Inspected, Inspections, Maps
+from cad_edge_benchmarks.demo.device import DemoInspection, Inspections, Maps
 from cad_edge_benchmarks.demo.results import ProductResult
 from cad_edge_benchmarks.instruments.verdicts import UNKNOWN
 from cad_edge_benchmarks.reporting.document import Block, Figure, Markup
@@ -54,7 +54,7 @@ def product_blocks(
     ]
     mistaken = [one for one in product.frames if one.rejected != (one.defect is not None)]
 
-    def shown(title: str, frames: list[Inspected], state: str) -> Markup:
+    def shown(title: str, frames: list[DemoInspection], state: str) -> Markup:
         if not frames:
             return Markup(f'<p class="none">{title}: none.</p>')
         some = frames[:MOST_MISTAKES]
@@ -156,14 +156,14 @@ def _scores(product: ProductResult, threshold: float) -> Figure:
     )
 
 
-def typical(frames: Sequence[Inspected]) -> Inspected | None:
+def typical(frames: Sequence[DemoInspection]) -> DemoInspection | None:
     """Frame with the middle score, so that nobody picked it; None of none."""
     judged = [frame for frame in frames if frame.calibrated_score is not None] or list(frames)
     ranked = sorted(judged, key=lambda frame: frame.calibrated_score or 0.0)
     return ranked[len(ranked) // 2] if ranked else None
 
 
-def _examples(product: ProductResult) -> list[Inspected]:
+def _examples(product: ProductResult) -> list[DemoInspection]:
     """Return a typical good window and a typical window of each kind of defect."""
     kinds = [None, *product.found_by_kind()]
     groups = [[one for one in product.frames if one.defect == kind] for kind in kinds]
@@ -171,7 +171,7 @@ def _examples(product: ProductResult) -> list[Inspected]:
 
 
 def cards(
-    frames: Sequence[Inspected], inspections: Inspections, maps: Maps, manifest: Manifest
+    frames: Sequence[DemoInspection], inspections: Inspections, maps: Maps, manifest: Manifest
 ) -> Markup:
     """Draw ``frames``, which are some of ``inspections``."""
     numbers = {frame.path: number for number, frame in enumerate(inspections.frames)}
@@ -179,7 +179,7 @@ def cards(
     return Markup(f'<div class="cards">{"".join(drawn)}</div>')
 
 
-def _card(frame: Inspected, heat: NDArray[np.float32] | None, manifest: Manifest) -> str:
+def _card(frame: DemoInspection, heat: NDArray[np.float32] | None, manifest: Manifest) -> str:
     rgb = resized(decode_image(frame.path), ENLARGED)
     truth = [] if frame.mask is None else [bounding_box(frame.mask, frame.size)]
     left = framed(rgb, frame.size, truth, "truth", f"window of {frame.product}")
@@ -197,7 +197,7 @@ def _card(frame: Inspected, heat: NDArray[np.float32] | None, manifest: Manifest
     )
 
 
-def _judgement(frame: Inspected, manifest: Manifest) -> tuple[str, str]:
+def _judgement(frame: DemoInspection, manifest: Manifest) -> tuple[str, str]:
     """Mark and style of a verdict; what was taken out as another product is half right."""
     never_learned = frame.product not in manifest.tasks
     if never_learned or frame.rejected != (frame.defect is not None):
@@ -214,13 +214,13 @@ def bounding_box(mask: Path, size: tuple[int, int]) -> Box:
     return (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
 
 
-def _truth(frame: Inspected, manifest: Manifest) -> str:
+def _truth(frame: DemoInspection, manifest: Manifest) -> str:
     if frame.product not in manifest.tasks:
         return f"{frame.product}, never learned"
     return "good" if frame.defect is None else words(frame.defect)
 
 
-def _reason(frame: Inspected, manifest: Manifest) -> str:
+def _reason(frame: DemoInspection, manifest: Manifest) -> str:
     """Say in a sentence what the verdict rests on."""
     if frame.p_value is None or frame.task is None:
         nearest = f"; {frame.nearest} comes nearest" if frame.nearest else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cad_edge.store.manifest import Manifest
-from cad_edge_benchmarks.demo.device import STAGES, Inspected, Inspections, Maps
+from cad_edge_benchmarks.demo.device import STAGES, DemoInspection, Inspections, Maps
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
 from cad_edge_benchmarks.instruments.probe import Probe
 from cad_edge_benchmarks.instruments.proportion import Count
@@ -20,15 +20,15 @@ class ProductResult:
 
     name: str
     evaluation: TaskEvaluation
-    frames: tuple[Inspected, ...]
+    frames: tuple[DemoInspection, ...]
 
     @property
-    def good(self) -> list[Inspected]:
+    def good(self) -> list[DemoInspection]:
         """Windows without a defect."""
         return [frame for frame in self.frames if frame.defect is None]
 
     @property
-    def defective(self) -> list[Inspected]:
+    def defective(self) -> list[DemoInspection]:
         """Windows with a defect."""
         return [frame for frame in self.frames if frame.defect is not None]
 
@@ -45,11 +45,11 @@ class ProductResult:
         return roc_points(_scores(self.good), _scores(self.defective))
 
 
-def _rejected(frames: Sequence[Inspected]) -> Count:
+def _rejected(frames: Sequence[DemoInspection]) -> Count:
     return Count(sum(frame.rejected for frame in frames), len(frames))
 
 
-def _scores(frames: Sequence[Inspected]) -> list[float]:
+def _scores(frames: Sequence[DemoInspection]) -> list[float]:
     """Scores as `evaluation.outcome_of` gives them: a refused frame counts as the highest."""
     return [
         math.inf if frame.calibrated_score is None else frame.calibrated_score for frame in frames
@@ -77,7 +77,7 @@ def products_of(inspections: Inspections) -> list[ProductResult]:
     ]
 
 
-def unknown_frames(inspections: Inspections) -> list[Inspected]:
+def unknown_frames(inspections: Inspections) -> list[DemoInspection]:
     """Frames of the product that was never learned."""
     return [frame for frame in inspections.frames if frame.product not in inspections.evaluations]
 
@@ -109,7 +109,7 @@ def routing(inspections: Inspections) -> list[RoutingRow]:
 
 
 def _row(
-    product: str, condition: str, frames: Sequence[Inspected], columns: list[str], truth: str
+    product: str, condition: str, frames: Sequence[DemoInspection], columns: list[str], truth: str
 ) -> RoutingRow:
     seen = [frame.recognised_as for frame in frames]
     counts = {column: seen.count(column) for column in columns}

@@ -38,7 +38,7 @@ Corner = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Line:
+class DemoLine:
     """What was written for the demo."""
 
     stream: Path
@@ -86,7 +86,7 @@ def cut(image: Frame, corners: Sequence[Corner], side: int = SIDE) -> Frame:
     return np.stack([image[row : row + side, column : column + side] for row, column in corners])
 
 
-def write_line(folder: Path, seed: int) -> Line:
+def write_line(folder: Path, seed: int) -> DemoLine:
     """Write the products, the unknown product and the stream file into ``folder``.
 
     Raises
@@ -108,7 +108,7 @@ def write_line(folder: Path, seed: int) -> Line:
         "tasks": [{"name": name, "path": name} for name in PRODUCTS],
     }
     stream.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return Line(stream, unknown)
+    return DemoLine(stream, unknown)
 
 
 def write_product(folder: Path, image: Frame, foreign: Frame, seed: int) -> None:

@@ -50,7 +50,7 @@ def agreement(
     bundle, artifacts
         The bundle and the folder of what it was made of.
     stream
-        All tasks of a family, since they share weights.
+        All tasks that share weights with one of them.
     backbone
         Where its weights are; None: the id in the artifacts finds them.
     threads

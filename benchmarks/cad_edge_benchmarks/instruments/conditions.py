@@ -46,7 +46,7 @@ class Environment(Record):
     versions: dict[str, str]
 
 
-class Settings(Record):
+class BenchmarkSettings(Record):
     """What was asked for, with every default written out."""
 
     scenarios: list[ScenarioName]

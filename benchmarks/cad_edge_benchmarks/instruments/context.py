@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cad_edge.store.bundle import Bundle
-from cad_edge_benchmarks.instruments.conditions import Settings
+from cad_edge_benchmarks.instruments.conditions import BenchmarkSettings
 from cad_edge_benchmarks.instruments.frames import ShownFrames
 from cad_edge_benchmarks.instruments.timing import TimingPlan
 from cad_edge_runtime import Detector
@@ -18,7 +18,7 @@ class BenchmarkContext:
 
     bundle: Path
     frames: ShownFrames
-    settings: Settings
+    settings: BenchmarkSettings
     threads_asked: bool
     """Whether the user stated them; else a scenario with several callers divides the cores."""
     place: Path

@@ -4,7 +4,7 @@ The largest tensor of a copy, and its routing statistics, are the original's tim
 so that no two share an object in a bundle, while each costs what a real task costs. The others stay
 as they are: some belong together, as a basis with its variances, and scaled apart they would be
 another model than the one whose answers the witness holds. A copy's frames may be recognised as any
-of its twins.
+of the others.
 """
 
 from pathlib import Path

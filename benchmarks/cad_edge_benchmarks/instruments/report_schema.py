@@ -9,11 +9,11 @@ from pydantic import Field
 
 from cad_edge.schema import Record
 from cad_edge_benchmarks.instruments.conditions import (
+    BenchmarkSettings,
     BundleFacts,
     Environment,
     FrameFacts,
     ScenarioName,
-    Settings,
 )
 
 KIND: Literal["cad-edge benchmark"] = "cad-edge benchmark"
@@ -67,7 +67,7 @@ class Measurement(Record):
     verdicts: dict[str, int] = Field(description="frames by verdict; empty where there is none")
 
 
-class Figure(Record):
+class NamedFigure(Record):
     """A number beside the distributions."""
 
     name: str
@@ -98,7 +98,7 @@ class ScenarioResult(Record):
     scenario: ScenarioName
     headline: str = Field(description="name of the measurement that stands for the scenario")
     measurements: list[Measurement] = Field(min_length=1)
-    figures: list[Figure]
+    figures: list[NamedFigure]
     notes: list[str] = Field(description="sentences without which the figures would mislead")
     power: PowerUse | None = None
     reference_workload: Spread | None = Field(
@@ -182,13 +182,13 @@ class Comparison(Record):
     missing: list[str] = Field(description="measurements that only one of the two has")
 
 
-class Report(Record):
+class BenchmarkReport(Record):
     """One run of `cad-edge benchmark`."""
 
     kind: Literal["cad-edge benchmark"] = KIND
     format: Literal[1] = FORMAT
     made_at: str = Field(description="UTC, ISO 8601")
-    settings: Settings
+    settings: BenchmarkSettings
     bundle: BundleFacts
     environment: Environment
     device: str = Field(description="what the graphs ran on: cpu, cuda, ...")

@@ -29,7 +29,7 @@ _FILE = "tensors.safetensors"
 _KEY_NOISE = 1e-3  # by which the keys of a copy differ, relative
 
 
-class Fit(Protocol):
+class SelectorFit(Protocol):
     """What a selector knows of each task."""
 
     def copy(self, original: str, name: str, rng: np.random.Generator) -> Tensors:
@@ -68,7 +68,7 @@ class DiscriminantFit:
         return found.to_tensors()
 
     def tensors(self, names: Sequence[str]) -> tuple[Tensors, Mapping[str, float]]:
-        """Fit the discriminant of ``names``."""
+        """SelectorFit the discriminant of ``names``."""
         fitted = fit_discriminant({name: self._statistics[name] for name in names})
         return fitted.to_tensors(), dict(zip(fitted.tasks, fitted.radii, strict=True))
 
@@ -191,7 +191,7 @@ class VersionMaker:
         )
 
 
-def _fit_of(bundle: Bundle, manifest: Manifest) -> Fit:
+def _fit_of(bundle: Bundle, manifest: Manifest) -> SelectorFit:
     routing = {name: _read(bundle, entry.routing) for name, entry in manifest.tasks.items()}
     selector = manifest.selector
     if selector.kind == "discriminant":

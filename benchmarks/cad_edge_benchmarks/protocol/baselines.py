@@ -22,7 +22,7 @@ from PIL import Image
 
 from cad_edge.data.image import ImageRecipe, decode_image
 from cad_edge.data.stream import StreamTask
-from cad_edge_benchmarks.protocol.learners import Measurement, Recipe, learn_tasks, measure
+from cad_edge_benchmarks.protocol.learners import Recipe, StepMeasurement, learn_tasks, measure
 from cad_edge_benchmarks.protocol.study import BaselineName
 from cad_edge_benchmarks.protocol.task_sequence import Step
 
@@ -69,7 +69,7 @@ class OneModel:
         """Take note of ``step``."""
         self._steps.append(step)
 
-    def evaluate(self) -> Measurement:
+    def evaluate(self) -> StepMeasurement:
         """Learn the one model and judge all tasks so far with it."""
         name = f"step-{len(self._steps):02d}"
         stored = self._learn_now(name)

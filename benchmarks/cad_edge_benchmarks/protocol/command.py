@@ -25,8 +25,8 @@ from cad_edge_benchmarks.protocol.plan import (
     plan_of,
     with_views,
 )
-from cad_edge_benchmarks.protocol.report import Report, document_of, record_of
-from cad_edge_benchmarks.protocol.run import CAD_EDGE, Request, run_all
+from cad_edge_benchmarks.protocol.report import ProtocolReport, document_of, record_of
+from cad_edge_benchmarks.protocol.run import CAD_EDGE, RunRequest, run_all
 from cad_edge_benchmarks.protocol.splits import SPLITS
 from cad_edge_benchmarks.protocol.study import (
     BaselineName,
@@ -168,11 +168,11 @@ def protocol(
     check_products(sequence)
     plan = plan_of(sequence, sequence.name if file is None else study.study, settled)
     check_folder(out, plan)
-    request = Request(out, settled, named, tuple(study.seeds), compats, threads, last_only, _say)
+    request = RunRequest(out, settled, named, tuple(study.seeds), compats, threads, last_only, _say)
     _publish(carry_out(sequence, plan, request), out)
 
 
-def _publish(report: Report, out: Path) -> None:
+def _publish(report: ProtocolReport, out: Path) -> None:
     document, name = document_of(report), report_name(report.compats)
     write_report(out, name, document, record_of(report))
     click.echo(f"{text(document)}\n\nwrote {out / name}.json, .md and .html")
@@ -212,7 +212,7 @@ def _study(
     return study.model_copy(update=found)
 
 
-def carry_out(sequence: TaskSequence, plan: Plan, request: Request) -> Report:
+def carry_out(sequence: TaskSequence, plan: Plan, request: RunRequest) -> ProtocolReport:
     """Run everything that the folder lacks."""
     _set_threads(request.threads)
     with WriterLock(request.folder / ".lock").hold():
@@ -220,7 +220,7 @@ def carry_out(sequence: TaskSequence, plan: Plan, request: Request) -> Report:
         viewed = with_views(sequence, request.folder, request.compats)
         remarks = check_products(viewed)
         runs = run_all(viewed, request)
-    return Report(plan, tuple(runs), request.compats, request.last_only, tuple(remarks))
+    return ProtocolReport(plan, tuple(runs), request.compats, request.last_only, tuple(remarks))
 
 
 def report_name(compats: Sequence[Compat]) -> str:

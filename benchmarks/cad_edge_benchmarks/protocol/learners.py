@@ -45,7 +45,7 @@ class Cost(Record):
     images: int = Field(ge=0, description="training images of good parts")
 
 
-class Measurement(Record):
+class StepMeasurement(Record):
     """What is known after a step."""
 
     costs: dict[str, Cost] = Field(description="of every model in use, by its name")
@@ -66,7 +66,7 @@ class Learner(Protocol):
     def learn(self, step: Step) -> None:
         """Learn the tasks of ``step`` after all before it."""
 
-    def evaluate(self) -> Measurement:
+    def evaluate(self) -> StepMeasurement:
         """Judge the test images of all tasks so far."""
 
 
@@ -94,7 +94,7 @@ class CadEdge:
         self._tasks += step
         learn_tasks(self._recipe, step, self._artifacts)
 
-    def evaluate(self) -> Measurement:
+    def evaluate(self) -> StepMeasurement:
         """Export what was learned so far and judge with the runtime."""
         names, bundle = [task.name for task in self._tasks], Bundle(self._bundle)
         if bundle.exists() and set(bundle.manifest().tasks) - set(names):
@@ -137,7 +137,7 @@ def measure(
     tasks: Sequence[StreamTask],
     given: Callable[[str], str | None],
     routed: bool,
-) -> Measurement:
+) -> StepMeasurement:
     """Export what a bundle lacks and judge all test images of tasks with the runtime.
 
     Parameters
@@ -172,7 +172,7 @@ def measure(
         )
     store, names = Bundle(bundle), [artifact.name for artifact in artifacts]
     costs = {artifact.name: _cost(artifact, store, manifest) for artifact in artifacts}
-    return Measurement(
+    return StepMeasurement(
         costs=costs,
         kept_bytes=sum(cost.bytes for cost in costs.values()),
         bundle_bytes=version_bytes(store, manifest, names),

@@ -28,7 +28,7 @@ FORMAT = 2
 
 
 @dataclass(frozen=True)
-class Report:
+class ProtocolReport:
     """Everything that a report tells."""
 
     plan: Plan
@@ -39,7 +39,7 @@ class Report:
     """Tasks whose figures are undefined, and why."""
 
 
-def record_of(report: Report) -> bytes:
+def record_of(report: ProtocolReport) -> bytes:
     """Lay out ``protocol.json``; undefined figures are null."""
     record = {
         "format": FORMAT,
@@ -58,7 +58,7 @@ def record_of(report: Report) -> bytes:
     return f"{json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)}\n".encode()
 
 
-def document_of(report: Report) -> Document:
+def document_of(report: ProtocolReport) -> Document:
     """Lay out the report for terminal, Markdown and page: verdicts first."""
     warnings = (Warn(one.warning) for one in report.compats)
     sections = all_sections(report.runs, report.plan.false_reject_rate, report.compats)
@@ -119,7 +119,7 @@ def _calibration(runs: Sequence[Run]) -> str:
     )
 
 
-def facts(report: Report) -> list[str]:
+def facts(report: ProtocolReport) -> list[str]:
     """Sentences on what was run."""
     plan = report.plan
     tasks, steps = sum(len(step) for step in plan.steps), len(plan.steps)

@@ -17,7 +17,7 @@ from cad_edge.store.atomic_write import replace_file
 from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pooling_of
 from cad_edge_benchmarks.protocol.compat import CAP, Compat
 from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
-from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Measurement, Recipe
+from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Recipe, StepMeasurement
 from cad_edge_benchmarks.protocol.study import folder_name
 from cad_edge_benchmarks.protocol.task_sequence import Step, TaskSequence, ordered
 
@@ -31,7 +31,7 @@ class StepResult(Record):
 
     step: int = Field(ge=1)
     tasks: list[TaskName] = Field(description="tasks that this step added")
-    measurement: Measurement
+    measurement: StepMeasurement
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What is run and measured, and where that is kept."""
 
     folder: Path
@@ -64,7 +64,7 @@ class Request:
 class Trial:
     """One order and seed of a protocol, for every learner alike."""
 
-    request: Request
+    request: RunRequest
     order: str
     seed: int
     steps: tuple[Step, ...]
@@ -85,7 +85,7 @@ class Trial:
         return self.place(learner, "measured", [one.name for one in self.request.compats])
 
 
-def run_all(sequence: TaskSequence, request: Request) -> list[Run]:
+def run_all(sequence: TaskSequence, request: RunRequest) -> list[Run]:
     """Run every learner in every order with every seed, whatever ``request.folder`` lacks of it."""
     runs: list[Run] = []
     for order, seed in product(request.orders, request.seeds):

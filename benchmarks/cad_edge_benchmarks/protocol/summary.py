@@ -43,7 +43,7 @@ class Continual:
 
 
 @dataclass(frozen=True)
-class Spread:
+class MeanDeviation:
     """One figure over runs; the deviation is that of a sample, None for a single run."""
 
     mean: float | None
@@ -99,10 +99,10 @@ def _defined(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def spread(values: Sequence[float | None]) -> Spread:
+def spread(values: Sequence[float | None]) -> MeanDeviation:
     """Mean and deviation of the defined values."""
     defined = [value for value in values if value is not None]
-    return Spread(
+    return MeanDeviation(
         mean(defined) if defined else None,
         stdev(defined) if len(defined) > 1 else None,
         len(defined),
@@ -136,13 +136,13 @@ def run_figures(run: Run) -> dict[str, float | None]:
     }
 
 
-def summary_of(runs: Sequence[Run]) -> dict[str, Spread]:
+def summary_of(runs: Sequence[Run]) -> dict[str, MeanDeviation]:
     """Figures of `run_figures` over runs of one learner."""
     figures = [run_figures(run) for run in runs]
     return {name: spread([one[name] for one in figures]) for name in figures[0]}
 
 
-def task_summary(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
+def task_summary(runs: Sequence[Run]) -> dict[str, dict[str, MeanDeviation]]:
     """Figures of every task after the last step, over runs of one learner, tasks as first given."""
     return {
         task: {

@@ -8,7 +8,7 @@ from cad_edge_benchmarks.protocol.compat import Compat
 from cad_edge_benchmarks.protocol.run import Run
 from cad_edge_benchmarks.protocol.study import folder_name
 from cad_edge_benchmarks.protocol.summary import (
-    Spread,
+    MeanDeviation,
     all_parts,
     by_learner,
     continual_of,
@@ -221,7 +221,7 @@ def _verdicts(found: Sequence[Verdicts]) -> dict[str, str]:
     return _spreads(spreads) | {INTERVAL: _interval(found)}
 
 
-def _spreads(figures: Mapping[str, Spread]) -> dict[str, str]:
+def _spreads(figures: Mapping[str, MeanDeviation]) -> dict[str, str]:
     return {key: shown_spread(value) for key, value in figures.items()}
 
 
@@ -235,7 +235,7 @@ def shown(value: float | None, digits: int = 3) -> str:
     return UNDEFINED if value is None else f"{value:.{digits}f}"
 
 
-def shown_spread(value: Spread, digits: int = 3) -> str:
+def shown_spread(value: MeanDeviation, digits: int = 3) -> str:
     """Write a mean, with its deviation where there are several runs."""
     if value.mean is None or value.deviation is None:
         return shown(value.mean, digits)

@@ -119,7 +119,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlotAxis:
     """The horizontal axis of curves, from its first tick to its last."""
 
     label: str
@@ -127,7 +127,7 @@ class Axis:
     is_logarithmic: bool = False
 
 
-def line_plot(curves: Sequence[Curve], axis: Axis, label: str, description: str) -> str:
+def line_plot(curves: Sequence[Curve], axis: PlotAxis, label: str, description: str) -> str:
     """Draw curves over ``axis``; the vertical axis begins at 0 and carries ``label``."""
 
     def draw(axes: "Axes") -> None:

@@ -4,7 +4,7 @@ from cad_edge.data.stream import StreamTask
 from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import draw_folds
-from cad_edge_training.learned import Images, Request
+from cad_edge_training.learned import Images, LearningRequest
 
 
 def request_of(
@@ -15,9 +15,9 @@ def request_of(
     rate: float,
     seed: int,
     keep_outliers: bool = False,
-) -> Request:
+) -> LearningRequest:
     """Ask to learn ``images`` (n, height, width, 3) uint8 as the good parts of ``task``."""
-    return Request(
+    return LearningRequest(
         task=task.name,
         images=images,
         backbone=backbone,

@@ -24,7 +24,7 @@ NEW, BEFORE = "rows", "rows_before"  # sizes that vary
 
 
 @dataclass(frozen=True)
-class Explaining:
+class ExplainerSource:
     """What an `Explainer` of the manifest is made from."""
 
     engine: FusedTask
@@ -47,7 +47,7 @@ class Explaining:
     tokens."""
 
 
-class Speaker(nn.Module):
+class CachedDecoder(nn.Module):
     """Rows and a cache -> logits of the next token, and the cache with these rows in it.
 
     One graph serves the prompt, whose cache is empty, and every step after it: positions follow
@@ -153,7 +153,7 @@ def speaking(
         GraphInput("past_keys", "loop/keys", cache, sizes={3: BEFORE}),
         GraphInput("past_values", "loop/values", cache.clone(), sizes={3: BEFORE}),
     )
-    module = Speaker(base, decoder, precision, mix, names)
+    module = CachedDecoder(base, decoder, precision, mix, names)
     return StageModule(module, (*loop, *bound), OUTPUTS, shared_key)
 
 

@@ -39,7 +39,7 @@ OWN_FINE = 0.85  # and at the fine scale, where a copy has lost some grain
 OWN_ALONE = 0.96  # at the middle scale, where the pictures are too small for the fine one
 EXPLAINING = 3  # other pictures that explain what is usual
 PASSED_OVER = 0.1  # of the likest others explain nothing: they could be copies too
-SMALL = 200  # pixels of a side: below it the fine scale is made up
+SMALL = 200  # pixels of a side: below it the fine scale is interpolation
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A method folder holds ``method.py`` with ``METHOD``, which satisfies `Method` of
 `cad_edge_training.method`, ``config.py`` (its options), ``model.py`` (the faithful form of the
-paper's equations), ``learn.py`` (images of good parts to `Learned`) and a README.
+paper's equations), ``learn.py`` (images of good parts to `LearningResult`) and a README.
 docs/add-a-method.md walks through one.
 """
 

@@ -29,7 +29,7 @@ from cad_edge_export.language.decision import ANCHOR, OUTPUTS, BoundDecision, La
 from cad_edge_export.language.decoder import LanguageDecoder
 from cad_edge_export.language.experts import merged_changes, merged_shared, stacked_experts
 from cad_edge_export.language.explainer import (
-    Explaining,
+    ExplainerSource,
     embedding_of,
     most_positions,
     speaking,
@@ -91,7 +91,7 @@ def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> 
     return FusedTask((stage,), views=views)
 
 
-def explained(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> Explaining:
+def explained(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> ExplainerSource:
     """Return what the task answers in words with; its stages are those of the shared layout."""
     base, config = as_llava(backbone), Config.model_validate(task.artifact.hyperparameters)
     packed = pack_expert_tensors(task, base, config, precision)
@@ -105,7 +105,7 @@ def explained(task: LearnedTask, backbone: Backbone, precision: ModulePrecision)
     key += views_key(views)
     decoder = speaking(base, precision, packed.mix, bound, key)
     heads = decoder.inputs[1].example.shape
-    return Explaining(
+    return ExplainerSource(
         engine=FusedTask(
             seeing(base, config, packed, precision), *bound_objects(packed), views=views
         ),

@@ -13,7 +13,7 @@ from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.division import Division, divide
 from cad_edge_training.fingerprint import fingerprint
 from cad_edge_training.held_out_scores import HeldOutImages
-from cad_edge_training.learned import Learned, Request
+from cad_edge_training.learned import LearningRequest, LearningResult
 from cad_edge_training.methods.cl_anomaly.adapted_model import AdaptedModel, adapted_model_of
 from cad_edge_training.methods.cl_anomaly.anchors import AnchorSum
 from cad_edge_training.methods.cl_anomaly.batches import Batches
@@ -40,7 +40,7 @@ from cad_edge_training.methods.cl_anomaly.tower_tokens import ImageTokens
 from cad_edge_training.methods.cl_anomaly.training_loop import TrainingSet, train_experts
 
 
-def learn(request: Request, config: Config) -> Learned:
+def learn(request: LearningRequest, config: Config) -> LearningResult:
     """Learn one task; what earlier tasks own is not touched.
 
     Parameters
@@ -76,7 +76,7 @@ def learn(request: Request, config: Config) -> Learned:
     shared_weights = _shared_weights(request, config, base, found, keys)
     tensors = _model_tensors(request, own, shared_weights)
     images = request.held_out_images(division.held_out, division.groups)
-    return Learned(own, _calibration(base, config, tensors, own, images), shared_weights)
+    return LearningResult(own, _calibration(base, config, tensors, own, images), shared_weights)
 
 
 def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> CLAnomaly:
@@ -171,7 +171,7 @@ def _fast_model(base: LlavaBase, config: Config, tensors: Tensors) -> CLAnomaly:
     return CLAnomaly.of(base, config, tensors, device)
 
 
-def _session(request: Request, config: Config, start: Tensors) -> Session:
+def _session(request: LearningRequest, config: Config, start: Tensors) -> Session:
     """Open what the training runs in; a checkpoint is known again by all that it starts from."""
     accelerator = open_accelerator(config.batch)
     words = {
@@ -191,7 +191,11 @@ def _session(request: Request, config: Config, start: Tensors) -> Session:
 
 
 def _training_set(
-    request: Request, config: Config, adapted: AdaptedModel, division: Division, session: Session
+    request: LearningRequest,
+    config: Config,
+    adapted: AdaptedModel,
+    division: Division,
+    session: Session,
 ) -> TrainingSet:
     shown = np.concatenate([request.images[division.learned], request.defective])
     labels = np.repeat([0, 1], [len(division.learned), len(request.defective)])
@@ -214,7 +218,7 @@ def _own(found: Tensors, anchor: AnchorSum, keys: Keys | None) -> Tensors:
 
 
 def _shared_weights(
-    request: Request, config: Config, base: LlavaBase, found: Tensors, keys: Keys
+    request: LearningRequest, config: Config, base: LlavaBase, found: Tensors, keys: Keys
 ) -> Tensors:
     """Return what the tasks share after this one, Eq. 9-10 applied."""
     shared_weights = shared_part(found)
@@ -227,7 +231,7 @@ def _shared_weights(
     return shared_weights | {"stage": np.array(1 + len(request.earlier), dtype=np.int64)}
 
 
-def _model_tensors(request: Request, own: Tensors, shared_weights: Tensors) -> Tensors:
+def _model_tensors(request: LearningRequest, own: Tensors, shared_weights: Tensors) -> Tensors:
     """Return what `LearnedTask.model_tensors` will be once the artifact is written."""
     members = [*(task.tensors for task in request.earlier), own]
     return joined_tensors(members, shared_weights, len(request.earlier))

@@ -9,7 +9,7 @@ from cad_edge.errors import DatasetError, OptionError
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.llava import LlavaBase
-from cad_edge_training.learned import Request, require_options, views_in
+from cad_edge_training.learned import LearningRequest, require_options, views_in
 from cad_edge_training.methods.cl_anomaly.adapters import load_adapter
 from cad_edge_training.methods.cl_anomaly.config import Config
 from cad_edge_training.methods.cl_anomaly.experts import new_private, new_shared
@@ -30,7 +30,7 @@ def as_llava(backbone: Backbone) -> LlavaBase:
     return backbone
 
 
-def check(request: Request, config: Config) -> None:
+def check(request: LearningRequest, config: Config) -> None:
     """Refuse what could only fail after a long learning.
 
     Raises
@@ -64,7 +64,7 @@ def _check_length(base: LlavaBase, question: str, views: int) -> None:
         )
 
 
-def starting_values(request: Request, config: Config, base: LlavaBase) -> Tensors:
+def starting_values(request: LearningRequest, config: Config, base: LlavaBase) -> Tensors:
     """Everything that is going to be learned, by its name in the artifact.
 
     A task's own expert is new, or that of ``adapter``; what tasks share is taken over from the task

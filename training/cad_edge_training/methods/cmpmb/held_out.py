@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cad_edge.calibration import Calibration
-from cad_edge_training.learned import Images, Request
+from cad_edge_training.learned import Images, LearningRequest
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.features import Features, extract, fit_bank
 from cad_edge_training.methods.cmpmb.model import Evidence, bank_distance, fused_map
@@ -27,7 +27,7 @@ class HeldOut:
     """(n,) place of each among the training images."""
 
 
-def hold_out(request: Request, config: Config, features: Features) -> HeldOut:
+def hold_out(request: LearningRequest, config: Config, features: Features) -> HeldOut:
     """Fit once per fold and measure the images of that fold."""
     distances, text, images = [], [], []
     for number, (fitted, held) in enumerate(request.folds.splits()):
@@ -45,7 +45,7 @@ def hold_out(request: Request, config: Config, features: Features) -> HeldOut:
 
 
 def fit_centres(
-    request: Request, config: Config, features: Features, tensors: Mapping[str, Tensor]
+    request: LearningRequest, config: Config, features: Features, tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Search the centres b of ANM on the first fold's images, which its bank has not seen.
 
@@ -67,7 +67,7 @@ def fit_centres(
 
 
 def calibration_of(
-    request: Request, config: Config, held_out: HeldOut, centres: Mapping[str, Tensor]
+    request: LearningRequest, config: Config, held_out: HeldOut, centres: Mapping[str, Tensor]
 ) -> Calibration:
     """Scores and maps of the held-out images, as the finished model would compute them."""
     evidence = held_out.evidence

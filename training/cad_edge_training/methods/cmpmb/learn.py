@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.learned import Learned, Request
+from cad_edge_training.learned import LearningRequest, LearningResult
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.methods.cmpmb.features import extract, fit_bank
 from cad_edge_training.methods.cmpmb.held_out import calibration_of, fit_centres, hold_out
@@ -15,7 +15,7 @@ from cad_edge_training.methods.cmpmb.prompts import learn_prompts
 from cad_edge_training.methods.cmpmb.text import learn_text_prompt
 
 
-def learn(request: Request, config: Config) -> Learned:
+def learn(request: LearningRequest, config: Config) -> LearningResult:
     """Learn one task.
 
     Parameters
@@ -32,7 +32,7 @@ def learn(request: Request, config: Config) -> Learned:
     calibration = calibration_of(request, config, held_out, tensors)
     learned = torch.from_numpy(request.folds.learned())
     tensors[MEMORY] = fit_bank(features.of(learned), config, request.seed)
-    return Learned(
+    return LearningResult(
         {name: tensor.detach().numpy().astype(np.float32) for name, tensor in tensors.items()},
         calibration,
     )
@@ -44,7 +44,7 @@ def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> CMPMB:
     return CMPMB(backbone, config, learned).eval()
 
 
-def _prompts_and_text(request: Request, config: Config) -> dict[str, Tensor]:
+def _prompts_and_text(request: LearningRequest, config: Config) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     if config.prompts:
         prompts = learn_prompts(

@@ -11,7 +11,7 @@ from cad_edge.store.artifact import LearnedTask, Tensors, joined_tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.division import Index, divide
 from cad_edge_training.held_out_scores import HeldOutImages
-from cad_edge_training.learned import Learned, Request, require_options
+from cad_edge_training.learned import LearningRequest, LearningResult, require_options
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures, joined, look_at_all
 from cad_edge_training.methods.ib_iumad.held_out import calibrate, kept, to_keep
@@ -35,12 +35,12 @@ BASES, STEP = "basis/", "step"
 """Names in shared weights beside the model's: directions of old outputs, number of steps."""
 
 
-def learn(request: Request, config: Config) -> Learned:
+def learn(request: LearningRequest, config: Config) -> LearningResult:
     """Learn a product on its own, as a step that has no other; errors are those of `learn_step`."""
     return learn_step([request], config)[0]
 
 
-def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
+def learn_step(requests: Sequence[LearningRequest], config: Config) -> list[LearningResult]:
     """Learn products together; the last one's shared weights hold the network for all so far.
 
     Good parts are divided here and not by ``folds``: some are held out, however many there are.
@@ -91,7 +91,7 @@ def learn_step(requests: Sequence[Request], config: Config) -> list[Learned]:
     shared_weights = _shared_weights(network, scaling, bases, step)
     members = [*_members(first), *own]
     return [
-        Learned(
+        LearningResult(
             tensors,
             _calibration(first.backbone, config, members, shared_weights, place, images),
             # The others name the step that they belong to, and nothing of its network.
@@ -145,13 +145,13 @@ def require_network(tensors: Mapping[str, object]) -> None:
         )
 
 
-def _own(request: Request) -> Tensors:
+def _own(request: LearningRequest) -> Tensors:
     """Return the range of a product's depth, if it is looked at."""
     found = request.depth_range
     return {} if found is None else {DEPTH_RANGE: np.array([found.low, found.high], np.float32)}
 
 
-def _seen(request: Request, config: Config, index: Index) -> FrozenFeatures:
+def _seen(request: LearningRequest, config: Config, index: Index) -> FrozenFeatures:
     """See some of a product's good parts."""
     own = _own(request)
     return look_at_all(
@@ -187,7 +187,7 @@ def _scaling(before: LearnedTask | None, seen: Sequence[FrozenFeatures], config:
 
 
 def _train(
-    request: Request,
+    request: LearningRequest,
     config: Config,
     before: LearnedTask | None,
     training_set: TrainingSet,
@@ -226,7 +226,7 @@ def _shared_weights(network: Network, scaling: Tensors, bases: Tensors, step: in
     return weights | scaling | kept_bases | {STEP: np.array(step, dtype=np.int64)}
 
 
-def _members(request: Request) -> list[Tensors]:
+def _members(request: LearningRequest) -> list[Tensors]:
     return [task.tensors for task in request.earlier]
 
 

@@ -19,7 +19,7 @@ FUSED, COMPRESSED = "fused", "compressed"
 
 
 @dataclass(frozen=True)
-class Restored:
+class ReconstructionOutput:
     """What the network makes of tokens."""
 
     features: Tensor
@@ -66,7 +66,7 @@ class Network(nn.Module):
             {name: nn.Linear(size, classes) for name, size in widths.items()}
         )
 
-    def forward(self, seen: Tokens, disturbed: Tokens) -> Restored:
+    def forward(self, seen: Tokens, disturbed: Tokens) -> ReconstructionOutput:
         """Reconstruct.
 
         Parameters
@@ -89,9 +89,9 @@ class Network(nn.Module):
             [found[self.middle] for found in layers.values()],
             [found[-1] for found in layers.values()],
         )
-        return Restored(self.restore(fused), fused, layers, labels)
+        return ReconstructionOutput(self.restore(fused), fused, layers, labels)
 
-    def logits(self, found: Restored) -> dict[str, Tensor]:
+    def logits(self, found: ReconstructionOutput) -> dict[str, Tensor]:
         """Class logits (batch, classes) of every head."""
         pooled = dict(found.labels)
         if FUSED in self.heads:

@@ -9,14 +9,14 @@ from torch import Tensor
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import Index
-from cad_edge_training.learned import Learned, Request
+from cad_edge_training.learned import LearningRequest, LearningResult
 from cad_edge_training.methods.padim.config import Config
 from cad_edge_training.methods.padim.model import Moments, PaDiM, distance, features_in
 from cad_edge_training.patch_calibration import calibrate_patches, hold_out
 from cad_edge_training.patch_features import in_batches
 
 
-def learn(request: Request, config: Config) -> Learned:
+def learn(request: LearningRequest, config: Config) -> LearningResult:
     """Learn one task in closed form; no other task has a say."""
     # Fewer images than dimensions: without a fifth of them distances would be larger than finally.
     request = request.with_folds(100)
@@ -30,7 +30,7 @@ def learn(request: Request, config: Config) -> Learned:
 
     calibration = calibrate_patches(request, *hold_out(request, judge), config.smoothing)
     gaussian = Moments.of(features[request.folds.learned()]).gaussian(config.shrinkage)
-    return Learned({name: tensor.numpy() for name, tensor in gaussian.items()}, calibration)
+    return LearningResult({name: tensor.numpy() for name, tensor in gaussian.items()}, calibration)
 
 
 def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> PaDiM:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cad_edge.calibration import Calibration, find_outliers
 from cad_edge_training.folds import Folds
-from cad_edge_training.learned import Request
+from cad_edge_training.learned import LearningRequest
 from cad_edge_training.methods.patch_memory.config import Config
 from cad_edge_training.methods.patch_memory.features import Features, fit_banks
 from cad_edge_training.methods.patch_memory.model import (
@@ -46,7 +46,7 @@ class HeldOut:
         )
 
 
-def hold_out(request: Request, config: Config, features: Features) -> HeldOut:
+def hold_out(request: LearningRequest, config: Config, features: Features) -> HeldOut:
     """Fit memory banks once per fold and measure the images of that fold."""
     distances: list[tuple[Tensor, ...]] = []
     images = []
@@ -64,7 +64,7 @@ def hold_out(request: Request, config: Config, features: Features) -> HeldOut:
 
 
 def _lengths(
-    request: Request,
+    request: LearningRequest,
     config: Config,
     features: Features,
     held_out: np.ndarray[tuple[int], np.dtype[np.int64]],
@@ -171,7 +171,7 @@ def robust_scale(values: Tensor) -> Scale:
 
 
 def calibration_of(
-    request: Request, config: Config, held_out: HeldOut, scales: Mapping[str, Tensor]
+    request: LearningRequest, config: Config, held_out: HeldOut, scales: Mapping[str, Tensor]
 ) -> Calibration:
     """Scores and maps of the held-out images, as the finished model would compute them."""
     evidence = held_out.evidence

@@ -5,14 +5,14 @@ import torch
 
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.learned import Learned, Request
+from cad_edge_training.learned import LearningRequest, LearningResult
 from cad_edge_training.methods.patch_memory.config import Config
 from cad_edge_training.methods.patch_memory.features import extract, fit
 from cad_edge_training.methods.patch_memory.held_out import calibration_of, fit_scales, hold_out
 from cad_edge_training.methods.patch_memory.model import PatchMemory
 
 
-def learn(request: Request, config: Config) -> Learned:
+def learn(request: LearningRequest, config: Config) -> LearningResult:
     """Learn one task; nothing is trained, and no other task has a say.
 
     Parameters
@@ -28,7 +28,7 @@ def learn(request: Request, config: Config) -> Learned:
     calibration = calibration_of(request, config, held_out, scales)
     learned = torch.from_numpy(request.folds.learned())
     tensors = scales | fit(features.of(learned), config, request.seed)
-    return Learned(
+    return LearningResult(
         {name: tensor.numpy().astype(np.float32) for name, tensor in tensors.items()},
         calibration,
     )

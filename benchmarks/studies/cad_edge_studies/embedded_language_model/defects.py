@@ -1,6 +1,7 @@
 """Seeded synthetic defects at a chosen place, beyond those of `synthetic`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -129,19 +130,11 @@ def _thread(window: Window) -> NDArray[np.float32]:
     return window.blend(opacity, _contrast(window))
 
 
-def _scratch(window: Window) -> NDArray[np.float32]:
-    return _synthetic(window, scratch)
-
-
 def _stain(window: Window) -> NDArray[np.float32]:
     if window.rng.random() < 0.5:
         return _synthetic(window, blot)
     opacity = _blob(window, window.rng.uniform(0.15, 0.35), blur=0.04 * window.side)
     return window.blend(opacity * np.float32(0.7), _contrast(window))
-
-
-def _patch(window: Window) -> NDArray[np.float32]:
-    return _synthetic(window, cut_paste)
 
 
 def _synthetic(
@@ -170,14 +163,14 @@ def _distortion(window: Window) -> NDArray[np.float32]:
 
 # Sides of the square in which a defect is drawn, in pixels, and how it is drawn.
 DEFECTS: dict[str, tuple[tuple[int, int], Callable[[Window], NDArray[np.float32]]]] = {
-    "scratch": ((60, 180), _scratch),
+    "scratch": ((60, 180), partial(_synthetic, kind=scratch)),
     "stain": ((40, 130), _stain),
     "hole": ((28, 100), _hole),
     "missing piece": ((36, 120), _missing),
     "dent": ((36, 110), _dent),
     "bright spot": ((30, 110), _bright_spot),
     "crack": ((50, 150), _crack),
-    "patch": ((60, 180), _patch),
+    "patch": ((60, 180), partial(_synthetic, kind=cut_paste)),
     "thread": ((50, 140), _thread),
     "distortion": ((40, 110), _distortion),
 }

@@ -127,13 +127,8 @@ def colour_name(rgb: NDArray[np.floating]) -> str:
     high, middle, spread = float(rgb.max()), float(rgb.mean()), float(np.ptp(rgb))
     if spread < 0.15 * max(high, 60.0):
         return next(name for limit, name in GREYS if middle < limit)
-    red, green, blue = (float(level) for level in rgb)
-    if high == red:
-        hue = (green - blue) / spread
-    elif high == green:
-        hue = 2 + (blue - red) / spread
-    else:
-        hue = 4 + (red - green) / spread
+    first = int(rgb.argmax())
+    hue = 2 * first + (float(rgb[first - 2]) - float(rgb[first - 1])) / spread
     name = next(name for limit, name in HUES if hue < limit)
     return "brown" if name == "orange" and middle < 140 else name
 

@@ -121,8 +121,8 @@ def _brushed(rng: np.random.Generator) -> Field:
 
 def _wood(rng: np.random.Generator) -> Field:
     across, along = axes(rng, turn=0.3)
-    rings = across * np.float32(rng.uniform(0.05, 0.3))
-    rings = rings + np.float32(rng.uniform(1, 4)) * noise(rng, 2, (2, 6))
+    even = across * np.float32(rng.uniform(0.05, 0.3))
+    rings = even + np.float32(rng.uniform(1, 4)) * noise(rng, 2, (2, 6))
     fibres = smooth_noise(rng, SIDE, 3 if rng.random() < 0.8 else 8, 200)
     return np.sin(rings + 0.002 * along) * 0.25 + 0.5 + 0.12 * fibres
 

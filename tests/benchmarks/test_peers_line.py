@@ -56,10 +56,10 @@ def test_an_environment_that_is_none_is_refused(tmp_path):
         find_environment(tmp_path, 2)
 
 
-def test_the_command_refuses_with_one_sentence_and_writes_nothing(tmp_path):
+def test_the_command_refuses_with_one_sentence_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("cad_edge_studies.peers.__main__.FOLDER", tmp_path / "none")
     out = tmp_path / "out" / "peers.json"
-    arguments = ["--environment", str(tmp_path / "none"), "--out", str(out)]
-    done = CliRunner().invoke(main, arguments)
+    done = CliRunner().invoke(main, ["--out", str(out)])
     assert done.exit_code == 1
     assert done.stderr == (
         f"Error: {tmp_path / 'none'} is not an environment; make it by `make result-peers`\n"

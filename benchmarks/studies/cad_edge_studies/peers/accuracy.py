@@ -78,9 +78,8 @@ def _write_images(stream: Stream, recipe: ImageRecipe, folder: Path) -> None:
     """Write every category's images at the recipe's size for the other environment."""
     for task in stream.tasks:
         images = task.images()
-        parts = {"train": images.train, "test": [item.path for item in images.test]}
         (folder / task.name).mkdir(parents=True, exist_ok=True)
-        for name, paths in parts.items():
+        for name, paths in ("train", images.train), ("test", [one.path for one in images.test]):
             frames = np.stack([recipe.apply(decode_image(path)) for path in paths])
             np.save(folder / task.name / f"{name}.npy", frames)
 
@@ -92,9 +91,8 @@ def _judge_by_patchcore(
     reference = line.place / "reference.safetensors"
     module = "cad_edge_studies.peers.accuracy"
     weights = run_python("our trunk", "-m", module, line.frames, reference).strip()
-    module = "cad_edge_studies.peers.anomalib_accuracy"
     files, place = (weights, reference, folder), line.place / "exports"
-    run(peers.launch(module, place, "-m", module, *files, seed, line.threads, *banks))
+    run(peers.module("anomalib_accuracy", place, *files, seed, line.threads, *banks))
 
 
 def _evaluate(stream: Stream, folder: Path, bank: int) -> dict[str, Figures]:

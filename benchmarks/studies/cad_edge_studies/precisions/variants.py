@@ -22,7 +22,7 @@ import numpy as np
 
 from cad_edge.data.image import Frame
 from cad_edge.data.stream import Stream, read_stream
-from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.errors import OptionError
 from cad_edge_benchmarks.evaluate.command import evaluate_stream, evaluation_result
 from cad_edge_benchmarks.instruments.environment import graphs_of
 from cad_edge_benchmarks.instruments.interleaved_timing import (
@@ -31,11 +31,10 @@ from cad_edge_benchmarks.instruments.interleaved_timing import (
     nanoseconds_of,
     ratio_of,
 )
-from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
-from cad_edge_benchmarks.instruments.open_data import REPOSITORY
 from cad_edge_benchmarks.reporting.headings import HEADINGS
 from cad_edge_benchmarks.reporting.tables import figure, text_table, write_result
 from cad_edge_runtime import Detector
+from cad_edge_studies.open_category_study import Study, made_with
 from cad_edge_studies.peers.cad_edge_bundles import spread_frames
 
 Result = Mapping[str, Any]
@@ -62,7 +61,7 @@ class Variant:
         return cls(name, Path(bundle), device or "cpu")
 
 
-@click.command("variants")
+@click.command("variants", cls=Study)
 @click.argument("written", nargs=-1, required=True, metavar="NAME=BUNDLE[@DEVICE]...")
 @click.option("--stream", "stream_file", required=True, type=click.Path(path_type=Path))
 @click.option("--rounds", type=click.IntRange(min=20), default=100, show_default=True)
@@ -72,11 +71,8 @@ def main(
     written: tuple[str, ...], stream_file: Path, rounds: int, threads: int, out: Path | None
 ) -> None:
     """Time the variants in turns and evaluate each on the stream."""
-    try:
-        variants = [Variant.parse(text) for text in written]
-        result = measure(variants, read_stream(stream_file), rounds, threads)
-    except CadEdgeError as problem:
-        raise click.ClickException(str(problem)) from None
+    variants = [Variant.parse(text) for text in written]
+    result = measure(variants, read_stream(stream_file), rounds, threads)
     click.echo(variants_table(result))
     if out is not None:
         write_result(out, result)
@@ -122,10 +118,7 @@ def measure(
         }
         return {
             "stream": stream.name,
-            "commit": commit_of(REPOSITORY),
-            "machine": describe_machine(),
-            "versions": versions(),
-            "threads": threads,
+            **made_with(threads),
             "rounds": rounds,
             "frames_of_a_turn": FRAMES_OF_A_TURN,
             **_compared(detectors, stream, rounds),

@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw
 from cad_edge_studies.embedded_language_model.surfaces import (
     SIDE,
     SURFACES,
-    Colour,
     Field,
     GoodImage,
     colours,
@@ -142,8 +141,11 @@ def part(rng: np.random.Generator) -> GoodImage:
     table = paint(SURFACES[str(rng.choice(CALM))](rng) * 0.5 + 0.25, *colours(rng))
     levels = _drawn(PARTS[name](rng), rng)
     body = levels > 0.05
-    dark, light = _apart(table, rng)
-    shade = 1 + np.float32(rng.uniform(0, 0.15)) * _relief(body, rng)
+    for _ in range(8):  # until its colours stand out from the table
+        dark, light = colours(rng)
+        if abs(float((dark + 0.6 * (light - dark)).mean()) - table.mean()) > 45:
+            break
+    shade = 1 + np.float32(rng.uniform(0, 0.15)) * _relief(rng) * body
     texture = np.float32(rng.uniform(0.02, 0.12)) * noise(rng, (30, 200))
     covered = paint(np.clip(levels * np.float32(0.6) + texture, 0, 1), dark, light)
     cover = np.clip(levels * 3, 0, 1)[..., None]
@@ -152,23 +154,13 @@ def part(rng: np.random.Generator) -> GoodImage:
     return GoodImage(pixels.astype(np.float32), body, name, behind)
 
 
-def _apart(table: Field, rng: np.random.Generator) -> tuple[Colour, Colour]:
-    """Colours of a part that stand out from the mean of its table."""
-    ground = table.mean()
-    for _ in range(8):
-        dark, light = colours(rng)
-        if abs(float((dark + 0.6 * (light - dark)).mean()) - ground) > 45:
-            break
-    return dark, light
-
-
 def _drawn(shapes: Shapes, rng: np.random.Generator) -> Field:
     """Levels (SIDE, SIDE) of the shapes at a random place, size and angle."""
     canvas = Image.new("F", (SIDE * SCALE, SIDE * SCALE))
-    pen = ImageDraw.Draw(canvas)
+    pen, half = ImageDraw.Draw(canvas), SIDE * SCALE / 2
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.normal(0, 0.06)
-    size = rng.uniform(0.62, 1.02) * SIDE * SCALE / 2
-    centre = SIDE * SCALE / 2 + rng.normal(0, 0.05, 2) * SIDE * SCALE / 2
+    size = rng.uniform(0.62, 1.02) * half
+    centre = half + rng.normal(0, 0.05, 2) * half
     turn = np.array(((np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle)))) * size
     for outline, level in shapes:
         corners = np.asarray(outline) @ turn + centre
@@ -177,9 +169,9 @@ def _drawn(shapes: Shapes, rng: np.random.Generator) -> Field:
     return np.asarray(canvas.reduce(SCALE), np.float32)
 
 
-def _relief(body: NDArray[np.bool_], rng: np.random.Generator) -> Field:
-    """Light from one side, in [-1, 1] across the part."""
+def _relief(rng: np.random.Generator) -> Field:
+    """Light from one side, in [-1, 1] across the image."""
     rows, columns = np.indices((SIDE, SIDE), np.float32) / (SIDE / 2) - 1
     angle = rng.uniform(0, 2 * np.pi)
     light: Field = rows * np.float32(np.sin(angle)) + columns * np.float32(np.cos(angle))
-    return light * body
+    return light

@@ -80,13 +80,6 @@ def decision(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
     return QuestionAnswer(question, "No" if scene.defect is None else "Yes")
 
 
-def conversation(
-    scene: DescribedScene, rng: np.random.Generator
-) -> tuple[QuestionAnswer, QuestionAnswer]:
-    """Ask for the decision, then for its reason."""
-    return decision(scene, rng), explanation(scene, rng)
-
-
 def description(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
     """Ask for all that can be said about the defect."""
     return QuestionAnswer(str(rng.choice(EXPLAIN)), describe(scene))
@@ -111,6 +104,10 @@ def describe(scene: DescribedScene, topic: tuple[str, ...] = EXPLAIN) -> str:
 
 def _a(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+TALK = (decision, explanation)
+"""Questions of a conversation: for the decision, then for its reason."""
 
 
 def informative_words() -> set[str]:

@@ -35,12 +35,7 @@ WARM_UP = 1  # frames take seconds; the first one maps and packs, the second is 
 def compare(place: Path, dimensions: Dimensions, rounds: int, threads: int) -> dict[str, Any]:
     """Measure what `build` made in ``place`` with ``dimensions``.
 
-    Parameters
-    ----------
-    rounds
-        Rounds that count, two frames of every subject in each.
-    threads
-        Of every subject.
+    In each of the ``rounds`` that count every subject inspects two frames with ``threads``.
     """
     refusal = place / REFUSAL
     refused = {ROUNDED: refusal.read_text("utf-8")} if refusal.exists() else {}

@@ -60,22 +60,14 @@ def set_up_line(
     threads: int,
     seed: int,
 ) -> ProductLine:
-    """Learn, export every precision and write the frames.
+    """Learn the tasks of ``stream_file``, export them in every precision and write the frames.
 
     Parameters
     ----------
-    stream_file
-        Lists the tasks.
     artifacts
-        Folder with a learned artifact for every one of them; without it they are learned now.
+        Folder with a learned artifact for every task; without it they are learned now.
     precisions
         What `cad-edge export` is asked for; fp32 is added.
-    place
-        Written to.
-    threads
-        Of every worker.
-    seed
-        Of the learning.
 
     Raises
     ------

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cad_edge_benchmarks.reporting.headings import MEAN
 from cad_edge_benchmarks.reporting.tables import figure, markdown_table
 from cad_edge_benchmarks.reporting.targets import HEAD, target_rows
 from cad_edge_studies.peers.accuracy import FIGURES
 from cad_edge_studies.peers.time_and_memory import KIND, OURS
 from cad_edge_studies.peers.verdicts import (
+    FRAMES,
     MEGABYTE,
     ROUTED,
     WITHOUT_FIGURES,
@@ -20,10 +22,9 @@ from cad_edge_studies.peers.verdicts import (
 
 def peers_page(result: Result) -> str:
     """Lay out everything as Markdown, what the peer does better first."""
-    version = result["peer_versions"]["anomalib"]
     bank = result["accuracy"]["bank"]
     parts = [
-        f"# cad-edge beside anomalib {version}",
+        f"# cad-edge beside anomalib {result['peer_versions']['anomalib']}",
         "`make result-peers` wrote this page. How this is measured, and what was done in favour of "
         "either side: [peers](../peers.md).",
         "## What anomalib does better",
@@ -47,7 +48,7 @@ def peers_page(result: Result) -> str:
         "and recognises the product first.",
         _accuracy(result["accuracy"]),
         "## Made on",
-        _made_on(result),
+        _bullets(_made_on(result)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -59,13 +60,14 @@ def _bullets(lines: Sequence[str]) -> str:
 def _latency(kind: str, rows: Mapping[str, Any]) -> str:
     table = []
     for name, row in rows.items():
-        busy, rested = typical(row), typical(row, "rested")
-        times = (busy / typical(rows[ROUTED]), rested / typical(rows[ROUTED], "rested"))
-        shown = (busy, row["following"]["p95"], times[0], rested, times[1])
+        (busy, times), (rested, rested_times) = (
+            (typical(row, frame), typical(row, frame) / typical(rows[ROUTED], frame))
+            for frame in FRAMES
+        )
+        shown = (busy, row["following"]["p95"], times, rested, rested_times)
         unique = figure(row["memory"]["uss"] / MEGABYTE, 0)
         table.append([name, *(figure(value, 2) for value in shown), unique])
-    head = [kind, "busy", "p95", "times", "rested", "times", "USS, MB"]
-    return markdown_table(head, table)
+    return markdown_table([kind, "busy", "p95", "times", "rested", "times", "USS, MB"], table)
 
 
 def _memory(memory: Mapping[str, Any]) -> str:
@@ -77,19 +79,18 @@ def _memory(memory: Mapping[str, Any]) -> str:
 
 
 def _files(result: Result) -> str:
-    products = result["products"]
     rows = []
     for kind, sizes in result["file_bytes"].items():
-        what = f"bundle of {products} products" if kind == OURS else f"{kind}, one product"
+        products = f"bundle of {result['products']} products"
+        what = products if kind == OURS else f"{kind}, one product"
         rows += [[what, name, figure(size / MEGABYTE, 1)] for name, size in sizes.items()]
     return markdown_table(["files", "for", "MB"], rows)
 
 
 def _start(result: Result) -> str:
-    imports = result["imports"]
     rows = {
-        "import the runtime and ONNX Runtime": imports["cad_edge"],
-        "import anomalib's inferencer": imports["anomalib"],
+        "import the runtime and ONNX Runtime": result["imports"]["cad_edge"],
+        "import anomalib's inferencer": result["imports"]["anomalib"],
     }
     for name, seconds in result["start_seconds"].items():
         rows[f"process start to first verdict, {name}"] = seconds
@@ -108,23 +109,22 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
         [name, *(figure(accuracy[side][name][key]) for key, side in columns)]
         for name in accuracy["cad_edge"]
     ]
-    mean = ["mean", *(figure(accuracy["mean"][side][key], 4) for key, side in columns)]
+    mean = [MEAN, *(figure(accuracy["mean"][side][key], 4) for key, side in columns)]
     return markdown_table(head, [*tasks, mean])
 
 
-def _made_on(result: Result) -> str:
+def _made_on(result: Result) -> list[str]:
     machine = result["machine"]
-    lines = [
+    ours, theirs = (
+        ", ".join(f"{name} {version}" for name, version in result[versions].items())
+        for versions in ("versions", "peer_versions")
+    )
+    return [
         f"{machine['cpu']}, {machine['cores']} cores, {', '.join(machine['instructions'])}, "
         f"{machine['system']}; load {machine['load']} at the start.",
         f"{result['threads']} threads, {result['rounds']} rounds, seed {result['seed']}, "
         f"stream {result['stream']}, {result['products']} products, "
         f"frames of {result['image_size'][0]} x {result['image_size'][1]}.",
-        f"cad-edge: {_versions(result['versions'])}; commit {result['commit']}.",
-        f"anomalib: {_versions(result['peer_versions'])}.",
+        f"cad-edge: {ours}; commit {result['commit']}.",
+        f"anomalib: {theirs}.",
     ]
-    return _bullets(lines)
-
-
-def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -39,34 +39,27 @@ def peer_targets(result: Result) -> list[Target]:
     """Every row that is judged; ratios are of medians of one run."""
     rows, memory, imports = result["latency"][KIND], result["memory_of_ten"], result["imports"]
     best, fastest = best_routed(rows), min(RUNTIMES, key=lambda name: typical(rows[name]))
-    pairs = {
-        "PatchCore, ONNX Runtime, against routed fp32": (3.0, "onnxruntime", ROUTED),
-        "PatchCore, OpenVINO f32, against routed fp32": (2.5, "openvino-f32", ROUTED),
-        f"PatchCore's fastest ({fastest}) against {best}": (1.5, fastest, best),
-    }
-    faster = [
-        Target(what, "at least", limit, typical(rows[theirs]) / typical(rows[ours]), "times")
-        for what, (limit, theirs, ours) in pairs.items()
-    ]
     # Routed, against PatchCore with as many patches and each category by its own model.
-    reached, limit = (
-        round(result["accuracy"]["mean"][side]["image_auroc"], 4)
-        for side in ("cad_edge", "patchcore")
-    )
-    bank = f"mean image AUROC, routed; PatchCore with {result['accuracy']['bank']} patches"
+    accuracy, mean = result["accuracy"], result["accuracy"]["mean"]
+    reached, limit = (round(mean[one]["image_auroc"], 4) for one in ("cad_edge", "patchcore"))
+    bank = f"mean image AUROC, routed; PatchCore with {accuracy['bank']} patches"
     # One process of ours against the leanest of anomalib's inferencers.
     least = min(INFERENCERS, key=lambda name: memory[name]["uss"])
     unique = f"unique memory, ten products; ten inferencers ({least})"
+    imported = "seconds to import, runtime to inferencer"
+    pairs = (
+        ("PatchCore, ONNX Runtime, against routed fp32", 3.0, "onnxruntime", ROUTED),
+        ("PatchCore, OpenVINO f32, against routed fp32", 2.5, "openvino-f32", ROUTED),
+        (f"PatchCore's fastest ({fastest}) against {best}", 1.5, fastest, best),
+    )
     return [
-        *faster,
+        *(
+            Target(what, "at least", times, typical(rows[theirs]) / typical(rows[ours]), "times")
+            for what, times, theirs, ours in pairs
+        ),
         Target(bank, "at least", limit, reached),
         Target(unique, "at most", 0.2, memory[OURS]["uss"] / memory[least]["uss"]),
-        Target(
-            "seconds to import, runtime to inferencer",
-            "at most",
-            0.1,
-            imports["cad_edge"] / imports["anomalib"],
-        ),
+        Target(imported, "at most", 0.1, imports["cad_edge"] / imports["anomalib"]),
     ]
 
 

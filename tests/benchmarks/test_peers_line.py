@@ -40,9 +40,7 @@ def exported(monkeypatch):
 
 @pytest.fixture
 def line(tmp_path, stream_file, artifacts, exported):
-    return set_up_line(
-        stream_file, artifacts[0].parent, ("uint8",), tmp_path / "work", threads=1, seed=0
-    )
+    return set_up_line(stream_file, artifacts[0].parent, ("uint8",), tmp_path / "work", threads=1)
 
 
 def test_an_environment_that_is_none_is_refused(tmp_path):
@@ -85,7 +83,7 @@ def test_a_task_that_was_not_learned_is_refused(tmp_path, stream_file, artifacts
     missing = artifacts[1]
     missing.rename(tmp_path / "elsewhere")
     with pytest.raises(OptionError, match=f"lacks {missing.name}; learn it, or choose tasks"):
-        set_up_line(stream_file, missing.parent, (), tmp_path / "work", threads=1, seed=0)
+        set_up_line(stream_file, missing.parent, (), tmp_path / "work", threads=1)
     assert exported == []
 
 
@@ -95,7 +93,7 @@ def test_another_trunk_is_refused(tmp_path, stream_file, artifacts, exported, mo
     other = known.model_copy(update={"backbone": backbone})
     monkeypatch.setattr(line_module, "read_record", lambda path: other)
     with pytest.raises(OptionError, match=r"was learned on dinov2:small; give artifacts on eff"):
-        set_up_line(stream_file, artifacts[0].parent, (), tmp_path / "work", threads=1, seed=0)
+        set_up_line(stream_file, artifacts[0].parent, (), tmp_path / "work", threads=1)
     assert exported == []
 
 

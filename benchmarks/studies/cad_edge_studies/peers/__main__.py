@@ -19,13 +19,11 @@ from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.targets import targets_table
 from cad_edge_studies.open_category_study import RESULTS, made_with, study
 from cad_edge_studies.peers.accuracy import measure_accuracy
-from cad_edge_studies.peers.cad_edge_bundles import ProductLine, set_up_line
+from cad_edge_studies.peers.cad_edge_bundles import SEED, ProductLine, set_up_line
 from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
-from cad_edge_studies.peers.report import peers_page
+from cad_edge_studies.peers.report import peer_targets, peers_page
 from cad_edge_studies.peers.time_and_memory import measure_time_and_memory
-from cad_edge_studies.peers.verdicts import peer_targets
 
-SEED = 0
 _PATH = click.Path(path_type=Path)
 
 
@@ -50,11 +48,11 @@ def main(
         place = (work or Path(temporary)).absolute()
         place.mkdir(parents=True, exist_ok=True)
         stream = _stream(place, data, tasks)
-        line = set_up_line(stream, artifacts, precisions, place, threads, SEED)
+        line = set_up_line(stream, artifacts, precisions, place, threads)
         result = {**_conditions(line, peers), "rounds": rounds}
-        result |= measure_time_and_memory(line, peers, rounds, SEED)
+        result |= measure_time_and_memory(line, peers, rounds)
         click.echo("accuracy with one trunk; the coresets take minutes")
-        result["accuracy"] = measure_accuracy(line, peers, SEED)
+        result["accuracy"] = measure_accuracy(line, peers)
     targets = peer_targets(result)
     result["must_reach"] = [target.record() for target in targets]
     write_result(out, result)

@@ -18,6 +18,8 @@ from cad_edge_benchmarks.instruments.many_tasks import multiply_artifacts
 from cad_edge_benchmarks.instruments.subprocess_worker import Launch
 from cad_edge_studies.learned_stream import LearnedStream
 
+SEED = 0
+"""Of the learning, and of what anomalib draws."""
 EIGHT_BIT = ("int8", "uint8")
 """Precisions whose ranges are measured on the good parts of the stream."""
 FRAMES_PER_TASK = 5  # three products then have the patches for a bank of 10,000
@@ -58,7 +60,6 @@ def set_up_line(
     precisions: Sequence[str],
     place: Path,
     threads: int,
-    seed: int,
 ) -> ProductLine:
     """Learn the tasks of ``stream_file``, export them in every precision and write the frames.
 
@@ -78,7 +79,7 @@ def set_up_line(
     if artifacts is None:
         click.echo("learning the products")
         artifacts = place / "artifacts"
-        learn(stream_file, artifacts, seed)
+        learn(stream_file, artifacts, SEED)
     stream = read_stream(stream_file)
     found = {path.name: path for path in list_artifacts(artifacts)}
     if missing := [task.name for task in stream.tasks if task.name not in found]:

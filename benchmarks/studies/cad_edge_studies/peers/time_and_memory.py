@@ -15,7 +15,7 @@ from cad_edge_benchmarks.instruments.inspection_turns import Subject, inspect, t
 from cad_edge_benchmarks.instruments.interleaved_timing import in_rounds
 from cad_edge_benchmarks.instruments.probe import probe_often
 from cad_edge_benchmarks.instruments.subprocess_worker import Launch, Worker, run
-from cad_edge_studies.peers.cad_edge_bundles import ProductLine
+from cad_edge_studies.peers.cad_edge_bundles import SEED, ProductLine
 from cad_edge_studies.peers.environment import PeerEnvironment
 
 KINDS = ("patchcore-1000", "patchcore-10000", "padim", "stfpm", "efficientad-s")
@@ -41,19 +41,19 @@ _FILES = {
 
 
 def measure_time_and_memory(
-    line: ProductLine, peers: PeerEnvironment, rounds: int, seed: int
+    line: ProductLine, peers: PeerEnvironment, rounds: int
 ) -> dict[str, object]:
     """Export anomalib's models and measure both sides; by name as in the result."""
     models = line.place / "models"
     click.echo("anomalib exports its models")
-    orders = {models / kind: f"{kind}:{seed}" for kind in KINDS}
+    orders = {models / kind: f"{kind}:{SEED}" for kind in KINDS}
     peers.export(line.frames, orders, line.place / "exports")
     click.echo("cad-edge and every model in turns; then imports, starts and ten products in memory")
     return {
         "latency": {kind: run_model(kind, line, peers, models, rounds) for kind in KINDS},
         "imports": import_seconds(peers, line.place),
         "start_seconds": start_seconds(line, peers, models),
-        "memory_of_ten": memory_of_products(line, peers, seed),
+        "memory_of_ten": memory_of_products(line, peers),
         "file_bytes": file_sizes(line, models),
     }
 
@@ -103,9 +103,7 @@ def run_model(
         }
 
 
-def memory_of_products(
-    line: ProductLine, peers: PeerEnvironment, seed: int
-) -> dict[str, dict[str, int]]:
+def memory_of_products(line: ProductLine, peers: PeerEnvironment) -> dict[str, dict[str, int]]:
     """Memory of one process for ten products, after every one of them has been inspected.
 
     cad-edge: one detector, one bundle. anomalib: ten inferencers, ten models with a bank each, in
@@ -115,7 +113,7 @@ def memory_of_products(
     probes = probe_often(bundle, line.first_image(), line.threads, _PROBES)
     found = {OURS: sorted((one.memory for one in probes), key=lambda one: one.uss)[_PROBES // 2]}
     models = [line.place / "ten" / str(number) for number in range(PRODUCTS)]
-    orders = {model: f"{KIND}:{seed + number}" for number, model in enumerate(models)}
+    orders = {model: f"{KIND}:{SEED + number}" for number, model in enumerate(models)}
     peers.export(line.frames, orders, line.place / "exports")
     for runtime, launch in peers.workers("ten", line.frames, models).items():
         with Worker(launch) as worker:

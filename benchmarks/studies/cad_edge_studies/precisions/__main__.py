@@ -41,7 +41,7 @@ def main(
         place.mkdir(parents=True, exist_ok=True)
         stream = place / "stream.json"
         write_stream(stream, data_folder(data), tasks)
-        line = set_up_line(stream, artifacts, precisions, place, threads, seed=0)
+        line = set_up_line(stream, artifacts, precisions, place, threads)
         variants = [Variant(name, bundle) for name, bundle in line.bundles.items()]
         measured = measure(variants, line.stream, rounds, threads)
     targets = precision_targets(measured)

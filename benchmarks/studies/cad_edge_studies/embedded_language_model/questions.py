@@ -51,11 +51,11 @@ TOPICS = {
         "There is {defect} in the {place} of the {colour} {name}.",
         f"{NONE} The {{colour}} {{name}} looks intact.",
     ),
+    SURFACE: 2 * ("The image shows {part}.",),
     KIND: ("It is {kind}.", NONE),
     PLACE: ("It is in the {place}.", NONE),
-    LOOK: ("It is {size} and {shade}.", NONE),
-    SURFACE: 2 * ("The image shows {part}.",),
     COLOUR: 2 * ("It is {colour}.",),
+    LOOK: ("It is {size} and {shade}.", NONE),
 }
 """Questions, with their answer about a part with a defect and about a good one."""
 ASKED = (EXPLAIN, EXPLAIN, KIND, PLACE, PLACE, LOOK, SURFACE, COLOUR)
@@ -112,9 +112,8 @@ TALK = (decision, explanation)
 
 def informative_words() -> set[str]:
     """Words of an answer that depend on the image, and are not there to make a sentence of it."""
-    places = " ".join(place for row in PLACES for place in row)
-    names = " ".join((*SURFACES, *PARTS, *DEFECTS, *COLOURS, *SIZES, *SHADES))
-    return set(f"{places} {names}".split()) - {"of"}
+    named = (*PLACES, *SURFACES, *PARTS, *DEFECTS, *COLOURS, *SIZES, *SHADES)
+    return set(" ".join(named).split()) - {"of"}
 
 
 def corpus() -> Iterator[str]:
@@ -123,13 +122,11 @@ def corpus() -> Iterator[str]:
     for question in (*DECISIONS, *EXPLAIN, *KIND, *PLACE, *LOOK, *SURFACE, *COLOUR):
         yield from (question, question)  # twice, so that each of its words is frequent enough
     names = (*SURFACES, *PARTS, "circuit board")
-    places = [place for row in PLACES for place in row]
     image, mask = np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.bool_)  # nobody looks at them
-    for index in range(4 * max(len(names), len(DEFECTS) * len(places))):
+    for index in range(4 * max(len(names), len(DEFECTS) * len(PLACES))):
         kind = list(DEFECTS)[index % len(DEFECTS)]
-        place, shade = places[index % len(places)], SHADES[index // 3 % 3]
+        place, shade = PLACES[index % len(PLACES)], SHADES[index // 3 % 3]
         name, colour = names[index % len(names)], COLOURS[index % len(COLOURS)]
         good = DescribedScene(image, name, colour, None, mask)
         bad = good._replace(defect=DefectDescription(kind, place, SIZES[index % 3], shade))
-        topics = (EXPLAIN, SURFACE, KIND, PLACE, COLOUR, LOOK)
-        yield from (describe(good), *(describe(bad, topic) for topic in topics))
+        yield from (describe(good), *(describe(bad, topic) for topic in TOPICS))

@@ -14,9 +14,9 @@ SMALLEST = 60  # changed pixels below which a defect is drawn again, since nobod
 TRIES = 6
 PLAIN, SUBTLE = 1.0, 0.45
 PLACES = (
-    ("upper left", "upper middle", "upper right"),
-    ("middle left", "centre", "middle right"),
-    ("lower left", "lower middle", "lower right"),
+    *("upper left", "upper middle", "upper right"),
+    *("middle left", "centre", "middle right"),
+    *("lower left", "lower middle", "lower right"),
 )
 # What a value below the number is called.
 GREYS = ((55, "black"), (105, "dark grey"), (165, "grey"), (256, "light grey"))
@@ -127,9 +127,9 @@ def place_name(mask: NDArray[np.bool_]) -> str:
     """Name the third of the image in which the middle of a mask (height, width) lies."""
     rows, columns = np.nonzero(mask)
     if not len(rows):
-        return PLACES[1][1]
+        return "centre"
     height, width = mask.shape
-    return PLACES[int(3 * rows.mean() / height)][int(3 * columns.mean() / width)]
+    return PLACES[3 * int(3 * rows.mean() / height) + int(3 * columns.mean() / width)]
 
 
 def size_name(mask: NDArray[np.bool_]) -> str:

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cad_edge_studies.procedural_rgbd_line.fields import Field, bell, noise, to_segment
-
-Shows: TypeAlias = Literal["rgb", "depth", "both"]
 
 
 @dataclass
@@ -32,14 +30,11 @@ class Surface:
         return len(self.height)
 
 
-Change: TypeAlias = Callable[[Surface, np.random.Generator], None]
-
-
 class DefectKind(NamedTuple):
     """A kind of defect."""
 
-    shows: Shows
-    change: Change
+    shows: Literal["rgb", "depth", "both"]
+    change: Callable[[Surface, np.random.Generator], None]
 
 
 def _inner(part: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:

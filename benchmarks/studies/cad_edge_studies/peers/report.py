@@ -193,14 +193,10 @@ def _accuracy_ahead(accuracy: Mapping[str, Any]) -> Iterator[str]:
         if _ahead(theirs, ours):
             yield f"Mean {FIGURES[key]}, PatchCore with {bank} patches: {theirs:.4f} to {ours:.4f}."
     for side, bank, key in rows:
-        pairs = {
-            name: (task[key], accuracy["cad_edge"][name][key])
-            for name, task in accuracy[side].items()
-        }
         names = [
             f"{name} ({theirs:.3f} to {ours:.3f})"
-            for name, (theirs, ours) in pairs.items()
-            if _ahead(theirs, ours)
+            for name, task in accuracy[side].items()
+            if _ahead(theirs := task[key], ours := accuracy["cad_edge"][name][key])
         ]
         if names:
             yield f"{FIGURES[key]}, PatchCore with {bank} patches, in {', '.join(names)}."

@@ -18,6 +18,7 @@ from cad_edge_benchmarks.instruments.subprocess_worker import run
 from cad_edge_studies.peers import cad_edge_bundles as line_module
 from cad_edge_studies.peers.__main__ import main
 from cad_edge_studies.peers.accuracy import localisation_of
+from cad_edge_studies.peers.anomalib_worker import RUNTIMES
 from cad_edge_studies.peers.cad_edge_bundles import set_up_line
 from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
 from cad_edge_studies.peers.time_and_memory import KINDS, file_sizes, medians
@@ -220,3 +221,14 @@ def test_the_peers_worker_needs_nothing_that_its_environment_lacks(tmp_path):
     loaded = set(run(peers.launch("the peer", tmp_path, "-c", LOADED)).split())
     assert "cad_edge_benchmarks" in loaded
     assert not loaded & {"cad_edge", "cad_edge_runtime", "pydantic", "click", "PIL"}
+
+
+def test_every_way_to_run_a_model_has_a_folder_of_its_own(tmp_path):
+    peers, frames = PeerEnvironment(Path(sys.executable), 3), tmp_path / "frames.npy"
+    launches = peers.workers("stfpm", frames, [tmp_path / "model"])
+    assert list(launches) == list(RUNTIMES)
+    assert {one.place for one in launches.values()} == {
+        tmp_path / f"stfpm-{runtime}" for runtime in RUNTIMES
+    }
+    for runtime, launch in launches.items():
+        assert launch.arguments[2:] == (runtime, frames, 3, tmp_path / "model")

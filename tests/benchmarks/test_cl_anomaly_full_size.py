@@ -12,10 +12,9 @@ from cad_edge.store.artifact import list_artifacts, read_artifact
 from cad_edge.store.bundle import Bundle
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
 from cad_edge_studies.cl_anomaly_full_size.__main__ import size_table, size_targets
-from cad_edge_studies.cl_anomaly_full_size.artifacts import pictures
-from cad_edge_studies.cl_anomaly_full_size.base_model import Dimensions
-from cad_edge_studies.cl_anomaly_full_size.build import build, bundle_of
+from cad_edge_studies.cl_anomaly_full_size.build import pictures
 from cad_edge_studies.cl_anomaly_full_size.comparison import compare, disk_growth
+from cad_edge_studies.cl_anomaly_full_size.dimensions import Dimensions, build, bundle_of
 
 TINY = Dimensions(
     side=28,

@@ -15,8 +15,8 @@ from cad_edge_studies.embedded_language_model.packing import (
 )
 from cad_edge_studies.embedded_language_model.questions import (
     DECISION,
+    TALK,
     QuestionAnswer,
-    conversation,
     corpus,
     decision,
     describe,
@@ -76,8 +76,8 @@ def test_a_description_holds_the_words_that_tell(rng):
 
 def test_equal_seeds_ask_equal_questions():
     talks = [
-        [conversation(BAD, np.random.default_rng((seed, index))) for index in range(9)]
-        for seed in (0, 0, 1)
+        [ask(BAD, rng) for rng in map(np.random.default_rng, range(seed, seed + 9)) for ask in TALK]
+        for seed in (0, 0, 9)
     ]
     assert talks[0] == talks[1] != talks[2]
 

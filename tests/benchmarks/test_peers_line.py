@@ -18,6 +18,7 @@ from cad_edge_benchmarks.instruments.subprocess_worker import run
 from cad_edge_studies.peers import cad_edge_bundles as line_module
 from cad_edge_studies.peers.__main__ import main
 from cad_edge_studies.peers.accuracy import localisation_of
+from cad_edge_studies.peers.anomalib_worker import RUNTIMES
 from cad_edge_studies.peers.cad_edge_bundles import set_up_line
 from cad_edge_studies.peers.environment import FOLDER, PeerEnvironment, find_environment
 from cad_edge_studies.peers.time_and_memory import KINDS, file_sizes, medians
@@ -40,9 +41,7 @@ def exported(monkeypatch):
 
 @pytest.fixture
 def line(tmp_path, stream_file, artifacts, exported):
-    return set_up_line(
-        stream_file, artifacts[0].parent, ("uint8",), tmp_path / "work", threads=1, seed=0
-    )
+    return set_up_line(stream_file, artifacts[0].parent, ("uint8",), tmp_path / "work", threads=1)
 
 
 def test_an_environment_that_is_none_is_refused(tmp_path):
@@ -56,10 +55,10 @@ def test_an_environment_that_is_none_is_refused(tmp_path):
         find_environment(tmp_path, 2)
 
 
-def test_the_command_refuses_with_one_sentence_and_writes_nothing(tmp_path):
+def test_the_command_refuses_with_one_sentence_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("cad_edge_studies.peers.__main__.FOLDER", tmp_path / "none")
     out = tmp_path / "out" / "peers.json"
-    arguments = ["--environment", str(tmp_path / "none"), "--out", str(out)]
-    done = CliRunner().invoke(main, arguments)
+    done = CliRunner().invoke(main, ["--out", str(out)])
     assert done.exit_code == 1
     assert done.stderr == (
         f"Error: {tmp_path / 'none'} is not an environment; make it by `make result-peers`\n"
@@ -85,7 +84,7 @@ def test_a_task_that_was_not_learned_is_refused(tmp_path, stream_file, artifacts
     missing = artifacts[1]
     missing.rename(tmp_path / "elsewhere")
     with pytest.raises(OptionError, match=f"lacks {missing.name}; learn it, or choose tasks"):
-        set_up_line(stream_file, missing.parent, (), tmp_path / "work", threads=1, seed=0)
+        set_up_line(stream_file, missing.parent, (), tmp_path / "work", threads=1)
     assert exported == []
 
 
@@ -95,7 +94,7 @@ def test_another_trunk_is_refused(tmp_path, stream_file, artifacts, exported, mo
     other = known.model_copy(update={"backbone": backbone})
     monkeypatch.setattr(line_module, "read_record", lambda path: other)
     with pytest.raises(OptionError, match=r"was learned on dinov2:small; give artifacts on eff"):
-        set_up_line(stream_file, artifacts[0].parent, (), tmp_path / "work", threads=1, seed=0)
+        set_up_line(stream_file, artifacts[0].parent, (), tmp_path / "work", threads=1)
     assert exported == []
 
 
@@ -222,3 +221,14 @@ def test_the_peers_worker_needs_nothing_that_its_environment_lacks(tmp_path):
     loaded = set(run(peers.launch("the peer", tmp_path, "-c", LOADED)).split())
     assert "cad_edge_benchmarks" in loaded
     assert not loaded & {"cad_edge", "cad_edge_runtime", "pydantic", "click", "PIL"}
+
+
+def test_every_way_to_run_a_model_has_a_folder_of_its_own(tmp_path):
+    peers, frames = PeerEnvironment(Path(sys.executable), 3), tmp_path / "frames.npy"
+    launches = peers.workers("stfpm", frames, [tmp_path / "model"])
+    assert list(launches) == list(RUNTIMES)
+    assert {one.place for one in launches.values()} == {
+        tmp_path / f"stfpm-{runtime}" for runtime in RUNTIMES
+    }
+    for runtime, launch in launches.items():
+        assert launch.arguments[2:] == (runtime, frames, 3, tmp_path / "model")

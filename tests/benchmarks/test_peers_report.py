@@ -8,8 +8,7 @@ import pytest
 
 from cad_edge_benchmarks.instruments.interleaved_timing import latency_of
 from cad_edge_studies.peers.accuracy import FIGURES, bank_of, mean_figures
-from cad_edge_studies.peers.report import peers_page
-from cad_edge_studies.peers.verdicts import best_routed, peer_strengths, peer_targets
+from cad_edge_studies.peers.report import best_routed, peer_strengths, peer_targets, peers_page
 
 MEGABYTE = 1_000_000
 

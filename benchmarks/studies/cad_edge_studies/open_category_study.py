@@ -33,7 +33,7 @@ def study(name: str, result: Path) -> Callable[[Callable[..., None]], click.Comm
         click.option("--data", type=place, help="Folder of the open categories."),
         click.option("--out", type=place, default=result, show_default=False),
         click.option("--task", "tasks", multiple=True, help="Only this category; repeatable."),
-        click.option("--threads", type=int, default=2, show_default=True),
+        click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True),
     ]
 
     def command(run: Callable[..., None]) -> click.Command:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +20,13 @@ from cad_edge_benchmarks.instruments.inspection_turns import (
 )
 from cad_edge_benchmarks.instruments.interleaved_timing import ratio_of
 from cad_edge_benchmarks.instruments.subprocess_worker import Launch, Worker
-from cad_edge_studies.cl_anomaly_full_size.base_model import Dimensions
-from cad_edge_studies.cl_anomaly_full_size.build import FLOAT, ROUNDED, bundle_of, refusal_of
+from cad_edge_studies.cl_anomaly_full_size.dimensions import (
+    FLOAT,
+    REFUSAL,
+    ROUNDED,
+    Dimensions,
+    bundle_of,
+)
 
 PEER = "transformers"
 WARM_UP = 1  # frames take seconds; the first one maps and packs, the second is like all others
@@ -29,32 +35,30 @@ WARM_UP = 1  # frames take seconds; the first one maps and packs, the second is 
 def compare(place: Path, dimensions: Dimensions, rounds: int, threads: int) -> dict[str, Any]:
     """Measure what `build` made in ``place`` with ``dimensions``.
 
-    Parameters
-    ----------
-    rounds
-        Rounds that count, two frames of every subject in each.
-    threads
-        Of every subject.
+    In each of the ``rounds`` that count every subject inspects two frames with ``threads``.
     """
-    bundle = bundle_of(place, FLOAT)
-    refused = {precision: refusal_of(place, precision) for precision in (FLOAT, ROUNDED)}
+    refusal = place / REFUSAL
+    refused = {ROUNDED: refusal.read_text("utf-8")} if refusal.exists() else {}
+    precisions = [one for one in (FLOAT, ROUNDED) if one not in refused]
     return {
-        "rows": _rows(place, dimensions, rounds, threads),
-        "refused": {
-            name: file.read_text("utf-8") for name, file in refused.items() if file.exists()
-        },
+        "rows": _rows(place, dimensions, precisions, rounds, threads),
+        "refused": refused,
         "growth": {
-            "disk": disk_growth(bundle),
-            "unique_memory": memory_growth(place, bundle, threads),
+            "disk": disk_growth(bundle_of(place, FLOAT)),
+            "unique_memory": memory_growth(place, bundle_of(place, FLOAT), threads),
         },
     }
 
 
-def _rows(place: Path, dimensions: Dimensions, rounds: int, threads: int) -> dict[str, object]:
-    launches = {PEER: _transformers(place, threads)}
-    for precision in (FLOAT, ROUNDED):
-        if bundle_of(place, precision).exists() and not refusal_of(place, precision).exists():
-            launches[precision] = _detector(place, bundle_of(place, precision), threads)
+def _rows(
+    place: Path, dimensions: Dimensions, precisions: Sequence[str], rounds: int, threads: int
+) -> dict[str, object]:
+    module = "cad_edge_studies.cl_anomaly_full_size.transformers_worker"
+    files = (place / "base", place / "prompt.json", place / "frames.npy")
+    variables = {"OMP_NUM_THREADS": str(threads)}
+    peer = Launch(PEER, ("-m", module, *files, threads), place / "workers", variables)
+    ours = {name: _detector(place, bundle_of(place, name), threads) for name in precisions}
+    launches = {PEER: peer, **ours}
     with ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(one)) for name, one in launches.items()}
         subjects = {name: Subject(one, [None] * dimensions.tasks) for name, one in workers.items()}
@@ -62,13 +66,13 @@ def _rows(place: Path, dimensions: Dimensions, rounds: int, threads: int) -> dic
         memory = {name: (one.memory(), one.peak()) for name, one in workers.items()}
     if refused := [name for name, own in times.items() if REFUSED in own.verdicts]:
         raise CadEdgeError(f"{refused[0]} refuses frames of its own products; build it again")
-    peer = times[PEER]
+    theirs = times[PEER]
     return {
         name: {
             **own.latencies(),
             "to_peer": {
-                "rested": asdict(ratio_of(own.rested, peer.rested)),
-                "following": asdict(ratio_of(own.following, peer.following)),
+                "rested": asdict(ratio_of(own.rested, theirs.rested)),
+                "following": asdict(ratio_of(own.following, theirs.following)),
             },
             "verdicts": own.verdicts,
             "memory": asdict(memory[name][0]),
@@ -80,13 +84,6 @@ def _rows(place: Path, dimensions: Dimensions, rounds: int, threads: int) -> dic
 
 def _detector(place: Path, bundle: Path, threads: int) -> Launch:
     return detector_launch(bundle, place / "frames.npy", threads, place / "workers")
-
-
-def _transformers(place: Path, threads: int) -> Launch:
-    module = "cad_edge_studies.cl_anomaly_full_size.transformers_worker"
-    files = (place / "base", place / "prompt.json", place / "frames.npy")
-    variables = {"OMP_NUM_THREADS": str(threads)}
-    return Launch(PEER, ("-m", module, *files, threads), place / "workers", variables)
 
 
 def disk_growth(path: Path) -> dict[str, float]:

@@ -20,7 +20,7 @@ from cad_edge_benchmarks.instruments.worker_loop import claim_output
 
 
 def open_model(base: Path, prompt: Path, threads: int) -> Inspect:
-    """Load a base model and the prompt that `base_model.write_prompt` wrote."""
+    """Load a base model and the prompt that `build` wrote."""
     import torch
     from transformers import LlavaOnevisionForConditionalGeneration
 
@@ -52,8 +52,7 @@ def open_model(base: Path, prompt: Path, threads: int) -> Inspect:
 def main(base: str, prompt: str, frames: str, threads: str) -> None:
     """Load the model and answer."""
     output = claim_output()
-    inspect = open_model(Path(base), Path(prompt), int(threads))
-    answer_inspections(frames, [inspect], output)
+    answer_inspections(frames, [open_model(Path(base), Path(prompt), int(threads))], output)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """How well a base model decides, and describes, synthetic images that it was not trained on."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from cad_edge_benchmarks.instruments.metrics import image_auroc
 from cad_edge_studies.embedded_language_model.questions import DECISION, DESCRIBE
-from cad_edge_studies.embedded_language_model.scenes import DescribedScene, scene_pairs
+from cad_edge_studies.embedded_language_model.scenes import scene_pairs
 from cad_edge_training.backbones.llava import LlavaBase
 from cad_edge_training.methods.cl_anomaly.questions import Question, decision, read
 
@@ -74,25 +73,20 @@ def evaluate(base: LlavaBase, seed: int, pairs: int) -> Result:
     defective = np.array([scene.defect is not None for scene in scenes])
     auroc = image_auroc(defective, differences)
     assert auroc is not None, "half of the scenes are defective"
+    bad = [(scene, scene.defect) for scene in scenes if scene.defect is not None]
     answers: dict[str, list[bool]] = {}
-    for scene, difference in zip(scenes, differences, strict=True):
-        if scene.defect is not None:
-            answers.setdefault(scene.defect.kind, []).append(bool(difference > 0))
+    for (_, defect), difference in zip(bad, differences[defective], strict=True):
+        answers.setdefault(defect.kind, []).append(bool(difference > 0))
+    texts = descriptions(base, np.stack([scene.image for scene, _ in bad]))
+    right: dict[str, list[bool]] = {"kind": [], "place": [], "colour": [], "part": []}
+    for (scene, defect), text in zip(bad, texts, strict=True):
+        right["kind"].append(f" {defect.kind} in the " in text)
+        right["place"].append(f" in the {defect.place} of the " in text)
+        right["colour"].append(f" of the {scene.colour} " in text)
+        right["part"].append(text.endswith(f" {scene.name}."))
     return Result(
         accuracy=float(((differences > 0) == defective).mean()),
         auroc=auroc,
         per_kind={kind: float(np.mean(found)) for kind, found in sorted(answers.items())},
-        described=_described(base, [scene for scene in scenes if scene.defect is not None]),
+        described={what: float(np.mean(found)) for what, found in right.items()},
     )
-
-
-def _described(base: LlavaBase, scenes: Sequence[DescribedScene]) -> dict[str, float]:
-    right: dict[str, list[bool]] = {"kind": [], "place": [], "colour": [], "part": []}
-    texts = descriptions(base, np.stack([scene.image for scene in scenes]))
-    for scene, text in zip(scenes, texts, strict=True):
-        assert scene.defect is not None
-        right["kind"].append(f" {scene.defect.kind} in the " in text)
-        right["place"].append(f" in the {scene.defect.place} of the " in text)
-        right["colour"].append(f" of the {scene.colour} " in text)
-        right["part"].append(text.endswith(f" {scene.name}."))
-    return {name: float(np.mean(found)) for name, found in right.items()}

@@ -69,12 +69,7 @@ class TrainableModel(nn.Module):
     def forward(self, tokens: Tensor, packed: Packed) -> Tensor:
         """Hidden states (batch, length, width) of the last layer.
 
-        Parameters
-        ----------
-        tokens
-            (batch, cells, vision width), from `tower_tokens`.
-        packed
-            The conversations about these images.
+        ``tokens`` are those that `tower_tokens` gives for the images of ``packed``.
         """
         rows = self.projector((tokens - self.mean) / self.deviation)
         newline = self.newline.expand(len(rows), 1, -1)

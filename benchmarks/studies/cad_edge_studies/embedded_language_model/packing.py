@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
@@ -63,16 +62,9 @@ def write_conversation(
 def pack(
     before: Sequence[int], image_rows: int, batch: Sequence[Sequence[TokenisedConversation]]
 ) -> Packed:
-    """Lay out conversations behind the image that they are about.
+    """Lay out conversations about each image of a batch behind it.
 
-    Parameters
-    ----------
-    before
-        Token ids before the image.
-    image_rows
-        Rows of an image, its newline included.
-    batch
-        Conversations per image.
+    ``before`` are the token ids before an image, ``image_rows`` its rows, its newline included.
     """
     first = len(before) + image_rows
     length = first + max(sum(len(part.ids) for part in parts) for parts in batch)
@@ -93,36 +85,23 @@ def pack(
             answers = np.where(part.is_answer, part.ids, IGNORED)
             labels[row, start : stop - 1] = answers[1:]
             start = stop
+    own = branch[:, :, None] == branch[:, None, :]
+    shared = branch[:, None, :] == PREFIX
+    visible = (own | shared) & np.tri(length, dtype=bool)  # and what comes earlier
     return Packed(
         torch.from_numpy(ids),
         torch.from_numpy(labels),
         torch.from_numpy(positions),
-        torch.from_numpy(_visible(branch)),
+        torch.from_numpy(visible[:, None]),
         slice(len(before), first),
     )
-
-
-def _visible(branch: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mask (batch, 1, length, length): earlier rows of the prefix and of the own conversation."""
-    length = branch.shape[1]
-    own = branch[:, :, None] == branch[:, None, :]
-    shared = branch[:, None, :] == PREFIX
-    earlier = np.tri(length, dtype=bool)
-    visible: NDArray[np.bool_] = ((own | shared) & earlier)[:, None]
-    return visible
 
 
 def answer_loss(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy of the tokens of answers, summed, per image.
 
-    Parameters
-    ----------
-    logits
-        (batch, length, vocabulary) float32.
-    labels
-        (batch, length) int64, from `pack`.
-    weight
-        (vocabulary,) float32: how much a token counts where it is the right one.
+    ``logits`` (batch, length, vocabulary) float32 are compared with the ``labels`` of `pack`;
+    ``weight`` (vocabulary,) float32 is how much a token counts where it is the right one.
     """
     total = functional.cross_entropy(
         logits.flatten(0, 1),

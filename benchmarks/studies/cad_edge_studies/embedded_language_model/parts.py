@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 from cad_edge_studies.embedded_language_model.surfaces import (
     SIDE,
     SURFACES,
-    Colour,
     Field,
     GoodImage,
     colours,
@@ -20,9 +19,8 @@ from cad_edge_studies.embedded_language_model.surfaces import (
 SCALE = 2  # outlines are drawn this much larger and averaged
 CALM = ("smooth surface", "grainy surface", "brushed metal", "leather", "wooden surface")
 
-Outline = list[tuple[float, float]]
-Shapes = list[tuple[Outline, float]]
-"""Polygons with coordinates in [-1, 1], and the level that each paints; level 0 is the table."""
+Shapes = list[tuple[ArrayLike, float]]
+"""Corners (n, 2) of polygons in [-1, 1], and the level that each paints; level 0 is the table."""
 
 
 def _around(corners: int) -> NDArray[np.float64]:
@@ -30,23 +28,22 @@ def _around(corners: int) -> NDArray[np.float64]:
     return np.linspace(0, 2 * np.pi, corners, endpoint=False)
 
 
-def _turned(angles: NDArray[np.float64], radii: NDArray[np.float64] | float) -> Outline:
-    return list(zip(np.cos(angles) * radii, np.sin(angles) * radii, strict=True))
+def _at(radii: NDArray[np.float64] | float, angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (n, 2) that far away in these directions."""
+    return np.stack((np.cos(angles) * radii, np.sin(angles) * radii), axis=1)
 
 
-def _circle(radius: float, x: float = 0.0, y: float = 0.0, corners: int = 48) -> Outline:
-    return [(px + x, py + y) for px, py in _turned(_around(corners), radius)]
+def _circle(radius: float, centre: ArrayLike = (0, 0), corners: int = 48) -> NDArray[np.float64]:
+    return _at(radius, _around(corners)) + np.asarray(centre, np.float64)
 
 
-def _box(left: float, top: float, right: float, bottom: float) -> Outline:
+def _box(left: float, top: float, right: float, bottom: float) -> ArrayLike:
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
 def _disc(rng: np.random.Generator) -> Shapes:
-    shapes: Shapes = [(_circle(0.9), 1.0)]
-    for radius in sorted(rng.uniform(0.1, 0.8, int(rng.integers(0, 4))), reverse=True):
-        shapes.append((_circle(float(radius)), float(rng.uniform(0.5, 1.3))))
-    return shapes
+    radii = sorted(rng.uniform(0.1, 0.8, int(rng.integers(0, 4))), reverse=True)
+    return [(_circle(0.9), 1.0), *((_circle(radius), rng.uniform(0.5, 1.3)) for radius in radii)]
 
 
 def _washer(rng: np.random.Generator) -> Shapes:
@@ -62,11 +59,8 @@ def _gear(rng: np.random.Generator) -> Shapes:
     teeth = int(rng.integers(8, 22))
     angles = _around(teeth * 8)
     radii = np.where(np.sin(angles * teeth) > 0, 0.92, rng.uniform(0.72, 0.84))
-    shapes: Shapes = [(_turned(angles, radii), 1.0), (_circle(0.55), 0.85)]
-    holes = int(rng.integers(0, 7))
-    for angle in _around(holes):
-        shapes.append((_circle(0.1, 0.37 * np.cos(angle), 0.37 * np.sin(angle)), 0.0))
-    return [*shapes, (_circle(0.15), 0.0)]
+    holes = [(_circle(0.1, at), 0.0) for at in _at(0.37, _around(int(rng.integers(0, 7))))]
+    return [(_at(radii, angles), 1.0), (_circle(0.55), 0.85), *holes, (_circle(0.15), 0.0)]
 
 
 def _bottle(rng: np.random.Generator) -> Shapes:
@@ -80,58 +74,51 @@ def _bottle(rng: np.random.Generator) -> Shapes:
 
 def _carton(rng: np.random.Generator) -> Shapes:
     width, height = rng.uniform(0.5, 0.9, 2)
-    shapes: Shapes = [(_box(-width, -height, width, height), 1.0)]
-    shapes.append((_box(-width, -0.08, width, 0.08), rng.uniform(0.6, 1.4)))
-    top = rng.uniform(-0.8, -0.4) * height
-    for line in range(int(rng.integers(0, 4))):
-        row = top + 0.12 * line
-        shapes.append((_box(-0.7 * width, row, rng.uniform(0, 0.7) * width, row + 0.05), 0.5))
-    return shapes
+    tape = (_box(-width, -0.08, width, 0.08), rng.uniform(0.6, 1.4))
+    tops = rng.uniform(-0.8, -0.4) * height + 0.12 * np.arange(rng.integers(0, 4))
+    lines = [(_box(-0.7 * width, y, rng.uniform(0, 0.7) * width, y + 0.05), 0.5) for y in tops]
+    return [(_box(-width, -height, width, height), 1.0), tape, *lines]
 
 
 def _screw(rng: np.random.Generator) -> Shapes:
     shank, head = rng.uniform(0.1, 0.2), rng.uniform(0.25, 0.4)
-    shapes: Shapes = [(_box(-shank, -0.7, shank, 0.8), 1.0)]
-    shapes.append(([(-shank, 0.8), (shank, 0.8), (0.0, 0.95)], 1.0))
-    pitch = rng.uniform(0.07, 0.13)
-    for row in np.arange(-0.35, 0.78, pitch):
-        ends = [(-shank - 0.05, row), (shank + 0.05, row + 0.5 * pitch)]
-        shapes.append(([*ends, (ends[1][0], ends[1][1] + 0.03), (ends[0][0], row + 0.03)], 0.7))
-    return [*shapes, ([(-head, -0.92), (head, -0.92), (shank, -0.65), (-shank, -0.65)], 1.1)]
+    pitch, out = rng.uniform(0.07, 0.13), shank + 0.05
+    ends = [(row, row + 0.5 * pitch) for row in np.arange(-0.35, 0.78, pitch)]
+    return [
+        (_box(-shank, -0.7, shank, 0.8), 1.0),
+        ([(-shank, 0.8), (shank, 0.8), (0.0, 0.95)], 1.0),
+        *(([(-out, a), (out, b), (out, b + 0.03), (-out, a + 0.03)], 0.7) for a, b in ends),
+        ([(-head, -0.92), (head, -0.92), (shank, -0.65), (-shank, -0.65)], 1.1),
+    ]
 
 
 def _pill(rng: np.random.Generator) -> Shapes:
     flat = rng.uniform(0.35, 0.75)
-    outline = [(0.9 * x, flat * y) for x, y in _circle(1.0, corners=64)]
-    shapes: Shapes = [(outline, 1.0)]
+    outline = _circle(1.0, corners=64) * (0.9, flat)
     if rng.random() < 0.5:
-        shapes.append(([(x, y) for x, y in outline if x >= 0], rng.uniform(0.6, 1.4)))
-    else:
-        shapes.append((_box(-0.02, -flat, 0.02, flat), 0.75))
-    return shapes
+        return [(outline, 1.0), (outline[outline[:, 0] >= 0], rng.uniform(0.6, 1.4))]
+    return [(outline, 1.0), (_box(-0.02, -flat, 0.02, flat), 0.75)]
 
 
 def _cable(rng: np.random.Generator) -> Shapes:
     shapes: Shapes = [(_circle(0.9), 1.0), (_circle(0.78), 0.75)]
-    cores, start = int(rng.integers(3, 5)), rng.uniform(0, 6)
-    for angle in start + _around(cores):
-        x, y = 0.4 * np.cos(angle), 0.4 * np.sin(angle)
-        shapes += [(_circle(0.28, x, y), rng.uniform(0.4, 1.4)), (_circle(0.16, x, y), 1.5)]
+    cores = _around(int(rng.integers(3, 5)))
+    for at in _at(0.4, rng.uniform(0, 6) + cores):
+        shapes += [(_circle(0.28, at), rng.uniform(0.4, 1.4)), (_circle(0.16, at), 1.5)]
     return shapes
 
 
 def _tray(rng: np.random.Generator) -> Shapes:
     """Equal parts in rows, each a little out of place."""
-    rows, columns = (int(value) for value in rng.integers(2, 6, 2))
+    rows, columns = rng.integers(2, 6, 2).tolist()
     radius = 0.75 / max(rows, columns)
     corners = int(rng.choice((4, 6, 48)))
     inner = rng.uniform(0.5, 1.4)
     shapes: Shapes = []
-    for y in (np.arange(rows) + 0.5) * 1.9 / rows - 0.95:
-        for x in (np.arange(columns) + 0.5) * 1.9 / columns - 0.95:
-            px, py = np.array((x, y)) + rng.normal(0, 0.01, 2)
-            shapes.append((_circle(radius, float(px), float(py), corners), 1.0))
-            shapes.append((_circle(0.5 * radius, float(px), float(py), corners), inner))
+    for row, column in np.ndindex(rows, columns):
+        place = np.array(((column + 0.5) * 1.9 / columns, (row + 0.5) * 1.9 / rows)) - 0.95
+        at = place + rng.normal(0, 0.01, 2)
+        shapes += [(_circle(radius, at, corners), 1.0), (_circle(0.5 * radius, at, corners), inner)]
     return shapes
 
 
@@ -154,9 +141,12 @@ def part(rng: np.random.Generator) -> GoodImage:
     table = paint(SURFACES[str(rng.choice(CALM))](rng) * 0.5 + 0.25, *colours(rng))
     levels = _drawn(PARTS[name](rng), rng)
     body = levels > 0.05
-    dark, light = _apart(table, rng)
-    shade = 1 + np.float32(rng.uniform(0, 0.15)) * _relief(body, rng)
-    texture = np.float32(rng.uniform(0.02, 0.12)) * noise(rng, int(rng.integers(30, 200)))
+    for _ in range(8):  # until its colours stand out from the table
+        dark, light = colours(rng)
+        if abs(float((dark + 0.6 * (light - dark)).mean()) - table.mean()) > 45:
+            break
+    shade = 1 + np.float32(rng.uniform(0, 0.15)) * _relief(rng) * body
+    texture = np.float32(rng.uniform(0.02, 0.12)) * noise(rng, (30, 200))
     covered = paint(np.clip(levels * np.float32(0.6) + texture, 0, 1), dark, light)
     cover = np.clip(levels * 3, 0, 1)[..., None]
     pixels = table * (1 - cover) + covered * shade[..., None] * cover
@@ -164,23 +154,13 @@ def part(rng: np.random.Generator) -> GoodImage:
     return GoodImage(pixels.astype(np.float32), body, name, behind)
 
 
-def _apart(table: Field, rng: np.random.Generator) -> tuple[Colour, Colour]:
-    """Colours of a part that stand out from the mean of its table."""
-    ground = table.mean()
-    for _ in range(8):
-        dark, light = colours(rng)
-        if abs(float((dark + 0.6 * (light - dark)).mean()) - ground) > 45:
-            break
-    return dark, light
-
-
 def _drawn(shapes: Shapes, rng: np.random.Generator) -> Field:
     """Levels (SIDE, SIDE) of the shapes at a random place, size and angle."""
     canvas = Image.new("F", (SIDE * SCALE, SIDE * SCALE))
-    pen = ImageDraw.Draw(canvas)
+    pen, half = ImageDraw.Draw(canvas), SIDE * SCALE / 2
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.normal(0, 0.06)
-    size = rng.uniform(0.62, 1.02) * SIDE * SCALE / 2
-    centre = SIDE * SCALE / 2 + rng.normal(0, 0.05, 2) * SIDE * SCALE / 2
+    size = rng.uniform(0.62, 1.02) * half
+    centre = half + rng.normal(0, 0.05, 2) * half
     turn = np.array(((np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle)))) * size
     for outline, level in shapes:
         corners = np.asarray(outline) @ turn + centre
@@ -189,9 +169,9 @@ def _drawn(shapes: Shapes, rng: np.random.Generator) -> Field:
     return np.asarray(canvas.reduce(SCALE), np.float32)
 
 
-def _relief(body: NDArray[np.bool_], rng: np.random.Generator) -> Field:
-    """Light from one side, in [-1, 1] across the part."""
+def _relief(rng: np.random.Generator) -> Field:
+    """Light from one side, in [-1, 1] across the image."""
     rows, columns = np.indices((SIDE, SIDE), np.float32) / (SIDE / 2) - 1
     angle = rng.uniform(0, 2 * np.pi)
     light: Field = rows * np.float32(np.sin(angle)) + columns * np.float32(np.cos(angle))
-    return light * body
+    return light

@@ -1,6 +1,6 @@
 """Seeded questions about a scene, with answers: the decision, and what explains it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +46,20 @@ SURFACE = (
 )
 COLOUR = ("What colour is it?", "What colour is the part?")
 NONE = "There is no defect."
+TOPICS = {
+    EXPLAIN: (
+        "There is {defect} in the {place} of the {colour} {name}.",
+        f"{NONE} The {{colour}} {{name}} looks intact.",
+    ),
+    SURFACE: 2 * ("The image shows {part}.",),
+    KIND: ("It is {kind}.", NONE),
+    PLACE: ("It is in the {place}.", NONE),
+    COLOUR: 2 * ("It is {colour}.",),
+    LOOK: ("It is {size} and {shade}.", NONE),
+}
+"""Questions, with their answer about a part with a defect and about a good one."""
+ASKED = (EXPLAIN, EXPLAIN, KIND, PLACE, PLACE, LOOK, SURFACE, COLOUR)
+"""What may be asked; repeated ones are asked more often."""
 HUES = ("red", "orange", "brown", "yellow", "green", "blue", "purple")
 COLOURS = ("black", "dark grey", "grey", "light grey", *HUES)
 SIZES = ("small", "medium", "large")
@@ -66,13 +80,6 @@ def decision(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
     return QuestionAnswer(question, "No" if scene.defect is None else "Yes")
 
 
-def conversation(
-    scene: DescribedScene, rng: np.random.Generator
-) -> tuple[QuestionAnswer, QuestionAnswer]:
-    """Ask for the decision, then for its reason."""
-    return decision(scene, rng), explanation(scene, rng)
-
-
 def description(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
     """Ask for all that can be said about the defect."""
     return QuestionAnswer(str(rng.choice(EXPLAIN)), describe(scene))
@@ -80,62 +87,33 @@ def description(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnsw
 
 def explanation(scene: DescribedScene, rng: np.random.Generator) -> QuestionAnswer:
     """Ask about the defect, or about the part."""
-    questions, answer = ABOUT[int(rng.integers(len(ABOUT)))]
-    return QuestionAnswer(str(rng.choice(questions)), answer(scene))
+    topic = ASKED[int(rng.integers(len(ASKED)))]
+    return QuestionAnswer(str(rng.choice(topic)), describe(scene, topic))
 
 
-def describe(scene: DescribedScene) -> str:
-    """Say in a sentence what is wrong with the part, or that nothing is."""
-    part, defect = f"{scene.colour} {scene.name}", scene.defect
-    if defect is None:
-        return f"{NONE} The {part} looks intact."
-    seen = _a(f"{defect.size} {defect.shade} {defect.kind}")
-    return f"There is {seen} in the {defect.place} of the {part}."
-
-
-def _kind(scene: DescribedScene) -> str:
-    return NONE if scene.defect is None else f"It is {_a(scene.defect.kind)}."
-
-
-def _place(scene: DescribedScene) -> str:
-    return NONE if scene.defect is None else f"It is in the {scene.defect.place}."
-
-
-def _look(scene: DescribedScene) -> str:
-    return NONE if scene.defect is None else f"It is {scene.defect.size} and {scene.defect.shade}."
-
-
-def _surface(scene: DescribedScene) -> str:
-    return f"The image shows {_a(f'{scene.colour} {scene.name}')}."
-
-
-def _colour(scene: DescribedScene) -> str:
-    return f"It is {scene.colour}."
+def describe(scene: DescribedScene, topic: tuple[str, ...] = EXPLAIN) -> str:
+    """Answer the questions of a topic in a sentence or two."""
+    about_defect, about_good = TOPICS[topic]
+    said = {"name": scene.name, "colour": scene.colour, "part": _a(f"{scene.colour} {scene.name}")}
+    if scene.defect is None:
+        return about_good.format(**said)
+    kind, place, size, shade = scene.defect
+    said |= {"place": place, "size": size, "shade": shade, "kind": _a(kind)}
+    return about_defect.format(**said, defect=_a(f"{size} {shade} {kind}"))
 
 
 def _a(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-SENTENCES = (describe, _surface, _kind, _place, _colour, _look)
-# Repeated ones are asked more often.
-ABOUT: tuple[tuple[tuple[str, ...], Callable[[DescribedScene], str]], ...] = (
-    (EXPLAIN, describe),
-    (EXPLAIN, describe),
-    (KIND, _kind),
-    (PLACE, _place),
-    (PLACE, _place),
-    (LOOK, _look),
-    (SURFACE, _surface),
-    (COLOUR, _colour),
-)
+TALK = (decision, explanation)
+"""Questions of a conversation: for the decision, then for its reason."""
 
 
 def informative_words() -> set[str]:
     """Words of an answer that depend on the image, and are not there to make a sentence of it."""
-    places = " ".join(place for row in PLACES for place in row)
-    names = " ".join((*SURFACES, *PARTS, *DEFECTS, *COLOURS, *SIZES, *SHADES))
-    return set(f"{places} {names}".split()) - {"of"}
+    named = (*PLACES, *SURFACES, *PARTS, *DEFECTS, *COLOURS, *SIZES, *SHADES)
+    return set(" ".join(named).split()) - {"of"}
 
 
 def corpus() -> Iterator[str]:
@@ -144,12 +122,11 @@ def corpus() -> Iterator[str]:
     for question in (*DECISIONS, *EXPLAIN, *KIND, *PLACE, *LOOK, *SURFACE, *COLOUR):
         yield from (question, question)  # twice, so that each of its words is frequent enough
     names = (*SURFACES, *PARTS, "circuit board")
-    places = [place for row in PLACES for place in row]
     image, mask = np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.bool_)  # nobody looks at them
-    for index in range(4 * max(len(names), len(DEFECTS) * len(places))):
+    for index in range(4 * max(len(names), len(DEFECTS) * len(PLACES))):
         kind = list(DEFECTS)[index % len(DEFECTS)]
-        place, shade = places[index % len(places)], SHADES[index // 3 % 3]
+        place, shade = PLACES[index % len(PLACES)], SHADES[index // 3 % 3]
         name, colour = names[index % len(names)], COLOURS[index % len(COLOURS)]
         good = DescribedScene(image, name, colour, None, mask)
         bad = good._replace(defect=DefectDescription(kind, place, SIZES[index % 3], shade))
-        yield from (describe(good), *(say(bad) for say in SENTENCES))
+        yield from (describe(good), *(describe(bad, topic) for topic in TOPICS))

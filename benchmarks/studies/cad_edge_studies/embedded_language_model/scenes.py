@@ -14,9 +14,9 @@ SMALLEST = 60  # changed pixels below which a defect is drawn again, since nobod
 TRIES = 6
 PLAIN, SUBTLE = 1.0, 0.45
 PLACES = (
-    ("upper left", "upper middle", "upper right"),
-    ("middle left", "centre", "middle right"),
-    ("lower left", "lower middle", "lower right"),
+    *("upper left", "upper middle", "upper right"),
+    *("middle left", "centre", "middle right"),
+    *("lower left", "lower middle", "lower right"),
 )
 # What a value below the number is called.
 GREYS = ((55, "black"), (105, "dark grey"), (165, "grey"), (256, "light grey"))
@@ -59,12 +59,12 @@ class Light(NamedTuple):
     blur: float
     grain: NDArray[np.float32]
     """(SIDE, SIDE) float32 grey levels."""
-    flips: tuple[bool, bool]
+    steps: tuple[int, int]
+    """In which direction the camera reads rows and columns, 1 or -1."""
 
     def flipped(self, array: NDArray[Any]) -> NDArray[Any]:
         """See (SIDE, SIDE, ...) as the camera does, upside down and mirrored or not."""
-        vertical, horizontal = self.flips
-        return array[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+        return array[:: self.steps[0], :: self.steps[1]]
 
     def photograph(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Image (SIDE, SIDE, 3) uint8 of pixels (SIDE, SIDE, 3) float32."""
@@ -82,17 +82,9 @@ def scene_pairs(seed: int, first: int, pairs: int) -> list[DescribedScene]:
 
 
 def scene_pair(seed: int, index: int) -> tuple[DescribedScene, DescribedScene]:
-    """Draw one part twice, good and with a defect.
+    """Draw one part twice under the same light, good and then with a defect.
 
-    Parameters
-    ----------
-    seed, index
-        Equal ones give equal scenes, whatever was drawn before.
-
-    Returns
-    -------
-    tuple
-        The good scene, and the same with a defect, under the same light.
+    Equal ``seed`` and ``index`` give equal scenes, whatever was drawn before.
     """
     rng = np.random.default_rng((seed, index))
     draw = rng.random()
@@ -106,20 +98,18 @@ def scene_pair(seed: int, index: int) -> tuple[DescribedScene, DescribedScene]:
     good, bad = light.photograph(picture.pixels), light.photograph(pixels)
     seen = light.flipped(mask)
     colour = colour_name(good[light.flipped(picture.body)].mean(axis=0))
-    defect = DefectDescription(
-        kind, place_name(seen), size_name(seen), _shade_name(good, bad, seen)
-    )
-    return (
-        DescribedScene(good, picture.name, colour, None, np.zeros_like(seen)),
-        DescribedScene(bad, picture.name, colour, defect, seen),
-    )
+    shade = _shade_name(good, bad, seen)
+    defect = DefectDescription(kind, place_name(seen), size_name(seen), shade)
+    intact = DescribedScene(good, picture.name, colour, None, np.zeros_like(seen))
+    return intact, intact._replace(image=bad, defect=defect, mask=seen)
 
 
 def _light(rng: np.random.Generator) -> Light:
     gain = rng.uniform(0.75, 1.2) * (1 + rng.uniform(0, 0.12) * noise(rng, 2))
     blur = rng.uniform(0.3, 1.3) if rng.random() < 0.5 else 0.0
     grain = rng.normal(0, rng.uniform(0, 6), (SIDE, SIDE)).astype(np.float32)
-    return Light(gain.astype(np.float32), blur, grain, (rng.random() < 0.5, rng.random() < 0.5))
+    steps = (-1 if rng.random() < 0.5 else 1, -1 if rng.random() < 0.5 else 1)
+    return Light(gain.astype(np.float32), blur, grain, steps)
 
 
 def colour_name(rgb: NDArray[np.floating]) -> str:
@@ -127,13 +117,8 @@ def colour_name(rgb: NDArray[np.floating]) -> str:
     high, middle, spread = float(rgb.max()), float(rgb.mean()), float(np.ptp(rgb))
     if spread < 0.15 * max(high, 60.0):
         return next(name for limit, name in GREYS if middle < limit)
-    red, green, blue = (float(level) for level in rgb)
-    if high == red:
-        hue = (green - blue) / spread
-    elif high == green:
-        hue = 2 + (blue - red) / spread
-    else:
-        hue = 4 + (red - green) / spread
+    first = int(rgb.argmax())
+    hue = 2 * first + (float(rgb[first - 2]) - float(rgb[first - 1])) / spread
     name = next(name for limit, name in HUES if hue < limit)
     return "brown" if name == "orange" and middle < 140 else name
 
@@ -142,9 +127,9 @@ def place_name(mask: NDArray[np.bool_]) -> str:
     """Name the third of the image in which the middle of a mask (height, width) lies."""
     rows, columns = np.nonzero(mask)
     if not len(rows):
-        return PLACES[1][1]
+        return "centre"
     height, width = mask.shape
-    return PLACES[int(3 * rows.mean() / height)][int(3 * columns.mean() / width)]
+    return PLACES[3 * int(3 * rows.mean() / height) + int(3 * columns.mean() / width)]
 
 
 def size_name(mask: NDArray[np.bool_]) -> str:

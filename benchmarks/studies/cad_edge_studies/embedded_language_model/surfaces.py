@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from cad_edge_studies.procedural_rgbd_line.fields import smooth_noise
 
 SIDE = 224  # pixels; the size at which the embedded tower looks
+WHOLE = np.ones((SIDE, SIDE), np.bool_)
 
 Field = NDArray[Any]
 """(SIDE, SIDE) float32, mostly in [0, 1]."""
@@ -31,9 +32,12 @@ class GoodImage(NamedTuple):
     """What shows where a piece of the part is missing."""
 
 
-def noise(rng: np.random.Generator, rows: int, columns: int | None = None) -> Field:
-    """Smooth noise of deviation about 1 with ``rows`` x ``columns`` independent cells."""
-    return smooth_noise(rng, SIDE, rows, columns)
+def noise(
+    rng: np.random.Generator, rows: int | tuple[int, int], columns: tuple[int, int] | None = None
+) -> Field:
+    """Smooth noise of deviation about 1; cells in rows and columns are drawn from ranges."""
+    high = int(rng.integers(*rows)) if isinstance(rows, tuple) else rows
+    return smooth_noise(rng, SIDE, high, columns and int(rng.integers(*columns)))
 
 
 def axes(rng: np.random.Generator, turn: float = np.pi, wobble: float = 0.0) -> tuple[Field, Field]:
@@ -55,18 +59,9 @@ def _wave(coordinate: Field, period: float, rng: np.random.Generator) -> Field:
     return field
 
 
-def _plain(rng: np.random.Generator) -> Field:
-    return 0.5 + 0.12 * noise(rng, int(rng.integers(2, 5)))
-
-
-def _grain(rng: np.random.Generator) -> Field:
-    fine = noise(rng, int(rng.integers(60, 225)))
-    return 0.5 + 0.18 * fine + 0.1 * noise(rng, int(rng.integers(6, 30)))
-
-
-def _stone(rng: np.random.Generator) -> Field:
-    grains = noise(rng, int(rng.integers(25, 80)))
-    return np.clip(np.abs(grains) * 0.45 + 0.1 * noise(rng, 112), 0, 1)
+def _sharp(field: Field, threshold: float, slope: float) -> Field:
+    """Step from 0 to 1 where a field passes the threshold."""
+    return np.clip((field - threshold) * np.float32(slope) + 0.5, 0, 1)
 
 
 def _leather(rng: np.random.Generator) -> Field:
@@ -93,16 +88,21 @@ def _knit(rng: np.random.Generator) -> Field:
 def _stripes(rng: np.random.Generator) -> Field:
     across, _ = axes(rng, wobble=rng.uniform(0, 3))
     stripes = _wave(across, rng.uniform(7, 45), rng)
-    if rng.random() < 0.5:
-        stripes = np.clip((stripes - 0.5) * 6 + 0.5, 0, 1)
-    return stripes + 0.05 * noise(rng, 90)
+    return (_sharp(stripes, 0.5, 6) if rng.random() < 0.5 else stripes) + 0.05 * noise(rng, 90)
 
 
 def _mesh(rng: np.random.Generator) -> Field:
     across, along = axes(rng)
-    period, sharp = rng.uniform(10, 36), rng.uniform(3, 10)
+    period, slope = rng.uniform(10, 36), rng.uniform(3, 10)
     bars = np.maximum(_wave(across, period, rng), _wave(along, period, rng))
-    return np.clip((bars - rng.uniform(0.6, 0.9)) * np.float32(sharp) + 0.5, 0, 1)
+    return _sharp(bars, rng.uniform(0.6, 0.9), slope)
+
+
+def _dots(rng: np.random.Generator) -> Field:
+    across, along = axes(rng)
+    period = rng.uniform(12, 40)
+    lattice = _wave(across, period, rng) * _wave(along, period, rng)
+    return _sharp(lattice, rng.uniform(0.3, 0.7), rng.uniform(3, 12))
 
 
 def _tiles(rng: np.random.Generator) -> Field:
@@ -111,29 +111,20 @@ def _tiles(rng: np.random.Generator) -> Field:
     shift = np.floor(along / np.float32(height)) * np.float32(rng.choice((0, width / 2)))
     edge = np.minimum((across + shift) % np.float32(width), along % np.float32(height))
     joints: Field = np.clip(edge / np.float32(rng.uniform(1.5, 4)), 0, 1)
-    return joints * 0.7 + 0.12 * noise(rng, int(rng.integers(20, 110)))
+    return joints * 0.7 + 0.12 * noise(rng, (20, 110))
 
 
 def _brushed(rng: np.random.Generator) -> Field:
-    fine = noise(rng, 224, int(rng.integers(2, 8)))
-    field = 0.5 + 0.16 * fine + 0.1 * noise(rng, 3)
+    field = 0.5 + 0.16 * noise(rng, 224, (2, 8)) + 0.1 * noise(rng, 3)
     return field.T if rng.random() < 0.5 else field
 
 
 def _wood(rng: np.random.Generator) -> Field:
     across, along = axes(rng, turn=0.3)
-    rings = across * np.float32(rng.uniform(0.05, 0.3)) + np.float32(rng.uniform(1, 4)) * noise(
-        rng, 2, int(rng.integers(2, 6))
-    )
-    fibres = noise(rng, 3 if rng.random() < 0.8 else 8, 200)
+    even = across * np.float32(rng.uniform(0.05, 0.3))
+    rings = even + np.float32(rng.uniform(1, 4)) * noise(rng, 2, (2, 6))
+    fibres = smooth_noise(rng, SIDE, 3 if rng.random() < 0.8 else 8, 200)
     return np.sin(rings + 0.002 * along) * 0.25 + 0.5 + 0.12 * fibres
-
-
-def _dots(rng: np.random.Generator) -> Field:
-    across, along = axes(rng)
-    period = rng.uniform(12, 40)
-    lattice = _wave(across, period, rng) * _wave(along, period, rng)
-    return np.clip((lattice - rng.uniform(0.3, 0.7)) * np.float32(rng.uniform(3, 12)) + 0.5, 0, 1)
 
 
 def _cells(rng: np.random.Generator) -> Field:
@@ -148,9 +139,11 @@ def _cells(rng: np.random.Generator) -> Field:
 
 
 SURFACES: dict[str, Callable[[np.random.Generator], Field]] = {
-    "smooth surface": _plain,
-    "grainy surface": _grain,
-    "stone surface": _stone,
+    "smooth surface": lambda rng: 0.5 + 0.12 * noise(rng, (2, 5)),
+    "grainy surface": lambda rng: 0.5 + 0.18 * noise(rng, (60, 225)) + 0.1 * noise(rng, (6, 30)),
+    "stone surface": lambda rng: np.clip(
+        np.abs(noise(rng, (25, 80))) * 0.45 + 0.1 * noise(rng, 112), 0, 1
+    ),
     "leather": _leather,
     "woven fabric": _weave,
     "knitted fabric": _knit,
@@ -186,36 +179,30 @@ def surface(rng: np.random.Generator) -> GoodImage:
     """Draw a surface that fills the image."""
     name = str(rng.choice(list(SURFACES)))
     pixels = paint(SURFACES[name](rng), *colours(rng))
-    return _filled(pixels, name, np.full(3, rng.choice((15.0, 235.0)), np.float32))
-
-
-def _filled(pixels: Field, name: str, behind: Colour) -> GoodImage:
-    return GoodImage(pixels, np.ones((SIDE, SIDE), np.bool_), name, behind)
+    return GoodImage(pixels, WHOLE, name, np.full(3, rng.choice((15.0, 235.0)), np.float32))
 
 
 def board(rng: np.random.Generator) -> GoodImage:
     """Draw a printed circuit board: tracks, pads, chips."""
-    base = (
-        rng.uniform((0, 50, 10), (60, 130, 90)) if rng.random() < 0.7 else rng.uniform(20, 150, 3)
-    )
+    green = rng.random() < 0.7
+    base = rng.uniform((0, 50, 10), (60, 130, 90)) if green else rng.uniform(20, 150, 3)
     track = np.clip(base * rng.uniform(1.25, 1.8), 0, 255)
-    canvas = Image.new("RGB", (SIDE, SIDE), tuple(int(level) for level in base))
+    ground, line = (tuple(int(level) for level in colour) for colour in (base, track))
+    canvas = Image.new("RGB", (SIDE, SIDE), ground)
     pen = ImageDraw.Draw(canvas)
-    line, pad = tuple(int(level) for level in track), (205, 190, 130)
     pitch = int(rng.integers(14, 30))
     for _ in range(int(rng.integers(8, 26))):
-        x, y = (int(value) * pitch for value in rng.integers(0, SIDE // pitch + 1, 2))
-        corner = x + int(rng.integers(-4, 5)) * pitch
-        end = y + int(rng.integers(-4, 5)) * pitch
+        x, y = (rng.integers(0, SIDE // pitch + 1, 2) * pitch).tolist()
+        corner, end = (start + int(rng.integers(-4, 5)) * pitch for start in (x, y))
         pen.line([(x, y), (corner, y), (corner, end)], fill=line, width=int(rng.integers(2, 5)))
-        for centre in ((x, y), (corner, end)):
-            pen.ellipse([centre[0] - 4, centre[1] - 4, centre[0] + 4, centre[1] + 4], fill=pad)
+        for left, top in ((x - 4, y - 4), (corner - 4, end - 4)):
+            pen.ellipse([left, top, left + 8, top + 8], fill=(205, 190, 130))
     for _ in range(int(rng.integers(1, 6))):
-        x, y = (int(value) for value in rng.integers(5, SIDE - 70, 2))
-        width, height = (int(value) for value in rng.integers(18, 66, 2))
+        x, y = rng.integers(5, SIDE - 70, 2).tolist()
+        width, height = rng.integers(18, 66, 2).tolist()
         shade = int(rng.integers(20, 90))
         for leg in range(x + 3, x + width - 2, 8):
             pen.rectangle([leg, y - 4, leg + 3, y + height + 4], fill=(190, 190, 190))
         pen.rectangle([x, y, x + width, y + height], fill=(shade, shade, shade))
     pixels = np.asarray(canvas, np.float32) + 3 * noise(rng, 112)[..., None]
-    return _filled(pixels, "circuit board", np.full(3, 20, np.float32))
+    return GoodImage(pixels, WHOLE, "circuit board", np.full(3, 20, np.float32))

@@ -10,22 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cad_edge_studies.embedded_language_model import packing, questions
 from cad_edge_studies.embedded_language_model.model import TrainableModel, defective_cells
-from cad_edge_studies.embedded_language_model.packing import (
-    Packed,
-    TokenisedConversation,
-    answer_loss,
-    pack,
-    write_conversation,
-)
-from cad_edge_studies.embedded_language_model.questions import (
-    conversation,
-    corpus,
-    decision,
-    description,
-    explanation,
-    informative_words,
-)
 from cad_edge_studies.embedded_language_model.scenes import DescribedScene, scene_pairs
 from cad_edge_training.backbones.llava.chat import ChatTexts, find_answers, token_ids
 from cad_edge_training.backbones.llava.small import VOCABULARY
@@ -64,7 +50,7 @@ class PretrainingPlan:
 
 def train(plan: PretrainingPlan, report: Callable[[str], None]) -> tuple[TrainableModel, int]:
     """Train from scratch; return the model and the steps that the time sufficed for."""
-    model = TrainableModel(build_tokenizer(corpus(), VOCABULARY), plan.seed)
+    model = TrainableModel(build_tokenizer(questions.corpus(), VOCABULARY), plan.seed)
     model.standardise(model.tower_tokens(scene_pairs(plan.seed + FIRST, 0, FIRST_PAIRS)))
     objective = Objective(model)
     optimiser = torch.optim.AdamW(
@@ -97,7 +83,7 @@ class Objective:
         self.texts = ChatTexts()
         self.before = token_ids(model.tokenizer, self.texts.before_image)
         self.weight = torch.ones(model.tokenizer.get_vocab_size())
-        for word in informative_words():
+        for word in questions.informative_words():
             self.weight[list(token_ids(model.tokenizer, f" {word}"))] = INFORMATIVE_WEIGHT
         answers = find_answers(model.tokenizer)
         self.weight[[*answers.yes, *answers.no]] = DECISION_WEIGHT
@@ -110,22 +96,24 @@ class Objective:
         """
         tokens = self.model.tower_tokens(scenes)
         batch = [self._conversations(scene, rng) for scene in scenes]
-        packed = pack(self.before, tokens.shape[1] + 1, batch)
+        packed = packing.pack(self.before, tokens.shape[1] + 1, batch)
         hidden = self.model(tokens, packed)
-        answer = answer_loss(self.model.head(hidden), packed.labels, self.weight)
+        answer = packing.answer_loss(self.model.head(hidden), packed.labels, self.weight)
         return answer + LOCALISATION_WEIGHT * self._localisation_loss(hidden, packed, scenes)
 
     def _conversations(
         self, scene: DescribedScene, rng: np.random.Generator
-    ) -> list[TokenisedConversation]:
-        turns = [conversation(scene, rng) if rng.random() < FOLLOW_UP else (decision(scene, rng),)]
-        for share, ask in ((ANOTHER, explanation), (DESCRIBED, description)):
+    ) -> list[packing.TokenisedConversation]:
+        asked = questions.TALK if rng.random() < FOLLOW_UP else questions.TALK[:1]
+        turns = [[ask(scene, rng) for ask in asked]]
+        for share, ask in (ANOTHER, questions.explanation), (DESCRIBED, questions.description):
             if rng.random() < share:
-                turns.append((ask(scene, rng),))
-        return [write_conversation(self.model.tokenizer, self.texts, part) for part in turns]
+                turns.append([ask(scene, rng)])
+        tokenizer, texts = self.model.tokenizer, self.texts
+        return [packing.write_conversation(tokenizer, texts, part) for part in turns]
 
     def _localisation_loss(
-        self, hidden: Tensor, packed: Packed, scenes: Sequence[DescribedScene]
+        self, hidden: Tensor, packed: packing.Packed, scenes: Sequence[DescribedScene]
     ) -> Tensor:
         rows = hidden[:, packed.image][:, :-1]
         return functional.binary_cross_entropy_with_logits(

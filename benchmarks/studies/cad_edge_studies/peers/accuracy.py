@@ -26,7 +26,7 @@ from cad_edge_benchmarks.instruments.pixels import PixelScores
 from cad_edge_benchmarks.instruments.subprocess_worker import run, run_python
 from cad_edge_benchmarks.reporting.headings import SCORE_COLUMNS
 from cad_edge_studies.learned_stream import evaluate_bundle
-from cad_edge_studies.peers.cad_edge_bundles import ProductLine
+from cad_edge_studies.peers.cad_edge_bundles import SEED, ProductLine
 from cad_edge_studies.peers.environment import PeerEnvironment
 
 LARGER_BANK = 1000
@@ -44,7 +44,7 @@ def bank_of(hyperparameters: Mapping[str, Any]) -> int:
     return sum(int(memory["size"]) for memory in hyperparameters["memories"])
 
 
-def measure_accuracy(line: ProductLine, peers: PeerEnvironment, seed: int) -> dict[str, object]:
+def measure_accuracy(line: ProductLine, peers: PeerEnvironment) -> dict[str, object]:
     """Evaluate the fp32 bundle and PatchCore on every task of the line.
 
     Returns
@@ -57,7 +57,12 @@ def measure_accuracy(line: ProductLine, peers: PeerEnvironment, seed: int) -> di
     ours = evaluate_bundle(line.bundles["fp32"], line.stream, line.threads)
     folder = line.place / "categories"
     _write_images(line.stream, line.record.recipe, folder)
-    _judge_by_patchcore(line, peers, folder, (bank, LARGER_BANK), seed)
+    # PatchCore writes scores and maps there; its trunk is ours.
+    reference = line.place / "reference.safetensors"
+    module = "cad_edge_studies.peers.accuracy"
+    weights = run_python("our trunk", "-m", module, line.frames, reference).strip()
+    what = (weights, reference, folder, SEED, line.threads, bank, LARGER_BANK)
+    run(peers.module("anomalib_accuracy", line.place / "exports", *what))
     sides: dict[str, dict[str, Figures]] = {
         "cad_edge": {
             name: {figure: vars(task)[figure] for figure in FIGURES} for name, task in ours.items()
@@ -78,23 +83,10 @@ def _write_images(stream: Stream, recipe: ImageRecipe, folder: Path) -> None:
     """Write every category's images at the recipe's size for the other environment."""
     for task in stream.tasks:
         images = task.images()
-        parts = {"train": images.train, "test": [item.path for item in images.test]}
         (folder / task.name).mkdir(parents=True, exist_ok=True)
-        for name, paths in parts.items():
+        for name, paths in ("train", images.train), ("test", [one.path for one in images.test]):
             frames = np.stack([recipe.apply(decode_image(path)) for path in paths])
             np.save(folder / task.name / f"{name}.npy", frames)
-
-
-def _judge_by_patchcore(
-    line: ProductLine, peers: PeerEnvironment, folder: Path, banks: Sequence[int], seed: int
-) -> None:
-    """Have PatchCore write scores and maps below ``folder``."""
-    reference = line.place / "reference.safetensors"
-    module = "cad_edge_studies.peers.accuracy"
-    weights = run_python("our trunk", "-m", module, line.frames, reference).strip()
-    module = "cad_edge_studies.peers.anomalib_accuracy"
-    files, place = (weights, reference, folder), line.place / "exports"
-    run(peers.launch(module, place, "-m", module, *files, seed, line.threads, *banks))
 
 
 def _evaluate(stream: Stream, folder: Path, bank: int) -> dict[str, Figures]:

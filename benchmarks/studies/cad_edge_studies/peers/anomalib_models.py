@@ -11,6 +11,7 @@ so that the graphs hold anomalib's normalisation and its verdict.
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -38,8 +39,7 @@ def build_patchcore(images: Tensor, size: int) -> AnomalibModule:
     """PatchCore with a bank of ``size`` patches of images (n, 3, height, width) in [0, 1]."""
     options = _options(Patchcore, _size_of(images))
     model = Patchcore(backbone=BACKBONE, layers=LAYERS, pre_trained=False, **options)
-    _revive(model)
-    _collect(model, images)
+    _collect(_revived(model), images)
     patches = torch.vstack(model.model.embedding_store)
     model.model.embedding_store.clear()
     model.model.memory_bank = patches[torch.randperm(len(patches))[:size]].clone()
@@ -51,8 +51,7 @@ def build_patchcore(images: Tensor, size: int) -> AnomalibModule:
 def build_padim(images: Tensor) -> AnomalibModule:
     """PaDiM fitted to images (n, 3, height, width) in [0, 1]."""
     model = Padim(backbone=BACKBONE, pre_trained=False, **_options(Padim, _size_of(images)))
-    _revive(model)
-    _collect(model, images)
+    _collect(_revived(model), images)
     model.model.fit()
     return model
 
@@ -61,9 +60,7 @@ def build_stfpm(images: Tensor) -> AnomalibModule:
     """STFPM for images (n, 3, height, width)."""
     # Its teacher asks for pretrained weights whatever it is told.
     with mock.patch.object(stfpm_model, "TimmFeatureExtractor", _untrained):
-        model = Stfpm(backbone=BACKBONE, **_options(Stfpm, _size_of(images)))
-    _revive(model)
-    return model
+        return _revived(Stfpm(backbone=BACKBONE, **_options(Stfpm, _size_of(images))))
 
 
 def build_efficientad(images: Tensor) -> AnomalibModule:
@@ -76,8 +73,8 @@ def build_efficientad(images: Tensor) -> AnomalibModule:
 
 
 KINDS: dict[str, Callable[[Tensor], AnomalibModule]] = {
-    "patchcore-1000": lambda images: build_patchcore(images, 1000),
-    "patchcore-10000": lambda images: build_patchcore(images, 10000),
+    "patchcore-1000": partial(build_patchcore, size=1000),
+    "patchcore-10000": partial(build_patchcore, size=10000),
     "padim": build_padim,
     "stfpm": build_stfpm,
     "efficientad-s": build_efficientad,
@@ -142,11 +139,12 @@ def _untrained(
     return extractor
 
 
-def _revive(model: nn.Module) -> None:
+def _revived(model: AnomalibModule) -> AnomalibModule:
     """Set every scale of a batch normalisation to one; the last of each block starts at zero."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
+    return model
 
 
 def _collect(model: AnomalibModule, images: Tensor) -> None:

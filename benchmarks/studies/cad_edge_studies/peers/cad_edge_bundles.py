@@ -11,38 +11,30 @@ from PIL import Image
 from cad_edge.data.image import Frame, ImageRecipe, decode_image
 from cad_edge.data.stream import Stream, read_stream
 from cad_edge.errors import OptionError
-from cad_edge.store.artifact import Artifact, list_artifacts, read_record
+from cad_edge.store.artifact import list_artifacts, read_record
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE, export, learn
 from cad_edge_benchmarks.instruments.inspection_turns import detector_launch
 from cad_edge_benchmarks.instruments.many_tasks import multiply_artifacts
 from cad_edge_benchmarks.instruments.subprocess_worker import Launch
+from cad_edge_studies.learned_stream import LearnedStream
 
+SEED = 0
+"""Of the learning, and of what anomalib draws."""
 EIGHT_BIT = ("int8", "uint8")
 """Precisions whose ranges are measured on the good parts of the stream."""
 FRAMES_PER_TASK = 5  # three products then have the patches for a bank of 10,000
 
 
 @dataclass(frozen=True)
-class ProductLine:
-    """What cad-edge has learned, and the frames on which all are timed."""
+class ProductLine(LearnedStream):
+    """What cad-edge has learned, its bundles, and the frames on which all are timed."""
 
-    stream: Stream
-    artifacts: tuple[Path, ...]
-    """One per task of the stream, in its order."""
     bundles: Mapping[str, Path]
     """A bundle of all tasks by precision; fp32 is among them."""
     frames: Path
     """(n, height, width, 3) uint8 test images of the recipe's size, as .npy."""
     tasks: tuple[str, ...]
     """Task of every frame."""
-    place: Path
-    """May be written to."""
-    threads: int
-
-    @property
-    def record(self) -> Artifact:
-        """What the first artifact says of its learning."""
-        return read_record(self.artifacts[0])
 
     def launch(self, precision: str) -> Launch:
         """Describe a worker on the bundle of ``precision``."""
@@ -57,10 +49,9 @@ class ProductLine:
 
     def bundle_of(self, products: int) -> Path:
         """Export a bundle of so many products in fp32; copies where fewer were learned."""
-        found = multiply_artifacts(list(self.artifacts), self.place / "copies", products)
+        found = multiply_artifacts(self.artifacts, self.place / "copies", products)
         bundle = self.place / f"bundle-{products}-products"
-        export(found[:products], bundle, self.place / "staging")
-        return bundle
+        return self.export(found[:products], bundle=bundle)
 
 
 def set_up_line(
@@ -69,24 +60,15 @@ def set_up_line(
     precisions: Sequence[str],
     place: Path,
     threads: int,
-    seed: int,
 ) -> ProductLine:
-    """Learn, export every precision and write the frames.
+    """Learn the tasks of ``stream_file``, export them in every precision and write the frames.
 
     Parameters
     ----------
-    stream_file
-        Lists the tasks.
     artifacts
-        Folder with a learned artifact for every one of them; without it they are learned now.
+        Folder with a learned artifact for every task; without it they are learned now.
     precisions
         What `cad-edge export` is asked for; fp32 is added.
-    place
-        Written to.
-    threads
-        Of every worker.
-    seed
-        Of the learning.
 
     Raises
     ------
@@ -97,12 +79,12 @@ def set_up_line(
     if artifacts is None:
         click.echo("learning the products")
         artifacts = place / "artifacts"
-        learn(stream_file, artifacts, seed)
+        learn(stream_file, artifacts, SEED)
     stream = read_stream(stream_file)
     found = {path.name: path for path in list_artifacts(artifacts)}
     if missing := [task.name for task in stream.tasks if task.name not in found]:
         raise OptionError(f"{artifacts} lacks {missing[0]}; learn it, or choose tasks by --task")
-    chosen = tuple(found[task.name] for task in stream.tasks)
+    chosen = [found[task.name] for task in stream.tasks]
     for path in chosen:
         if (backbone := read_record(path).backbone.id) != BACKBONE:
             raise OptionError(f"{path} was learned on {backbone}; give artifacts on {BACKBONE}")
@@ -110,11 +92,11 @@ def set_up_line(
     for precision, bundle in bundles.items():
         calibration = stream_file if precision in EIGHT_BIT else None
         staging = place / "staging"
-        export(list(chosen), bundle, staging, precision=precision, calibration=calibration)
+        export(chosen, bundle, staging, precision=precision, calibration=calibration)
     shown = spread_frames(stream, read_record(chosen[0]).recipe)
     np.save(place / "frames.npy", np.stack([frame for _, frame in shown]))
     tasks = tuple(name for name, _ in shown)
-    return ProductLine(stream, chosen, bundles, place / "frames.npy", tasks, place, threads)
+    return ProductLine(stream, chosen, place, threads, bundles, place / "frames.npy", tasks)
 
 
 def spread_frames(stream: Stream, recipe: ImageRecipe) -> list[tuple[str, Frame]]:

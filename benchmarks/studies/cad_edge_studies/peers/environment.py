@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cad_edge.errors import OptionError
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
 from cad_edge_benchmarks.instruments.subprocess_worker import Argument, Launch, run
+from cad_edge_studies.peers.anomalib_worker import RUNTIMES
 
 FOLDER = REPOSITORY / ".venv-peers"
 PACKAGES = ("anomalib", "torch", "torchvision", "timm", "openvino", "onnxruntime", "numpy")
@@ -33,18 +34,26 @@ class PeerEnvironment:
         variables = {"PYTHONPATH": _SOURCES, "OMP_NUM_THREADS": str(self.threads)}
         return Launch(name, arguments, place, variables, self.python)
 
-    def worker(self, runtime: str, frames: Path, models: Sequence[Path], place: Path) -> Launch:
-        """Describe a worker of the module `anomalib_worker`.
+    def module(self, name: str, place: Path, *arguments: Argument) -> Launch:
+        """Describe a process of one of our modules ``anomalib_*``."""
+        module = f"cad_edge_studies.peers.{name}"
+        return self.launch(f"{name} in {place.name}", place, "-m", module, *arguments)
 
-        ``place`` is its own: it would find the compiled model of another in the cache.
+    def workers(self, name: str, frames: Path, models: Sequence[Path]) -> dict[str, Launch]:
+        """Describe a worker on ``models`` for each of `RUNTIMES`, in a folder beside ``frames``.
+
+        It is its own: it would find the compiled model of another in the cache.
         """
-        module = "cad_edge_studies.peers.anomalib_worker"
-        return self.launch(place.name, place, "-m", module, runtime, frames, self.threads, *models)
+        places = {runtime: frames.with_name(f"{name}-{runtime}") for runtime in RUNTIMES}
+        return {
+            runtime: self.module("anomalib_worker", place, runtime, frames, self.threads, *models)
+            for runtime, place in places.items()
+        }
 
-    def export(self, frames: Path, orders: Sequence[str], place: Path) -> None:
-        """Have `anomalib_models` build and export models, each ordered as KIND:SEED:FOLDER."""
-        module = "cad_edge_studies.peers.anomalib_models"
-        run(self.launch(module, place, "-m", module, frames, self.threads, *orders))
+    def export(self, frames: Path, orders: Mapping[Path, str], place: Path) -> None:
+        """Have `anomalib_models` build and export models, each ordered as KIND:SEED, to folders."""
+        written = [f"{order}:{folder}" for folder, order in orders.items()]
+        run(self.module("anomalib_models", place, frames, self.threads, *written))
 
     def versions(self, place: Path) -> dict[str, str]:
         """Return the versions of Python and of `PACKAGES`."""

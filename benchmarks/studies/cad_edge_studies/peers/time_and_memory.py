@@ -11,16 +11,11 @@ from statistics import median
 import click
 
 from cad_edge_benchmarks.instruments.command_runner import folder_bytes
-from cad_edge_benchmarks.instruments.inspection_turns import (
-    Subject,
-    inspect,
-    take_turns_between,
-)
+from cad_edge_benchmarks.instruments.inspection_turns import Subject, inspect, take_turns_between
 from cad_edge_benchmarks.instruments.interleaved_timing import in_rounds
 from cad_edge_benchmarks.instruments.probe import probe_often
 from cad_edge_benchmarks.instruments.subprocess_worker import Launch, Worker, run
-from cad_edge_studies.peers.anomalib_worker import RUNTIMES
-from cad_edge_studies.peers.cad_edge_bundles import ProductLine
+from cad_edge_studies.peers.cad_edge_bundles import SEED, ProductLine
 from cad_edge_studies.peers.environment import PeerEnvironment
 
 KINDS = ("patchcore-1000", "patchcore-10000", "padim", "stfpm", "efficientad-s")
@@ -46,23 +41,19 @@ _FILES = {
 
 
 def measure_time_and_memory(
-    line: ProductLine, peers: PeerEnvironment, rounds: int, seed: int
+    line: ProductLine, peers: PeerEnvironment, rounds: int
 ) -> dict[str, object]:
     """Export anomalib's models and measure both sides; by name as in the result."""
     models = line.place / "models"
     click.echo("anomalib exports its models")
-    orders = [f"{kind}:{seed}:{models / kind}" for kind in KINDS]
+    orders = {models / kind: f"{kind}:{SEED}" for kind in KINDS}
     peers.export(line.frames, orders, line.place / "exports")
-    latency = {}
-    for kind in KINDS:
-        click.echo(f"{kind} and cad-edge in turns")
-        latency[kind] = run_model(kind, line, peers, models, rounds)
-    click.echo("imports, starts and ten products in memory")
+    click.echo("cad-edge and every model in turns; then imports, starts and ten products in memory")
     return {
-        "latency": latency,
+        "latency": {kind: run_model(kind, line, peers, models, rounds) for kind in KINDS},
         "imports": import_seconds(peers, line.place),
         "start_seconds": start_seconds(line, peers, models),
-        "memory_of_ten": memory_of_products(line, peers, seed),
+        "memory_of_ten": memory_of_products(line, peers),
         "file_bytes": file_sizes(line, models),
     }
 
@@ -97,9 +88,8 @@ def run_model(
             worker = stack.enter_context(Worker(line.launch(precision)))
             subjects[name_of(precision, routed=True)] = Subject(worker, unknown)
             subjects[name_of(precision, routed=False)] = Subject(worker, line.tasks)
-        for runtime in RUNTIMES:
-            place = line.place / f"{kind}-{runtime}"
-            launch = peers.worker(runtime, line.frames, [models / kind], place)
+        theirs = peers.workers(kind, line.frames, [models / kind])
+        for runtime, launch in theirs.items():
             subjects[runtime] = Subject(stack.enter_context(Worker(launch)), unknown)
         times = take_turns_between(subjects, rounds)
         return {
@@ -113,9 +103,7 @@ def run_model(
         }
 
 
-def memory_of_products(
-    line: ProductLine, peers: PeerEnvironment, seed: int
-) -> dict[str, dict[str, int]]:
+def memory_of_products(line: ProductLine, peers: PeerEnvironment) -> dict[str, dict[str, int]]:
     """Memory of one process for ten products, after every one of them has been inspected.
 
     cad-edge: one detector, one bundle. anomalib: ten inferencers, ten models with a bank each, in
@@ -125,10 +113,9 @@ def memory_of_products(
     probes = probe_often(bundle, line.first_image(), line.threads, _PROBES)
     found = {OURS: sorted((one.memory for one in probes), key=lambda one: one.uss)[_PROBES // 2]}
     models = [line.place / "ten" / str(number) for number in range(PRODUCTS)]
-    orders = [f"{KIND}:{seed + number}:{model}" for number, model in enumerate(models)]
+    orders = {model: f"{KIND}:{SEED + number}" for number, model in enumerate(models)}
     peers.export(line.frames, orders, line.place / "exports")
-    for runtime in RUNTIMES:
-        launch = peers.worker(runtime, line.frames, models, line.place / f"ten-{runtime}")
+    for runtime, launch in peers.workers("ten", line.frames, models).items():
         with Worker(launch) as worker:
             for number in range(PRODUCTS):
                 inspect(worker, (0,), model=number)
@@ -152,12 +139,8 @@ def import_seconds(peers: PeerEnvironment, place: Path) -> dict[str, float]:
         "cad_edge": Launch("importing cad-edge", ("-c", _OUR_IMPORT), place),
         "anomalib": peers.launch("importing anomalib", place, "-c", _THEIR_IMPORT),
     }
-    imports = {name: partial(_printed_seconds, launch) for name, launch in launches.items()}
+    imports = {name: partial(run, launch) for name, launch in launches.items()}
     return medians(imports, _IMPORTS)
-
-
-def _printed_seconds(launch: Launch) -> float:
-    return float(run(launch))
 
 
 def start_seconds(line: ProductLine, peers: PeerEnvironment, models: Path) -> dict[str, float]:
@@ -165,10 +148,8 @@ def start_seconds(line: ProductLine, peers: PeerEnvironment, models: Path) -> di
 
     From the second start on, OpenVINO finds the compiled model in its cache.
     """
-    launches = {OURS: line.launch("fp32")}
-    for runtime in RUNTIMES:
-        place = line.place / f"start-{runtime}"
-        launches[runtime] = peers.worker(runtime, line.frames, [models / KIND], place)
+    theirs = peers.workers("start", line.frames, [models / KIND])
+    launches = {OURS: line.launch("fp32"), **theirs}
     starts = {name: partial(seconds_to_first_verdict, one) for name, one in launches.items()}
     return medians(starts, _STARTS)
 
@@ -181,7 +162,7 @@ def seconds_to_first_verdict(launch: Launch) -> float:
         return time.perf_counter() - started
 
 
-def medians(subjects: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Medians of turns; one round before them fills the caches of the system."""
+def medians(subjects: Mapping[str, Callable[[], float | str]], rounds: int) -> dict[str, float]:
+    """Medians of turns, whose numbers may come as text; one round before fills the caches."""
     found = in_rounds(subjects, rounds, warm_up=1, warm_up_seconds=0.0)
-    return {name: median(values) for name, values in found.items()}
+    return {name: median(map(float, values)) for name, values in found.items()}

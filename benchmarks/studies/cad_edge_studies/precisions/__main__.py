@@ -12,47 +12,38 @@ from pathlib import Path
 
 import click
 
-from cad_edge.errors import CadEdgeError
-from cad_edge_benchmarks.instruments.open_data import REPOSITORY, data_folder, write_stream
+from cad_edge_benchmarks.instruments.open_data import data_folder, write_stream
 from cad_edge_benchmarks.reporting.tables import write_result
 from cad_edge_benchmarks.reporting.targets import Target, targets_table
+from cad_edge_studies.open_category_study import RESULTS, study
 from cad_edge_studies.peers.cad_edge_bundles import set_up_line
 from cad_edge_studies.precisions.variants import Result, Variant, measure, variants_table
 
-RESULT = REPOSITORY / "docs" / "results" / "precisions.json"
 
-
-@click.command("precisions")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the open categories.")
+@study("precisions", RESULTS / "precisions.json")
 @click.option("--artifacts", type=click.Path(path_type=Path), help="What was learned of them.")
 @click.option("--precision", "precisions", multiple=True, default=("uint8",), show_default=True)
 @click.option("--rounds", type=click.IntRange(min=20), default=100, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
 @click.option("--work", type=click.Path(path_type=Path), help="Keep bundles there.")
 def main(
     data: Path | None,
+    tasks: tuple[str, ...],
     artifacts: Path | None,
     precisions: tuple[str, ...],
     rounds: int,
     threads: int,
-    seed: int,
     out: Path,
     work: Path | None,
 ) -> None:
     """Measure precisions on this machine."""
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            place = (work or Path(temporary)).absolute()
-            place.mkdir(parents=True, exist_ok=True)
-            stream = place / "stream.json"
-            write_stream(stream, data_folder(data))
-            line = set_up_line(stream, artifacts, precisions, place, threads, seed)
-            variants = [Variant(name, bundle) for name, bundle in line.bundles.items()]
-            measured = measure(variants, line.stream, rounds, threads)
-    except CadEdgeError as problem:
-        raise click.ClickException(str(problem)) from None
+    with tempfile.TemporaryDirectory() as temporary:
+        place = (work or Path(temporary)).absolute()
+        place.mkdir(parents=True, exist_ok=True)
+        stream = place / "stream.json"
+        write_stream(stream, data_folder(data), tasks)
+        line = set_up_line(stream, artifacts, precisions, place, threads)
+        variants = [Variant(name, bundle) for name, bundle in line.bundles.items()]
+        measured = measure(variants, line.stream, rounds, threads)
     targets = precision_targets(measured)
     write_result(out, {**measured, "must_reach": [target.record() for target in targets]})
     click.echo(f"{variants_table(measured)}\n\n{targets_table(targets)}")

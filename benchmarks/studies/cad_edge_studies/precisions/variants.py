@@ -10,19 +10,19 @@ torch, so that it runs where another wheel of ONNX Runtime is installed.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
 from cad_edge.data.image import Frame
 from cad_edge.data.stream import Stream, read_stream
-from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.errors import OptionError
 from cad_edge_benchmarks.evaluate.command import evaluate_stream, evaluation_result
 from cad_edge_benchmarks.instruments.environment import graphs_of
 from cad_edge_benchmarks.instruments.interleaved_timing import (
@@ -31,11 +31,10 @@ from cad_edge_benchmarks.instruments.interleaved_timing import (
     nanoseconds_of,
     ratio_of,
 )
-from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
-from cad_edge_benchmarks.instruments.open_data import REPOSITORY
 from cad_edge_benchmarks.reporting.headings import HEADINGS
 from cad_edge_benchmarks.reporting.tables import figure, text_table, write_result
 from cad_edge_runtime import Detector
+from cad_edge_studies.open_category_study import Study, made_with
 from cad_edge_studies.peers.cad_edge_bundles import spread_frames
 
 Result = Mapping[str, Any]
@@ -44,8 +43,7 @@ FRAMES_OF_A_TURN = 8
 FIGURES = ("detection_rate", "false_reject_rate", "image_auroc", "pixel_auroc")
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """One bundle on one device."""
 
     name: str
@@ -62,7 +60,7 @@ class Variant:
         return cls(name, Path(bundle), device or "cpu")
 
 
-@click.command("variants")
+@click.command("variants", cls=Study)
 @click.argument("written", nargs=-1, required=True, metavar="NAME=BUNDLE[@DEVICE]...")
 @click.option("--stream", "stream_file", required=True, type=click.Path(path_type=Path))
 @click.option("--rounds", type=click.IntRange(min=20), default=100, show_default=True)
@@ -72,11 +70,8 @@ def main(
     written: tuple[str, ...], stream_file: Path, rounds: int, threads: int, out: Path | None
 ) -> None:
     """Time the variants in turns and evaluate each on the stream."""
-    try:
-        variants = [Variant.parse(text) for text in written]
-        result = measure(variants, read_stream(stream_file), rounds, threads)
-    except CadEdgeError as problem:
-        raise click.ClickException(str(problem)) from None
+    variants = [Variant.parse(text) for text in written]
+    result = measure(variants, read_stream(stream_file), rounds, threads)
     click.echo(variants_table(result))
     if out is not None:
         write_result(out, result)
@@ -85,18 +80,7 @@ def main(
 def measure(
     variants: Sequence[Variant], stream: Stream, rounds: int, threads: int
 ) -> dict[str, object]:
-    """Time and evaluate.
-
-    Parameters
-    ----------
-    variants
-        At least one; names differ. The first is the reference.
-    stream
-        Every task of it must be in every bundle.
-    rounds
-        Turns of each variant that count.
-    threads
-        Of every detector.
+    """Time and evaluate variants, of which the first is the reference, on a stream they all know.
 
     Returns
     -------
@@ -114,18 +98,13 @@ def measure(
     if len({variant.name for variant in variants}) < len(variants):
         raise OptionError("two variants have one name; give each its own")
     with ExitStack() as stack:
-        detectors = {
-            variant.name: stack.enter_context(
-                Detector.open(variant.bundle, device=variant.device, threads=threads, watch=False)
-            )
-            for variant in variants
-        }
+        detectors = {}
+        for name, bundle, device in variants:
+            opened = Detector.open(bundle, device=device, threads=threads, watch=False)
+            detectors[name] = stack.enter_context(opened)
         return {
             "stream": stream.name,
-            "commit": commit_of(REPOSITORY),
-            "machine": describe_machine(),
-            "versions": versions(),
-            "threads": threads,
+            **made_with(threads),
             "rounds": rounds,
             "frames_of_a_turn": FRAMES_OF_A_TURN,
             **_compared(detectors, stream, rounds),
@@ -137,7 +116,7 @@ def _compared(detectors: Mapping[str, Detector], stream: Stream, rounds: int) ->
     reference, first = next(iter(detectors.items()))
     recipe = first.manifest.selector.engine.recipe
     frames = [frame for _, frame in spread_frames(stream, recipe)]
-    turns = {name: _turn(detector, frames) for name, detector in detectors.items()}
+    turns = {name: partial(_turn, one, itertools.cycle(frames)) for name, one in detectors.items()}
     times = {name: np.array(found) for name, found in in_rounds(turns, rounds).items()}
     latencies = {name: latency_of(found.ravel()) for name, found in times.items()}
     rows = {
@@ -153,13 +132,10 @@ def _compared(detectors: Mapping[str, Detector], stream: Stream, rounds: int) ->
     return {"frames": len(frames), "variants": rows}
 
 
-def _turn(detector: Detector, frames: Sequence[Frame]) -> Callable[[], list[int]]:
-    """Inspect `FRAMES_OF_A_TURN` of the frames that come again and again; nanoseconds of each."""
-    coming = itertools.cycle(frames)
-    return lambda: [
-        nanoseconds_of(partial(detector.detect, frame))
-        for frame in itertools.islice(coming, FRAMES_OF_A_TURN)
-    ]
+def _turn(detector: Detector, coming: Iterator[Frame]) -> list[int]:
+    """Inspect the next `FRAMES_OF_A_TURN` frames; nanoseconds of each."""
+    frames = itertools.islice(coming, FRAMES_OF_A_TURN)
+    return [nanoseconds_of(partial(detector.detect, frame)) for frame in frames]
 
 
 def _described(detector: Detector) -> dict[str, object]:

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cad_edge_studies.procedural_rgbd_line.fields import Field, bell, noise, to_segment
-
-Shows: TypeAlias = Literal["rgb", "depth", "both"]
 
 
 @dataclass
@@ -32,15 +30,11 @@ class Surface:
         return len(self.height)
 
 
-Change: TypeAlias = Callable[[Surface, np.random.Generator], None]
-
-
-@dataclass(frozen=True)
-class DefectKind:
+class DefectKind(NamedTuple):
     """A kind of defect."""
 
-    shows: Shows
-    change: Change
+    shows: Literal["rgb", "depth", "both"]
+    change: Callable[[Surface, np.random.Generator], None]
 
 
 def _inner(part: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
@@ -50,13 +44,18 @@ def _inner(part: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
     return inner
 
 
+def _one_of(where: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, float]:
+    """Draw a pixel (row, column) of a mask."""
+    rows, columns = np.nonzero(where)
+    chosen = int(rng.integers(len(rows)))
+    return float(rows[chosen]), float(columns[chosen])
+
+
 def _place(surface: Surface, rng: np.random.Generator, margin: int) -> tuple[float, float]:
     """Draw a pixel (row, column) of the part, if possible not nearer to its edge than a margin."""
     part = surface.cover > 0.5
     inner = part & _inner(part, margin)
-    rows, columns = np.nonzero(inner if inner.any() else part)
-    chosen = int(rng.integers(len(rows)))
-    return float(rows[chosen]), float(columns[chosen])
+    return _one_of(inner if inner.any() else part, rng)
 
 
 def _distance(surface: Surface, place: tuple[float, float]) -> Field:
@@ -119,10 +118,8 @@ def _scratch(surface: Surface, rng: np.random.Generator) -> None:
 
 
 def _missing(surface: Surface, rng: np.random.Generator) -> None:
-    edge = surface.cover > 0.5
-    rows, columns = np.nonzero(edge & ~_inner(edge, 3))
-    chosen = int(rng.integers(len(rows)))
-    around = _distance(surface, (float(rows[chosen]), float(columns[chosen])))
+    part = surface.cover > 0.5
+    around = _distance(surface, _one_of(part & ~_inner(part, 3), rng))
     ragged = around + 1.5 * noise(rng, surface.side, 40)
     gone = np.clip(rng.uniform(11, 15) - ragged, 0, 1) * (around < 22)
     surface.height *= 1 - gone

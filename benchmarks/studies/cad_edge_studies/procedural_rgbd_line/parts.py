@@ -1,29 +1,28 @@
 """The parts of the line: each a height field in millimetres, and what it is made of."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from cad_edge_studies.procedural_rgbd_line.fields import Field, Plane
 
 Colour = tuple[float, float, float]
+SIXTHS = [k * np.pi / 3 for k in range(6)]  # of a turn
 
 
-@dataclass(frozen=True)
-class Body:
+class Body(NamedTuple):
     """A part in its pose."""
 
     height: Field
     """Millimetres above the tray."""
     cover: Field
     """1 where the part is, 0 where the tray is."""
-    marks: Field
-    """1 where the colour of marks is."""
+    marks: Field | None = None
+    """1 where the colour of marks is, if it has any."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A product of the line: its shape and its albedo."""
 
     shape: Callable[[Plane], Body]
@@ -37,14 +36,15 @@ class Part:
     """Of what a part is marked with, where its shape has marks."""
 
 
-def _plain(height: Field, cover: Field) -> Body:
-    return Body(height * cover, cover, np.zeros_like(cover))
+def _around(radius: float, turns: Iterable[float]) -> list[tuple[float, float]]:
+    """Points that far from the origin in these directions."""
+    return [(radius * np.cos(turn), radius * np.sin(turn)) for turn in turns]
 
 
 def _washer(at: Plane) -> Body:
     cover = at.disc(0.62) - at.disc(0.27)
     middle = 1 - ((at.radius - 0.445) / 0.175) ** 2
-    return _plain(3.0 + 1.0 * np.clip(middle, 0, 1), cover)
+    return Body((3.0 + 1.0 * np.clip(middle, 0, 1)) * cover, cover)
 
 
 def _gear(at: Plane) -> Body:
@@ -55,7 +55,7 @@ def _gear(at: Plane) -> Body:
 
 
 def _bolt(at: Plane) -> Body:
-    head = at.polygon(0.5, [k * np.pi / 3 for k in range(6)])
+    head = at.polygon(0.5, SIXTHS)
     cover = np.maximum(at.disc(0.66), head)
     dome = 1.5 * np.clip(1 - (at.radius / 0.5) ** 2, 0, 1)
     return Body(2.0 * cover + (5.0 + dome) * head, cover, head)
@@ -64,8 +64,7 @@ def _bolt(at: Plane) -> Body:
 def _biscuit(at: Plane) -> Body:
     cover = at.disc(0.64)
     dome = 6.0 * np.sqrt(np.clip(1.1 - (at.radius / 0.64) ** 4, 0.05, 1))
-    turns = [k * np.pi / 3 for k in range(6)]
-    holes = at.discs(0.05, [(0, 0), *((0.36 * np.cos(t), 0.36 * np.sin(t)) for t in turns)])
+    holes = at.discs(0.05, [(0, 0), *_around(0.36, SIXTHS)])
     return Body((dome - 2.0 * holes) * cover, cover, holes * cover)
 
 
@@ -86,8 +85,8 @@ def _button(at: Plane) -> Body:
 def _bearing(at: Plane) -> Body:
     rings = (at.disc(0.64) - at.disc(0.52)) + (at.disc(0.3) - at.disc(0.17))
     bed = at.disc(0.53) - at.disc(0.29)
-    turns = [k * 2 * np.pi / 9 for k in range(9)]
-    away = np.min([at.distance((0.41 * np.cos(t), 0.41 * np.sin(t))) for t in turns], axis=0)
+    middles = _around(0.41, [k * 2 * np.pi / 9 for k in range(9)])
+    away = np.min([at.distance(middle) for middle in middles], axis=0)
     balls = np.sqrt(np.clip(1 - (away / 0.1) ** 2, 0, 1))
     cover = np.clip(rings + bed, 0, 1)
     return Body(7.0 * rings + bed * (2.0 + 4.5 * balls), cover, (balls > 0) * bed)
@@ -118,7 +117,8 @@ def _bracket(at: Plane) -> Body:
     arms = np.maximum(at.box((0.6, 0.2), (0.0, 0.38)), at.box((0.2, 0.6), (-0.4, 0.0)))
     holes = at.discs(0.08, [(0.35, 0.38), (-0.4, -0.35)])
     ridge = np.clip(1 - np.abs(at.v - 0.38) / 0.06, 0, 1) * (at.u > -0.2) * (at.u < 0.2)
-    return _plain(4.0 + 1.5 * ridge, arms * (1 - holes))
+    cover = arms * (1 - holes)
+    return Body((4.0 + 1.5 * ridge) * cover, cover)
 
 
 def _loaf(at: Plane) -> Body:
@@ -132,8 +132,7 @@ def _loaf(at: Plane) -> Body:
 
 def _plug(at: Plane) -> Body:
     cover = at.disc(0.6)
-    turns = (np.pi / 2, np.pi * 7 / 6, np.pi * 11 / 6)
-    pins = at.discs(0.09, [(0.3 * np.cos(turn), 0.3 * np.sin(turn)) for turn in turns])
+    pins = at.discs(0.09, _around(0.3, (np.pi / 2, np.pi * 7 / 6, np.pi * 11 / 6)))
     ribs = 0.5 * np.clip(np.cos(at.radius * 55), 0, 1)
     return Body((4.0 + ribs * (1 - pins) + 6.0 * pins) * cover, cover, pins)
 

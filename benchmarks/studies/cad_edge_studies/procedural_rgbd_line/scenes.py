@@ -5,8 +5,7 @@ one side, so that a gentle slope hardly shows in the image. Depth is what the se
 noise, gaps at steep edges and some elsewhere, in steps of 0.01 mm.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +30,7 @@ _GAPS = 0.002  # share of measurements that fail anywhere
 _SEEN_LEVELS, _SEEN_DEPTH = 10.0, 0.3
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """One part as it is seen."""
 
     rgb: Frame
@@ -45,8 +43,7 @@ class Scene:
     """One of `DEFECTS`, which says what it shows in; None for a good part."""
 
 
-@dataclass(frozen=True)
-class Ideal:
+class Ideal(NamedTuple):
     """A surface as it would be seen without noise."""
 
     levels: NDArray[Any]
@@ -92,9 +89,9 @@ def _surface(part: Part, rng: np.random.Generator, side: int) -> Surface:
     tint = 1 + rng.normal(0, 0.02, 3)
     fine, coarse = noise(rng, side, part.cells), noise(rng, side, part.cells // 4 + 2)
     grain = 1 + part.grain * (0.7 * fine + 0.5 * coarse)
-    colour = np.array(part.colour)
-    mark = colour if part.mark is None else np.array(part.mark)
-    own = colour + body.marks[..., None] * (mark - colour)
+    own = np.array(part.colour)
+    if body.marks is not None and part.mark is not None:
+        own = own + body.marks[..., None] * (np.array(part.mark) - own)
     tray = np.array(_TRAY) * (1 + 0.02 * noise(rng, side, 50))[..., None]
     cover = body.cover[..., None]
     albedo = cover * own * tint * grain[..., None] + (1 - cover) * tray

@@ -1,10 +1,10 @@
 """The line as a folder: layout rgbd, and a stream file beside the products."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -23,8 +23,7 @@ _TRAIN, _TEST = 0, 1  # what images are drawn for, a part of their seeds
 _ROUNDED = 0.01  # share of pixels
 
 
-@dataclass(frozen=True)
-class _Shot:
+class _Shot(NamedTuple):
     """One part to draw."""
 
     product: str
@@ -34,14 +33,14 @@ class _Shot:
     seeds: tuple[int, ...]
     defect: str | None
 
-    def files(self, side: int) -> Mapping[Path, NDArray[Any]]:
-        """Pixels of its files, by their paths below the folder of the product."""
+    def files(self, side: int) -> Iterator[tuple[Path, NDArray[Any]]]:
+        """Paths of its files below the folder of the product, and their pixels."""
         scene = render(self.product, self.seeds, self.defect, side)
-        steps = np.rint(scene.depth / STEP).astype(np.uint16)
-        planes: dict[str, NDArray[Any]] = {"rgb": scene.rgb, "depth": steps}
+        planes = [("rgb", scene.rgb), ("depth", np.rint(scene.depth / STEP).astype(np.uint16))]
         if scene.defect is not None:
-            planes["gt"] = scene.mask.astype(np.uint8) * 255
-        return {self.folder / kind / f"{self.number:03d}.png": planes[kind] for kind in planes}
+            planes.append(("gt", scene.mask.astype(np.uint8) * 255))
+        for kind, pixels in planes:
+            yield self.folder / kind / f"{self.number:03d}.png", pixels
 
 
 def write_line(
@@ -86,13 +85,19 @@ def write_line(
         The folder of a product holds other images than would be drawn.
     """
     names = [name for step in steps for name in step]
-    _require_parts(names)
+    if unknown := [name for name in names if name not in PARTS]:
+        raise OptionError(f"the line has no part {unknown[0]!r}; take some of {', '.join(PARTS)}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise OptionError(f"{twice[0]!r} is there twice; name every part once")
     for name in names:
         shots = list(_shots(name, train, good, each, seed))
-        if (folder / name).exists():
-            _require_same(folder / name, shots, side)
-        else:
+        if not (folder / name).exists():
             _write_product(folder, name, shots, side)
+        elif not _is_as_drawn(folder / name, shots, side):
+            raise DatasetError(
+                f"{folder / name} holds other images than would be drawn; delete it or take "
+                "another folder"
+            )
     stream = {
         "name": "procedural RGB-D line",
         "false_reject_rate": rate,
@@ -104,26 +109,14 @@ def write_line(
     return path
 
 
-def _require_parts(names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in PARTS]
-    if unknown:
-        raise OptionError(f"the line has no part {unknown[0]!r}; take some of {', '.join(PARTS)}")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise OptionError(f"{twice[0]!r} is there twice; name every part once")
-
-
 def _shots(name: str, train: int, good: int, each: int, seed: int) -> Iterator[_Shot]:
     place = list(PARTS).index(name)
-    kinds: list[tuple[Path, int, int, str | None]] = [
-        (Path("train") / GOOD, train, _TRAIN, None),
-        (Path("test") / GOOD, good, _TEST, None),
-    ]
-    kinds += [(Path("test") / defect, each, _TEST, defect) for defect in DEFECTS]
-    for row, (below, count, purpose, defect) in enumerate(kinds, start=-1):
+    for folder, count, purpose in ("train", train, _TRAIN), ("test", good, _TEST):
         for number in range(count):
-            seeds = (seed, place, purpose, number)
-            yield _Shot(name, below, number, seeds if defect is None else (*seeds, row), defect)
+            yield _Shot(name, Path(folder, GOOD), number, (seed, place, purpose, number), None)
+    for (row, defect), number in product(enumerate(DEFECTS, 1), range(each)):
+        seeds = (seed, place, _TEST, number, row)
+        yield _Shot(name, Path("test", defect), number, seeds, defect)
 
 
 def _write_product(folder: Path, name: str, shots: Sequence[_Shot], side: int) -> None:
@@ -132,27 +125,22 @@ def _write_product(folder: Path, name: str, shots: Sequence[_Shot], side: int) -
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     for shot in shots:
-        for path, pixels in shot.files(side).items():
+        for path, pixels in shot.files(side):
             (draft / path).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(draft / path)
     draft.rename(folder / name)
 
 
-def _require_same(product: Path, shots: Sequence[_Shot], side: int) -> None:
+def _is_as_drawn(folder: Path, shots: Sequence[_Shot], side: int) -> bool:
     """Compare the number of files, and the first part of every kind with how it is drawn."""
     expected = sum(2 + (shot.defect is not None) for shot in shots)
-    firsts = (shot for shot in shots if shot.number == 0)
-    if len(list(product.rglob("*.png"))) != expected or not all(
-        _is_as_drawn(product / path, pixels)
-        for shot in firsts
-        for path, pixels in shot.files(side).items()
-    ):
-        raise DatasetError(
-            f"{product} holds other images than would be drawn; delete it or take another folder"
-        )
+    firsts = (file for shot in shots if shot.number == 0 for file in shot.files(side))
+    return len(list(folder.rglob("*.png"))) == expected and all(
+        _holds(folder / path, pixels) for path, pixels in firsts
+    )
 
 
-def _is_as_drawn(path: Path, pixels: NDArray[Any]) -> bool:
+def _holds(path: Path, pixels: NDArray[Any]) -> bool:
     if not path.is_file():
         return False
     with Image.open(path) as image:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cad_edge_benchmarks.instruments.image_links import link_image
+from cad_edge_benchmarks.instruments.image_folders import link_image
 from cad_edge_benchmarks.protocol.compat import VISA_TRAIN_CAP, read_compats
 from cad_edge_benchmarks.protocol.plan import check_products, with_views
 from tests.benchmarks.protocol_datasets import VISA, found, write_image, write_mvtec3d, write_visa

@@ -22,8 +22,7 @@ from cad_edge.data.product import GOOD, LabelledImage, ProductImages
 from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.errors import DatasetError
 from cad_edge.schema import TaskName
-from cad_edge_benchmarks.instruments.defective_images import write_defective
-from cad_edge_benchmarks.instruments.image_links import link_image
+from cad_edge_benchmarks.instruments.image_folders import link_image, write_defective
 
 FEWEST = 2
 """Good and defective test images that a product needs: one of each in either split."""

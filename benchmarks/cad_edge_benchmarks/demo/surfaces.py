@@ -18,7 +18,7 @@ from cad_edge.data.image import Frame, decode_image
 from cad_edge.errors import DatasetError
 from cad_edge.heatmap import write_png
 from cad_edge_benchmarks.demo.defects import draw_defects, kind_of
-from cad_edge_benchmarks.instruments.defective_images import write_defective
+from cad_edge_benchmarks.instruments.image_folders import write_defective
 
 PRODUCTS = ("brick", "grass", "gravel")
 """Photographs that are learned, in this order; all three are in the public domain (CC0)."""

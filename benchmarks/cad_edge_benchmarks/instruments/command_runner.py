@@ -77,3 +77,7 @@ def export(
 def folder_bytes(folder: Path) -> int:
     """Sum of the sizes of all files below ``folder``."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def quiet(doing: str, done: int, total: int) -> None:
+    """Show no progress, where learning or exporting runs within this process."""

@@ -12,7 +12,7 @@ from cad_edge.data.product import GOOD
 from cad_edge.data.product_folders import layout_of
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
-from cad_edge_benchmarks.instruments.image_links import link_image
+from cad_edge_benchmarks.instruments.image_folders import link_image
 from cad_edge_benchmarks.protocol.splits import CLASSES, TITLES, Dataset, Split
 
 

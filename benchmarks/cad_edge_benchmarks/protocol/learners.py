@@ -18,11 +18,11 @@ from cad_edge_benchmarks.instruments.bundle_contents import (
     task_bytes,
     version_bytes,
 )
+from cad_edge_benchmarks.instruments.command_runner import quiet
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation
 from cad_edge_benchmarks.protocol.compat import Compat, judge
 from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
 from cad_edge_benchmarks.protocol.task_sequence import Step
-from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_runtime import Detector
 
 

@@ -1,7 +1,7 @@
 """What a method is asked to learn where a study takes the place of `cad-edge train`."""
 
 from cad_edge.data.stream import StreamTask
-from cad_edge_benchmarks.reporting.progress import quiet
+from cad_edge_benchmarks.instruments.command_runner import quiet
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import draw_folds
 from cad_edge_training.learned import Images, LearningRequest

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cad_edge.data.stream import StreamTask
-from cad_edge_benchmarks.reporting.progress import quiet
+from cad_edge_benchmarks.instruments.command_runner import quiet
 from cad_edge_studies.learning_request import request_of
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.images import read_images

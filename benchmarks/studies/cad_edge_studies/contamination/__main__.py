@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from cad_edge.calibration import decide
 from cad_edge.data.stream import StreamTask
+from cad_edge_benchmarks.instruments.command_runner import quiet
 from cad_edge_benchmarks.instruments.metrics import image_auroc, mean_defined
 from cad_edge_benchmarks.instruments.open_data import data_folder, open_stream
-from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_benchmarks.reporting.tables import figure_rows, text_table, write_result
 from cad_edge_studies.learning_request import request_of
 from cad_edge_studies.open_category_study import RESULTS, made_with, study

@@ -18,9 +18,9 @@ from cad_edge.errors import CadEdgeError
 from cad_edge.schema import canonical_json
 from cad_edge.store.manifest import GraphLayout, Precision
 from cad_edge_benchmarks.instruments.agreement import Agreement, agreement
+from cad_edge_benchmarks.instruments.command_runner import quiet
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
-from cad_edge_benchmarks.reporting.progress import quiet
 from cad_edge_benchmarks.reporting.tables import text_table, write_result
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import ExportPlan

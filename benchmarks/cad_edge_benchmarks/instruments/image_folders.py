@@ -1,5 +1,6 @@
-"""Writing test images with defects that were drawn, and their masks."""
+"""Folders of images that a measurement puts together: links, and drawn defects with masks."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +34,21 @@ def write_defective(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_png(path, pixels)
     return LabelledImage(image, kind, truth)
+
+
+def link_image(source: Path, place: Path) -> None:
+    """Link ``source`` as ``place``; copy it where the file system has no links.
+
+    Raises
+    ------
+    FileExistsError
+        There is something at ``place``; it may be a link to another image, through which a copy
+        would be written.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.symlink_to(source.resolve())
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):
+        shutil.copyfile(source, place)

@@ -96,7 +96,7 @@ def test_two_processes_write_what_one_does(place, tmp_path):
         before, found = read_artifact(one), read_artifact(both)
         assert found.artifact.position == before.artifact.position == number
         assert found.shared_weights["stage"].item() == number + 1
-        for part in ("tensors", "generation", "routing", "witness"):
+        for part in ("tensors", "shared_weights", "routing", "witness"):
             expected, got = getattr(before, part), getattr(found, part)
             assert expected.keys() == got.keys()
             for name, value in expected.items():

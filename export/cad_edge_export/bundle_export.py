@@ -30,6 +30,13 @@ class ExportResult:
         Of every task of the bundle by name: how closely its engine answers as torch did.
     notes
         Lines on what the new tasks changed of older ones, as the command prints them.
+
+    Examples
+    --------
+    >>> from cad_edge_export import export
+    >>> result = export("artifacts", bundle="bundle")
+    >>> result.version, result.certificates["bracket"].flips
+    (1, 0)
     """
 
     bundle: Path

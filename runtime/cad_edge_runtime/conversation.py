@@ -75,7 +75,17 @@ def _recognised(snapshot: Snapshot, frame: FrameInput, values: Values) -> str:
 
 
 class Conversation:
-    """Questions about one frame, answered by the version that was open when it began."""
+    """Questions about one frame, answered by the version that was open when it began.
+
+    Examples
+    --------
+    From a detector whose bundle answers in words::
+
+        talk = detector.conversation("photo.png")
+        for piece in talk.stream("What is wrong with this part?"):
+            print(piece, end="")
+        print(len(talk.answers))
+    """
 
     def __init__(
         self, explainer: OpenExplainer, values: Values, version: int, seconds: float

@@ -28,7 +28,14 @@ _LARGEST = np.finfo(np.float32).max
 
 @dataclass(frozen=True)
 class Defect:
-    """One connected region, in pixels of the original frame."""
+    """One connected region, in pixels of the original frame.
+
+    Examples
+    --------
+    >>> defect = Defect((4, 2, 6, 5), ((4, 2), (6, 2), (6, 5), (4, 5)), 6, 3.5)
+    >>> defect.to_dict()["box"], defect.area
+    ([4, 2, 6, 5], 6)
+    """
 
     box: tuple[int, int, int, int]
     """left, top, right, bottom; right and bottom are exclusive."""

@@ -39,6 +39,14 @@ class Detection:
     Where the verdict is ``unknown_product``, task, scores, threshold and map are None, and
     ``nearest`` names the product that the frame resembles most. The engine of that product has run
     only where its map had to decide.
+
+    Examples
+    --------
+    >>> from cad_edge_runtime import Detector
+    >>> with Detector.open("bundle") as detector:
+    ...     found = detector.detect("photo.png")
+    >>> found.verdict, found.task, found.score <= found.threshold, 0 < found.p_value <= 1
+    ('normal', 'bracket', True, True)
     """
 
     task: str | None

@@ -181,6 +181,13 @@ class Detector:
             The task does not answer in words, or the package `tokenizers` is missing.
         UnknownTask
             The frame shows no product that the bundle knows.
+
+        Examples
+        --------
+        With a bundle of tasks that a language model learned (``--backbone llava:ID``)::
+
+            with Detector.open("bundle") as detector:
+                print(detector.explain("photo.png", "What is wrong with this part?").text)
         """
         require_length(max_tokens)
         return self.conversation(image, task, depth).ask(question, max_tokens)
@@ -192,6 +199,14 @@ class Detector:
 
         Parameters and errors are those of `explain`. The version that is open now answers to the
         conversation's end, even after `refresh` or `close`.
+
+        Examples
+        --------
+        With a bundle of tasks that a language model learned::
+
+            talk = detector.conversation("photo.png")
+            talk.ask("Is there a defect?")
+            print(talk.ask("Where?").text)
         """
         began = perf_counter()
         snapshot = self._opened()
@@ -199,7 +214,14 @@ class Detector:
         return begin_conversation(snapshot, frame, task, began)
 
     def tasks(self) -> tuple[str, ...]:
-        """Names of the products that the version in force knows, sorted."""
+        """Names of the products that the version in force knows, sorted.
+
+        Examples
+        --------
+        >>> with Detector.open("bundle") as detector:
+        ...     detector.tasks()
+        ('bracket',)
+        """
         return tuple(sorted(self._opened().tasks))
 
     @property
@@ -235,6 +257,12 @@ class Detector:
         BundleError, GraphError, DeviceError
             The version cannot be used. The one before goes on answering frames, and
             `last_refresh_error` holds the error until a version opens.
+
+        Examples
+        --------
+        >>> with Detector.open("bundle", watch=False) as detector:
+        ...     detector.refresh()
+        False
         """
         with self._refreshing:
             current = self._opened()
@@ -250,7 +278,13 @@ class Detector:
             return changed
 
     def close(self) -> None:
-        """Stop watching and let go of the graphs; frames in work are still answered."""
+        """Stop watching and let go of the graphs; frames in work are still answered.
+
+        Examples
+        --------
+        >>> detector = Detector.open("bundle")
+        >>> detector.close()
+        """
         if self._watcher is not None:
             self._watcher.close()
         self._snapshot = None

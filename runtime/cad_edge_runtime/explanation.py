@@ -28,7 +28,15 @@ class ExplanationTimings:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An answer in words."""
+    """An answer in words.
+
+    Examples
+    --------
+    From a detector whose bundle answers in words::
+
+        said = detector.explain("photo.png")
+        print(said.question, said.text, said.finished)
+    """
 
     task: str
     """The product, as recognised or as given."""

@@ -19,9 +19,12 @@ from tests.training.small_products import write_product
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = (
     cad_edge_training.learn,
+    cad_edge_training.TrainingResult,
     cad_edge_export.export,
+    cad_edge_export.ExportResult,
     cad_edge_runtime.Detector,
     cad_edge_runtime.Detection,
+    cad_edge_runtime.Defect,
 )
 """In the order of their running: each goes on from the files that those before have left."""
 

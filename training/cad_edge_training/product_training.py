@@ -35,6 +35,13 @@ class TrainingResult:
         Names of the tasks that ``out`` held already; they stay as they are, byte for byte.
     notes
         Lines on what was chosen and what is odd about the images, as the command prints them.
+
+    Examples
+    --------
+    >>> from cad_edge_training import learn
+    >>> result = learn("images/bracket", out="further")
+    >>> result.learned, result.kept
+    (('bracket',), ())
     """
 
     out: Path

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, get_args
 import click
 
 from cad_edge.data.dataset import Layout
-from cad_edge.errors import OptionError
+from cad_edge.errors import CadEdgeError, OptionError
 
 FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 
@@ -43,9 +43,17 @@ class Option(click.Option):
             text = text.replace(self.help, f"{self.help} May be repeated.", 1)
         for place, (module, function) in _LISTS.items():
             if place in text:
-                names: list[str] = getattr(importlib.import_module(module), function)()
-                text = text.replace(place, ", ".join(names))
+                text = text.replace(place, _names(module, function))
         return option, text
+
+
+def _names(module: str, function: str) -> str:
+    """Join names; a file among them that cannot be read does not hide the rest of a help text."""
+    try:
+        names: list[str] = getattr(importlib.import_module(module), function)()
+    except CadEdgeError as problem:
+        return f"(not listed: {problem})"
+    return ", ".join(names)
 
 
 def input_side(

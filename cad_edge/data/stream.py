@@ -226,7 +226,7 @@ def parse_file(path: Path, kind: str) -> object:
         reason = f"{problem.problem}{line}"
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         reason = str(problem).splitlines()[0]
-    raise DatasetError(f"{path} is not a YAML or JSON {kind}: {reason}; correct it")
+    raise DatasetError(f"{path} cannot be read as a {kind}: {reason}; correct it")
 
 
 def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:

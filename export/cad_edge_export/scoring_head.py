@@ -115,6 +115,12 @@ class ScoringFusion(ABC, Generic[C]):
     head: type[ScoringHead[C]]
     """Made for every engine."""
 
+    def __init_subclass__(cls) -> None:
+        """Raise TypeError where the head lacks a function."""
+        super().__init_subclass__()
+        if lacking := sorted(cls.head.__abstractmethods__):
+            raise TypeError(f"{cls.head.__name__} has no {', '.join(lacking)}")
+
     @abstractmethod
     def blocks(self, config: C) -> tuple[int, ...]:
         """Blocks whose features are scored, ascending."""

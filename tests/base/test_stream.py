@@ -93,8 +93,8 @@ def test_order_is_kept(folder):
         ),
         ("name: line 4", "name: line 4\nname: line 5", "the key name comes twice"),
         ("path: images/cookie", "path: images/cookie, path: b", "the key path comes twice"),
-        ("tasks:", "tasks: [", "is not a YAML or JSON stream file: .* in line"),
-        ("name: line 4", "name: !!python/object:os.system line", "is not a YAML or JSON"),
+        ("tasks:", "tasks: [", "cannot be read as a stream file: .* in line"),
+        ("name: line 4", "name: !!python/object:os.system line", "cannot be read as a stream"),
     ],
 )
 def test_mistakes_are_named(folder, old, new, message):
@@ -119,7 +119,7 @@ def test_content_that_is_no_mapping(folder, text):
 
 @pytest.mark.parametrize("text", ["", "{", '{"name": "a", "name": "b"}', "[" * 100_000])
 def test_broken_json(folder, text):
-    with pytest.raises(DatasetError, match="is not a YAML or JSON stream file"):
+    with pytest.raises(DatasetError, match="cannot be read as a stream file"):
         read_stream(written(folder, text, "stream.json"))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,12 @@ def _stored_size(task, folder):
     image = RECIPE.apply(decode_image(read_product(task.path).train[0]))
     Image.fromarray(image).save(folder / "one.png", optimize=True)
     return (folder / "one.png").stat().st_size + 3
+
+
+def test_images_below_a_relative_folder_are_found_from_anywhere():
+    """As `--out out` gives: paths of a training set are relative to its file."""
+    (entry,) = instructions([(Path("out/stored.png"), False)])
+    assert entry["image"] == str(Path.cwd() / "out" / "stored.png")
 
 
 def test_replay_draws_by_its_seed(steps, tmp_path):

@@ -98,11 +98,16 @@ def test_steps_are_cut_by_their_sizes(folder):
 @pytest.mark.parametrize(
     ("learners", "said", "expected"),
     [
-        ({}, {}, "learners: name at least one"),
+        ({}, {}, "learners: name at least one learner; correct it"),
+        (
+            {"a": {"size": 31}},
+            {},
+            "learners.a.size: give auto or a number of pixels from 64 to",
+        ),
         ({"a": {"kind": "best"}}, {}, "learners.a.kind: there is no such key"),
         ({"a": {"baseline": "best"}}, {}, "learners.a.baseline: Input should be 'joint'"),
         ({"a": 3}, {}, "learners.a: it is not a mapping of keys to values"),
-        ({"a b": {}, "A-b": {}}, {}, "'a b' and 'A-b' would share a folder; rename one"),
+        ({"a b": {}, "A-b": {}}, {}, "'a b' and 'A-b' would share a folder; correct it"),
         ({"..": {}}, {}, "'..' has neither letter nor digit"),
         ({"a": {}}, {"seeds": [1, 1]}, "seeds: 1 is given twice"),
         ({"a": {}}, {"orders": ["given", "given"]}, "orders: given is given twice"),
@@ -149,7 +154,7 @@ def test_a_learner_that_comes_twice(folder):
     path = study(folder, {"a": {}})
     path.write_text(path.read_text() + "  a: {}\n")
     said = sentence("protocol", path, "--out", folder / "out")
-    assert f"{path} is not a YAML or JSON stream or study file: the key a comes twice" in said
+    assert f"{path} cannot be read as a stream or study file: the key a comes twice" in said
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cad_edge.cli import main
 from cad_edge.store.artifact import list_artifacts
+from cad_edge_training.methods import method_names
 from tests.training.small_products import stream_of, write_product
 from tests.training.tiny_models import save_clip, save_dinov2
 
@@ -76,8 +77,7 @@ def test_options_that_do_not_fit_together_are_refused(product):
 def test_unknown_method_and_backbone_are_refused(product):
     refused(
         product,
-        "method 'patchcore' is unknown; take one of cl_anomaly, cmpmb, ib_iumad, padim, "
-        "patch_memory",
+        f"method 'patchcore' is unknown; take one of {', '.join(method_names())}",
         "--method",
         "patchcore",
     )

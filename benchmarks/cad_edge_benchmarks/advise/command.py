@@ -106,12 +106,14 @@ def _space(
     method: str, backbone: str, device: str, settings: tuple[str, ...], axes: tuple[str, ...]
 ) -> Space:
     """Axes to sweep; wrong options are refused before anything is learned."""
+    from cad_edge_export.fusions import fusion_of
     from cad_edge_training.backbones import load_backbone
     from cad_edge_training.commands import read_settings
     from cad_edge_training.train import TrainingPlan, read_config
 
     given = read_settings(settings)
     read_config(TrainingPlan(method, backbone, None, given, 0))
+    fusion_of(method)
     load_backbone(backbone)
     found = choose_device(device, load_onnxruntime().get_available_providers())
     return Space(method, backbone, found.name, given, axes)

@@ -98,7 +98,10 @@ class OneModel:
 def instructions(images: Sequence[LabelledFile]) -> list[dict[str, object]]:
     """Lay out labelled images as the layout ``instruction`` has them."""
     return [
-        {"image": str(path), "conversations": [{"value": ""}, {"value": "Yes" if bad else "No"}]}
+        {
+            "image": str(path.absolute()),
+            "conversations": [{"value": ""}, {"value": "Yes" if bad else "No"}],
+        }
         for path, bad in images
     ]
 

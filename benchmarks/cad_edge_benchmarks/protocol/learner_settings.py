@@ -96,11 +96,13 @@ def _settings(study: Study, entry: LearnerEntry) -> LearnerSettings:
 
 def _check(learner: LearnerSettings) -> None:
     """Refuse what the method or the backbone does not have, and what does not fit together."""
+    from cad_edge_export.fusions import fusion_of
     from cad_edge_training.learning import learns_steps, uses_depth
     from cad_edge_training.train import TrainingPlan, read_config
 
     method, baseline = learner.method, learner.baseline
     config = read_config(TrainingPlan(method, learner.backbone, learner.size, learner.options, 0))
+    fusion_of(method)
     if baseline is not None and learner.one_step:
         raise OptionError(f"one_step goes without baseline {baseline}; leave one of them out")
     if learner.one_step and not learns_steps(method):

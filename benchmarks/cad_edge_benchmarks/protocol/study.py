@@ -29,9 +29,18 @@ from cad_edge.options import LARGEST_SIDE, SMALLEST_SIDE
 from cad_edge.schema import Record, first_problem
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
 
+
+def _side(size: object) -> object:
+    """Refuse what `cad-edge train --size` refuses."""
+    known = isinstance(size, int) and SMALLEST_SIDE <= size <= LARGEST_SIDE
+    if not known and size != "auto":
+        raise ValueError(f"give auto or a number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}")
+    return size
+
+
 BaselineName: TypeAlias = Literal["joint", "naive", "replay"]
 Order: TypeAlias = Literal["given", "reversed", "shuffled"]
-Size: TypeAlias = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)] | Literal["auto"]
+Size: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_side)]
 
 
 def _texts(options: object) -> object:
@@ -118,12 +127,12 @@ class Study(Record):
         cls, learners: dict[str, LearnerEntry | None]
     ) -> dict[str, LearnerEntry | None]:
         if not learners:
-            raise ValueError("name at least one")
+            raise ValueError("name at least one learner")
         folders: dict[str, str] = {}
         for name in learners:
             other = folders.setdefault(folder_name(name).casefold(), name)
             if other != name:
-                raise ValueError(f"{other!r} and {name!r} would share a folder; rename one of them")
+                raise ValueError(f"{other!r} and {name!r} would share a folder")
             if not folder_name(name).strip("-."):
                 raise ValueError(f"{name!r} has neither letter nor digit; give a name")
         return learners

@@ -26,14 +26,16 @@ def fusion_of(method: str) -> Fusion[Any]:
     OptionError
         There is none, or it lacks what `Fusion` asks for.
     """
-    module = f"{__name__}.{method}"
+    module, place = f"{__name__}.{method}", FOLDER / f"{method}.py"
     try:
         names = vars(importlib.import_module(module))
-    except ModuleNotFoundError as problem:
-        if problem.name != module:
-            raise
-        raise OptionError(f"method {method!r} has no fusion, so it cannot be exported") from None
-    return read_fusion(names, FOLDER / f"{method}.py")
+    except Exception as problem:  # whatever a file of Python may do wrong
+        if isinstance(problem, ModuleNotFoundError) and problem.name == module:
+            raise OptionError(
+                f"method {method!r} has no fusion, so it cannot be exported; {place} is missing"
+            ) from None
+        raise OptionError(f"{place} cannot be read as a fusion: {problem}; correct it") from problem
+    return read_fusion(names, place)
 
 
 def read_fusion(names: Mapping[str, object], place: Path) -> Fusion[Any]:
@@ -83,10 +85,12 @@ def require_capabilities(
     Raises
     ------
     OptionError
-        A method has no fusion; or cannot be quantised, or has no router, where that is asked for.
+        A method is not here or has no fusion; or cannot be quantised, or has no router, where that
+        is asked for.
     """
     for task in tasks:
         method = task.artifact.method
+        load_method(method)
         fusion_of(method)
         # What shares weights between tasks is quantised row by row and needs nothing of its fusion.
         if style is not None and not task.evolves:

@@ -59,12 +59,13 @@ def load_method(name: str) -> "Method[Any]":
     module, place = f"{__name__}.{name}.method", FOLDER / name / "method.py"
     try:
         names = vars(importlib.import_module(module))
-    except ModuleNotFoundError as problem:
-        if problem.name not in (module, module.removesuffix(".method")):
-            raise
-        raise OptionError(
-            f"{place} is missing; it holds METHOD, as docs/add-a-method.md says"
-        ) from None
+    except Exception as problem:  # whatever a file of Python may do wrong
+        here = (module, module.removesuffix(".method"))
+        if isinstance(problem, ModuleNotFoundError) and problem.name in here:
+            raise OptionError(
+                f"{place} is missing; it holds METHOD, as docs/add-a-method.md says"
+            ) from None
+        raise OptionError(f"{place} cannot be read as a method: {problem}; correct it") from problem
     return read_method(names, place)
 
 

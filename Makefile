@@ -98,7 +98,7 @@ help:  ## list the targets
 
 # The stamp is written last, so that an interrupted installation is taken up again.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@echo "Installing cad-edge with its workshop into $(VENV); the first time takes minutes."
+	@echo "Installing cad-edge and its development tools into $(VENV); the first time takes minutes."
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python $(INSTALL) -e ".[train,export,explain,dev]"
 	@touch $@

@@ -31,9 +31,10 @@ types: $(VENV)/.installed  ## mypy --strict on the five packages
 	@$(VENV)/bin/mypy --strict --no-error-summary cad_edge training export runtime benchmarks
 
 # Most of the time goes into single-threaded tracing, so two processes with one thread each are twice
-# as fast as one with two; a file stays in one process for the sake of what its tests share.
+# as fast as one with two; a file stays in one process for the sake of what its tests share. Files of
+# few long tests are not left to the end, where one process would wait for the other.
 units: $(VENV)/.installed  ## pytest, all of it
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 torchless: $(RUNTIME)/.installed  ## the device's tests, where torch is not on the machine
 	@$(RUNTIME)/bin/python -c "import importlib.util as u; exit(bool(u.find_spec('torch')) and 'torch is in $(RUNTIME); run make clean')"

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import cad_edge_export.fusions
+from cad_edge.errors import OptionError
 from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings, settle
 from cad_edge_benchmarks.protocol.study import Study, read_study
 from cad_edge_benchmarks.protocol.task_sequence import draw_orders, read_sequence
@@ -181,3 +183,15 @@ def test_json_is_a_study_file_too(folder):
     other.write_text(json.dumps(yaml.safe_load(path.read_text())))
     assert read_study(other) == read_study(path)
     assert read_study(folder / "stream.yaml") is None and read_study(Path("visa/8-4")) is None
+
+
+def test_a_method_that_cannot_be_exported_is_refused_before_it_learns(folder, monkeypatch):
+    def refuse(method):
+        raise OptionError(f"method {method!r} has no fusion")
+
+    monkeypatch.setattr(cad_edge_export.fusions, "fusion_of", refuse)
+    path, out = study(folder, {"mine": {"method": "padim"}}), folder / "out"
+    said = sentence("protocol", "--stream", path, "--out", out)
+    assert f"{path}, learner mine: method 'padim' has no fusion" in said and not out.exists()
+    said = sentence("advise", "--stream", folder / "data", "--method", "padim", "--out", out)
+    assert "method 'padim' has no fusion" in said and not out.exists()

@@ -19,7 +19,7 @@ from cad_edge_studies.procedural_rgbd_line.scenes import (
     DISTANCE,
     IMAGE_NOISE,
     SIDE,
-    Ideal,
+    NoiselessScene,
     _ideal,
     _sensed,
     _surface,
@@ -29,7 +29,7 @@ from cad_edge_studies.procedural_rgbd_line.scenes import (
 from cad_edge_studies.procedural_rgbd_line.writing import write_line
 
 
-def ideals(name: str, defect: str, seed: int) -> tuple[Ideal, Ideal]:
+def ideals(name: str, defect: str, seed: int) -> tuple[NoiselessScene, NoiselessScene]:
     """One part without noise, good and with a defect."""
     surface = _surface(PARTS[name], np.random.default_rng([seed, 0]), SIDE)
     before = _ideal(surface)
@@ -67,7 +67,7 @@ def test_parts_go_missing_on_every_side():
 
 def test_depth_is_what_a_sensor_measures():
     """Noise of 0.08 mm in steps of 0.01; a part in 500 of a plane is not measured, edges rarely."""
-    flat = Ideal(np.zeros((200, 200, 3)), np.full((200, 200), 500.0))
+    flat = NoiselessScene(np.zeros((200, 200, 3)), np.full((200, 200), 500.0))
     _, depth = _sensed(flat, np.random.default_rng(0))
     measured = depth[depth > 0].astype(np.float64)
     assert measured.mean() == pytest.approx(500, abs=0.002)
@@ -76,7 +76,7 @@ def test_depth_is_what_a_sensor_measures():
     assert np.mean(depth == 0) == pytest.approx(0.002, abs=0.001)
     edge = flat.depth.copy()
     edge[:, 100:] -= 5
-    _, depth = _sensed(Ideal(flat.levels, edge), np.random.default_rng(0))
+    _, depth = _sensed(NoiselessScene(flat.levels, edge), np.random.default_rng(0))
     assert np.mean(depth[:, 99:101] == 0) == pytest.approx(0.6, abs=0.1)
     assert np.mean(depth[:, :98] == 0) < 0.01
 

@@ -10,9 +10,11 @@ import click
 import click.testing
 import pytest
 
+import cad_edge_training.methods
 from cad_edge.cli import COMMANDS, main
 from cad_edge.data.dataset import Layout
-from cad_edge.renamed_options import renamed
+from cad_edge.deprecated_options import deprecated
+from cad_edge.errors import OptionError
 from tests.house.refusals import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -213,9 +215,9 @@ def test_contributing_has_the_manner():
 
 @click.command()
 @click.option("--stream", required=True, type=click.Path(path_type=Path))
-@renamed("--data", "--stream")
-@renamed("STREAM", "--stream")
-@renamed("--page", "--stream", meant=lambda page: page.parent)
+@deprecated("--data", "--stream")
+@deprecated("STREAM", "--stream")
+@deprecated("--page", "--stream", meant=lambda page: page.parent)
 def show(stream: Path) -> None:
     click.echo(stream)
 
@@ -259,3 +261,14 @@ def test_commands_take_their_old_names(words):
     warned, *_, refused = done.stderr.splitlines()
     assert warned.startswith("Warning: ") and " is now --" in warned
     assert refused.startswith("Error: no.yaml cannot be read")
+
+
+def test_a_file_that_cannot_be_listed_does_not_hide_the_rest_of_a_help_text(monkeypatch):
+    def refuse():
+        raise OptionError("a.py and a are two methods of one name")
+
+    monkeypatch.setattr(cad_edge_training.methods, "method_names", refuse)
+    done = run("train", "--help")
+    assert done.exit_code == 0
+    said = " ".join(done.output.split())
+    assert "(not listed: a.py and a are two methods of one name)" in said and "--seed" in said

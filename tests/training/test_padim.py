@@ -52,6 +52,21 @@ def test_images_taken_away_have_no_say(rng):
         assert torch.allclose(value, rest[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("folds", "least", "most"), [(5, 0.0, 0.85), (90, 0.95, 1.05)])
+def test_many_folds_judge_as_the_final_gaussian_judges_parts_never_learned(rng, folds, least, most):
+    """90 images of 80 dimensions: without a fifth of them distances are far larger."""
+    features, unseen = (
+        as_map(torch.from_numpy(rng.normal(0, 1, (n, 6, 80)).astype(np.float32))) for n in (90, 60)
+    )
+    total = Moments.of(features)
+    held_out = []
+    for fold in range(folds):
+        seen = features[np.arange(90) % folds == fold]
+        held_out.append(distance(seen, total.minus(Moments.of(seen)).gaussian(0.01)).flatten())
+    final = distance(unseen, total.gaussian(0.01)).flatten()
+    assert least < final.median() / torch.cat(held_out).median() < most
+
+
 def test_blocks_are_in_order():
     with pytest.raises(ValueError, match="ascending"):
         Config(blocks=(4, 2))

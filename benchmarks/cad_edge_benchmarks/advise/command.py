@@ -10,7 +10,7 @@ import click
 from cad_edge import options
 from cad_edge.data.products import read_products
 from cad_edge.data.stream import Stream
-from cad_edge.renamed_options import renamed
+from cad_edge.deprecated_options import deprecated
 from cad_edge.schema import canonical_json
 from cad_edge_benchmarks.advise.pareto_front import Budgets
 from cad_edge_benchmarks.advise.recommendation import recommend
@@ -28,7 +28,7 @@ from cad_edge_runtime.session import available_cores, load_onnxruntime
 
 @click.command("advise")
 @options.stream
-@renamed("--data", "--stream")
+@deprecated("--data", "--stream")
 @options.budget_ms
 @options.budget_mb
 @click.option(
@@ -43,7 +43,7 @@ from cad_edge_runtime.session import available_cores, load_onnxruntime
 @options.method
 @options.backbone(BACKBONE)
 @options.out_report
-@renamed("--work", "--out")
+@deprecated("--work", "--out")
 @options.seed()
 @options.threads
 @options.device

@@ -9,7 +9,7 @@ import click
 from cad_edge import __version__, options
 from cad_edge.data.products import read_products
 from cad_edge.data.stream import Stream
-from cad_edge.renamed_options import renamed
+from cad_edge.deprecated_options import deprecated
 from cad_edge.schema import canonical_json
 from cad_edge_benchmarks.check.report import check_document
 from cad_edge_benchmarks.reporting.document import text
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @click.command("check")
 @options.stream
 @options.out_report
-@renamed("--html", "--out", meant=lambda page: page.parent)
-@renamed("--json", "--out")
+@deprecated("--html", "--out", meant=lambda page: page.parent)
+@deprecated("--json", "--out")
 @click.option("--strict", is_flag=True, help="Exit with 1 on warnings, too.")
 def check(stream: Path, out: Path | None, strict: bool) -> None:
     """Look for faults in the images of a stream before anything is learned.

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cad_edge_benchmarks.check.exhibits import contact_sheet, exhibits
+from cad_edge_benchmarks.check.evidence import contact_sheet, evidence
 from cad_edge_benchmarks.reporting.document import Block, Cell, Document, Figure, Section, Table
 from cad_edge_benchmarks.reporting.plots import BAD, GOOD, SOFT, plot
 from cad_edge_benchmarks.reporting.tables import UNDEFINED, percent
@@ -72,7 +72,7 @@ def _product(product: "ProductCheck") -> list[Block]:
         for one in product.findings
     ]
     blocks: list[Block] = [Table(("", ""), rows, is_list=True)] if rows else ["Nothing was found."]
-    blocks += [exhibits(one, product.path) for one in product.findings if one.exhibits]
+    blocks += [evidence(one, product.path) for one in product.findings if one.exhibits]
     good = [image for image in product.images if image.part == "train" and image.label == "good"]
     if len(good) > 1:
         drifts = any(one.kind == "drift" for one in product.findings)

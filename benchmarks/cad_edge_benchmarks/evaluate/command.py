@@ -10,8 +10,8 @@ import click
 from cad_edge import options
 from cad_edge.data.products import read_products
 from cad_edge.data.stream import Stream, StreamTask
+from cad_edge.deprecated_options import deprecated
 from cad_edge.errors import DatasetError
-from cad_edge.renamed_options import renamed
 from cad_edge.store.manifest import Manifest, TaskEntry
 from cad_edge_benchmarks.instruments.evaluation import TaskEvaluation, evaluate_task, mean_of
 from cad_edge_benchmarks.instruments.verdicts import pooled
@@ -27,7 +27,7 @@ from cad_edge_runtime import Detector
 @options.bundle
 @options.stream
 @options.out_report
-@renamed("--json", "--out")
+@deprecated("--json", "--out")
 @options.device
 @options.threads
 def evaluate(

@@ -8,14 +8,14 @@ import click
 from click.core import ParameterSource
 
 from cad_edge import options
+from cad_edge.deprecated_options import deprecated
 from cad_edge.errors import OptionError
-from cad_edge.renamed_options import renamed
 from cad_edge.store.lock import WriterLock
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.protocol.baselines import BASELINES
 from cad_edge_benchmarks.protocol.compat import COMPATS, Compat, read_compats
-from cad_edge_benchmarks.protocol.learner_settings import said_of, settle
+from cad_edge_benchmarks.protocol.learner_settings import errors_naming, settle
 from cad_edge_benchmarks.protocol.plan import (
     Plan,
     begin,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     epilog="Published protocols: " + ", ".join(SPLITS) + ".",
 )
 @options.stream
-@renamed("STREAM", "--stream")
+@deprecated("STREAM", "--stream")
 @click.option(
     "--data",
     "roots",
@@ -159,7 +159,7 @@ def protocol(
         },
     )
     source = None if file is None else stream
-    with said_of(source):
+    with errors_naming(source):
         sequence = read_sequence(study, roots)
         named = draw_orders(sequence, study.orders)
     compats = read_compats(switches)

@@ -50,7 +50,7 @@ def settle(study: Study, path: Path | None) -> dict[str, LearnerSettings]:
 
     settled: dict[str, LearnerSettings] = {}
     for name, entry in study.learners.items():
-        with said_of(path, f"learner {name}"):
+        with errors_naming(path, f"learner {name}"):
             learner, before = _settings(study, entry or LearnerEntry()), settled.values()
             if learner.baseline == "replay" and not any(one.is_reference for one in before):
                 raise OptionError(
@@ -65,7 +65,7 @@ def settle(study: Study, path: Path | None) -> dict[str, LearnerSettings]:
 
 
 @contextmanager
-def said_of(path: Path | None, place: str = "") -> Iterator[None]:
+def errors_naming(path: Path | None, place: str = "") -> Iterator[None]:
     """Have errors name the study file and the place in it instead of an option."""
     try:
         yield

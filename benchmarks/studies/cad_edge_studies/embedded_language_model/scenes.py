@@ -51,7 +51,7 @@ class DescribedScene(NamedTuple):
     """(SIDE, SIDE) bool: what the defect changed by some grey levels."""
 
 
-class Light(NamedTuple):
+class Lighting(NamedTuple):
     """What the camera does to a part; both images of a pair get the same."""
 
     gain: NDArray[np.float32]
@@ -104,12 +104,12 @@ def scene_pair(seed: int, index: int) -> tuple[DescribedScene, DescribedScene]:
     return intact, intact._replace(image=bad, defect=defect, mask=seen)
 
 
-def _light(rng: np.random.Generator) -> Light:
+def _light(rng: np.random.Generator) -> Lighting:
     gain = rng.uniform(0.75, 1.2) * (1 + rng.uniform(0, 0.12) * noise(rng, 2))
     blur = rng.uniform(0.3, 1.3) if rng.random() < 0.5 else 0.0
     grain = rng.normal(0, rng.uniform(0, 6), (SIDE, SIDE)).astype(np.float32)
     steps = (-1 if rng.random() < 0.5 else 1, -1 if rng.random() < 0.5 else 1)
-    return Light(gain.astype(np.float32), blur, grain, steps)
+    return Lighting(gain.astype(np.float32), blur, grain, steps)
 
 
 def colour_name(rgb: NDArray[np.floating]) -> str:

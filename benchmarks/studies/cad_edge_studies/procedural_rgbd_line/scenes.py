@@ -43,7 +43,7 @@ class Scene(NamedTuple):
     """One of `DEFECTS`, which says what it shows in; None for a good part."""
 
 
-class Ideal(NamedTuple):
+class NoiselessScene(NamedTuple):
     """A surface as it would be seen without noise."""
 
     levels: NDArray[Any]
@@ -77,7 +77,7 @@ def render(name: str, seeds: tuple[int, ...], defect: str | None = None, side: i
     return Scene(*_sensed(shown, np.random.default_rng([*seeds, 2])), mask, defect)
 
 
-def difference(one: Ideal, other: Ideal) -> NDArray[np.bool_]:
+def difference(one: NoiselessScene, other: NoiselessScene) -> NDArray[np.bool_]:
     """Where two surfaces differ in what can be seen of them, (side, side)."""
     levels = np.abs(one.levels - other.levels).max(axis=-1) > _SEEN_LEVELS
     seen: NDArray[np.bool_] = levels | (np.abs(one.depth - other.depth) > _SEEN_DEPTH)
@@ -98,17 +98,17 @@ def _surface(part: Part, rng: np.random.Generator, side: int) -> Surface:
     return Surface(body.height.copy(), albedo, tray, body.cover)
 
 
-def _ideal(surface: Surface) -> Ideal:
+def _ideal(surface: Surface) -> NoiselessScene:
     pitch = _SPAN / surface.side
     down, right = np.gradient(surface.height, pitch)
     length = np.sqrt(1 + down**2 + right**2)
     from_side = (1 + 0.8 * (right + down)) / length / 1.5
     light = (1 - FROM_SIDE) / length + FROM_SIDE * np.clip(from_side, 0, 1.5)
     levels = 255 * np.clip(surface.albedo * light[..., None], 0, 1)
-    return Ideal(levels, DISTANCE - surface.height)
+    return NoiselessScene(levels, DISTANCE - surface.height)
 
 
-def _sensed(ideal: Ideal, rng: np.random.Generator) -> tuple[Frame, DepthPlane]:
+def _sensed(ideal: NoiselessScene, rng: np.random.Generator) -> tuple[Frame, DepthPlane]:
     noisy = ideal.levels + rng.normal(0, IMAGE_NOISE, ideal.levels.shape)
     rgb = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     pitch = _SPAN / len(ideal.depth)

@@ -36,7 +36,7 @@ TITLES = {
 """Headings by kind of finding."""
 
 
-def exhibits(finding: "Finding", root: Path) -> Markup:
+def evidence(finding: "Finding", root: Path) -> Markup:
     """Show the images of a finding, the first ones at once and some more after a click."""
     shown = [_exhibit(one, finding.kind, root) for one in finding.exhibits[:MOST]]
     cards = f'<div class="exhibits">{"".join(shown[:OPEN])}</div>'

@@ -16,7 +16,7 @@ class _Unnamed(click.Argument):
         return []
 
 
-def renamed(
+def deprecated(
     old: str, new: str, meant: Callable[[Path], Path] = lambda path: path
 ) -> Callable[[FC], FC]:
     """Take the value of ``new`` from an option, or an argument, that was called ``old``.

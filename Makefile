@@ -11,7 +11,7 @@ INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 PASSIVE := $(addprefix result-,accuracy choices recognition contamination)
 COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison
 STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-embedded_language_model
-.PHONY: demo test lint types units torchless benchmark results $(STUDIES) $(COMPARISONS) \
+.PHONY: demo test lint types units torchless campaign benchmark results $(STUDIES) $(COMPARISONS) \
 	result-engine_agreement result-openvino clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
@@ -39,6 +39,9 @@ units: $(VENV)/.installed  ## pytest, all of it
 torchless: $(RUNTIME)/.installed  ## the device's tests, where torch is not on the machine
 	@$(RUNTIME)/bin/python -c "import importlib.util as u; exit(bool(u.find_spec('torch')) and 'torch is in $(RUNTIME); run make clean')"
 	@$(RUNTIME)/bin/python -m pytest -q tests/base tests/runtime tests/house
+
+campaign: $(VENV)/.installed  ## attacks on the promises at full size: damage, kills, forgeries, a soak; about an hour
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -s tests/campaign --whole-campaign --campaign-out out/campaign $(FLAGS)
 
 BUNDLE = demo/bundle
 benchmark: $(VENV)/.installed  ## time, memory and targets of the demo's bundle, or of BUNDLE=DIR, on this machine
@@ -101,13 +104,13 @@ help:  ## list the targets
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installing cad-edge and its development tools into $(VENV); the first time takes minutes."
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python $(INSTALL) -e ".[train,export,explain,dev]"
+	@$(VENV)/bin/python $(INSTALL) -e ".[train,export,explain,sign,dev]"
 	@touch $@
 
 $(RUNTIME)/.installed: pyproject.toml constraints.txt
 	@echo "Installing what a device gets into $(RUNTIME)."
 	@$(PYTHON) -m venv $(RUNTIME)
-	@$(RUNTIME)/bin/python $(INSTALL) -e ".[cpu,explain]" "pytest>=8.3"
+	@$(RUNTIME)/bin/python $(INSTALL) -e ".[cpu,explain,sign]" "pytest>=8.3"
 	@touch $@
 
 $(OPENVINO)/.installed: pyproject.toml

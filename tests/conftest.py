@@ -13,6 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of tests/campaign."""
+    parser.addoption("--whole-campaign", action="store_true", help="as `make campaign` does")
+    parser.addoption("--campaign-seed", type=int, default=0, help="seed of the campaigns")
+    parser.addoption("--campaign-out", type=Path, help="folder for what the campaigns counted")
+
+
 @pytest.fixture
 def open_data() -> Path:
     """Folder of the open test data; a test that asks for it is skipped where it is absent."""

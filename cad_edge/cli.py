@@ -65,6 +65,12 @@ COMMANDS = {
         "cpu",
         "Go back to an older version of a bundle.",
     ),
+    "sign": Command(
+        "cad_edge_runtime.bundle_commands",
+        "sign_command",
+        "cpu,sign",
+        "Sign the version of a bundle that is in force.",
+    ),
     "gc": Command(
         "cad_edge_runtime.bundle_commands",
         "gc",

@@ -7,6 +7,7 @@ CadEdgeError
 ├── ArtifactError      an artifact that cannot be read or does not fit
 ├── BundleError        a bundle that cannot be opened or written
 │   ├── IntegrityError a byte that is not what the manifest says
+│   ├── TrustError     a version that nobody whom this device trusts has signed
 │   └── BundleLocked   another process is writing to the bundle
 ├── GraphError         a graph that the runtime refuses to load
 ├── CertificateError   an exported engine that does not answer as torch did
@@ -42,6 +43,10 @@ class BundleError(CadEdgeError):
 
 class IntegrityError(BundleError):
     """A file of a bundle is missing or is not what its sha256 says."""
+
+
+class TrustError(BundleError):
+    """A version is unsigned, wrongly signed, expired, or older than one seen before."""
 
 
 class BundleLocked(BundleError):

@@ -3,6 +3,7 @@
     bundle.json               the Pointer: which manifest is in force; replaced atomically
     manifests/<sha256>.json   one version each, naming the version before as ``previous``
     objects/<sha256>/...      see cad_edge.store.objects
+    signatures/<sha256>/...   see cad_edge.store.signatures
     .lock                     held by the one process that writes
 
 A version is visible when ``bundle.json`` names it, and by then everything it needs is on the disk:
@@ -14,81 +15,109 @@ it. The versions left behind stay, and ``rollback(version)`` finds them, until g
 two histories may use one number, the sha256 of the manifest tells them apart.
 """
 
-import itertools
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from cad_edge.errors import BundleError, IntegrityError
-from cad_edge.schema import canonical_json
-from cad_edge.store.atomic_write import TEMPORARY, remove, replace_file, sync_folder
-from cad_edge.store.history import History, read_format
+from cad_edge.store.garbage import GarbageReport, collect, kept_versions, sync_folders
+from cad_edge.store.history import History
 from cad_edge.store.lock import WriterLock
 from cad_edge.store.manifest import Manifest, Pointer
 from cad_edge.store.objects import ObjectStore
-
-
-@dataclass(frozen=True)
-class GarbageReport:
-    """What a garbage collection removed."""
-
-    objects: tuple[str, ...]
-    manifests: tuple[str, ...]
-    bytes: int
-    """Of objects, manifests and temporary files together."""
+from cad_edge.store.pointer import PointerFile
+from cad_edge.store.signature import Signer, Statement
+from cad_edge.store.trust import trust_of
 
 
 class Bundle:
-    """A bundle folder, which need not exist yet. Reading needs no lock and writes nothing."""
+    """A bundle folder, which need not exist yet. Reading needs no lock and writes nothing.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path
+        The folder.
+    trusted_keys
+        Files or folders of the public keys whose signatures are accepted; None: those that
+        CAD_EDGE_TRUSTED_KEYS names, and without it signatures are not looked at.
+
+    Raises
+    ------
+    OptionError
+        Keys are named and cannot be read.
+    """
+
+    def __init__(self, path: Path, trusted_keys: Sequence[Path | str] | None = None) -> None:
         self.path = Path(path)
+        self._pointer = PointerFile(self.path, trust_of(trusted_keys))
         self._objects = ObjectStore(self.path / "objects")
         self._history = History(self.path / "manifests")
         self._lock = WriterLock(self.path / ".lock")
 
-    @property
-    def _pointer_path(self) -> Path:
-        return self.path / "bundle.json"
-
     def exists(self) -> bool:
         """Whether a version is in force."""
-        return self._pointer_path.is_file()
+        return self._pointer.exists()
 
-    def pointer(self) -> Pointer:
-        """Version in force; BundleError if the folder holds none or it cannot be read."""
-        try:
-            data = self._pointer_path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            reason = "it is a file" if self.path.is_file() else "it has no bundle.json"
-            raise BundleError(
-                f"{self.path} is not a bundle ({reason}); "
-                "give the folder that `cad-edge export` wrote"
-            ) from None
-        except OSError as problem:
-            raise BundleError(f"{self._pointer_path} cannot be read: {problem.strerror}") from None
-        return read_format(Pointer, data, self._pointer_path, BundleError)
+    def pointer(self, trusted: bool = True) -> Pointer:
+        """Return the version in force.
 
-    def manifest(self, sha: str | None = None) -> Manifest:
-        """Manifest in force, or the one with this sha256.
+        Parameters
+        ----------
+        trusted
+            False: whoever has signed it.
+
+        Raises
+        ------
+        BundleError
+            The folder holds none or it cannot be read.
+        TrustError
+            Keys are trusted, and it is unsigned, signed by another, expired, or older than one that
+            this device has opened.
+        """
+        return self._pointer.read() if trusted else self._pointer.read_untrusted()
+
+    @property
+    def checks_signatures(self) -> bool:
+        """Whether keys are trusted, so that unsigned versions are refused."""
+        return self._pointer.trusted
+
+    def remember(self, pointer: Pointer) -> None:
+        """Note that a version was opened here; nothing where no keys are trusted.
+
+        Raises
+        ------
+        TrustError
+            It cannot be noted.
+        """
+        self._pointer.remember(pointer)
+
+    def statement(self) -> Statement | None:
+        """Return what was signed about the version in force; None where it is unsigned.
+
+        Whoever has signed it: `pointer` is what judges.
+        """
+        signature = self.pointer(trusted=False).signature
+        return None if signature is None else self._pointer.signatures.statement(signature)
+
+    def manifest(self, which: Pointer | str | None = None) -> Manifest:
+        """Manifest in force, the one that a pointer names, or the one with this sha256.
 
         Raises
         ------
         IntegrityError
-            The file is missing or is not what its sha256 says.
+            The file is missing, is not what its sha256 says, or has another version than its
+            pointer.
         BundleError
             There is no bundle, or the manifest is of a format that this version does not read.
         """
-        if sha is not None:
-            return self._history.read(sha)
-        pointer = self.pointer()
+        if isinstance(which, str):
+            return self._history.read(which)
+        pointer = self.pointer() if which is None else which
         manifest = self._history.read(pointer.manifest)
         if manifest.version != pointer.version:
             raise IntegrityError(
-                f"{self._pointer_path} names version {pointer.version}, but its manifest is "
+                f"{self.path / 'bundle.json'} names version {pointer.version}, but its manifest is "
                 f"version {manifest.version}; copy the bundle again"
             )
         return manifest
@@ -123,8 +152,13 @@ class Bundle:
         """Exclude other writers for a block; BundleLocked at once if there is one."""
         return self._lock.hold()
 
-    def commit(self, manifest: Manifest) -> Pointer:
-        """Put a new version in force; the caller holds the lock.
+    def require_signer(self, signer: Signer | None) -> None:
+        """Raise what `commit` raises about signatures, before there is anything to commit."""
+        base = self._pointer.read_untrusted() if self.exists() else None
+        self._pointer.require_signer(signer, base)
+
+    def commit(self, manifest: Manifest, signer: Signer | None = None) -> Pointer:
+        """Put a new version in force, signed if there is a signer; the caller holds the lock.
 
         Raises
         ------
@@ -132,14 +166,33 @@ class Bundle:
             The lock is not held, the version is not the next one, or the disk refused.
         IntegrityError
             An object that the manifest names is not in the bundle.
+        TrustError
+            It would not be accepted here, or ``signer`` would vouch for an unsigned version.
         """
         if not self._lock.held:
             raise BundleError(f"{self.path} must be locked for a commit; use `with bundle.lock()`")
+        self.require_signer(signer)
         self._check_next(manifest)
         for name in sorted(manifest.objects()):
             if not self._objects.holds(name):
                 raise IntegrityError(f"{self._objects.path(name)} is missing; add it before commit")
-        return self._point(self._history.write(manifest), manifest)
+        sha = self._history.write(manifest)
+        return self._put_in_force(Pointer(manifest=sha, version=manifest.version), signer)
+
+    def sign(self, signer: Signer) -> Pointer:
+        """Sign the version in force, whoever has signed it before, after verifying all of it.
+
+        Raises
+        ------
+        IntegrityError
+            A byte of it is not what the manifest says.
+        """
+        self._pointer.read_untrusted()
+        with self.lock():
+            pointer = self._pointer.read_untrusted()
+            for name in sorted(self.manifest(pointer).objects()):
+                self.verify_object(name)
+            return self._put_in_force(pointer, signer)
 
     def _check_next(self, manifest: Manifest) -> None:
         current = self.pointer() if self.exists() else None
@@ -151,40 +204,50 @@ class Bundle:
                 f"{manifest.version} after {manifest.previous}; export again"
             )
 
-    def _point(self, sha: str, manifest: Manifest) -> Pointer:
-        pointer = Pointer(manifest=sha, version=manifest.version)
-        try:
-            # An object or manifest that a killed writer had renamed is shared without being
-            # written again, so its name may not be durable yet.
-            for folder in (self._objects.folder, self._history.folder):
-                sync_folder(folder)
-        except OSError as problem:
-            raise BundleError(
-                f"{self.path} cannot be made durable: {problem.strerror}"
-            ) from problem
-        replace_file(self._pointer_path, canonical_json(pointer))
+    def _put_in_force(self, pointer: Pointer, signer: Signer | None) -> Pointer:
+        # An object or manifest that a killed writer had renamed is shared without being written
+        # again, so its name may not be durable yet.
+        sync_folders(self.path, self._objects.folder, self._history.folder)
+        if signer is not None:
+            pointer = self._pointer.sign(pointer, signer)
+        self._pointer.write(pointer)
         return pointer
 
-    def _sync_names(self) -> None:
-        try:
-            for folder in (self._objects.folder, self._history.folder):
-                sync_folder(folder)
-        except OSError as problem:
-            raise BundleError(f"{self.path} cannot be written to: {problem.strerror}") from problem
-
-    def rollback(self, version: int | None = None) -> Pointer:
+    def rollback(
+        self, version: int | None = None, signer: Signer | None = None, allow_older: bool = False
+    ) -> Pointer:
         """Put an older version in force again, after verifying everything that it needs.
 
-        Without ``version`` it is the one before. A version that an earlier rollback left behind can
-        be named too, unless several histories hold that number.
+        Parameters
+        ----------
+        version
+            None: the one before. A version that an earlier rollback left behind can be named too,
+            unless several histories hold that number.
+        signer
+            Signs it again, so that every device takes it; without, it has the signature it had.
+        allow_older
+            Whether this device, which refuses versions older than the newest it has opened, may
+            open this one.
+
+        Raises
+        ------
+        BundleError, IntegrityError
+            There is no such version, or something of it is missing or changed.
+        TrustError
+            This device would not accept it.
         """
-        self.pointer()
+        self._pointer.read_untrusted()
         with self.lock():
-            sha = self._history.find(self.pointer().manifest, version)
+            sha = self._history.find(self._pointer.read_untrusted().manifest, version)
             manifest = self._history.read(sha)
             for name in sorted(manifest.objects()):
                 self.verify_object(name)
-            return self._point(sha, manifest)
+            pointer = Pointer(manifest=sha, version=manifest.version)
+            if signer is not None:
+                self._pointer.require_signer(signer, pointer)
+            else:
+                pointer = self._pointer.older(pointer, allow_older)
+            return self._put_in_force(pointer, signer)
 
     def collect_garbage(self, keep: int = 2) -> GarbageReport:
         """Delete what none of the last ``keep`` versions needs, and stale temporary files.
@@ -196,22 +259,9 @@ class Bundle:
             raise BundleError("garbage collection must keep at least 1 version")
         self.pointer()
         with self.lock():
-            chain = self._history.back_from(self.pointer().manifest)
-            kept = dict(itertools.islice(chain, keep))
-            needed = {name for manifest in kept.values() for name in manifest.objects()}
-            manifests = tuple(sha for sha in self._history.stored() if sha not in kept)
-            objects = tuple(sha for sha in self._objects.stored() if sha not in needed)
-            doomed = [self._history.path(sha) for sha in manifests]
-            stale = [path for folder in self._folders() for path in folder.glob(f"{TEMPORARY}*")]
-            size = sum(_size(path) for path in doomed + stale)
-            size += sum(_size(self._objects.path(sha)) for sha in objects)
-            # Manifests go first: killed in between, no manifest names an object that is gone.
-            for path in doomed + stale:
-                remove(path)
-            self._sync_names()
-            for sha in objects:
-                self._objects.discard(sha)
-        return GarbageReport(objects, manifests, size)
+            kept = kept_versions(self._history, self.pointer().manifest, keep)
+            signatures = self._pointer.signatures.other_than(kept)
+            return collect(self.path, self._history, self._objects, kept, signatures)
 
     def verify(self) -> list[str]:
         """Every problem as a sentence; an empty list means that the bundle is sound."""
@@ -227,19 +277,13 @@ class Bundle:
                 named.update(found.objects() if isinstance(found, Manifest) else ())
 
         check(self.manifest)
+        signatures = self._pointer.signatures.store
+        for sha in signatures.stored():
+            check(partial(signatures.verify, sha))
         for sha in self._history.stored():
             check(partial(self._history.check, sha))
         for sha in sorted(named.union(self._objects.stored())):
             check(partial(self._objects.verify, sha))
-        strays = self._history.strays() + self._objects.strays()
+        strays = self._history.strays() + self._objects.strays() + signatures.strays()
         problems += [f"{path} does not belong there; remove it" for path in strays]
         return list(dict.fromkeys(problems))
-
-    def _folders(self) -> tuple[Path, Path, Path]:
-        return self.path, self._history.folder, self._objects.folder
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file, or of the files directly in a folder."""
-    entries = [path] if not path.is_dir() else list(path.iterdir())
-    return sum(os.lstat(entry).st_size for entry in entries)

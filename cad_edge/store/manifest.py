@@ -281,9 +281,14 @@ class Manifest(Record):
         return graphs | tensors | words | {entry.routing for entry in entries}
 
 
-class Pointer(Record):
+class Pointer(OmitDefaults):
     """``bundle.json``: the version that is in force."""
+
+    RARE: ClassVar[frozenset[str]] = frozenset({"signature"})
 
     format: Literal[1] = FORMAT
     manifest: Sha256
     version: int = Field(ge=1)
+    signature: Sha256 | None = Field(
+        default=None, description="folder of the signed statement about it; None: unsigned"
+    )

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
 from cad_edge.errors import OptionError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Certificate, GraphLayout, Precision, SelectorKind
+from cad_edge.store.signature import signer_of
+from cad_edge.store.signatures import unsigned_note
 from cad_edge_export.drift import drift_lines, stand_in_drift_lines
 from cad_edge_export.exporter import export_folder
 from cad_edge_export.missing_tasks import rgb_only_fallback_line
@@ -67,6 +70,8 @@ def export(
     explanations: bool = True,
     merge_shared: bool = False,
     without_depth: Path | str | None = None,
+    sign: Path | str | None = None,
+    expires: datetime | None = None,
     *,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> ExportResult:
@@ -96,6 +101,10 @@ def export(
     without_depth
         Folder of artifacts of the same products, learned from images alone, for frames that have no
         depth.
+    sign
+        PEM file of an Ed25519 private key that signs the version; None: it is unsigned.
+    expires
+        When the signature ends to be accepted, with its time zone; None: never.
     progress
         Called with (doing, done, total); None: silent.
 
@@ -113,6 +122,8 @@ def export(
         An artifact or the bundle cannot be used.
     CertificateError
         An engine does not answer as torch did; the bundle stays as it was.
+    TrustError
+        The version that the bundle has is not signed, and ``sign`` would vouch for it.
 
     Examples
     --------
@@ -128,13 +139,17 @@ def export(
     if selector is not None:
         _require("--selector", selector, get_args(SelectorKind))
     measured = None if calibration is None else Path(calibration)
+    signer = signer_of(None if sign is None else Path(sign), expires)
     plan = ExportPlan(layout, precision, selector, backbone, measured, explanations, merge_shared)
     store = Bundle(Path(bundle))
     before = store.manifest() if store.exists() else None
+    signed = before is not None and store.statement() is not None
     spare = None if without_depth is None else Path(without_depth)
-    added = export_folder(Path(artifacts), store.path, plan, progress or _silent, spare)
+    added = export_folder(Path(artifacts), store.path, plan, progress or _silent, spare, signer)
     after = store.manifest()
     notes = [*drift_lines(after, added), *stand_in_drift_lines(before, after)]
+    if signed and store.statement() is None:
+        notes.append(unsigned_note(after.version))
     if spare is not None:
         notes.append(rgb_only_fallback_line(after))
     certificates = {name: entry.certificate for name, entry in after.tasks.items()}

@@ -1,5 +1,6 @@
 """The command `cad-edge export`."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
@@ -66,6 +67,9 @@ from cad_edge.store.manifest import GraphLayout, Precision, SelectorKind
     help="Artifacts of the same products that were learned without depth; they inspect frames that "
     "have none.",
 )
+@options.sign
+@options.expires
+@options.trusted_keys
 def export(
     artifacts: Path,
     bundle: Path,
@@ -77,6 +81,8 @@ def export(
     explanations: bool,
     merge_shared: bool,
     without_depth: Path | None,
+    sign: Path | None,
+    expires: datetime | None,
 ) -> None:
     """Add to a bundle the products of ARTIFACTS that it does not hold yet.
 
@@ -99,6 +105,8 @@ def export(
             explanations,
             merge_shared,
             without_depth,
+            sign,
+            expires,
             progress=progress("export"),
         )
     if done.added:

@@ -12,6 +12,7 @@ from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, list_artifacts
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Selector, SelectorKind, TaskEntry
+from cad_edge.store.signature import Signer
 from cad_edge_export.discard_on_failure import discard_on_failure
 from cad_edge_export.entries import (
     Progress,
@@ -43,6 +44,7 @@ def export_artifacts(
     plan: ExportPlan,
     progress: Progress,
     without_depth: Sequence[Path] = (),
+    signer: Signer | None = None,
 ) -> list[str]:
     """Add the artifacts that the bundle lacks; return the names of the tasks added.
 
@@ -61,6 +63,8 @@ def export_artifacts(
     without_depth
         Artifact folders of the same tasks, learned without depth, for frames that have none. Those
         that the bundle has for other tasks stay.
+    signer
+        Signs the version; None: it is unsigned.
 
     Raises
     ------
@@ -76,6 +80,7 @@ def export_artifacts(
     """
     refuse_several_wheels()
     bundle = Bundle(bundle_path)
+    bundle.require_signer(signer)
     learned, spare = read_all(artifacts), read_all(without_depth)
     require_capabilities([*learned, *spare], plan.style, plan.merge_shared)
     # Before the lock makes a folder, so that what is refused leaves no trace; and under the lock,
@@ -97,7 +102,7 @@ def export_artifacts(
             )
             progress("selector", len(changed), len(changed) + 1)
             manifest = _manifest(bundle, before, entries, trunks.routing, kind, plan, graphs)
-        bundle.commit(manifest)
+        bundle.commit(manifest, signer)
         progress("done", len(changed) + 1, len(changed) + 1)
     return [task.artifact.task for task in new]
 
@@ -240,6 +245,7 @@ def export_folder(
     plan: ExportPlan,
     progress: Progress,
     without_depth: Path | None = None,
+    signer: Signer | None = None,
 ) -> list[str]:
     """Export every artifact under ``folder``, with RGB-only fallbacks from ``without_depth``.
 
@@ -247,7 +253,7 @@ def export_folder(
     holds no artifact.
     """
     spare = [] if without_depth is None else _listed(without_depth)
-    return export_artifacts(_listed(folder), bundle, plan, progress, spare)
+    return export_artifacts(_listed(folder), bundle, plan, progress, spare, signer)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Commands that look after a bundle on the device; none of them needs ONNX Runtime."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -11,6 +12,8 @@ from cad_edge.calibration import Decision, decide, require_rate
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, TaskEntry
+from cad_edge.store.signature import Signer, short, signer_of
+from cad_edge.store.signatures import unsigned_note
 from cad_edge_runtime.graph_check import check_graph
 from cad_edge_runtime.inspection import unknown_task
 
@@ -20,17 +23,29 @@ Frames: TypeAlias = Literal["all", "with-depth", "without-depth"]
 @click.command()
 @options.bundle
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array instead of a table.")
+@options.trusted_keys
 def tasks(bundle: Path, as_json: bool) -> None:
     """List the products of BUNDLE, in the order in which they were learned."""
-    manifest = Bundle(bundle).manifest()
+    store = Bundle(bundle)
+    manifest = store.manifest()
     found = sorted(manifest.tasks.items(), key=lambda item: (item[1].position, item[0]))
     rows = [row for name, entry in found for row in _rows(name, entry)]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    click.echo(f"{bundle}: version {manifest.version}, {len(found)} tasks")
+    click.echo(f"{bundle}: version {manifest.version}, {len(found)} tasks, {signed_by(store)}")
     if rows:
         click.echo(_table(rows))
+
+
+def signed_by(store: Bundle) -> str:
+    """Say who has signed the version in force, and whether this device has checked it."""
+    statement = store.statement()
+    if statement is None:
+        return "unsigned"
+    until = f" until {statement.expires:%Y-%m-%d %H:%M} UTC" if statement.expires else ""
+    checked = "" if store.checks_signatures else ", not checked: no key is trusted here"
+    return f"signed with the key {short(statement.key)}{until}{checked}"
 
 
 def _rows(name: str, entry: TaskEntry) -> list[dict[str, object]]:
@@ -107,8 +122,17 @@ def _cell(value: object) -> str:
     show_default=True,
     help="Which frames the rate is for, where a product is inspected by depth as well.",
 )
+@options.sign
+@options.expires
+@options.trusted_keys
 def threshold(
-    bundle: Path, task: str, rate: float, minimum_area: int | None, frames: Frames
+    bundle: Path,
+    task: str,
+    rate: float,
+    minimum_area: int | None,
+    frames: Frames,
+    sign: Path | None,
+    expires: datetime | None,
 ) -> None:
     """Set the threshold of a product of BUNDLE by another false-reject rate.
 
@@ -118,8 +142,10 @@ def threshold(
     """
     if minimum_area is not None and minimum_area < 0:
         raise OptionError(f"--minimum-area {minimum_area} is not allowed; give 0 or more")
+    signer = signer_of(sign, expires)
     store = Bundle(bundle)
     store.pointer()  # a path that is no bundle is said before the lock makes a folder of it
+    signed = store.statement() is not None
     with store.lock():
         pointer, manifest = store.pointer(), store.manifest()
         before = manifest.tasks.get(task)
@@ -131,9 +157,11 @@ def threshold(
             "previous": pointer.manifest,
             "tasks": {**manifest.tasks, task: after},
         }
-        version = store.commit(manifest.model_copy(update=update)).version
+        version = store.commit(manifest.model_copy(update=update), signer).version
     for line in _restatements(task, before, after, version):
         click.echo(line)
+    if signed and signer is None:
+        click.echo(unsigned_note(version))
 
 
 def _restated(
@@ -208,6 +236,7 @@ def support_sentence(decision: Decision) -> str:
 
 @click.command()
 @options.bundle
+@options.trusted_keys
 def verify(bundle: Path) -> None:
     """Check the sha256 of every file of BUNDLE, and every graph of the version in force."""
     store = Bundle(bundle)
@@ -248,12 +277,51 @@ def _graph_problems(store: Bundle, manifest: Manifest) -> list[str]:
     metavar="NUMBER",
     help="Number of the version [default: the one before].",
 )
-def rollback(bundle: Path, version: int | None) -> None:
-    """Go back to an older version of BUNDLE."""
+@click.option(
+    "--allow-older",
+    is_flag=True,
+    help="With trusted keys: let this device forget that it has opened newer versions, and accept "
+    "the signature that the older one has.",
+)
+@options.sign
+@options.expires
+@options.trusted_keys
+def rollback(
+    bundle: Path,
+    version: int | None,
+    allow_older: bool,
+    sign: Path | None,
+    expires: datetime | None,
+) -> None:
+    """Go back to an older version of BUNDLE.
+
+    Where signatures are checked, a version older than the newest that a device has opened is
+    refused there. Sign it again (--sign), which every device takes, or permit it on this device
+    (--allow-older).
+    """
+    signer = signer_of(sign, expires)
     store = Bundle(bundle)
-    before = store.pointer().version
-    after = store.rollback(version).version
+    before = store.pointer(trusted=False).version
+    after = store.rollback(version, signer, allow_older).version
     click.echo(f"{bundle}: version {after} is in force, it was {before}")
+
+
+@click.command("sign")
+@options.bundle
+@click.argument("key", type=click.Path(path_type=Path))
+@options.expires
+@options.trusted_keys
+def sign_command(bundle: Path, key: Path, expires: datetime | None) -> None:
+    """Sign the version of BUNDLE that is in force with KEY, an Ed25519 private key.
+
+    KEY vouches for whatever lies there: look at it first, by `cad-edge tasks` and
+    `cad-edge verify --open`. To change keys, trust both on the devices, sign with the new one, and
+    then stop trusting the old one.
+    """
+    signer = Signer(key, expires)
+    store = Bundle(bundle)
+    version = store.sign(signer).version
+    click.echo(f"{bundle}: version {version} is signed with the key {short(signer.public.id)}")
 
 
 @click.command()
@@ -266,6 +334,7 @@ def rollback(bundle: Path, version: int | None) -> None:
     metavar="NUMBER",
     help="How many versions to keep, including the newest.",
 )
+@options.trusted_keys
 def gc(bundle: Path, keep: int) -> None:
     """Delete files that only older versions of BUNDLE need."""
     if keep < 1:

@@ -31,6 +31,7 @@ from cad_edge_runtime.listing import ImageFile, listed, listed_parts, with_depth
 )
 @options.device
 @options.threads
+@options.trusted_keys
 @click.pass_context
 def detect(
     ctx: click.Context,

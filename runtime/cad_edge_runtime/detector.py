@@ -39,8 +39,15 @@ class Detector:
     >>> detector.close()
     """
 
-    def __init__(self, bundle: Path, device: str, threads: int | None, watch: bool) -> None:
-        self._bundle = Bundle(bundle)
+    def __init__(
+        self,
+        bundle: Path,
+        device: str,
+        threads: int | None,
+        watch: bool,
+        trusted_keys: Sequence[Path | str] | None,
+    ) -> None:
+        self._bundle = Bundle(bundle, trusted_keys)
         self._pointer_path = bundle / "bundle.json"
         # Taken before the pointer is read: a change in between is then seen by the watcher.
         signature = signature_of(self._pointer_path)
@@ -49,6 +56,7 @@ class Detector:
         self._refreshing = threading.Lock()
         self._last_refresh_error: CadEdgeError | None = None
         self._snapshot: Snapshot | None = open_snapshot(self._bundle, pointer, self._factory, None)
+        self._bundle.remember(pointer)
         self._watcher = self._watch(signature) if watch else None
 
     @classmethod
@@ -58,6 +66,7 @@ class Detector:
         device: str = "auto",
         threads: int | None = None,
         watch: bool = True,
+        trusted_keys: Sequence[Path | str] | None = None,
     ) -> "Detector":
         """Open a bundle.
 
@@ -72,11 +81,17 @@ class Detector:
             Threads of each graph; all cores that the process may use without it.
         watch
             Whether new versions are picked up on their own, otherwise by `refresh`.
+        trusted_keys
+            Public keys, as PEM files or folders of them: only versions that one of them has signed
+            are opened, and none that is older than the newest one this device has opened. None:
+            those that CAD_EDGE_TRUSTED_KEYS names; without it signatures are not looked at.
 
         Raises
         ------
         BundleError, GraphError
             The bundle is missing, damaged, or holds something that the runtime refuses.
+        TrustError
+            The version in force is unsigned, wrongly signed, expired or older than one seen before.
         DeviceError
             The device is not to be had, or onnxruntime is missing or installed twice.
 
@@ -86,7 +101,7 @@ class Detector:
         ...     print(detector.views)
         1
         """
-        return cls(Path(bundle), device, threads, watch)
+        return cls(Path(bundle), device, threads, watch, trusted_keys)
 
     def detect(
         self, image: Sample, task: str | None = None, depth: Depth | None = None
@@ -270,7 +285,9 @@ class Detector:
                 pointer = self._bundle.pointer()
                 changed = pointer != current.pointer
                 if changed:
-                    self._snapshot = open_snapshot(self._bundle, pointer, self._factory, current)
+                    opened = open_snapshot(self._bundle, pointer, self._factory, current)
+                    self._bundle.remember(pointer)
+                    self._snapshot = opened
             except CadEdgeError as problem:
                 self._last_refresh_error = problem
                 raise

@@ -36,6 +36,7 @@ from cad_edge_runtime.explanation import MOST_TOKENS, require_length
 )
 @options.device
 @options.threads
+@options.trusted_keys
 def explain(
     bundle: Path,
     image: Path,

@@ -76,7 +76,7 @@ def open_snapshot(
     BundleError, GraphError, DeviceError
         Something of this version cannot be used; nothing of ``previous`` has changed.
     """
-    manifest = bundle.manifest(pointer.manifest)
+    manifest = bundle.manifest(pointer)
     _check_views(manifest, pointer)
     opening = Opening(bundle, factory, previous.explainers.held if previous else OpenParts())
     selector = _selector_plan(manifest, pointer)

@@ -93,6 +93,7 @@ def _counts(ctx: click.Context, option: click.Parameter, text: str) -> list[int]
     metavar="OLD.json",
     help="JSON of an earlier report to compare with, as ratios.",
 )
+@options.trusted_keys
 def benchmark(
     bundle: Path,
     scenarios: list[ScenarioName],

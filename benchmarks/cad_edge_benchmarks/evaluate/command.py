@@ -30,6 +30,7 @@ from cad_edge_runtime import Detector
 @deprecated("--json", "--out")
 @options.device
 @options.threads
+@options.trusted_keys
 def evaluate(
     bundle: Path, stream: Path, out: Path | None, device: str, threads: int | None
 ) -> None:

@@ -1,0 +1,77 @@
+"""Garbage: what no kept version of a bundle needs, and what killed writers left."""
+
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cad_edge.errors import BundleError
+from cad_edge.store.atomic_write import TEMPORARY, remove, sync_folder
+from cad_edge.store.history import History
+from cad_edge.store.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class GarbageReport:
+    """What a garbage collection removed."""
+
+    objects: tuple[str, ...]
+    manifests: tuple[str, ...]
+    bytes: int
+    """Of objects, manifests, signatures and temporary files together."""
+
+
+def kept_versions(history: History, newest: str, keep: int) -> set[str]:
+    """Sha256 of the last ``keep`` versions, counted back from ``newest``."""
+    return {sha for sha, _ in itertools.islice(history.back_from(newest), keep)}
+
+
+def collect(
+    bundle: Path, history: History, objects: ObjectStore, kept: set[str], signatures: list[Path]
+) -> GarbageReport:
+    """Delete what no version of ``kept`` needs; the caller holds the lock.
+
+    Parameters
+    ----------
+    bundle, history, objects
+        The folder and what lies in it.
+    kept
+        Sha256 of manifests.
+    signatures
+        Folders of statements about other versions.
+
+    Raises
+    ------
+    BundleError
+        The folders cannot be written to.
+    """
+    needed = {name for sha in kept for name in history.read(sha).objects()}
+    manifests = tuple(sha for sha in history.stored() if sha not in kept)
+    unused = tuple(sha for sha in objects.stored() if sha not in needed)
+    doomed = [history.path(sha) for sha in manifests] + signatures
+    folders = (bundle, history.folder, objects.folder, bundle / "signatures")
+    doomed += [path for folder in folders for path in folder.glob(f"{TEMPORARY}*")]
+    size = sum(_size(path) for path in doomed)
+    size += sum(_size(objects.path(sha)) for sha in unused)
+    # Manifests go first: killed in between, no manifest names an object that is gone.
+    for path in doomed:
+        remove(path)
+    sync_folders(bundle, history.folder, objects.folder)
+    for sha in unused:
+        objects.discard(sha)
+    return GarbageReport(unused, manifests, size)
+
+
+def sync_folders(bundle: Path, *folders: Path) -> None:
+    """Make the names in folders of a bundle durable; BundleError where that is refused."""
+    try:
+        for folder in folders:
+            sync_folder(folder)
+    except OSError as problem:
+        raise BundleError(f"{bundle} cannot be written to: {problem.strerror}") from problem
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of the files directly in a folder."""
+    entries = [path] if not path.is_dir() or path.is_symlink() else list(path.iterdir())
+    return sum(os.lstat(entry).st_size for entry in entries)

@@ -1,0 +1,93 @@
+"""The folder ``signatures`` of a bundle: statements about its versions.
+
+    signatures/<sha256>/statement.json    what is said, and signed byte for byte
+                        statement.sig     64 bytes, Ed25519
+
+Each is stored as objects are, under the sha256 of what it holds, and ``bundle.json`` names the one
+that counts; a version and its signature therefore come into force in one step.
+"""
+
+import secrets
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from cad_edge.errors import BundleError, IntegrityError
+from cad_edge.schema import canonical_json
+from cad_edge.store.objects import ObjectStore
+from cad_edge.store.signature import Signer, Statement, parse_statement
+from cad_edge.store.trust import Signed
+
+_STATEMENT, _SIGNATURE = "statement.json", "statement.sig"
+
+
+class Signatures:
+    """Statements of one bundle."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = ObjectStore(folder)
+
+    def read(self, sha: str) -> Signed:
+        """Statement and signature; IntegrityError unless they are as they were stored."""
+        files = self.store.read(sha)
+        if files.keys() != {_STATEMENT, _SIGNATURE}:
+            raise IntegrityError(f"{self.store.path(sha)} is no signature; copy the bundle again")
+        return files[_STATEMENT], files[_SIGNATURE]
+
+    def statement(self, sha: str) -> Statement:
+        """Return what a stored statement says, whoever has signed it."""
+        return parse_statement(self.read(sha)[0], str(self.store.path(sha)))
+
+    def add(self, manifest: str, version: int, signer: Signer, before: Statement | None) -> str:
+        """Sign a version and store the statement; return its name.
+
+        Parameters
+        ----------
+        manifest
+            sha256 of the manifest.
+        version
+            Its number.
+        signer
+            Who signs.
+        before
+            The statement about the version that was in force; None: the bundle gets its name now.
+        """
+        issued = datetime.now(timezone.utc)
+        if before is not None:
+            # A clock that was set back must not make a version look older than the one before.
+            issued = max(issued, before.issued + timedelta(microseconds=1))
+        statement = Statement(
+            bundle=before.bundle if before else secrets.token_hex(16),
+            manifest=manifest,
+            version=version,
+            issued=issued,
+            expires=signer.expires,
+            key=signer.public.id,
+        )
+        data = canonical_json(statement)
+        return self.store.add({_STATEMENT: data, _SIGNATURE: signer.sign(data)})
+
+    def about(self, manifest: str) -> str | None:
+        """Name of the newest statement about a manifest; None where it was never signed."""
+        found = [(one.issued, sha) for sha, one in self._statements() if one.manifest == manifest]
+        return max(found)[1] if found else None
+
+    def other_than(self, manifests: set[str]) -> list[Path]:
+        """Folders of the statements about other manifests than these."""
+        kept = {sha for sha, one in self._statements() if one.manifest in manifests}
+        return [self.store.path(sha) for sha in self.store.stored() if sha not in kept]
+
+    def _statements(self) -> Iterator[tuple[str, Statement]]:
+        for sha in self.store.stored():
+            try:
+                yield sha, self.statement(sha)
+            except BundleError:
+                continue  # `verify` names it
+
+
+def unsigned_note(version: int) -> str:
+    """Say what an unsigned version of a signed bundle means."""
+    return (
+        f"version {version} is unsigned: devices that check signatures stay at the version before; "
+        "sign it by `cad-edge sign`"
+    )

@@ -1,0 +1,90 @@
+"""Trust: whose signatures a device accepts, and how it finds an old version that is shown again."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cad_edge.errors import OptionError, TrustError
+from cad_edge.store.seen_versions import SeenVersions, state_folder
+from cad_edge.store.signature import PublicKey, Statement, read_public_keys, require_signed
+
+TRUSTED_KEYS = "CAD_EDGE_TRUSTED_KEYS"
+"""Environment variable with files or folders of public keys, separated as in PATH."""
+
+Signed = tuple[bytes, bytes]
+"""A statement and its signature, as they lie in a bundle."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whose signatures count on this device."""
+
+    keys: tuple[PublicKey, ...]
+    seen: SeenVersions
+
+    def require(self, signed: Signed | None, place: Path, version: int) -> Statement:
+        """Read the statement about the version in force of the bundle at ``place``.
+
+        Raises
+        ------
+        TrustError
+            It is unsigned, signed by nobody trusted, expired, or older than one seen here.
+        """
+        statement = self.require_signed(signed, place, version)
+        expires = statement.expires
+        if expires is not None and expires <= datetime.now(timezone.utc):
+            raise TrustError(
+                f"the signature of version {version} of {place} expired on "
+                f"{expires:%Y-%m-%d %H:%M:%S} UTC; sign it again by `cad-edge sign`"
+            )
+        self.seen.require_newest(statement, place)
+        return statement
+
+    def require_signed(self, signed: Signed | None, place: Path, version: int) -> Statement:
+        """Read a statement that a trusted key has signed, expired or not."""
+        if signed is None:
+            raise TrustError(
+                f"version {version} of {place} is unsigned, and only signed versions are accepted "
+                "here; sign it by `cad-edge sign`"
+            )
+        return require_signed(*signed, self.keys, f"the signature of version {version} of {place}")
+
+
+def trust_of(
+    trusted_keys: Sequence[Path | str] | None, environment: Mapping[str, str] = os.environ
+) -> Trust | None:
+    """Make what a bundle is judged by.
+
+    Parameters
+    ----------
+    trusted_keys
+        Files or folders of public keys; None: those of CAD_EDGE_TRUSTED_KEYS.
+    environment
+        Of the process.
+
+    Returns
+    -------
+    Trust
+        None where no keys are named, so that signatures are not looked at.
+
+    Raises
+    ------
+    OptionError
+        Keys are named and there is none: a list that was lost must not switch the check off.
+    """
+    named = trusted_keys
+    if isinstance(named, str | Path):
+        raise OptionError(f"trusted_keys={str(named)!r} is one path; give a list of them")
+    if named is None:
+        if TRUSTED_KEYS not in environment:
+            return None
+        named = [one for one in environment[TRUSTED_KEYS].split(os.pathsep) if one]
+    if not named:
+        raise OptionError(
+            f"trusted keys are asked for, but none is named; name a PEM file, or unset "
+            f"{TRUSTED_KEYS}"
+        )
+    keys = [key for place in named for key in read_public_keys(Path(place))]
+    return Trust(tuple(keys), SeenVersions(state_folder(environment)))

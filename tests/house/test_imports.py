@@ -28,7 +28,7 @@ OURS = {
 }
 BASE = {"numpy", "pydantic", "click", "safetensors", "PIL", "yaml"}
 FOREIGN = {
-    "cad_edge": BASE | {"tifffile"},
+    "cad_edge": BASE | {"cryptography", "imagecodecs", "onnxruntime", "tifffile"},
     "cad_edge_runtime": BASE | {"onnxruntime", "tensorrt", "cuda", "tokenizers"},
 }
 """Packages of others that the two device packages may import; the rest may import any."""

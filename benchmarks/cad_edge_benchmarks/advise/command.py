@@ -12,6 +12,7 @@ from cad_edge.data.products import read_products
 from cad_edge.data.stream import Stream
 from cad_edge.deprecated_options import deprecated
 from cad_edge.schema import canonical_json
+from cad_edge.store.trust import ignoring_trusted_keys
 from cad_edge_benchmarks.advise.pareto_front import Budgets
 from cad_edge_benchmarks.advise.recommendation import recommend
 from cad_edge_benchmarks.advise.report import advice_document
@@ -69,6 +70,7 @@ def advise(
     Settings beyond --budget-ms (90th percentile of a frame) or --budget-mb are not recommended. A
     folder as --out also keeps what was learned, and a call that was interrupted goes on there.
     """
+    click.get_current_context().with_resource(ignoring_trusted_keys())
     if out is not None:
         check_report("--out", out)
     check_memory_budget(budget_mb)

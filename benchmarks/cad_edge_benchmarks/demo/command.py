@@ -15,6 +15,7 @@ from cad_edge import options
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.schema import canonical_json
 from cad_edge.store.bundle import Bundle
+from cad_edge.store.trust import ignoring_trusted_keys
 from cad_edge_benchmarks.demo.device import inspect, read_inspections
 from cad_edge_benchmarks.demo.report import demo_document
 from cad_edge_benchmarks.demo.results import DemoReport
@@ -40,6 +41,7 @@ def demo(out: Path, seed: int) -> None:
 
     Images, bundle and report.html go to --out; an earlier demo there is replaced.
     """
+    click.get_current_context().with_resource(ignoring_trusted_keys())
     prepare_folder(out)
     steps: dict[str, float] = {}
     with _step("Cutting photographs into windows, drawing defects", steps, "cut windows"):

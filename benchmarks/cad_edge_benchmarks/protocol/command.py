@@ -11,6 +11,7 @@ from cad_edge import options
 from cad_edge.deprecated_options import deprecated
 from cad_edge.errors import OptionError
 from cad_edge.store.lock import WriterLock
+from cad_edge.store.trust import ignoring_trusted_keys
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
 from cad_edge_benchmarks.instruments.open_data import FALSE_REJECT_RATE
 from cad_edge_benchmarks.protocol.baselines import BASELINES
@@ -137,6 +138,7 @@ def protocol(
     Every --order is run with every --seed. --false-reject-rate is for published protocols and
     folders; a stream file states its own.
     """
+    click.get_current_context().with_resource(ignoring_trusted_keys())
     _refuse_repeated(seeds, orders, baselines)
     if count is not None and orders:
         raise OptionError("--orders counts orders and --order names them; give one of the two")

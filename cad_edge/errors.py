@@ -15,7 +15,6 @@ CadEdgeError
 └── UnknownTask        a task name that the bundle does not hold
 """
 
-
 LONGEST_MESSAGE = 500  # characters; a path and a sentence fit, a quoted file does not
 _TAIL = 200  # of them from the end, where a sentence says what to do
 

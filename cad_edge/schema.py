@@ -27,8 +27,11 @@ TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 """How many of something; up to where every reader of JSON has whole numbers."""
 
-Text = Annotated[str, StringConstraints(max_length=1000)]
-"""Words or a name that a program chose: a version, a place in a graph."""
+Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+"""A name that a program chose, of a graph's input or a version."""
+
+Score = Annotated[float, Field(ge=-(2.0**128), le=2.0**128)]
+"""A score or map value: an engine gives float32."""
 
 
 class Record(BaseModel):
@@ -67,9 +70,25 @@ R = TypeVar("R", bound=Record)
 _QUOTED = 150  # characters of what a message quotes from a file
 
 
+class Evidence(Record):
+    """Figures that were measured; of what fails they may be NaN or infinite, and are not written.
+
+    JSON has no such numbers, so that neither a writer nor a reader lets them pass.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=True)
+
+
 def canonical_json(record: Record) -> bytes:
-    """Bytes of ``record`` that depend on its content alone: sorted keys, no optional space."""
-    return (json.dumps(record.model_dump(mode="json"), sort_keys=True, indent=1) + "\n").encode()
+    """Bytes of ``record`` that depend on its content alone: sorted keys, no optional space.
+
+    Raises
+    ------
+    ValueError
+        A figure is NaN or infinite.
+    """
+    content = record.model_dump(mode="json")
+    return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
 def sha256_of(data: bytes) -> str:

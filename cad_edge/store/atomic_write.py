@@ -85,7 +85,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def temporary_in(folders: Iterable[Path]) -> list[Path]:
-    """What writers of ``folders`` were killed over; whoever asks holds their lock."""
+    """List what killed writers of ``folders`` have left; whoever asks holds their lock."""
     found: list[Path] = []
     for folder in folders:
         if folder.is_dir() and not folder.is_symlink():

@@ -44,7 +44,13 @@ class History:
 
     def write(self, manifest: Manifest) -> str:
         """Store a manifest durably and return its sha256; an equal one is left untouched."""
-        data = canonical_json(manifest)
+        try:
+            data = canonical_json(manifest)
+        except ValueError:
+            raise BundleError(
+                f"the manifest of {self.folder.parent} would hold a figure that is NaN or "
+                "infinite; export again, with other options or in fp32"
+            ) from None
         if len(data) > RECORD_BYTES:
             raise BundleError(
                 f"the manifest of {self.folder.parent} would hold {len(data):,} bytes, and at most "

@@ -16,7 +16,13 @@ from pathlib import Path
 
 from cad_edge.errors import BundleError, IntegrityError
 from cad_edge.schema import sha256_of
-from cad_edge.store.atomic_write import TEMPORARY, size_of, sync_folder, temporary_beside, write_file
+from cad_edge.store.atomic_write import (
+    TEMPORARY,
+    size_of,
+    sync_folder,
+    temporary_beside,
+    write_file,
+)
 from cad_edge.store.plain_file import read_chunks, read_plain
 from cad_edge.store.unreadable import reading
 

@@ -89,7 +89,7 @@ def open_plain(
     Parameters and errors are those of `read_chunks`.
     """
     try:
-        found = os.stat(path, follow_symlinks=follow)
+        found = path.stat(follow_symlinks=follow)
     except ValueError:
         raise _refusal(errno.EINVAL, "its name holds a NUL character", path) from None
     require_plain(found, path)

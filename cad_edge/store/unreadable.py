@@ -6,7 +6,6 @@ new copy would be refused just the same.
 """
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,9 @@ _OF_THE_PROCESS = {
     errno.EPERM: "allow this user to read it",
     errno.EMFILE: "close files, or raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close files, or raise the system's limit of open files",
+    errno.ENOMEM: "end other programs, or give this one more memory",
 }
-_NO_MEMORY = "there is not enough memory; end other programs, or give this one more memory"
+NO_MEMORY = "there is not enough memory; end other programs, or give this one more memory"
 
 
 @contextmanager
@@ -36,16 +36,25 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except MemoryError:
-        raise BundleError(f"{path} cannot be read: {_NO_MEMORY}") from None
+        raise BundleError(f"{path} cannot be read: {NO_MEMORY}") from None
     except OSError as problem:
         raise unreadable(path, problem) from None
 
 
 def unreadable(path: Path, problem: OSError) -> BundleError:
     """Turn what the system said of ``path`` into an error with advice."""
-    if problem.errno == errno.ENOMEM:
-        return BundleError(f"{path} cannot be read: {_NO_MEMORY}")
-    said = problem.strerror or (os.strerror(problem.errno) if problem.errno else str(problem))
-    if problem.errno in _OF_THE_PROCESS:
-        return BundleError(f"{path} cannot be read: {said}; {_OF_THE_PROCESS[problem.errno]}")
-    return IntegrityError(f"{path} cannot be read: {said}; copy or export the bundle again")
+    advice = advice_about(problem)
+    kind = IntegrityError if advice is None else BundleError
+    return kind(
+        f"{path} cannot be read: {words_of(problem)}; {advice or 'copy or export the bundle again'}"
+    )
+
+
+def advice_about(problem: OSError) -> str | None:
+    """Say what to do where this process is the reason; None where the file is."""
+    return _OF_THE_PROCESS.get(problem.errno or 0)
+
+
+def words_of(problem: OSError) -> str:
+    """Return what the system said, without the path."""
+    return problem.strerror or str(problem)

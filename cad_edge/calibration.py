@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cad_edge.errors import OptionError
-from cad_edge.schema import Count, OmitDefaults, Record, Score
+from cad_edge.schema import MAXIMUM_COUNT, Count, OmitDefaults, Record, Score
 
 TAIL_SHARE = 0.5  # of the scores, the highest, to which the exponential tail is fitted
 TAIL_REACH = 0.1  # of the smallest rate that n scores support: how far the tail is trusted
@@ -50,8 +50,10 @@ class Calibration(OmitDefaults):
         "model learned without its fold"
     )
     folds: Count = Field(ge=1, description="1 for split")
-    scores: list[Score] = Field(min_length=1, description="image scores, ascending")
-    map_peaks: list[Score] = Field(description="largest anomaly-map value per image, ascending")
+    scores: list[Score] = Field(min_length=1, fail_fast=True, description="image scores, ascending")
+    map_peaks: list[Score] = Field(
+        fail_fast=True, description="largest anomaly-map value per image, ascending"
+    )
     groups: Count | None = Field(
         default=None,
         ge=1,
@@ -59,12 +61,15 @@ class Calibration(OmitDefaults):
         "for itself",
     )
     outliers: list[Outlier] = Field(
-        default=[], description="odd ones among the good parts, the highest score first"
+        default=[],
+        fail_fast=True,
+        description="odd ones among the good parts, the highest score first",
     )
     keep_outliers: bool = Field(
         default=False, description="whether they are among `scores` and `map_peaks` all the same"
     )
     map_quartiles: list[Score] = Field(
+        fail_fast=True,
         default=[],
         description="lower quartile of the anomaly map per image, ascending; none: the product is "
         "recognised by distance alone",
@@ -77,8 +82,8 @@ class Decision(OmitDefaults):
     RARE: ClassVar[frozenset[str]] = frozenset({"groups"})
 
     false_reject_rate: float = Field(gt=0, lt=1, description="stated by the user")
-    threshold: Score = Field(description="a score above it is anomalous")
-    map_threshold: Score | None = Field(description="a map value above it belongs to a defect")
+    threshold: float = Field(description="a score above it is anomalous")
+    map_threshold: float | None = Field(description="a map value above it belongs to a defect")
     minimum_area: Count = Field(default=0, description="smallest defect, in original pixels")
     images: Count = Field(description="held-out normals behind the threshold")
     images_needed: Count = Field(
@@ -253,7 +258,18 @@ def standardise(scores: Sequence[float], score: float) -> float:
 
 
 def decide(calibration: Calibration, rate: float, minimum_area: int = 0) -> Decision:
-    """Turn held-out scores and a stated rate into thresholds."""
+    """Turn held-out scores and a stated rate into thresholds.
+
+    Raises
+    ------
+    OptionError
+        The smallest area is none that an image can have.
+    """
+    if not 0 <= minimum_area <= MAXIMUM_COUNT:
+        raise OptionError(
+            f"a smallest defect of {minimum_area} pixels is not allowed; give 0 or more, and fewer "
+            "than an image has"
+        )
     peaks = calibration.map_peaks
     return Decision(
         false_reject_rate=rate,

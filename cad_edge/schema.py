@@ -24,8 +24,11 @@ TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]
 """A task's name: also a folder name, so no slash, no leading dot, at most 64 characters."""
 
 
-Count = Annotated[int, Field(ge=0, le=2**53)]
-"""How many of something; up to where every reader of JSON has whole numbers."""
+MAXIMUM_COUNT = 2**53
+"""Up to here every reader of JSON has whole numbers."""
+
+Count = Annotated[int, Field(ge=0, le=MAXIMUM_COUNT)]
+"""How many of something."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 """A name that a program chose, of a graph's input or a version."""
@@ -99,11 +102,11 @@ def sha256_of(data: bytes) -> str:
 def parse_json(model: type[R], data: bytes, source: str, error: type[CadEdgeError]) -> R:
     """Read ``data`` as ``model``; raise ``error`` with one sentence that names ``source``.
 
-    Nothing is converted: ``"1"``, ``1.0`` and ``true`` are no integers.
+    Nothing is converted: ``"1"``, ``1.0`` and ``true`` are no integers. What is validated is what
+    Python read: from JSON itself pydantic copies the whole input once for every error.
     """
     try:
-        read_json_object(data)
-        return model.model_validate_json(data, strict=True)
+        return model.model_validate(read_json_object(data), strict=True)
     except NotStrictJson as problem:
         raise error(f"{source} {problem}") from None
     except ValidationError as problem:

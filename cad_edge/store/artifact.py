@@ -167,7 +167,8 @@ def _read_record(folder: Path) -> tuple[Artifact, bytes]:
         content = read_json_object(record)
     except NotStrictJson as problem:
         raise ArtifactError(f"{path} {problem}; learn the task again") from None
-    if (found := content.get("format")) != FORMAT:
+    found = content.get("format")
+    if type(found) is not int or found != FORMAT:  # True == 1 == 1.0
         raise ArtifactError(
             f"{path} has format {found!r}, this version reads format {FORMAT}; learn the task again"
         )

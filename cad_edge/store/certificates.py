@@ -14,7 +14,8 @@ class Quantisation(Evidence):
     evidence_normal: Count = Field(description="further good parts, for the evidence alone")
     evidence_defective: Count = Field(description="the latter with synthetic defects")
     kept_in_float: list[Name] = Field(
-        description="convolutions or products, as <stage>/<name>, that lost too much in eight bits"
+        fail_fast=True,
+        description="convolutions or products, as <stage>/<name>, that lost too much in eight bits",
     )
     score_shift: float = Field(description="by how much rounding moves scores of good parts")
     rank_correlation: float = Field(description="Spearman's, of scores over the evidence")

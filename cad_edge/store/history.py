@@ -145,6 +145,6 @@ def read_format(model: type[R], data: bytes, path: Path, error: type[CadEdgeErro
         found = read_json_object(data).get("format", FORMAT)
     except NotStrictJson as problem:
         raise error(f"{path} {problem}; copy or export the bundle again") from None
-    if found != FORMAT:
-        raise error(f"{path} has format {found}, this version reads format {FORMAT}; update it")
+    if type(found) is not int or found != FORMAT:  # True == 1 == 1.0
+        raise error(f"{path} has format {found!r}, this version reads format {FORMAT}; update it")
     return parse_json(model, data, str(path), error)

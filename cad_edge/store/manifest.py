@@ -92,9 +92,10 @@ class Engine(WithViews):
     """A chain of stages with the tensors bound to it; ``views`` is how many images a frame has."""
 
     recipe: ImageRecipe
-    stages: list[Stage] = Field(min_length=1, max_length=1000)
+    stages: list[Stage] = Field(fail_fast=True, min_length=1, max_length=1000)
     tensors: Sha256 | None = Field(description="object folder that holds tensors.safetensors")
     joint: list[Sha256] = Field(
+        fail_fast=True,
         default=[],
         max_length=MAXIMUM_TASKS,
         description="further such objects, which several engines name; a tensor that several of "
@@ -114,7 +115,9 @@ class Selector(Record):
     kind: SelectorKind
     engine: Engine
     tasks: list[TaskName] = Field(
-        max_length=MAXIMUM_TASKS, description="task of each column of the output `distance`"
+        fail_fast=True,
+        max_length=MAXIMUM_TASKS,
+        description="task of each column of the output `distance`",
     )
 
 
@@ -127,7 +130,10 @@ class Texts(Record):
     between_turns: Prompt = Field(description="closes an answer and opens the next question")
     question: Prompt = Field(min_length=1, description="asked where the user asks nothing else")
     stop: list[Count] = Field(
-        min_length=1, max_length=1000, description="tokens that end an answer, not part of it"
+        fail_fast=True,
+        min_length=1,
+        max_length=1000,
+        description="tokens that end an answer, not part of it",
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cad_edge.errors import OptionError
-from cad_edge.schema import MAXIMUM_COUNT, Count, OmitDefaults, Record, Score
+from cad_edge.schema import MAXIMUM_COUNT, Count, OmitDefaults, Positive, Record, Score
 
 TAIL_SHARE = 0.5  # of the scores, the highest, to which the exponential tail is fitted
 TAIL_REACH = 0.1  # of the smallest rate that n scores support: how far the tail is trusted
@@ -49,14 +49,13 @@ class Calibration(OmitDefaults):
         description="split: held-out images never seen in learning; cross: every image scored by a "
         "model learned without its fold"
     )
-    folds: Count = Field(ge=1, description="1 for split")
+    folds: Positive = Field(description="1 for split")
     scores: list[Score] = Field(min_length=1, fail_fast=True, description="image scores, ascending")
     map_peaks: list[Score] = Field(
         fail_fast=True, description="largest anomaly-map value per image, ascending"
     )
-    groups: Count | None = Field(
+    groups: Positive | None = Field(
         default=None,
-        ge=1,
         description="groups of images that the held-out scores come from; None: every image stands "
         "for itself",
     )
@@ -89,8 +88,8 @@ class Decision(OmitDefaults):
     images_needed: Count = Field(
         description="held-out normals, or groups of them, that the stated rate needs"
     )
-    groups: Count | None = Field(
-        default=None, ge=1, description="groups of those normals; None: each stands for itself"
+    groups: Positive | None = Field(
+        default=None, description="groups of those normals; None: each stands for itself"
     )
 
     @property

@@ -30,6 +30,9 @@ MAXIMUM_COUNT = 2**53
 Count = Annotated[int, Field(ge=0, le=MAXIMUM_COUNT)]
 """How many of something."""
 
+Positive = Annotated[int, Field(ge=1, le=MAXIMUM_COUNT)]
+"""How many of something that is there; bounds in a field's own `Field` would not count beside."""
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 """A name that a program chose, of a graph's input or a version."""
 
@@ -40,7 +43,9 @@ Score = Annotated[float, Field(ge=-(2.0**128), le=2.0**128)]
 class Record(BaseModel):
     """A value of a written format: frozen; an unknown key, NaN and infinity are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
 
 
 class OmitDefaults(Record):

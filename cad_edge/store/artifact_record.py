@@ -7,7 +7,7 @@ from pydantic import Field
 from cad_edge.calibration import Calibration
 from cad_edge.data.depth import DepthRange
 from cad_edge.data.image import ImageRecipe
-from cad_edge.schema import Count, Name, Record, Sha256, TaskName, WithViews
+from cad_edge.schema import Count, Name, Positive, Record, Sha256, TaskName, WithViews
 
 FORMAT: Literal[1] = 1
 
@@ -25,7 +25,7 @@ class Provenance(Record):
     seed: int
     versions: dict[Name, Name] = Field(max_length=1000)
     data_sha256: Sha256 = Field(description="over the decoded training images, in sorted order")
-    images: Count = Field(ge=1, description="training images of good parts")
+    images: Positive = Field(description="training images of good parts")
     seconds: float = Field(ge=0, description="wall-clock time of learning, data reading included")
 
 

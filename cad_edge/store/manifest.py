@@ -27,6 +27,7 @@ from cad_edge.schema import (
     Count,
     Name,
     OmitDefaults,
+    Positive,
     Record,
     Sha256,
     TaskName,
@@ -157,10 +158,10 @@ class Explainer(Record):
         "decoder: float32 (views, n, width), read view after view"
     )
     decoder: Stage
-    layers: Count = Field(ge=1, le=1000)
-    kv_heads: Count = Field(ge=1, le=1000)
-    head_width: Count = Field(ge=1, le=100_000)
-    positions: Count = Field(
+    layers: int = Field(ge=1, le=1000)
+    kv_heads: int = Field(ge=1, le=1000)
+    head_width: int = Field(ge=1, le=100_000)
+    positions: int = Field(
         ge=1, le=10_000_000, description="tokens that one dialogue can have, the image's too"
     )
     embedding: Sha256 = Field(
@@ -234,7 +235,7 @@ class Manifest(Record):
     """One version of a bundle."""
 
     format: Literal[1] = FORMAT
-    version: Count = Field(ge=1)
+    version: Positive
     previous: Sha256 | None = Field(description="manifest of the version before")
     backbone: BackboneIdentity
     selector: Selector
@@ -270,4 +271,4 @@ class Pointer(Record):
 
     format: Literal[1] = FORMAT
     manifest: Sha256
-    version: Count = Field(ge=1)
+    version: int = Field(ge=1)

@@ -7,6 +7,7 @@ them.
 
 import errno
 import os
+import re
 import shutil
 import stat
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from cad_edge.errors import BundleError
 
 TEMPORARY = ".tmp-"
+_DRAWN = re.compile(re.escape(TEMPORARY) + "[0-9]+-[0-9a-f]{32}")
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -92,6 +94,16 @@ def temporary_in(folders: Iterable[Path]) -> list[Path]:
             names = (entry.name for entry in os.scandir(folder))
             found += [folder / name for name in names if name.startswith(TEMPORARY)]
     return sorted(found)
+
+
+def remove_left(folders: Iterable[Path]) -> None:
+    """Remove what killed writers of ``folders`` have left; the caller holds their lock.
+
+    Only names as `temporary_beside` draws them: a folder may be given that holds other things, too.
+    """
+    for path in temporary_in(folders):
+        if _DRAWN.fullmatch(path.name):
+            remove(path)
 
 
 def size_of(path: Path) -> int:

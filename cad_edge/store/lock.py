@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cad_edge.errors import BundleError, BundleLocked
-from cad_edge.store.atomic_write import ensure_folder
+from cad_edge.store.atomic_write import ensure_folder, remove_left
 from cad_edge.store.plain_file import NotPlainFile, require_plain
 
 if sys.platform == "win32":
@@ -18,8 +18,13 @@ else:
     import fcntl
 
 
+_WRITTEN = ("objects", "manifests", "signatures")
+
+
 class WriterLock:
     """An exclusive lock on a file, freed by the system even when its holder is killed.
+
+    Whoever takes it first removes what killed holders were writing.
 
     The holder's thread may take it again; every other thread, object or process is refused at
     once.
@@ -44,6 +49,8 @@ class WriterLock:
         descriptor = self._acquire()
         try:
             self._owner = threading.get_ident()
+            folder = self.path.parent
+            remove_left([folder, *(folder / name for name in _WRITTEN)])
             yield
         finally:
             self._owner = None

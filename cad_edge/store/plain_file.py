@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 POINTER_BYTES = 1 << 16
 """Largest ``bundle.json``; one holds 120 bytes, and 64 kB leave room for a signature."""
 RECORD_BYTES = 1 << 26
-"""Largest manifest or ``artifact.json``; 1,000 tasks of 250 held-out parts make 22 MB."""
+"""Largest manifest or ``artifact.json``; 1,000 tasks of 250 held-out parts make 21 MB."""
 
 _FLAGS = (
     os.O_RDONLY

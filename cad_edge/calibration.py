@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cad_edge.errors import OptionError
-from cad_edge.schema import OmitDefaults, Record
+from cad_edge.schema import MAXIMUM_COUNT, Count, OmitDefaults, Positive, Record, Score
 
 TAIL_SHARE = 0.5  # of the scores, the highest, to which the exponential tail is fitted
 TAIL_REACH = 0.1  # of the smallest rate that n scores support: how far the tail is trusted
@@ -31,8 +31,10 @@ Float64 = NDArray[np.float64]
 class Outlier(Record):
     """A good part that does not look like the others; see `find_outliers`."""
 
-    image: str | None = Field(description="path below the product's folder; None: not known")
-    score: float
+    image: str | None = Field(
+        max_length=5000, description="path below the product's folder; None: not known"
+    )
+    score: Score
     robust_z: float = Field(description="(score - median) / (1.4826 MAD) of all held-out scores")
 
 
@@ -47,22 +49,26 @@ class Calibration(OmitDefaults):
         description="split: held-out images never seen in learning; cross: every image scored by a "
         "model learned without its fold"
     )
-    folds: int = Field(ge=1, description="1 for split")
-    scores: list[float] = Field(min_length=1, description="image scores, ascending")
-    map_peaks: list[float] = Field(description="largest anomaly-map value per image, ascending")
-    groups: int | None = Field(
+    folds: Positive = Field(description="1 for split")
+    scores: list[Score] = Field(min_length=1, fail_fast=True, description="image scores, ascending")
+    map_peaks: list[Score] = Field(
+        fail_fast=True, description="largest anomaly-map value per image, ascending"
+    )
+    groups: Positive | None = Field(
         default=None,
-        ge=1,
         description="groups of images that the held-out scores come from; None: every image stands "
         "for itself",
     )
     outliers: list[Outlier] = Field(
-        default=[], description="odd ones among the good parts, the highest score first"
+        default=[],
+        fail_fast=True,
+        description="odd ones among the good parts, the highest score first",
     )
     keep_outliers: bool = Field(
         default=False, description="whether they are among `scores` and `map_peaks` all the same"
     )
-    map_quartiles: list[float] = Field(
+    map_quartiles: list[Score] = Field(
+        fail_fast=True,
         default=[],
         description="lower quartile of the anomaly map per image, ascending; none: the product is "
         "recognised by distance alone",
@@ -77,13 +83,13 @@ class Decision(OmitDefaults):
     false_reject_rate: float = Field(gt=0, lt=1, description="stated by the user")
     threshold: float = Field(description="a score above it is anomalous")
     map_threshold: float | None = Field(description="a map value above it belongs to a defect")
-    minimum_area: int = Field(default=0, ge=0, description="smallest defect, in original pixels")
-    images: int = Field(description="held-out normals behind the threshold")
-    images_needed: int = Field(
+    minimum_area: Count = Field(default=0, description="smallest defect, in original pixels")
+    images: Count = Field(description="held-out normals behind the threshold")
+    images_needed: Count = Field(
         description="held-out normals, or groups of them, that the stated rate needs"
     )
-    groups: int | None = Field(
-        default=None, ge=1, description="groups of those normals; None: each stands for itself"
+    groups: Positive | None = Field(
+        default=None, description="groups of those normals; None: each stands for itself"
     )
 
     @property
@@ -251,7 +257,18 @@ def standardise(scores: Sequence[float], score: float) -> float:
 
 
 def decide(calibration: Calibration, rate: float, minimum_area: int = 0) -> Decision:
-    """Turn held-out scores and a stated rate into thresholds."""
+    """Turn held-out scores and a stated rate into thresholds.
+
+    Raises
+    ------
+    OptionError
+        The smallest area is none that an image can have.
+    """
+    if not 0 <= minimum_area <= MAXIMUM_COUNT:
+        raise OptionError(
+            f"a smallest defect of {minimum_area} pixels is not allowed; give 0 or more, and fewer "
+            "than an image has"
+        )
     peaks = calibration.map_peaks
     return Decision(
         false_reject_rate=rate,

@@ -16,9 +16,48 @@ CadEdgeError
 └── UnknownTask        a task name that the bundle does not hold
 """
 
+LONGEST_MESSAGE = 500  # characters; a path and a sentence fit, a quoted file does not
+_TAIL = 200  # of them from the end, where a sentence says what to do
+
 
 class CadEdgeError(Exception):
-    """Base of every error that a caller can act on; the command line prints it as one line."""
+    """Base of every error that a caller can act on; its message is one printable line.
+
+    Messages quote names and values that others chose: what cannot be printed in them is escaped,
+    and what is too long is cut in the middle.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
+
+
+def one_line(text: str) -> str:
+    r"""Make ``text`` one printable line of at most `LONGEST_MESSAGE` characters.
+
+    Beginning and end are kept. Bytes of a file name that are not UTF-8 are written as ``\xff``.
+
+    Examples
+    --------
+    >>> one_line("two\nlines")
+    'two\\nlines'
+    """
+    if len(text) > LONGEST_MESSAGE:  # once before, so that 100 MB are not escaped one by one
+        text = _cut(text)
+    if text.isprintable():
+        return text
+    return _cut("".join(sign if sign.isprintable() else _escaped(sign) for sign in text))
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    return f"{text[: LONGEST_MESSAGE - _TAIL - 5]} ... {text[-_TAIL:]}"
+
+
+def _escaped(sign: str) -> str:
+    if "\udc80" <= sign <= "\udcff":  # how Python holds a byte of a name that is not UTF-8
+        return f"\\x{ord(sign) - 0xDC00:02x}"
+    return sign.encode("unicode_escape").decode("ascii")
 
 
 class ImageError(CadEdgeError):

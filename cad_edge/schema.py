@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from cad_edge.errors import CadEdgeError
+from cad_edge.strict_json import NotStrictJson, read_json_object
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """Lower-case hexadecimal sha256."""
@@ -23,10 +24,28 @@ TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]
 """A task's name: also a folder name, so no slash, no leading dot, at most 64 characters."""
 
 
-class Record(BaseModel):
-    """A value of a written format: frozen, and an unknown key is an error."""
+MAXIMUM_COUNT = 2**53
+"""Up to here every reader of JSON has whole numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+Count = Annotated[int, Field(ge=0, le=MAXIMUM_COUNT)]
+"""How many of something."""
+
+Positive = Annotated[int, Field(ge=1, le=MAXIMUM_COUNT)]
+"""How many of something that is there; bounds in a field's own `Field` would not count beside."""
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+"""A name that a program chose, of a graph's input or a version."""
+
+Score = Annotated[float, Field(ge=-(2.0**128), le=2.0**128)]
+"""A score or map value: an engine gives float32."""
+
+
+class Record(BaseModel):
+    """A value of a written format: frozen; an unknown key, NaN and infinity are errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
 
 
 class OmitDefaults(Record):
@@ -56,11 +75,28 @@ class WithViews(OmitDefaults):
 
 
 R = TypeVar("R", bound=Record)
+_QUOTED = 150  # characters of what a message quotes from a file
+
+
+class Evidence(Record):
+    """Figures that were measured; of what fails they may be NaN or infinite, and are not written.
+
+    JSON has no such numbers, so that neither a writer nor a reader lets them pass.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
 
 def canonical_json(record: Record) -> bytes:
-    """Bytes of ``record`` that depend on its content alone: sorted keys, no optional space."""
-    return (json.dumps(record.model_dump(mode="json"), sort_keys=True, indent=1) + "\n").encode()
+    """Bytes of ``record`` that depend on its content alone: sorted keys, no optional space.
+
+    Raises
+    ------
+    ValueError
+        A figure is NaN or infinite.
+    """
+    content = record.model_dump(mode="json")
+    return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
 def sha256_of(data: bytes) -> str:
@@ -69,9 +105,15 @@ def sha256_of(data: bytes) -> str:
 
 
 def parse_json(model: type[R], data: bytes, source: str, error: type[CadEdgeError]) -> R:
-    """Read ``data`` as ``model``; raise ``error`` with one sentence that names ``source``."""
+    """Read ``data`` as ``model``; raise ``error`` with one sentence that names ``source``.
+
+    Nothing is converted: ``"1"``, ``1.0`` and ``true`` are no integers. What is validated is what
+    Python read: from JSON itself pydantic copies the whole input once for every error.
+    """
     try:
-        return model.model_validate_json(data)
+        return model.model_validate(read_json_object(data), strict=True)
+    except NotStrictJson as problem:
+        raise error(f"{source} {problem}") from None
     except ValidationError as problem:
         raise error(f"{source} is not valid: {first_problem(problem)}") from None
 
@@ -79,12 +121,17 @@ def parse_json(model: type[R], data: bytes, source: str, error: type[CadEdgeErro
 def first_problem(problem: ValidationError) -> str:
     """Say the first validation error as ``place: message``, with the number of further ones."""
     errors = problem.errors(include_url=False)
-    place = ".".join(str(part) for part in errors[0]["loc"]) or "the file"
+    place = _shortened(".".join(str(part) for part in errors[0]["loc"])) or "the file"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     plain = {
         "extra_forbidden": "there is no such key",
         "model_type": "it is not a mapping of keys to values",
-        "string_pattern_mismatch": f"{errors[0]['input']!r} is not allowed",
+        "string_pattern_mismatch": f"{_shortened(repr(errors[0]['input']))} is not allowed",
     }
-    said = errors[0]["msg"].removeprefix("Value error, ")  # by a validator of ours
+    said = _shortened(errors[0]["msg"].removeprefix("Value error, "))  # by a validator of ours
     return f"{place}: {plain.get(errors[0]['type'], said)}{more}"
+
+
+def _shortened(text: str) -> str:
+    """Keep what follows in a message from being cut away by a quoted text without end."""
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."

@@ -1,6 +1,6 @@
 """The artifact: the folder that learning a task leaves behind.
 
-    <artifacts>/<task>/artifact.json         the Artifact record below
+    <artifacts>/<task>/artifact.json         see cad_edge.store.artifact_record.Artifact
                        tensors.safetensors   what the method learned, by the method's own names
                        routing.safetensors   see cad_edge.routing.RoutingStatistics
                        witness.safetensors   what torch said: score (n,) float32 and, where the
@@ -13,160 +13,51 @@
                                              after this one; docs/decisions/0015-shared-weights.md
 
 Nothing in it is executable. The folder is written under a temporary name and renamed, so an
-artifact is there whole or not at all.
+artifact is there whole or not at all; ``artifact.json`` holds the sha256 of every file, its own
+among them, so that a byte that has changed is refused by name.
 """
 
-import json
-import os
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from cad_edge.calibration import Calibration
-from cad_edge.data.depth import DepthRange
-from cad_edge.data.image import ImageRecipe
 from cad_edge.errors import ArtifactError
-from cad_edge.schema import (
-    Record,
-    Sha256,
-    TaskName,
-    WithViews,
-    canonical_json,
-    parse_json,
-    sha256_of,
-)
+from cad_edge.schema import canonical_json, parse_json, sha256_of
+from cad_edge.store.artifact_record import FORMAT, Artifact, BackboneIdentity, Provenance
+from cad_edge.store.atomic_write import sync_folder, write_file
+from cad_edge.store.learned_task import LearnedTask, Tensors, joined_tensors, with_sharing_tasks
+from cad_edge.store.plain_file import RECORD_BYTES, read_plain
+from cad_edge.store.unfinished import remove_unfinished, unfinished_folder
+from cad_edge.store.unreadable import NO_MEMORY, advice_about, words_of
+from cad_edge.strict_json import NotStrictJson, read_json_object
 
-FORMAT: Literal[1] = 1
-Tensors = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
+__all__ = [
+    "FORMAT",
+    "Artifact",
+    "BackboneIdentity",
+    "LearnedTask",
+    "Provenance",
+    "Tensors",
+    "evolves",
+    "joined_tensors",
+    "list_artifacts",
+    "read_artifact",
+    "read_record",
+    "with_sharing_tasks",
+    "write_artifact",
+]
 
-
-class BackboneIdentity(Record):
-    """Which frozen network gave the features: ``sha256`` is over all weights, names included."""
-
-    id: str
-    sha256: Sha256
-
-
-class Provenance(Record):
-    """Where an artifact comes from."""
-
-    seed: int
-    versions: dict[str, str]
-    data_sha256: Sha256 = Field(description="over the decoded training images, in sorted order")
-    images: int = Field(ge=1, description="training images of good parts")
-    seconds: float = Field(ge=0, description="wall-clock time of learning, data reading included")
-
-
-class Artifact(WithViews):
-    """``artifact.json``."""
-
-    RARE: ClassVar[frozenset[str]] = frozenset({"views", "depth", "routing_recipe"})
-
-    format: Literal[1] = FORMAT
-    method: str
-    task: TaskName
-    position: int = Field(ge=0, description="place in the stream, 0 is the first task learned")
-    backbone: BackboneIdentity
-    recipe: ImageRecipe
-    hyperparameters: dict[str, Any]
-    calibration: Calibration
-    false_reject_rate: float = Field(gt=0, lt=1, description="stated by the user in the stream")
-    provenance: Provenance
-    depth: DepthRange | None = Field(
-        default=None, description="where measurements of good parts lie; None: learned without"
-    )
-    routing_recipe: ImageRecipe | None = Field(
-        default=None,
-        description="what images were brought to for the routing statistics; None: `recipe`",
-    )
-
-    @property
-    def recognised_at(self) -> ImageRecipe:
-        """Recipe of the images by which the product is recognised."""
-        return self.routing_recipe or self.recipe
-
-
-@dataclass(frozen=True)
-class LearnedTask:
-    """An artifact in memory."""
-
-    artifact: Artifact
-    tensors: Tensors
-    routing: Tensors
-    witness: Tensors
-    shared_weights: Tensors
-    """What the method shares between its tasks; empty where they share nothing."""
-    sha256: str
-    """Of artifact.json followed by the tensor files."""
-    sharing_tasks: tuple["LearnedTask", ...] = ()
-    """All tasks with the same shared weights, in stream order and this one among them."""
-
-    @property
-    def evolves(self) -> bool:
-        """Whether later tasks change how this one is answered."""
-        return bool(self.shared_weights)
-
-    def model_tensors(self) -> Tensors:
-        """Everything that a model of this task is made of.
-
-        Where nothing is shared that is ``tensors``. Else it is the newest shared weights under
-        their own names, of the k-th task every tensor as ``task/000k/<name>``, and
-        ``sharing_tasks/index``, the place of this task.
-        """
-        if not self.evolves:
-            return self.tensors
-        place = [member.artifact.task for member in self.sharing_tasks].index(self.artifact.task)
-        members = [member.tensors for member in self.sharing_tasks]
-        return joined_tensors(members, self.sharing_tasks[-1].shared_weights, place)
-
-
-def joined_tensors(members: Sequence[Tensors], shared_weights: Tensors, place: int) -> Tensors:
-    """Join what each member owns, in stream order, and what they share, for the one at ``place``.
-
-    Names are those of `LearnedTask.model_tensors`.
-    """
-    found = dict(shared_weights)
-    for number, tensors in enumerate(members):
-        found |= {f"task/{number:04d}/{name}": own for name, own in tensors.items()}
-    return found | {"sharing_tasks/index": np.array(place, dtype=np.int64)}
-
-
-def with_sharing_tasks(tasks: Sequence[LearnedTask]) -> list[LearnedTask]:
-    """Give every task that evolves those that share its weights: its method's, in stream order.
-
-    Raises
-    ------
-    ArtifactError
-        Tasks with shared weights were learned with different options, so that no model fits all.
-    """
-    groups: dict[str, list[LearnedTask]] = {}
-    for task in sorted(tasks, key=lambda one: (one.artifact.position, one.artifact.task)):
-        if task.evolves:
-            groups.setdefault(task.artifact.method, []).append(task)
-    for method, members in groups.items():
-        first = members[0].artifact
-        for member in members:
-            if member.artifact.hyperparameters != first.hyperparameters:
-                raise ArtifactError(
-                    f"{first.task} and {member.artifact.task} share what {method} learns but were "
-                    "learned with different options; learn one of them again"
-                )
-    return [
-        replace(task, sharing_tasks=tuple(groups[task.artifact.method])) if task.evolves else task
-        for task in tasks
-    ]
-
-
+_RECORD = "artifact.json"
 _PARTS = ("tensors", "routing", "witness")
 _SHARED_WEIGHTS = "generation"
+_AGAIN = "copy the artifact again or learn the task again"
+_ZEROS = "0" * 64
 
 
 def write_artifact(
@@ -177,27 +68,50 @@ def write_artifact(
     witness: Tensors,
     shared_weights: Tensors | None = None,
 ) -> Path:
-    """Write ``<folder>/<task>``; raise ArtifactError if it is there already."""
+    """Write ``<folder>/<task>`` durably, and remove what killed processes have left in ``folder``.
+
+    Parameters
+    ----------
+    folder
+        Where artifacts lie; made if it is not there.
+    artifact
+        Its ``sha256`` is not looked at: that of what is written takes its place.
+    tensors, routing, witness, shared_weights
+        Arrays by name, a file each.
+
+    Raises
+    ------
+    ArtifactError
+        The artifact is there already, or the disk refused; nothing is left behind then.
+    """
     target = folder / artifact.task
     if target.exists():
         raise ArtifactError(f"{target} exists already; remove it to learn this task again")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".tmp-{artifact.task}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    parts = dict(zip(_PARTS, (tensors, routing, witness), strict=True))
+    if shared_weights:
+        parts[_SHARED_WEIGHTS] = shared_weights
+    files = {_file_of(name): save_tensors(_contiguous(part)) for name, part in parts.items()}
+    files[_RECORD] = _with_sha256(artifact, files)
     try:
-        temporary.mkdir()
-        (temporary / "artifact.json").write_bytes(canonical_json(artifact))
-        parts = dict(zip(_PARTS, (tensors, routing, witness), strict=True))
-        if shared_weights:
-            parts[_SHARED_WEIGHTS] = shared_weights
-        for name, part in parts.items():
-            (temporary / f"{name}.safetensors").write_bytes(save_tensors(_contiguous(part)))
-        temporary.replace(target)
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
+        with unfinished_folder(folder, artifact.task) as temporary:
+            for name, data in files.items():
+                write_file(temporary / name, [data])
+            sync_folder(temporary)
+            temporary.replace(target)
+            sync_folder(folder)
     except OSError as problem:
-        raise ArtifactError(f"{target} could not be written: {problem.strerror}") from problem
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise ArtifactError(f"{target} could not be written: {words_of(problem)}") from problem
     return target
+
+
+def _with_sha256(artifact: Artifact, files: Mapping[str, bytes]) -> bytes:
+    """Bytes of ``artifact.json`` that name the sha256 of ``files`` and of themselves."""
+    hashes = {name: sha256_of(data) for name, data in files.items()}
+    open_record = artifact.model_copy(update={"sha256": {**hashes, _RECORD: _ZEROS}})
+    own = sha256_of(canonical_json(open_record))
+    return canonical_json(artifact.model_copy(update={"sha256": {**hashes, _RECORD: own}}))
 
 
 def _contiguous(tensors: Mapping[str, Any]) -> Tensors:
@@ -208,21 +122,37 @@ def read_artifact(folder: Path) -> LearnedTask:
     """Read one artifact; raise ArtifactError with the file that is missing or broken."""
     artifact, record = _read_record(folder)
     names = (*_PARTS, _SHARED_WEIGHTS) if evolves(folder) else _PARTS
-    parts = {name: _read(folder / f"{name}.safetensors") for name in names}
-    found = {name: _tensors(part, folder / f"{name}.safetensors") for name, part in parts.items()}
+    digest, found = hashlib.sha256(record), {}
+    _require_listed(folder, artifact, {_file_of(name) for name in names})
+    for name in names:
+        path = folder / _file_of(name)
+        data = _read(path)
+        if artifact.sha256 and sha256_of(data) != artifact.sha256[path.name]:
+            raise ArtifactError(f"{path} is not what {_RECORD} beside it says; {_AGAIN}")
+        digest.update(data)
+        found[name] = _tensors(data, path)
     return LearnedTask(
         artifact,
         tensors=found["tensors"],
         routing=found["routing"],
         witness=found["witness"],
         shared_weights=found.get(_SHARED_WEIGHTS, {}),
-        sha256=sha256_of(record + b"".join(parts.values())),
+        sha256=digest.hexdigest(),
     )
+
+
+def _require_listed(folder: Path, artifact: Artifact, files: set[str]) -> None:
+    """Raise ArtifactError where the folder lacks a file that its record names, or has another."""
+    listed = set(artifact.sha256) - {_RECORD}
+    for name in sorted(listed - files) if listed else ():
+        raise ArtifactError(f"{folder / name} is missing; {_AGAIN}")
+    for name in sorted(files - listed) if listed else ():
+        raise ArtifactError(f"{folder / name} is not named by {_RECORD} beside it; {_AGAIN}")
 
 
 def evolves(folder: Path) -> bool:
     """Whether later tasks change how the task in ``folder`` is answered."""
-    return (folder / f"{_SHARED_WEIGHTS}.safetensors").exists()
+    return (folder / _file_of(_SHARED_WEIGHTS)).exists()
 
 
 def read_record(folder: Path) -> Artifact:
@@ -231,37 +161,49 @@ def read_record(folder: Path) -> Artifact:
 
 
 def _read_record(folder: Path) -> tuple[Artifact, bytes]:
-    path = folder / "artifact.json"
-    record = _read(path)
-    if (found := _format_of(record, path)) != FORMAT:
+    path = folder / _RECORD
+    record = _read(path, RECORD_BYTES)
+    try:
+        content = read_json_object(record)
+    except NotStrictJson as problem:
+        raise ArtifactError(f"{path} {problem}; learn the task again") from None
+    found = content.get("format")
+    if type(found) is not int or found != FORMAT:  # True == 1 == 1.0
         raise ArtifactError(
-            f"{path} has format {found}, this version reads format {FORMAT}; learn the task again"
+            f"{path} has format {found!r}, this version reads format {FORMAT}; learn the task again"
         )
+    if "sha256" in content and not _says_its_own_sha256(record, content["sha256"]):
+        raise ArtifactError(f"{path} is not what its own sha256 says; {_AGAIN}")
     return parse_json(Artifact, record, str(path), ArtifactError), record
 
 
-def _format_of(record: bytes, path: Path) -> object:
-    try:
-        return json.loads(record).get("format")
-    except (ValueError, AttributeError):
-        raise ArtifactError(f"{path} is not a JSON object; learn the task again") from None
+def _says_its_own_sha256(record: bytes, hashes: object) -> bool:
+    said = hashes.get(_RECORD) if isinstance(hashes, dict) else None
+    if not isinstance(said, str) or len(said) != len(_ZEROS):
+        return False
+    return sha256_of(record.replace(said.encode(), _ZEROS.encode(), 1)) == said
 
 
-def _read(path: Path) -> bytes:
+def _file_of(part: str) -> str:
+    return f"{part}.safetensors"
+
+
+def _read(path: Path, limit: int | None = None) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path, limit, follow=True)
+    except MemoryError:
+        raise ArtifactError(f"{path} cannot be read: {NO_MEMORY}") from None
     except OSError as problem:
-        raise ArtifactError(
-            f"{path} cannot be read: {problem.strerror}; copy the artifact again or learn the task "
-            "again"
-        ) from None
+        advice = advice_about(problem) or _AGAIN
+        raise ArtifactError(f"{path} cannot be read: {words_of(problem)}; {advice}") from None
 
 
 def _tensors(data: bytes, path: Path) -> Tensors:
     try:
         tensors: Tensors = load_tensors(data)
         return tensors
-    except SafetensorError as problem:
+    except (SafetensorError, KeyError, TypeError, ValueError) as problem:
+        # Types that numpy lacks, as BF16, are a KeyError.
         raise ArtifactError(f"{path} is broken ({problem}); learn the task again") from None
 
 

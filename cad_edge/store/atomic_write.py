@@ -1,13 +1,15 @@
 """Writes that survive a power cut: a temporary name, fsync, rename, fsync of the folder.
 
 Whatever is written under a temporary name is removed again when the write fails, so that a full
-disk leaves nothing behind. Only a killed process leaves temporary names; `cad-edge gc` removes
+disk leaves nothing behind. Only a killed process leaves temporary names; the next writer removes
 them.
 """
 
 import errno
 import os
+import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
@@ -17,8 +19,7 @@ from pathlib import Path
 from cad_edge.errors import BundleError
 
 TEMPORARY = ".tmp-"
-CHUNK = 1 << 20
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_DRAWN = re.compile(re.escape(TEMPORARY) + "[0-9]+-[0-9a-f]{32}")
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -26,7 +27,8 @@ def sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable; a rename alone is atomic but may be lost."""
     if sys.platform == "win32":  # a folder cannot be opened there, and NTFS journals the rename
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    # Anything else of that name, as a FIFO, is an error and nothing to wait for.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
     try:
         os.fsync(descriptor)
     finally:
@@ -52,14 +54,6 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
             file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
-
-
-def read_chunks(path: Path) -> Iterator[bytes]:
-    """Bytes of a file in pieces of 1 MiB; a symbolic link in its place is an OSError."""
-    descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _BINARY)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
 
 
 @contextmanager
@@ -90,6 +84,37 @@ def replace_file(path: Path, data: bytes) -> None:
         write_file(temporary, [data])
         os.replace(temporary, path)  # noqa: PTH105 - one call that fault tests can intercept
         sync_folder(path.parent)
+
+
+def temporary_in(folders: Iterable[Path]) -> list[Path]:
+    """List what killed writers of ``folders`` have left; whoever asks holds their lock."""
+    found: list[Path] = []
+    for folder in folders:
+        if folder.is_dir() and not folder.is_symlink():
+            names = (entry.name for entry in os.scandir(folder))
+            found += [folder / name for name in names if name.startswith(TEMPORARY)]
+    return sorted(found)
+
+
+def remove_left(folders: Iterable[Path]) -> None:
+    """Remove what killed writers of ``folders`` have left; the caller holds their lock.
+
+    Only names as `temporary_beside` draws them: a folder may be given that holds other things, too.
+    """
+    for path in temporary_in(folders):
+        if _DRAWN.fullmatch(path.name):
+            remove(path)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; no link is followed, and 0 where none is."""
+    try:
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            return found.st_size
+        return sum(size_of(Path(entry)) for entry in os.scandir(path))
+    except OSError:
+        return 0
 
 
 def remove(path: Path) -> None:

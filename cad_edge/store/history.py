@@ -1,6 +1,5 @@
 """The manifests of a bundle, each naming the version before by its sha256."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,9 @@ from cad_edge.schema import R, canonical_json, parse_json, sha256_of
 from cad_edge.store.atomic_write import TEMPORARY, replace_file
 from cad_edge.store.manifest import FORMAT, Manifest
 from cad_edge.store.objects import is_sha256
+from cad_edge.store.plain_file import RECORD_BYTES, read_plain
+from cad_edge.store.unreadable import reading
+from cad_edge.strict_json import NotStrictJson, read_json_object
 
 
 class History:
@@ -24,24 +26,39 @@ class History:
         return self.folder / f"{sha}.json"
 
     def read(self, sha: str) -> Manifest:
-        """Manifest with this sha256; IntegrityError if it is missing or changed."""
+        """Manifest with this sha256.
+
+        Raises
+        ------
+        IntegrityError
+            It is missing, changed, or no plain file.
+        BundleError
+            It is of another format, or this process may or can not read it.
+        """
         path = self.path(sha)
-        try:
-            data = path.read_bytes()
-        except OSError as problem:
-            raise IntegrityError(
-                f"{path} cannot be read ({problem.strerror}); copy or export the bundle again"
-            ) from None
+        with reading(path):
+            data = read_plain(path, RECORD_BYTES)
         if sha256_of(data) != sha:
             raise IntegrityError(f"{path} is not what its sha256 says; copy the bundle again")
         return read_format(Manifest, data, path, BundleError)
 
     def write(self, manifest: Manifest) -> str:
         """Store a manifest durably and return its sha256; an equal one is left untouched."""
-        data = canonical_json(manifest)
+        try:
+            data = canonical_json(manifest)
+        except ValueError:
+            raise BundleError(
+                f"the manifest of {self.folder.parent} would hold a figure that is NaN or "
+                "infinite; export again, with other options or in fp32"
+            ) from None
+        if len(data) > RECORD_BYTES:
+            raise BundleError(
+                f"the manifest of {self.folder.parent} would hold {len(data):,} bytes, and at most "
+                f"{RECORD_BYTES:,} are read; put some of its tasks into another bundle"
+            )
         sha = sha256_of(data)
         path = self.path(sha)
-        if not (path.is_file() and path.read_bytes() == data):
+        if not _holds(path, data):
             replace_file(path, data)
         return sha
 
@@ -115,12 +132,19 @@ class History:
         return sorted(path for path in paths if not path.name.startswith(TEMPORARY))
 
 
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return read_plain(path, len(data)) == data
+    except OSError:
+        return False
+
+
 def read_format(model: type[R], data: bytes, path: Path, error: type[CadEdgeError]) -> R:
     """Read a record of a bundle, telling another format version apart from a broken file."""
     try:
-        found = json.loads(data).get("format", FORMAT)
-    except (ValueError, AttributeError):
-        raise error(f"{path} is not a JSON object; copy or export the bundle again") from None
-    if found != FORMAT:
-        raise error(f"{path} has format {found}, this version reads format {FORMAT}; update it")
+        found = read_json_object(data).get("format", FORMAT)
+    except NotStrictJson as problem:
+        raise error(f"{path} {problem}; copy or export the bundle again") from None
+    if type(found) is not int or found != FORMAT:  # True == 1 == 1.0
+        raise error(f"{path} has format {found!r}, this version reads format {FORMAT}; update it")
     return parse_json(model, data, str(path), error)

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cad_edge.errors import BundleError, BundleLocked
-from cad_edge.store.atomic_write import ensure_folder
+from cad_edge.store.atomic_write import ensure_folder, remove_left
+from cad_edge.store.plain_file import NotPlainFile, require_plain
 
 if sys.platform == "win32":
     import msvcrt
@@ -17,8 +18,13 @@ else:
     import fcntl
 
 
+_WRITTEN = ("objects", "manifests", "signatures")
+
+
 class WriterLock:
     """An exclusive lock on a file, freed by the system even when its holder is killed.
+
+    Whoever takes it first removes what killed holders were writing.
 
     The holder's thread may take it again; every other thread, object or process is refused at
     once.
@@ -43,6 +49,8 @@ class WriterLock:
         descriptor = self._acquire()
         try:
             self._owner = threading.get_ident()
+            folder = self.path.parent
+            remove_left([folder, *(folder / name for name in _WRITTEN)])
             yield
         finally:
             self._owner = None
@@ -53,8 +61,12 @@ class WriterLock:
             raise self._refusal(str(os.getpid()))
         try:
             ensure_folder(self.path.parent)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            descriptor = os.open(self.path, flags, 0o666)
+            descriptor = _open(self.path)
+        except NotPlainFile as problem:
+            self._guard.release()
+            raise BundleError(
+                f"{self.path} cannot be locked: {problem.strerror}; remove it"
+            ) from None
         except OSError as problem:
             self._guard.release()
             raise BundleError(
@@ -88,6 +100,20 @@ class WriterLock:
         return BundleLocked(
             f"{self.path.parent} is being written to by {who}; try again when it has finished"
         )
+
+
+def _open(path: Path) -> int:
+    """Open or make the lock's file; a FIFO, device or link in its place is refused."""
+    if os.path.lexists(path):
+        require_plain(os.lstat(path), path)
+    no_wait = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | no_wait, 0o666)
+    try:
+        require_plain(os.fstat(descriptor), path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _lock(descriptor: int) -> None:

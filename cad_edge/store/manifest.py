@@ -16,21 +16,65 @@ such stages is the same computation wherever it appears, so the runtime runs it 
 that is how routing shares the trunk with detection.
 """
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from cad_edge.calibration import Calibration, Decision
 from cad_edge.data.depth import DepthRange
 from cad_edge.data.image import ImageRecipe
-from cad_edge.schema import OmitDefaults, Record, Sha256, TaskName, WithViews
-from cad_edge.store.artifact import BackboneIdentity, Provenance
+from cad_edge.schema import (
+    Count,
+    Name,
+    OmitDefaults,
+    Positive,
+    Record,
+    Sha256,
+    TaskName,
+    WithViews,
+)
+from cad_edge.store.artifact_record import BackboneIdentity, Provenance
+from cad_edge.store.certificates import (
+    Certificate,
+    MergedShared,
+    Quantisation,
+    WordsCertificate,
+)
+
+__all__ = [
+    "FORMAT",
+    "MAXIMUM_TASKS",
+    "Certificate",
+    "Engine",
+    "Explainer",
+    "GraphLayout",
+    "Manifest",
+    "MergedShared",
+    "Pointer",
+    "Precision",
+    "Prompt",
+    "Quantisation",
+    "Recognition",
+    "Selector",
+    "SelectorKind",
+    "Source",
+    "Stage",
+    "TaskEntry",
+    "Texts",
+    "WordsCertificate",
+]
 
 FORMAT: Literal[1] = 1
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "uint8"]
 GraphLayout: TypeAlias = Literal["shared", "fused"]
 """One graph for all tasks of a method, or one file per task."""
+Source: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+"""Where the value of a graph's input comes from, as listed above."""
+Prompt: TypeAlias = Annotated[str, StringConstraints(max_length=100_000)]
+
+MAXIMUM_TASKS = 4096
+"""Tasks of one bundle; of 64 MB, the most that a manifest may hold, each has 16 kB then."""
 SelectorKind: TypeAlias = Literal["discriminant", "key_set"]
 
 
@@ -38,7 +82,7 @@ class Stage(Record):
     """One run of one graph."""
 
     graph: Sha256 = Field(description="object folder that holds graph.onnx")
-    inputs: dict[str, str] = Field(description="graph input name to source")
+    inputs: dict[Name, Source] = Field(max_length=1000, description="graph input name to source")
     made_from: Sha256 | None = Field(
         default=None,
         description="what the exporter made the graph from; it reuses a graph of the same sha256",
@@ -49,10 +93,12 @@ class Engine(WithViews):
     """A chain of stages with the tensors bound to it; ``views`` is how many images a frame has."""
 
     recipe: ImageRecipe
-    stages: list[Stage] = Field(min_length=1)
+    stages: list[Stage] = Field(fail_fast=True, min_length=1, max_length=1000)
     tensors: Sha256 | None = Field(description="object folder that holds tensors.safetensors")
     joint: list[Sha256] = Field(
+        fail_fast=True,
         default=[],
+        max_length=MAXIMUM_TASKS,
         description="further such objects, which several engines name; a tensor that several of "
         "them hold is their concatenation along the first axis, in this order",
     )
@@ -69,104 +115,27 @@ class Selector(Record):
 
     kind: SelectorKind
     engine: Engine
-    tasks: list[TaskName] = Field(description="task of each column of the output `distance`")
-
-
-class Quantisation(Record):
-    """Evidence that an eight-bit engine judges as the float engine does."""
-
-    calibration_images: int = Field(
-        description="good parts that ranges, and how scores shift, were measured on"
-    )
-    evidence_normal: int = Field(description="further good parts, for the evidence alone")
-    evidence_defective: int = Field(description="the latter with synthetic defects")
-    kept_in_float: list[str] = Field(
-        description="convolutions or products, as <stage>/<name>, that lost too much in eight bits"
-    )
-    score_shift: float = Field(description="by how much rounding moves scores of good parts")
-    rank_correlation: float = Field(description="Spearman's, of scores over the evidence")
-    smallest_rank_correlation: float
-    flips_normal: int = Field(description="good parts whose verdict changes")
-    flips_defective: int = Field(description="synthetic defects whose verdict changes")
-    largest_flip_rate: float
-
-
-class MergedShared(Record):
-    """What it does to scores that shared experts have lost their router: an approximation.
-
-    Each of the two verdicts on an image is by a threshold of its own, from the same held-out parts.
-    Of defects there are only synthetic ones, in the witness, since an artifact keeps no others.
-    """
-
-    held_out_images: int = Field(description="good parts that nothing was learned from")
-    witness_images: int = Field(description="of training, plain and with synthetic defects")
-    score_mean: float = Field(description="mean difference of a held-out score, in its own units")
-    score_max: float = Field(description="largest one")
-    rank_correlation: float | None = Field(
-        description="Spearman's, of scores over all images; None where all are equal"
-    )
-    smallest_rank_correlation: float
-    flips_held_out: int = Field(description="held-out good parts whose verdict changes")
-    flips_witness: int = Field(description="witness images whose verdict changes")
-    largest_flip_rate: float
-
-
-class Certificate(Record):
-    """Proof that an engine answers as torch did; differences are fractions of the score range."""
-
-    reference: str = Field(description="what the engine was compared with, e.g. torch 2.13.0")
-    runtime: str = Field(description="what ran the engine, e.g. onnxruntime 1.31.1 CPU")
-    witness_images: int
-    adversarial_images: int
-    tolerance: float | None = Field(
-        description="largest difference allowed; None where `quantisation` decides"
-    )
-    score_range: float
-    score_max: float
-    score_mean: float
-    map_max: float | None
-    map_mean: float | None
-    flips: int = Field(description="images whose verdict differs at the calibrated threshold")
-    drift: float | None = Field(
-        default=None,
-        description="largest change of a witness score since the task was learned, in units of the "
-        "score; None where later tasks change nothing",
-    )
-    drift_flips: int | None = Field(
-        default=None,
-        description="witness images whose verdict has changed since then, each by the threshold of "
-        "its time; None as `drift`",
-    )
-    quantisation: Quantisation | None = Field(default=None, description="of eight-bit engines only")
-    merged_shared: MergedShared | None = Field(
-        default=None,
-        description="of engines without a router only; the other figures compare with torch "
-        "without it",
+    tasks: list[TaskName] = Field(
+        fail_fast=True,
+        max_length=MAXIMUM_TASKS,
+        description="task of each column of the output `distance`",
     )
 
 
 class Texts(Record):
     """What stands around a question and its answer; each text is turned into tokens on its own."""
 
-    before_image: str = Field(description="opens the dialogue, up to where the image belongs")
-    after_image: str = Field(description="between the image and the first question")
-    after_question: str = Field(description="closes a question and opens its answer")
-    between_turns: str = Field(description="closes an answer and opens the next question")
-    question: str = Field(min_length=1, description="asked where the user asks nothing else")
-    stop: list[int] = Field(min_length=1, description="tokens that end an answer, not part of it")
-
-
-class WordsCertificate(Record):
-    """Proof that words are those of torch: greedy answers to the task's question."""
-
-    reference: str = Field(description="as in a `Certificate`")
-    runtime: str
-    witness_images: int
-    tokens_each: int = Field(description="of every answer; one that ends it is as any other")
-    tolerance: float = Field(description="largest difference of a logit allowed")
-    logit_range: float
-    logit_max: float = Field(description="largest difference, as a fraction of `logit_range`")
-    other_tokens: int = Field(description="tokens that torch would not say; 0 in float32")
+    before_image: Prompt = Field(description="opens the dialogue, up to where the image belongs")
+    after_image: Prompt = Field(description="between the image and the first question")
+    after_question: Prompt = Field(description="closes a question and opens its answer")
+    between_turns: Prompt = Field(description="closes an answer and opens the next question")
+    question: Prompt = Field(min_length=1, description="asked where the user asks nothing else")
+    stop: list[Count] = Field(
+        fail_fast=True,
+        min_length=1,
+        max_length=1000,
+        description="tokens that end an answer, not part of it",
+    )
 
 
 class Explainer(Record):
@@ -184,15 +153,17 @@ class Explainer(Record):
     """
 
     engine: Engine
-    tokens: str = Field(
+    tokens: Source = Field(
         description="source in `engine`, <k>/<output>, of what the frame looks like to the "
         "decoder: float32 (views, n, width), read view after view"
     )
     decoder: Stage
-    layers: int = Field(ge=1)
-    kv_heads: int = Field(ge=1)
-    head_width: int = Field(ge=1)
-    positions: int = Field(ge=1, description="tokens that one dialogue can have, the image's too")
+    layers: int = Field(ge=1, le=1000)
+    kv_heads: int = Field(ge=1, le=1000)
+    head_width: int = Field(ge=1, le=100_000)
+    positions: int = Field(
+        ge=1, le=10_000_000, description="tokens that one dialogue can have, the image's too"
+    )
     embedding: Sha256 = Field(
         description="object whose tensors.safetensors holds `embedding` (vocabulary, width), "
         "float32 or float16"
@@ -229,8 +200,8 @@ class TaskEntry(OmitDefaults):
 
     RARE: ClassVar[frozenset[str]] = frozenset({"depth", "recognition", "without_depth"})
 
-    method: str
-    position: int
+    method: Name
+    position: Count
     artifact: Sha256
     engine: Engine
     routing: Sha256 = Field(description="object of routing statistics; read by the exporter only")
@@ -255,16 +226,30 @@ class TaskEntry(OmitDefaults):
         default=None, description="what answers frames that have no depth; None: they are refused"
     )
 
+    def engines(self) -> list[Engine]:
+        """Chain of the scores, and that of the words where there are any."""
+        return [self.engine, *([] if self.explainer is None else [self.explainer.engine])]
+
 
 class Manifest(Record):
     """One version of a bundle."""
 
     format: Literal[1] = FORMAT
-    version: int = Field(ge=1)
+    version: Positive
     previous: Sha256 | None = Field(description="manifest of the version before")
     backbone: BackboneIdentity
     selector: Selector
-    tasks: dict[TaskName, TaskEntry]
+    tasks: dict[TaskName, TaskEntry] = Field(max_length=MAXIMUM_TASKS)
+
+    @model_validator(mode="after")
+    def _joint_as_many_as_tasks(self) -> "Manifest":
+        """Refuse more joint objects than tasks: each is one task's part of what they share."""
+        for name, task in self.tasks.items():
+            for entry in (task, task.without_depth):
+                engines = [] if entry is None else entry.engines()
+                if any(len(engine.joint) > len(self.tasks) for engine in engines):
+                    raise ValueError(f"task {name} has more joint objects than there are tasks")
+        return self
 
     def entries(self) -> list["TaskEntry"]:
         """Every task, and what answers its frames without depth."""

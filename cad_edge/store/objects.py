@@ -11,20 +11,26 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 from cad_edge.errors import BundleError, IntegrityError
 from cad_edge.schema import sha256_of
 from cad_edge.store.atomic_write import (
     TEMPORARY,
-    read_chunks,
+    size_of,
     sync_folder,
     temporary_beside,
     write_file,
 )
+from cad_edge.store.plain_file import read_chunks, read_plain
+from cad_edge.store.unreadable import reading
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MAXIMUM_FILES = 1000
+"""Files of one object; a graph with external data has a few."""
+_READ_AT_ONCE = 1 << 26  # bytes; what is larger is hashed before it fills the memory
 
 
 def is_sha256(name: str) -> bool:
@@ -54,9 +60,33 @@ class ObjectStore:
         path = self.path(sha)
         return path.is_dir() and not path.is_symlink()
 
-    def read(self, sha: str) -> dict[str, bytes]:
-        """Bytes of every file by name; IntegrityError unless they are what ``sha`` says."""
-        files = {path.name: _read(path) for path in self._listing(sha)}
+    def read(self, sha: str, limit: int | None = None) -> dict[str, bytes]:
+        """Bytes of every file by name.
+
+        Parameters
+        ----------
+        sha
+            Of the object.
+        limit
+            Most bytes that its files may hold together; None: as many as they have.
+
+        Raises
+        ------
+        IntegrityError
+            The files are not what ``sha`` says.
+        BundleError
+            They are larger than ``limit``, or this process may or can not read them.
+        """
+        paths = self._listing(sha)
+        total = sum(size_of(path) for path in paths)
+        if limit is not None and total > limit:
+            raise BundleError(
+                f"{self.path(sha)} holds {total:,} bytes, and at most {limit:,} may be read; allow "
+                "more, or export the bundle again"
+            )
+        if total > _READ_AT_ONCE:
+            self.verify(sha)
+        files = {path.name: _read(path, limit) for path in paths}
         self._compare(sha, {name: sha256_of(data) for name, data in files.items()})
         return files
 
@@ -156,29 +186,28 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return b"".join(read_chunks(path))
-    except OSError as problem:
-        raise IntegrityError(f"{path} cannot be read: {problem.strerror}") from None
+def _read(path: Path, limit: int | None) -> bytes:
+    with reading(path):
+        return read_plain(path, limit)
 
 
 def _hash(path: Path) -> str:
     digest = hashlib.sha256()
-    try:
+    with reading(path):
         for chunk in read_chunks(path):
             digest.update(chunk)
-    except OSError as problem:
-        raise IntegrityError(f"{path} cannot be read: {problem.strerror}") from None
     return digest.hexdigest()
 
 
 def _regular_files(folder: Path) -> list[Path]:
     """Files of ``folder`` by name; IntegrityError for anything that is not a plain file."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as problem:
-        raise IntegrityError(f"{folder} cannot be read: {problem.strerror}") from None
+    with reading(folder), os.scandir(folder) as listing:
+        entries = sorted(islice(listing, MAXIMUM_FILES + 1), key=lambda entry: entry.name)
+    if len(entries) > MAXIMUM_FILES:
+        raise IntegrityError(
+            f"{folder} holds more than {MAXIMUM_FILES:,} files, which no object has; export the "
+            "bundle again"
+        )
     for entry in entries:
         if not entry.is_file(follow_symlinks=False):
             kind = "a symbolic link" if entry.is_symlink() else "not a plain file"

@@ -30,9 +30,12 @@ def test_shared_weights_are_written_and_read_and_change_the_identity(tmp_path):
     task = learned(tmp_path, "nut", 0, 1.0)
     assert task.evolves and evolves(tmp_path / "nut")
     np.testing.assert_array_equal(task.shared_weights["shared/w"], [10, 10, 10])
+    assert learned(tmp_path / "other", "nut", 0, 1.0).sha256 == task.sha256
+    assert learned(tmp_path / "another", "nut", 0, 1.5).sha256 != task.sha256
     path = tmp_path / "nut" / "generation.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\1\1\1\1")
-    assert read_artifact(tmp_path / "nut").sha256 != task.sha256
+    with pytest.raises(ArtifactError, match=r"generation\.safetensors is not what artifact\.json"):
+        read_artifact(tmp_path / "nut")
 
 
 def test_sharing_tasks_are_in_stream_order_and_answered_by_the_newest_weights(tmp_path):

@@ -29,7 +29,7 @@ def artifacts(tiny, tmp_path_factory):
         record = read_record(folder / name)
         quartiles = [] if name == OLDER else QUARTILES
         calibration = record.calibration.model_copy(update={"map_quartiles": quartiles})
-        changed = record.model_copy(update={"calibration": calibration})
+        changed = record.model_copy(update={"calibration": calibration, "sha256": {}})
         (folder / name / "artifact.json").write_bytes(canonical_json(changed))
     return folder
 

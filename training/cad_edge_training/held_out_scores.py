@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cad_edge.calibration import Calibration, Outlier, find_outliers, robust_z
+from cad_edge.errors import ArtifactError
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,18 @@ def calibrate(
 
     Outliers (`cad_edge.calibration.find_outliers`) are named, and have no say unless the images are
     said to keep them.
+
+    Raises
+    ------
+    ArtifactError
+        A score or a map value is NaN or infinite.
     """
+    for values in (held_out.scores, held_out.map_peaks, held_out.map_quartiles):
+        if values is not None and not np.isfinite(values).all():
+            raise ArtifactError(
+                "the model gives good parts scores that are NaN or infinite; learn with other "
+                "options, e.g. a smaller learning rate"
+            )
     odd = find_outliers(held_out.scores)
     used = np.ones_like(odd) if images.keep_outliers else ~odd
     return Calibration(

@@ -123,7 +123,7 @@ def test_session_on_another_device_is_an_error(bundle, monkeypatch):
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     inner = ort.InferenceSession
 
-    def fallen_back(path, sess_options, providers, provider_options):
+    def fallen_back(path, sess_options, providers, provider_options, enable_fallback):
         return inner(path, sess_options=sess_options, providers=[CPU])
 
     monkeypatch.setattr(ort, "InferenceSession", fallen_back)

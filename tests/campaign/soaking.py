@@ -24,7 +24,8 @@ def held() -> tuple[float, int, int]:
     """Resident memory in MB (10^6 bytes), open files and threads of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     memory = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return memory, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    files, threads = (list(Path("/proc/self", name).iterdir()) for name in ("fd", "task"))
+    return memory, len(files), len(threads)
 
 
 class Soak:

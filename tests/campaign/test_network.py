@@ -64,9 +64,9 @@ def watched(home: Path, code: str, *arguments: object) -> list[str]:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     trace = home / "trace"
+    strace = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-o", str(trace)]
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-o", str(trace)]
-        + [sys.executable, "-c", code, *map(str, arguments)],
+        [*strace, sys.executable, "-c", code, *map(str, arguments)],
         env=environment,
         cwd=home / "work",
         capture_output=True,

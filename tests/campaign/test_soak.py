@@ -117,15 +117,19 @@ def test_soak(bundle, tmp_path, campaign, record):
         "mb_after_a_tenth": round(float(np.median(early[:, 1])), 1),
         "mb_at_the_end": round(float(np.median(late[:, 1])), 1),
         "mb_per_10000_frames": round(slope(samples), 3),
-        "files": [int(np.median(early[:, 2])), int(np.median(late[:, 2]))],
-        "threads": [int(np.median(early[:, 3])), int(np.median(late[:, 3]))],
+        # While a version is opened there are more; what leaks is there in between, too.
+        "fewest_files": [int(part[:, 2].min()) for part in (early, late)],
+        "fewest_threads": [int(part[:, 3].min()) for part in (early, late)],
+        "most_files": [int(part[:, 2].max()) for part in (early, late)],
+        "most_threads": [int(part[:, 3].max()) for part in (early, late)],
     }
     record("soak", figures)
     assert found["wrong"] == [] and found["last_refresh_error"] is None
     assert found["switches"] > 3
-    assert figures["files"][0] == figures["files"][1]
-    assert figures["threads"][0] == figures["threads"][1]
-    assert samples[-tenth:, 2].max() <= samples[: 3 * tenth, 2].max() + 4
+    for what, more in (("files", 3), ("threads", 6)):
+        before, after = figures[f"fewest_{what}"]
+        assert before == after
+        assert figures[f"most_{what}"][1] <= after + more
     if campaign["soak_frames"] >= 50_000:
         assert figures["mb_per_10000_frames"] < MOST_MB
     else:

@@ -223,6 +223,77 @@ def test_threads_must_be_positive(bundle):
         Detector.open(bundle, threads=0)
 
 
+@pytest.mark.parametrize(
+    "folder", [None, 3, b"bundle", [], "a\0b", "\ud800", b"x" * 5000], ids=lambda x: repr(x)[:9]
+)
+def test_what_is_no_path_of_a_bundle(folder):
+    with pytest.raises(BundleError, match="is not the path of a folder") as problem:
+        Detector.open(folder)
+    assert len(str(problem.value)) < 300
+
+
+@pytest.mark.parametrize("watch", ["no", None, 2, []])
+def test_watch_is_true_or_false(bundle, watch):
+    with pytest.raises(OptionError, match=r"^watch=.* is not allowed; give True or False"):
+        Detector.open(bundle, watch=watch)
+
+
+@pytest.mark.parametrize("task", [[], ["red"], 3, b"red", {}, np.array(["red"])], ids=repr)
+def test_task_is_a_name(detector, frames, task):
+    image = frames["red.good"][0]
+    for call in (
+        lambda: detector.detect(image, task=task),
+        lambda: detector.detect_batch([image], task=task),
+        lambda: detector.conversation(image, task=task),
+        lambda: detector.explain(image, task=task),
+    ):
+        with pytest.raises(OptionError, match="is not the name of a product"):
+            call()
+
+
+class Unnameable:
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
+NO_BATCH = {
+    "generator": (image for image in ()),
+    "path": "part.png",
+    "Path": Path("part.png"),
+    "bytes": b"part.png",
+    "none": None,
+    "number": 3,
+    "set": {1, 2},
+    "mapping": {"a": 1},
+    "array without axes": np.array(3),
+    "without a representation": Unnameable(),
+}
+
+
+@pytest.mark.parametrize("images", NO_BATCH.values(), ids=NO_BATCH)
+def test_what_is_no_batch(detector, frames, images):
+    with pytest.raises(ImageError, match=r"^images=.* is not a list") as problem:
+        detector.detect_batch(images)
+    assert "\n" not in str(problem.value)
+    if images is not None:
+        with pytest.raises(ImageError, match=r"^depths=.* is not a list"):
+            detector.detect_batch([frames["red.good"][0]], depths=images)
+
+
+def test_batches_of_other_kinds(detector, frames):
+    """An array of frames, a tuple, and what reads each frame when it is asked for it."""
+
+    class Reading:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, place):
+            return frames["red.good"][place]
+
+    for images in (frames["red.good"], tuple(frames["red.good"]), Reading()):
+        assert [found.task for found in detector.detect_batch(images)] == ["red", "red"]
+
+
 STARTUP = """
 import resource, sys, time
 from cad_edge.data.image import ImageRecipe

@@ -196,9 +196,15 @@ class SessionFactory:
         """Put a bound tensor where the graphs run; beside a CPU the array is used as it is."""
         if not self.device.on_gpu:
             return tensor
-        value: object = self._onnxruntime.OrtValue.ortvalue_from_numpy(
-            tensor, "cuda", self.device.index
-        )
+        try:
+            value: object = self._onnxruntime.OrtValue.ortvalue_from_numpy(
+                tensor, "cuda", self.device.index
+            )
+        except Exception as problem:
+            raise DeviceError(
+                f"tensors of {self._bundle.path} cannot be put on device {self.device.name!r} "
+                f"({first_line(problem)}); free memory of the GPU, or use device='cpu'"
+            ) from problem
         return value
 
 

@@ -186,11 +186,20 @@ def test_auto_keeps_the_device_of_its_first_session(bundle, monkeypatch):
 
 
 def test_a_graph_that_no_device_loads_is_the_graphs_fault(bundle, workshop, monkeypatch):
-    without_driver(monkeypatch, works=range(9))
+    without_driver(monkeypatch)
     broken = workshop.graph("red").replace(b"Transpose", b"Transport")
-    workshop.change_graph("red", broken)
+    sha = workshop.store.add_object({"graph.onnx": broken})
+    inputs = workshop.store.manifest().tasks["red"].engine.stages[-1].inputs
+    factory = session.SessionFactory("cuda", 1, workshop.store)
     with pytest.raises(GraphError):
-        Detector.open(bundle, device="cuda", watch=False)
+        factory.create(sha, list(inputs), [])
+
+
+def test_tensors_that_the_gpu_does_not_take(bundle, monkeypatch):
+    without_driver(monkeypatch, works=range(9))
+    with pytest.raises(DeviceError, match="cannot be put on device 'cuda'") as problem:
+        Detector.open(bundle, watch=False)
+    assert "export" not in str(problem.value)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from cad_edge.errors import BundleError, CadEdgeError, DeviceError, GraphError
+from cad_edge.errors import CadEdgeError, DeviceError, GraphError
 from cad_edge.onnxruntime_installation import (
     FATAL_ONLY,
     InferenceSession,
@@ -34,7 +34,6 @@ from cad_edge.onnxruntime_installation import (
     short_of_memory,
 )
 from cad_edge.store.bundle import Bundle
-from cad_edge_runtime.arguments import brief
 from cad_edge_runtime.cores import available_cores, require_startable, require_threads
 from cad_edge_runtime.device import CPU, Device, choose_device, providers_for, verify_device
 from cad_edge_runtime.forked import never_delete, opened_elsewhere, tell_in_child
@@ -118,7 +117,6 @@ class SessionFactory:
         self._threads = require_threads(threads) or available_cores()
         self._onnxruntime = load_onnxruntime()
         self._bundle = bundle
-        _require_utf8(bundle.path)
         self.device = choose_device(device, self._onnxruntime.get_available_providers())
         self._plans = self._open_plans() if self.device.name == "tensorrt" else None
         if self.device.on_gpu and hasattr(self._onnxruntime, "preload_dlls"):
@@ -208,16 +206,6 @@ class SessionFactory:
                 f"({first_line(problem)}); free memory of the GPU, or use device='cpu'"
             ) from problem
         return value
-
-
-def _require_utf8(path: Path) -> None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise BundleError(
-            f"the path {brief(str(path))} is not UTF-8, and onnxruntime opens no file below it; "
-            "rename the folder"
-        ) from None
 
 
 def _options(onnxruntime: ModuleType, threads: int, one_arena: bool) -> object:

@@ -232,19 +232,6 @@ def test_what_is_no_path_of_a_bundle(folder):
     assert len(str(problem.value)) < 300
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
-def test_a_folder_whose_name_is_not_utf8(bundle, frames, tmp_path, monkeypatch):
-    """It is the folder that is blamed, not its graphs; from within it is as any other."""
-    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/line-\xff"))
-    bundle.rename(folder)
-    with pytest.raises(BundleError, match=r"is not UTF-8.*rename the folder") as problem:
-        Detector.open(folder)
-    str(problem.value).encode()
-    monkeypatch.chdir(folder)
-    with Detector.open(".", threads=1, watch=False) as detector:
-        assert detector.detect(frames["red.good"][0]).verdict == "normal"
-
-
 @pytest.mark.parametrize("watch", ["no", None, 2, []])
 def test_watch_is_true_or_false(bundle, watch):
     with pytest.raises(OptionError, match=r"^watch=.* is not allowed; give True or False"):

@@ -1,19 +1,16 @@
 """Arguments of a detector, checked before anything is opened: a wrong kind is one sentence.
 
-What a caller gives by mistake, a path as a list of images or an object with a representation of
-megabytes, must neither come back as an error of Python's nor fill a log.
+What a caller gives by mistake must neither come back as an error of Python's nor fill a log, as an
+object with a representation of megabytes would.
 """
 
 import os
-from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import TypeVar, cast
 
 import numpy as np
 
-from cad_edge.errors import BundleError, ImageError, OptionError
+from cad_edge.errors import BundleError, OptionError
 
-_T = TypeVar("_T")
 _BRIEF = 60  # characters of a value that a sentence repeats
 
 
@@ -56,29 +53,3 @@ def require_name(task: object) -> None:
             f"task={brief(task)} is not the name of a product; give a string, or leave it out to "
             "have the product recognised"
         )
-
-
-def require_several(name: str, values: object) -> None:
-    """Raise ImageError for frames or depths of a batch that are not several, one after another.
-
-    A generator has no length, a mapping no order, and a string is one path, not a list of letters.
-    """
-    single = isinstance(values, (str, bytes, bytearray, memoryview, os.PathLike, Mapping))
-    if single or not hasattr(values, "__getitem__") or not _has_length(values):
-        raise ImageError(f"{name}={brief(values)} is not a list; give a list, one for each frame")
-
-
-def item_of(values: Sequence[_T], number: int) -> _T:
-    """Return a value of a batch; raise ImageError where it cannot be read by its place."""
-    try:
-        return values[number]
-    except (TypeError, IndexError, KeyError):
-        raise ImageError("it cannot be read by its place; give a list of images") from None
-
-
-def _has_length(values: object) -> bool:
-    try:
-        len(cast(Sized, values))
-    except TypeError:  # an array without axes
-        return False
-    return True

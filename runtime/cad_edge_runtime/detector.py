@@ -10,13 +10,7 @@ from typing import NoReturn
 from cad_edge.errors import BundleError, CadEdgeError, DeviceError, ImageError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Pointer
-from cad_edge_runtime.arguments import (
-    item_of,
-    require_folder,
-    require_name,
-    require_several,
-    require_switch,
-)
+from cad_edge_runtime.arguments import require_folder, require_name, require_switch
 from cad_edge_runtime.conversation import Conversation, begin_conversation
 from cad_edge_runtime.detection import Detection
 from cad_edge_runtime.explanation import MOST_TOKENS, Explanation, require_length
@@ -163,10 +157,7 @@ class Detector:
         """
         snapshot = self._opened()
         require_name(task)
-        require_several("images", images)
         require_task(snapshot, task)
-        if depths is not None:
-            require_several("depths", depths)
         planes = [None] * len(images) if depths is None else list(depths)
         if len(planes) != len(images):
             raise ImageError(
@@ -178,8 +169,7 @@ class Detector:
             frames = []
             for number in range(first, min(first + _LARGEST_BATCH, len(images))):
                 try:
-                    image = item_of(images, number)
-                    frames.append(read_frame(image, planes[number], snapshot.views))
+                    frames.append(read_frame(images[number], planes[number], snapshot.views))
                 except ImageError as problem:
                     raise ImageError(f"image {number}: {problem}") from None
             found.extend(inspect_frames(snapshot, frames, task, began, first))

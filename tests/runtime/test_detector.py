@@ -251,49 +251,6 @@ def test_task_is_a_name(detector, frames, task):
             call()
 
 
-class Unnameable:
-    def __repr__(self):
-        raise ZeroDivisionError
-
-
-NO_BATCH = {
-    "generator": (image for image in ()),
-    "path": "part.png",
-    "Path": Path("part.png"),
-    "bytes": b"part.png",
-    "none": None,
-    "number": 3,
-    "set": {1, 2},
-    "mapping": {"a": 1},
-    "array without axes": np.array(3),
-    "without a representation": Unnameable(),
-}
-
-
-@pytest.mark.parametrize("images", NO_BATCH.values(), ids=NO_BATCH)
-def test_what_is_no_batch(detector, frames, images):
-    with pytest.raises(ImageError, match=r"^images=.* is not a list") as problem:
-        detector.detect_batch(images)
-    assert "\n" not in str(problem.value)
-    if images is not None:
-        with pytest.raises(ImageError, match=r"^depths=.* is not a list"):
-            detector.detect_batch([frames["red.good"][0]], depths=images)
-
-
-def test_batches_of_other_kinds(detector, frames):
-    """An array of frames, a tuple, and what reads each frame when it is asked for it."""
-
-    class Reading:
-        def __len__(self):
-            return 2
-
-        def __getitem__(self, place):
-            return frames["red.good"][place]
-
-    for images in (frames["red.good"], tuple(frames["red.good"]), Reading()):
-        assert [found.task for found in detector.detect_batch(images)] == ["red", "red"]
-
-
 STARTUP = """
 import resource, sys, time
 from cad_edge.data.image import ImageRecipe

@@ -10,7 +10,7 @@ from typing import NoReturn
 from cad_edge.errors import BundleError, CadEdgeError, DeviceError, ImageError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Pointer
-from cad_edge_runtime.arguments import require_folder, require_name, require_switch
+from cad_edge_runtime.arguments import brief, require_folder, require_name, require_switch
 from cad_edge_runtime.conversation import Conversation, begin_conversation
 from cad_edge_runtime.detection import Detection
 from cad_edge_runtime.explanation import MOST_TOKENS, Explanation, require_length
@@ -287,7 +287,8 @@ class Detector:
                 if changed:
                     self._snapshot = self._open_version(pointer, current)
             except CadEdgeError as problem:
-                self._last_refresh_error = problem
+                # Its trace would keep what was opened of the version, and this detector itself.
+                self._last_refresh_error = type(problem)(str(problem))
                 raise
             if self._gone is not None:  # closed meanwhile
                 self._snapshot = None
@@ -364,7 +365,7 @@ class Detector:
             return False
         except Exception as problem:  # whatever it is, the watcher must live to see the next one
             self._last_refresh_error = BundleError(
-                f"{self._bundle.path} could not be opened again: {problem!r}"
+                f"{self._bundle.path} could not be opened again: {brief(problem)}"
             )
             return False
         return True

@@ -149,26 +149,39 @@ def test_a_detector_is_not_sent_to_another_process(bundle):
         pickle.dumps(detector)
 
 
+def wait_for(condition) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("nothing happened")
+
+
 def threads_of_ours() -> int:
     return sum(thread.name == "cad-edge-watch" for thread in threading.enumerate())
 
 
-def test_dropped_detectors_take_their_threads_along(bundle, frames):
+@pytest.mark.parametrize("failed", [False, True])
+def test_dropped_detectors_take_their_threads_along(bundle, frames, failed):
+    """At once, without a garbage collection, and also where a new version was refused before."""
     gc.collect()
-    before = threads_of_ours()
+    before, pointer = threads_of_ours(), (bundle / "bundle.json").read_bytes()
     sessions = []
-    for _ in range(3):
-        detector = Detector.open(bundle, threads=2)
-        detector.detect(frames["red.good"][0])
-        sessions += [weakref.ref(one) for one in detector._snapshot.held.sessions.values()]
-        del detector
-    gc.collect()
-    assert [one for one in sessions if one() is not None] == []
-    for _ in range(200):
-        if threads_of_ours() == before:
-            return
-        time.sleep(0.01)
-    raise AssertionError("the threads that watch are still there")
+    gc.disable()
+    try:
+        for _ in range(3):
+            detector = Detector.open(bundle, threads=2)
+            detector.detect(frames["red.good"][0])
+            sessions += [weakref.ref(one) for one in detector._snapshot.held.sessions.values()]
+            if failed:
+                (bundle / "bundle.json").write_text("{")
+                wait_for(lambda opened=detector: opened.last_refresh_error is not None)
+                (bundle / "bundle.json").write_bytes(pointer)
+            del detector
+            wait_for(lambda: threads_of_ours() == before)
+        assert [one for one in sessions if one() is not None] == []
+    finally:
+        gc.enable()
 
 
 END = """

@@ -1,6 +1,19 @@
-"""Which wheel of ONNX Runtime is installed; asked before it is imported."""
+"""The one door to ONNX Runtime: which wheel is there, its import, and sessions that print nothing.
 
+From 1.32 on, ONNX Runtime writes an identity of the device below the user's cache folder and looks
+up its collector's name some seconds after it was imported. Only a variable of the environment that
+is set before the import keeps it from that, so nothing of this project imports it elsewhere;
+tests/house/test_imports.py keeps this.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
 
 from cad_edge.errors import DeviceError
 
@@ -9,6 +22,99 @@ _EXTRAS = {
     "onnxruntime-gpu": "cad-edge[gpu]",
     "onnxruntime-openvino": "cad-edge[openvino]",
 }
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+FATAL_ONLY = 4
+"""Severity of log lines: what fails is raised as well, and is said once, in our sentence."""
+
+_SHORTAGES = (
+    *("bad_alloc", "bad allocation", "allocate memory", "memory allocation", "allocateraw"),
+    *("out of memory", "enough memory", "alloc_failed"),
+)
+"""Words of messages about memory, in small letters."""
+
+
+class Port(Protocol):
+    """An input or output of a graph."""
+
+    name: str
+
+
+class InferenceSession(Protocol):
+    """What is used of onnxruntime.InferenceSession."""
+
+    def get_inputs(self) -> Sequence[Port]:
+        """Return the inputs of the graph."""
+
+    def get_outputs(self) -> Sequence[Port]:
+        """Return the outputs of the graph."""
+
+    def get_providers(self) -> Sequence[str]:
+        """Return the execution providers that it got, the preferred one first."""
+
+    def run(
+        self, outputs: Sequence[str] | None, feed: Mapping[str, object], /
+    ) -> list[np.ndarray[Any, np.dtype[Any]]]:
+        """Return the values of ``outputs``, or of all."""
+
+
+def load_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime with its telemetry switched off.
+
+    A program that has imported it before has decided that for itself, and how much it logs.
+
+    Raises
+    ------
+    DeviceError
+        It is not installed, or twice, or cannot be loaded; says which, and what to do.
+    """
+    refuse_several_wheels()
+    os.environ[_NO_TELEMETRY] = "1"
+    first = "onnxruntime" not in sys.modules
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as problem:
+        if problem.name != "onnxruntime":
+            raise _not_loaded(problem) from None
+        raise DeviceError(
+            "onnxruntime is not installed; run `pip install cad-edge[cpu]`, or cad-edge[gpu] on a "
+            "machine with an NVIDIA GPU"
+        ) from None
+    except (ImportError, MemoryError, OSError, RuntimeError) as problem:
+        raise _not_loaded(problem) from None
+    if first:
+        onnxruntime.set_default_logger_severity(FATAL_ONLY)
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
+    module: ModuleType = onnxruntime
+    return module
+
+
+def open_session(
+    onnxruntime: ModuleType,
+    graph: str | bytes,
+    options: object,
+    providers: Sequence[str],
+    provider_options: Sequence[Mapping[str, str]] | None = None,
+) -> InferenceSession:
+    """Make a session of a graph, a path or its bytes; every failure is an exception of its own.
+
+    Left to itself ONNX Runtime prints a provider's failure to stdout, among what the program
+    prints, and goes on with another provider.
+    """
+    session: InferenceSession = onnxruntime.InferenceSession(
+        graph,
+        sess_options=options,
+        providers=list(providers),
+        provider_options=None if provider_options is None else list(provider_options),
+        enable_fallback=0,
+    )
+    return session
+
+
+def short_of_memory(problem: BaseException) -> bool:
+    """Whether an exception of ONNX Runtime, or of its import, says that memory does not suffice."""
+    text = str(problem).lower()
+    return isinstance(problem, MemoryError) or any(word in text for word in _SHORTAGES)
 
 
 def refuse_several_wheels() -> None:
@@ -32,3 +138,24 @@ def _is_installed(name: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+def first_line(problem: BaseException) -> str:
+    """Return what an exception of ONNX Runtime says, shortened to go into a sentence."""
+    text = str(problem).strip() or type(problem).__name__
+    return text.splitlines()[0][:200]
+
+
+def _not_loaded(problem: BaseException) -> DeviceError:
+    # Where it is not forbidden, it is memory that a library's segment lacks.
+    text = str(problem)
+    unmapped = "failed to map segment" in text and "not permitted" not in text
+    if unmapped or short_of_memory(problem):
+        return DeviceError(
+            f"there is not enough memory to load onnxruntime ({first_line(problem)}); free some, "
+            "or raise the limit of this process"
+        )
+    return DeviceError(
+        f"onnxruntime is installed and cannot be loaded ({first_line(problem)}); install what is "
+        "missing, or onnxruntime again"
+    )

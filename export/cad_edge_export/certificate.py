@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
 from cad_edge.data.depth import DepthRange
 from cad_edge.errors import ArtifactError, CertificateError
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge.store.manifest import Certificate, Quantisation
 from cad_edge_export.drift import drift
@@ -23,9 +23,13 @@ from cad_edge_training.methods import load_method, saved_config
 TOLERANCE: Mapping[ModulePrecision, float] = {"fp32": 1e-4, "fp16": 3e-2}
 
 REFERENCE = f"torch {importlib.metadata.version('torch')}"
-RUNTIME = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def runtime_name() -> str:
+    """Return what runs the engine of a certificate."""
+    return f"onnxruntime {load_onnxruntime().__version__} CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,7 @@ def compare(
     flips = (expected.score > threshold) != (got.score > threshold)
     return Certificate(
         reference=REFERENCE,
-        runtime=RUNTIME,
+        runtime=runtime_name(),
         witness_images=witnesses,
         adversarial_images=len(expected.score) - witnesses,
         tolerance=tolerance,

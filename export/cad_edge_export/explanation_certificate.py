@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from cad_edge.errors import CertificateError
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import WordsCertificate
-from cad_edge_export.certificate import REFERENCE, RUNTIME, TOLERANCE, run_stages
+from cad_edge_export.certificate import REFERENCE, TOLERANCE, run_stages, runtime_name
 from cad_edge_export.fused_task import ModulePrecision
 from cad_edge_export.graph_files import Graph, open_graph
 from cad_edge_export.language.explainer import ExplainerSource
@@ -49,7 +49,7 @@ def certify_explanation(
     span = max(float(np.ptp(expected)), 1e-6)
     found = WordsCertificate(
         reference=REFERENCE,
-        runtime=RUNTIME,
+        runtime=runtime_name(),
         witness_images=len(images),
         tokens_each=TOKENS,
         tolerance=TOLERANCE[precision],

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cad_edge.errors import ArtifactError, BundleError, OptionError
-from cad_edge.onnxruntime_installation import refuse_several_wheels
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge.recognition import recognised
 from cad_edge.routing import from_tensors
 from cad_edge.schema import Record
@@ -78,7 +78,7 @@ def export_artifacts(
     OptionError
         A task looks at depth, or at another size than the selector, and the plan is of eight bits.
     """
-    refuse_several_wheels()
+    load_onnxruntime()
     bundle = Bundle(bundle_path)
     bundle.require_signer(signer)
     learned, spare = read_all(artifacts), read_all(without_depth)

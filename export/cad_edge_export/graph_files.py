@@ -11,8 +11,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
+
+from cad_edge.onnxruntime_installation import (
+    FATAL_ONLY,
+    InferenceSession,
+    load_onnxruntime,
+    open_session,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -78,18 +84,17 @@ def in_one(graph: Graph) -> bytes:
     return serialised
 
 
-def open_graph(graph: Graph) -> onnxruntime.InferenceSession:
+def open_graph(graph: Graph) -> InferenceSession:
     """Open a graph with ONNX Runtime on the CPU."""
-    if hasattr(onnxruntime, "disable_telemetry_events"):
-        onnxruntime.disable_telemetry_events()
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = FATAL_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = ["CPUExecutionProvider"]
     if WEIGHTS not in graph:
-        return onnxruntime.InferenceSession(graph[GRAPH], options, providers=providers)
+        return open_session(onnxruntime, graph[GRAPH], options, providers)
     # Where files that are open cannot be removed, the folder stays until the machine tidies up.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for name, data in graph.items():
             (Path(folder) / name).write_bytes(data)
-        return onnxruntime.InferenceSession(str(Path(folder) / GRAPH), options, providers=providers)
+        return open_session(onnxruntime, str(Path(folder) / GRAPH), options, providers)

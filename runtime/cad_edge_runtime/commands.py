@@ -11,6 +11,7 @@ from cad_edge.data.image import Frame, decode_image
 from cad_edge.errors import ImageError
 from cad_edge.heatmap import overlay, write_png
 from cad_edge.store.manifest import TaskEntry
+from cad_edge_runtime.claimed_output import claimed_output
 from cad_edge_runtime.detection import Detection
 from cad_edge_runtime.detector import Detector
 from cad_edge_runtime.listing import ImageFile, listed, listed_parts, with_depth
@@ -55,7 +56,10 @@ def detect(
     by what `cad-edge export --without-depth` added, or refused.
     """
     failed = False
-    with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
+    with (
+        claimed_output() as output,
+        Detector.open(bundle, device=device, threads=threads, watch=False) as detector,
+    ):
         items = listed(paths) if detector.views == 1 else listed_parts(paths, detector.views)
         for item in items if depth is None else with_depth(list(items), depth):
             try:
@@ -70,7 +74,7 @@ def detect(
                 click.echo(f"Error: {problem}", err=True)
                 failed = True
             else:
-                click.echo(json.dumps(record, allow_nan=False))
+                click.echo(json.dumps(record, allow_nan=False), file=output)
     if failed:
         ctx.exit(1)
 

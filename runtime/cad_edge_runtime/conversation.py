@@ -22,6 +22,7 @@ from cad_edge_runtime.explanation import (
     ExplanationTimings,
     Finished,
     require_length,
+    require_question,
 )
 from cad_edge_runtime.frames import FrameInput
 from cad_edge_runtime.inspection import inspect_frames, prepare, recognise, require_task
@@ -141,6 +142,7 @@ class Conversation:
 
     def _turn(self, question: str | None, max_tokens: int) -> Generator[str, None, Explanation]:
         require_length(max_tokens)
+        require_question(question)
         asked = self._explainer.question if question is None else question
         with self._claimed():
             looking, began = self._looking, perf_counter()

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
+from typing import NoReturn
 
-from cad_edge.errors import BundleError, CadEdgeError, ImageError
+from cad_edge.errors import BundleError, CadEdgeError, DeviceError, ImageError
 from cad_edge.store.bundle import Bundle
-from cad_edge.store.manifest import Manifest
+from cad_edge.store.manifest import Manifest, Pointer
+from cad_edge_runtime.arguments import brief, require_folder, require_name, require_switch
 from cad_edge_runtime.conversation import Conversation, begin_conversation
 from cad_edge_runtime.detection import Detection
 from cad_edge_runtime.explanation import MOST_TOKENS, Explanation, require_length
+from cad_edge_runtime.forked import never_delete, opened_elsewhere, tell_in_child
 from cad_edge_runtime.frames import Depth, Sample, read_frame
 from cad_edge_runtime.inspection import inspect_frames, require_task
 from cad_edge_runtime.session import SessionFactory
@@ -55,9 +58,10 @@ class Detector:
         self._factory = SessionFactory(device, threads, self._bundle)
         self._refreshing = threading.Lock()
         self._last_refresh_error: CadEdgeError | None = None
-        self._snapshot: Snapshot | None = open_snapshot(self._bundle, pointer, self._factory, None)
-        self._bundle.remember(pointer)
+        self._gone: CadEdgeError | None = None
+        self._snapshot: Snapshot | None = self._open_version(pointer, None)
         self._watcher = self._watch(signature) if watch else None
+        tell_in_child(self)
 
     @classmethod
     def open(
@@ -78,7 +82,8 @@ class Detector:
             ``auto``, ``cpu``, ``cuda``, ``tensorrt``, or a GPU by number as in ``cuda:1``. Anything
             but ``auto`` is an error if a graph does not run on it.
         threads
-            Threads of each graph; all cores that the process may use without it.
+            Threads of each graph; without it as many as the process may use cores, by affinity and
+            by the quota of its container.
         watch
             Whether new versions are picked up on their own, otherwise by `refresh`.
         trusted_keys
@@ -93,7 +98,10 @@ class Detector:
         TrustError
             The version in force is unsigned, wrongly signed, expired or older than one seen before.
         DeviceError
-            The device is not to be had, or onnxruntime is missing or installed twice.
+            The device is not to be had, there is not enough memory, or onnxruntime is missing or
+            installed twice.
+        OptionError
+            ``threads`` or ``watch`` is not what it can be.
 
         Examples
         --------
@@ -101,7 +109,8 @@ class Detector:
         ...     print(detector.views)
         1
         """
-        return cls(Path(bundle), device, threads, watch, trusted_keys)
+        folder, watched = require_folder(bundle), require_switch("watch", watch)
+        return cls(folder, device, threads, watched, trusted_keys)
 
     def detect(
         self, image: Sample, task: str | None = None, depth: Depth | None = None
@@ -128,6 +137,8 @@ class Detector:
             without, it lies elsewhere than that of training, or there are more or fewer views.
         UnknownTask
             The bundle does not hold ``task``, or holds no task at all.
+        BundleError
+            The detector is closed, or was opened by another process that this one is a fork of.
 
         Examples
         --------
@@ -138,6 +149,7 @@ class Detector:
         """
         began = perf_counter()
         snapshot = self._opened()
+        require_name(task)
         frame = read_frame(image, depth, snapshot.views)
         return inspect_frames(snapshot, [frame], task, began)[0]
 
@@ -159,6 +171,7 @@ class Detector:
         ['normal', 'normal']
         """
         snapshot = self._opened()
+        require_name(task)
         require_task(snapshot, task)
         planes = [None] * len(images) if depths is None else list(depths)
         if len(planes) != len(images):
@@ -225,6 +238,7 @@ class Detector:
         """
         began = perf_counter()
         snapshot = self._opened()
+        require_name(task)
         frame = read_frame(image, depth, snapshot.views)
         return begin_conversation(snapshot, frame, task, began)
 
@@ -279,18 +293,20 @@ class Detector:
         ...     detector.refresh()
         False
         """
+        self._opened()  # before the lock, which the process that opened the detector may hold
         with self._refreshing:
             current = self._opened()
             try:
                 pointer = self._bundle.pointer()
                 changed = pointer != current.pointer
                 if changed:
-                    opened = open_snapshot(self._bundle, pointer, self._factory, current)
-                    self._bundle.remember(pointer)
-                    self._snapshot = opened
+                    self._snapshot = self._open_version(pointer, current)
             except CadEdgeError as problem:
-                self._last_refresh_error = problem
+                # Its trace would keep what was opened of the version, and this detector itself.
+                self._last_refresh_error = type(problem)(str(problem))
                 raise
+            if self._gone is not None:  # closed meanwhile
+                self._snapshot = None
             self._last_refresh_error = None
             return changed
 
@@ -302,9 +318,30 @@ class Detector:
         >>> detector = Detector.open("bundle")
         >>> detector.close()
         """
+        if self._gone is None:
+            self._gone = BundleError(
+                f"the detector of {self._bundle.path} is closed; open it again"
+            )
         if self._watcher is not None:
             self._watcher.close()
         self._snapshot = None
+
+    def lose_threads(self) -> None:
+        """Answer nothing any more, in a child of the process that opened the detector."""
+        never_delete(self._snapshot)
+        if self._watcher is not None:
+            self._watcher.lose_threads()
+        if self._gone is None:
+            self._gone = opened_elsewhere(f"the detector of {self._bundle.path}")
+        self._snapshot = self._watcher = None
+        self._refreshing = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied, and so to be sent to another process."""
+        raise BundleError(
+            f"the detector of {self._bundle.path} cannot be sent to another process, nor copied; "
+            "open the bundle there"
+        )
 
     def __enter__(self) -> "Detector":
         return self
@@ -320,8 +357,20 @@ class Detector:
     def _opened(self) -> Snapshot:
         snapshot = self._snapshot
         if snapshot is None:
-            raise BundleError(f"the detector of {self._bundle.path} is closed; open it again")
+            assert self._gone is not None
+            raise type(self._gone)(str(self._gone))
         return snapshot
+
+    def _open_version(self, pointer: Pointer, before: Snapshot | None) -> Snapshot:
+        try:
+            opened = open_snapshot(self._bundle, pointer, self._factory, before)
+        except MemoryError:
+            raise DeviceError(
+                f"there is not enough memory to open version {pointer.version} of "
+                f"{self._bundle.path}; free some, or raise the limit of this process"
+            ) from None
+        self._bundle.remember(pointer)
+        return opened
 
     def _watch(self, signature: Signature | None) -> Watcher:
         return Watcher(self._pointer_path, signature, self._refresh_quietly)
@@ -333,7 +382,7 @@ class Detector:
             return False
         except Exception as problem:  # whatever it is, the watcher must live to see the next one
             self._last_refresh_error = BundleError(
-                f"{self._bundle.path} could not be opened again: {problem!r}"
+                f"{self._bundle.path} could not be opened again: {brief(problem)}"
             )
             return False
         return True

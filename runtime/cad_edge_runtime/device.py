@@ -11,11 +11,13 @@ The choice, the verification and the plan cache (``plans.py``) are tested on a C
 facts. No line of the CUDA and TensorRT branches has run on a GPU.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cad_edge.errors import DeviceError
+from cad_edge_runtime.arguments import brief
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -24,6 +26,7 @@ OPENVINO = "OpenVINOExecutionProvider"
 
 _PROVIDERS = {"cpu": CPU, "openvino": OPENVINO, "cuda": CUDA, "tensorrt": TENSORRT}
 _GPU = frozenset({"cuda", "tensorrt"})
+_NUMBER = re.compile("[0-9]{1,3}")  # of a GPU
 _NEEDS = {
     CUDA: "install cad-edge[gpu] instead of cad-edge[cpu], or use device='cpu'",
     TENSORRT: "install cad-edge[gpu] and the TensorRT 10 libraries, or use device='cpu'",
@@ -85,11 +88,11 @@ def choose_device(asked: str, available: Sequence[str]) -> Device:
     """
     if asked == "auto":
         return Device("cuda" if CUDA in available else "cpu", strict=False)
-    name, colon, number = asked.partition(":")
-    if name not in _PROVIDERS or (colon and not (name in _GPU and number.isdecimal())):
+    name, colon, number = asked.partition(":") if isinstance(asked, str) else ("", "", "")
+    if name not in _PROVIDERS or (colon and not (name in _GPU and _NUMBER.fullmatch(number))):
         raise DeviceError(
-            f"device {asked!r} is not known; use {', '.join(device_names())}, or a GPU by number "
-            "as in cuda:1"
+            f"device {brief(asked)} is not known; use {', '.join(device_names())}, or a GPU by "
+            "number as in cuda:1"
         )
     device = Device(name, strict=True, index=int(number or 0))
     if device.provider not in available:

@@ -4,11 +4,13 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 from cad_edge import options
 from cad_edge.data.product import images_in
+from cad_edge_runtime.claimed_output import claimed_output
 from cad_edge_runtime.conversation import Conversation
 from cad_edge_runtime.detector import Detector
 from cad_edge_runtime.explanation import MOST_TOKENS, require_length
@@ -54,19 +56,24 @@ def explain(
     """
     require_length(max_tokens)
     _tolerate()
-    with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
+    with (
+        claimed_output() as output,
+        Detector.open(bundle, device=device, threads=threads, watch=False) as detector,
+    ):
         several = detector.views > 1 and image.is_dir()
         talk = detector.conversation(images_in(image) if several else image, task)
-        _answer(talk, question, max_tokens)
+        _answer(talk, question, max_tokens, output)
         if conversation:
             for line in _questions():
-                _answer(talk, line, max_tokens)
+                _answer(talk, line, max_tokens, output)
 
 
-def _answer(talk: Conversation, question: str | None, max_tokens: int) -> None:
+def _answer(
+    talk: Conversation, question: str | None, max_tokens: int, output: TextIO | None
+) -> None:
     for piece in talk.stream(question, max_tokens):
-        click.echo(piece, nl=False)
-    click.echo()
+        click.echo(piece, nl=False, file=output)
+    click.echo(file=output)
 
 
 def _questions() -> Iterator[str]:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from cad_edge.errors import OptionError
+from cad_edge_runtime.arguments import brief
 
 MOST_TOKENS = 256
 """Longest answer where nothing else is asked for."""
@@ -58,5 +61,13 @@ class Explanation:
 
 def require_length(max_tokens: int) -> None:
     """Raise OptionError unless an answer of ``max_tokens`` can be asked for."""
-    if max_tokens < 1:
-        raise OptionError(f"max_tokens={max_tokens} is not allowed; use at least 1")
+    if not isinstance(max_tokens, (int, np.integer)) or max_tokens < 1:
+        raise OptionError(
+            f"max_tokens={brief(max_tokens)} is not allowed; use a whole number of at least 1"
+        )
+
+
+def require_question(question: object) -> None:
+    """Raise OptionError for what is no question."""
+    if question is not None and not isinstance(question, str):
+        raise OptionError(f"question={brief(question)} is no question; give a string")

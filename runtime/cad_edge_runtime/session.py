@@ -17,22 +17,33 @@ ask for; docs/decisions/0020-memory-of-large-graphs.md has the measurements.
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from cad_edge.errors import CadEdgeError, DeviceError, GraphError, OptionError
-from cad_edge.onnxruntime_installation import refuse_several_wheels
+from cad_edge.errors import CadEdgeError, DeviceError, GraphError
+from cad_edge.onnxruntime_installation import (
+    FATAL_ONLY,
+    InferenceSession,
+    first_line,
+    load_onnxruntime,
+    open_session,
+    short_of_memory,
+)
 from cad_edge.store.bundle import Bundle
-from cad_edge_runtime.device import choose_device, providers_for, verify_device
+from cad_edge_runtime.cores import available_cores, require_startable, require_threads
+from cad_edge_runtime.device import CPU, Device, choose_device, providers_for, verify_device
+from cad_edge_runtime.forked import never_delete, opened_elsewhere, tell_in_child
 from cad_edge_runtime.graph_check import check_graph
 from cad_edge_runtime.plans import PlanCache, cache_root, read_gpu_facts
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_ERRORS_ONLY = 3
 _GRAPH = "graph.onnx"
+_WRONG_INPUTS = "InvalidArgument"  # ONNX Runtime's exception
 _SPINNING = {
     "session.intra_op.allow_spinning": "1",
     "session.intra_op.spin_duration_us": "10",
@@ -42,50 +53,26 @@ _SPINNING = {
 """Session options by key; docs/decisions/0010-threads-spin-briefly.md has the measurements."""
 
 
-def load_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime, or raise DeviceError with what to install."""
-    refuse_several_wheels()
-    try:
-        import onnxruntime
-    except ImportError:
-        raise DeviceError(
-            "onnxruntime is not installed; run `pip install cad-edge[cpu]`, or cad-edge[gpu] on a "
-            "machine with an NVIDIA GPU"
-        ) from None
-    # Some builds note every session in a file of the user's and send it; a line sends nothing.
-    if hasattr(onnxruntime, "disable_telemetry_events"):
-        onnxruntime.disable_telemetry_events()
-    module: ModuleType = onnxruntime
-    return module
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-class _Port(Protocol):
-    name: str
-
-
-class _Session(Protocol):
-    """What is used of onnxruntime.InferenceSession."""
-
-    def get_inputs(self) -> Sequence[_Port]: ...
-    def get_outputs(self) -> Sequence[_Port]: ...
-    def run(self, outputs: Sequence[str], feed: Mapping[str, object], /) -> list[Array]: ...
-
-
 class GraphSession:
     """One graph, ready to run from any thread."""
 
-    def __init__(self, graph: str, session: "_Session") -> None:
+    def __init__(self, graph: str, session: InferenceSession) -> None:
         self.graph = graph
         self.inputs = frozenset(value.name for value in session.get_inputs())
         self.outputs = frozenset(value.name for value in session.get_outputs())
+        self._provider = next(iter(session.get_providers()), CPU)
         self._run = session.run
+        tell_in_child(self)
+
+    def lose_threads(self) -> None:
+        """Run nothing any more, in a child of the process that made the session."""
+        never_delete(self._run)
+        self._run = self._run_elsewhere
+
+    def _run_elsewhere(
+        self, outputs: Sequence[str] | None, feed: Mapping[str, object], /
+    ) -> list[Array]:
+        raise opened_elsewhere(f"graph {self.graph[:12]}")
 
     def require(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Raise GraphError unless the graph takes exactly ``inputs`` and gives ``outputs``."""
@@ -98,12 +85,28 @@ class GraphSession:
             )
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, object]) -> list[Array]:
-        """Run the graph and return ``outputs``; raise GraphError if the inputs do not fit it."""
+        """Run the graph and return ``outputs``.
+
+        Raises
+        ------
+        GraphError
+            The inputs do not fit the graph.
+        DeviceError
+            There is not enough memory, or what runs the graph has failed.
+        """
         try:
             return self._run(outputs, feed)
+        except CadEdgeError:
+            raise
         except Exception as problem:
+            refuse_little_memory(problem, self.graph)
+            if self._provider != CPU and type(problem).__name__ != _WRONG_INPUTS:
+                raise DeviceError(
+                    f"{self._provider} failed with graph {self.graph[:12]} "
+                    f"({first_line(problem)}); check the driver and libraries, or use device='cpu'"
+                ) from problem
             raise GraphError(
-                f"graph {self.graph[:12]} failed: {_first_line(problem)}; export the bundle again"
+                f"graph {self.graph[:12]} failed: {first_line(problem)}; export the bundle again"
             ) from problem
 
 
@@ -111,10 +114,8 @@ class SessionFactory:
     """Creates sessions for the graphs of one bundle on one device."""
 
     def __init__(self, device: str, threads: int | None, bundle: Bundle) -> None:
-        if threads is not None and threads < 1:
-            raise OptionError(f"threads={threads} is not allowed; use at least 1, or leave it out")
+        self._threads = require_threads(threads) or available_cores()
         self._onnxruntime = load_onnxruntime()
-        self._threads = threads or available_cores()
         self._bundle = bundle
         self.device = choose_device(device, self._onnxruntime.get_available_providers())
         self._plans = self._open_plans() if self.device.name == "tensorrt" else None
@@ -142,36 +143,68 @@ class SessionFactory:
         IntegrityError, GraphError, DeviceError
             The bytes, the graph or the device are not what they should be.
         """
+        require_startable(self._threads)
         folder = self._bundle.verify_object(graph)
         large = bool(check_graph(folder, inputs, outputs).external)
-        plan_folder = self._plans.folder(graph, {}) if self._plans else None
-        providers = providers_for(self.device, self._threads, plan_folder)
+        session = self._session(folder, graph, large)
+        self.device = verify_device(self.device, session.get_providers())
+        if self.device.on_gpu:
+            # The first session settles it: a later one elsewhere would not find the tensors.
+            self.device = replace(self.device, strict=True)
+        return GraphSession(graph, session)
+
+    def _session(self, folder: Path, graph: str, large: bool) -> InferenceSession:
+        """Make a session; where a GPU cannot, the CPU shows what is at fault."""
         try:
-            session = self._onnxruntime.InferenceSession(
-                str(folder / _GRAPH),
-                sess_options=_options(
-                    self._onnxruntime, self._threads, large and self.device.name == "cpu"
-                ),
-                providers=providers.names,
-                provider_options=providers.options,
-            )
+            return self._session_on(self.device, folder, graph, large)
         except CadEdgeError:
             raise
         except Exception as problem:
-            raise GraphError(
-                f"graph {graph[:12]} of {self._bundle.path} cannot be loaded: "
-                f"{_first_line(problem)}; export the bundle again"
-            ) from problem
-        self.device = verify_device(self.device, session.get_providers())
-        return GraphSession(graph, session)
+            if self.device.name == "cpu":
+                raise self._not_loaded(problem, graph) from problem
+            failed = problem
+        try:
+            session = self._session_on(Device("cpu", strict=False), folder, graph, large)
+        except Exception as problem:
+            raise self._not_loaded(problem, graph) from problem
+        if self.device.strict:
+            raise DeviceError(
+                f"device {self.device.name!r} cannot load graph {graph[:12]} of "
+                f"{self._bundle.path}, which the CPU can ({first_line(failed)}); check the driver "
+                "and libraries, or use device='cpu'"
+            ) from failed
+        return session
+
+    def _session_on(
+        self, device: Device, folder: Path, graph: str, large: bool
+    ) -> InferenceSession:
+        plans = self._plans.folder(graph, {}) if self._plans else None
+        providers = providers_for(device, self._threads, plans)
+        options = _options(self._onnxruntime, self._threads, large and device.name == "cpu")
+        return open_session(
+            self._onnxruntime, str(folder / _GRAPH), options, providers.names, providers.options
+        )
+
+    def _not_loaded(self, problem: Exception, graph: str) -> CadEdgeError:
+        refuse_little_memory(problem, graph)
+        return GraphError(
+            f"graph {graph[:12]} of {self._bundle.path} cannot be loaded: {first_line(problem)}; "
+            "export the bundle again"
+        )
 
     def place(self, tensor: Array) -> object:
         """Put a bound tensor where the graphs run; beside a CPU the array is used as it is."""
         if not self.device.on_gpu:
             return tensor
-        value: object = self._onnxruntime.OrtValue.ortvalue_from_numpy(
-            tensor, "cuda", self.device.index
-        )
+        try:
+            value: object = self._onnxruntime.OrtValue.ortvalue_from_numpy(
+                tensor, "cuda", self.device.index
+            )
+        except Exception as problem:
+            raise DeviceError(
+                f"tensors of {self._bundle.path} cannot be put on device {self.device.name!r} "
+                f"({first_line(problem)}); free memory of the GPU, or use device='cpu'"
+            ) from problem
         return value
 
 
@@ -179,7 +212,7 @@ def _options(onnxruntime: ModuleType, threads: int, one_arena: bool) -> object:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = FATAL_ONLY
     for key, value in _SPINNING.items():
         options.add_session_config_entry(key, value)
     if one_arena:
@@ -203,6 +236,10 @@ def _has_arena(onnxruntime: ModuleType) -> bool:
     return True
 
 
-def _first_line(problem: Exception) -> str:
-    text = str(problem).strip() or type(problem).__name__
-    return text.splitlines()[0][:200]
+def refuse_little_memory(problem: Exception, graph: str) -> None:
+    """Raise DeviceError where it is memory that is lacking, which no other bundle would cure."""
+    if short_of_memory(problem):
+        raise DeviceError(
+            f"there is not enough memory for graph {graph[:12]} ({first_line(problem)}); free "
+            "some, use fewer threads, or raise the limit of this process"
+        ) from problem

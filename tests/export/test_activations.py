@@ -2,11 +2,11 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import nn
 
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge_export.activations import TanhGelu, has_written_out, write_out
 from cad_edge_export.fused_task import GraphInput, StageModule
 from cad_edge_export.graph_files import GRAPH
@@ -44,6 +44,7 @@ def test_onnxruntime_makes_one_operator_of_each(tmp_path):
     write_out(network)
     rows = GraphInput("rows", "0/rows", torch.zeros(2, 8), (0,))
     graph = to_onnx(StageModule(network, (rows,), ("out",)))[GRAPH]
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge.store.artifact import read_artifact
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
@@ -105,7 +106,7 @@ def test_a_prompt_becomes_two_biases(backbone):
 
 
 def test_entry_answers_as_torch_and_keeps_the_rules(backbone, images):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = load_onnxruntime()
     last = backbone.stage_ends[-1]
     data = to_onnx(entry_stage(backbone, last, "fp32"))[GRAPH]
     model = onnx.load_from_string(data)
@@ -122,7 +123,7 @@ def test_entry_answers_as_torch_and_keeps_the_rules(backbone, images):
 
 
 def test_entry_taps_stage_ends(backbone, images):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = load_onnxruntime()
     first, second = backbone.stage_ends[:2]
     taps = Taps((first, second), SIDE // 16, "bilinear")
     data = to_onnx(entry_stage(backbone, 4, "fp32", taps))[GRAPH]

@@ -2,10 +2,10 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge_export.graph_files import GRAPH, WEIGHTS, open_graph, put_beside
 from cad_edge_export.quantisation import matmul
 from cad_edge_export.quantisation.matmul import products_in, quantise_products
@@ -128,6 +128,7 @@ def test_a_gemm_keeps_its_sum_and_a_row_is_quantised_once(several, rng):
 
 def test_onnx_runtime_keeps_the_integers(several, tmp_path):
     """Nothing of them is folded into floating point before the graph runs."""
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save
 
 from cad_edge.calibration import Calibration, decide
 from cad_edge.data.image import ImageRecipe
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge.store.artifact import BackboneIdentity, Provenance
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Certificate, Engine, Manifest, Selector, Stage, TaskEntry
@@ -116,7 +116,7 @@ def selector_graph() -> bytes:
 
 def run(model: bytes, outputs: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Run a graph once."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = load_onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
     return session.run(outputs, feed)
 
 

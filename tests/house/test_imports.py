@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -18,6 +19,7 @@ FOLDERS = {
     "cad_edge_benchmarks": ROOT / "benchmarks" / "cad_edge_benchmarks",
 }
 STUDIES = {"cad_edge_studies": ROOT / "benchmarks" / "studies" / "cad_edge_studies"}
+SOURCES = [*FOLDERS.values(), *STUDIES.values()]
 TEACHERS = {"cad_edge_training", "cad_edge_export"}
 OURS = {
     "cad_edge": set(),
@@ -29,7 +31,7 @@ OURS = {
 BASE = {"numpy", "pydantic", "click", "safetensors", "PIL", "yaml"}
 FOREIGN = {
     "cad_edge": BASE | {"cryptography", "imagecodecs", "onnxruntime", "tifffile"},
-    "cad_edge_runtime": BASE | {"onnxruntime", "tensorrt", "cuda", "tokenizers"},
+    "cad_edge_runtime": BASE | {"tensorrt", "cuda", "tokenizers"},
 }
 """Packages of others that the two device packages may import; the rest may import any."""
 
@@ -68,6 +70,80 @@ def test_benchmarks_open_the_workshop_late():
         if name in TEACHERS
     ]
     assert early == []
+
+
+DOOR = ROOT / "cad_edge" / "onnxruntime_installation.py"
+PEER = ROOT / "benchmarks/studies/cad_edge_studies/peers/anomalib_worker.py"
+"""Runs in an environment without our packages, with the telemetry switched off from outside."""
+
+BY_NAME = {"import_module", "__import__", "importorskip", "reload"}
+"""Functions that import what their first argument names."""
+
+IN_TEXT = re.compile(r"^\s*(?:import\s+([\w., ]*,\s*)?onnxruntime\b|from\s+onnxruntime\b)")
+
+
+def doors(source: str) -> list[int]:
+    """Lines that import ONNX Runtime: by statement, by name, or in code that is kept as text."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+        elif isinstance(node, ast.Call) and node.args:
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            first = node.args[0]
+            if called in BY_NAME and isinstance(first, ast.Constant):
+                names = [str(first.value)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            lines = re.split(r"[\n;]", node.value)
+            names = ["onnxruntime" for line in lines if IN_TEXT.match(line)]
+        found += [node.lineno for name in names if name.split(".")[0] == "onnxruntime"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import onnxruntime",
+        "import numpy, onnxruntime as ort",
+        "import onnxruntime.quantization",
+        "def f():\n    from onnxruntime.capi import _pybind_state",
+        "import importlib; importlib.import_module('onnxruntime')",
+        "from importlib import import_module; import_module('onnxruntime.capi')",
+        "__import__('onnxruntime')",
+        "import pytest; pytest.importorskip('onnxruntime')",
+        "CODE = 'import sys; import onnxruntime; print(1)'",
+        'CODE = """\nimport numpy\nfrom onnxruntime import InferenceSession\n"""',
+    ],
+)
+def test_a_second_door_is_found(source):
+    assert len(doors(source)) == 1
+
+
+def test_there_is_one_door_to_onnx_runtime():
+    """Imported elsewhere it writes and looks up what it should not; see the door's own words."""
+    files = (path for folder in (*SOURCES, ROOT / "tests") for path in folder.rglob("*.py"))
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports onnxruntime, which load_onnxruntime() is for"
+        for path in sorted({*files} - {DOOR, PEER, Path(__file__).resolve()})
+        for line in doors(path.read_text(encoding="utf-8"))
+    ]
+    assert wrong == [] and doors(DOOR.read_text(encoding="utf-8"))
+
+
+def test_sessions_are_made_at_the_door():
+    """`open_session` alone: anywhere else what fails would be printed to standard output."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for folder in SOURCES
+        for path in sorted({*folder.rglob("*.py")} - {DOOR, PEER})
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        if node.attr == "InferenceSession"
+    ]
+    assert wrong == []
 
 
 def module_name(path: Path, root: Path) -> str:
@@ -167,5 +243,4 @@ def test_ground_floor_imports_without_torch_and_onnxruntime():
 
 
 def test_runtime_imports_without_torch():
-    pytest.importorskip("onnxruntime")
     assert loaded(["cad_edge_runtime"], {"transformers", "onnx", "scipy", "skimage"}) == []

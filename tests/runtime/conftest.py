@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from safetensors.numpy import load_file, save
 
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine, Manifest, Stage, TaskEntry
 from cad_edge_runtime import Detector
@@ -72,7 +72,7 @@ class Workshop:
 
     def learn(self, name: str, images: np.ndarray) -> int:
         """Add a task like ``red`` that knows ``images`` (n, 32, 32, 3) uint8."""
-        session = onnxruntime.InferenceSession(
+        session = load_onnxruntime().InferenceSession(
             self.graph("red", 0), providers=["CPUExecutionProvider"]
         )
         statistics, features = session.run(["statistics", "features"], {"image": images})

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from safetensors.numpy import load_file, save
 
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge.store.manifest import Engine, Explainer, Stage, Texts, WordsCertificate
 
 WORDS = Path(__file__).resolve().parents[1] / "golden" / "words"
@@ -96,7 +96,7 @@ def give_words(workshop, name: str, change=lambda found: found) -> Explainer:
 
 def features(workshop, image: np.ndarray) -> np.ndarray:
     """(8, 16, 16): what the golden trunk gives for one frame."""
-    session = onnxruntime.InferenceSession(
+    session = load_onnxruntime().InferenceSession(
         workshop.graph("red", 0), providers=["CPUExecutionProvider"]
     )
     return session.run(["features"], {"image": image[None]})[0][0]

@@ -223,6 +223,34 @@ def test_threads_must_be_positive(bundle):
         Detector.open(bundle, threads=0)
 
 
+@pytest.mark.parametrize(
+    "folder", [None, 3, b"bundle", [], "a\0b", "\ud800", b"x" * 5000], ids=lambda x: repr(x)[:9]
+)
+def test_what_is_no_path_of_a_bundle(folder):
+    with pytest.raises(BundleError, match="is not the path of a folder") as problem:
+        Detector.open(folder)
+    assert len(str(problem.value)) < 300
+
+
+@pytest.mark.parametrize("watch", ["no", None, 2, []])
+def test_watch_is_true_or_false(bundle, watch):
+    with pytest.raises(OptionError, match=r"^watch=.* is not allowed; give True or False"):
+        Detector.open(bundle, watch=watch)
+
+
+@pytest.mark.parametrize("task", [[], ["red"], 3, b"red", {}, np.array(["red"])], ids=repr)
+def test_task_is_a_name(detector, frames, task):
+    image = frames["red.good"][0]
+    for call in (
+        lambda: detector.detect(image, task=task),
+        lambda: detector.detect_batch([image], task=task),
+        lambda: detector.conversation(image, task=task),
+        lambda: detector.explain(image, task=task),
+    ):
+        with pytest.raises(OptionError, match="is not the name of a product"):
+            call()
+
+
 STARTUP = """
 import resource, sys, time
 from cad_edge.data.image import ImageRecipe

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cad_edge import onnxruntime_installation
-from cad_edge.errors import DeviceError
+from cad_edge.errors import DeviceError, GraphError
+from cad_edge.store.bundle import Bundle
 from cad_edge_runtime import Detector, session
 from cad_edge_runtime.device import (
     CPU,
@@ -123,7 +124,7 @@ def test_session_on_another_device_is_an_error(bundle, monkeypatch):
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     inner = ort.InferenceSession
 
-    def fallen_back(path, sess_options, providers, provider_options):
+    def fallen_back(path, sess_options, providers, provider_options, enable_fallback):
         return inner(path, sess_options=sess_options, providers=[CPU])
 
     monkeypatch.setattr(ort, "InferenceSession", fallen_back)
@@ -131,6 +132,83 @@ def test_session_on_another_device_is_an_error(bundle, monkeypatch):
         Detector.open(bundle, device="cuda")
     with Detector.open(bundle, watch=False) as detector:
         assert detector.device == "cpu"
+
+
+def without_driver(monkeypatch, works=()):
+    """Have ONNX Runtime offer CUDA, and fail when a session asks for it, as without a driver."""
+    ort = session.load_onnxruntime()
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
+    inner, made = ort.InferenceSession, []
+
+    def failing(path, sess_options, providers, provider_options, enable_fallback):
+        made.append(providers)
+        if CUDA in providers and len(made) not in works:
+            raise RuntimeError("CUDA failure 35: CUDA driver version is insufficient\nand more")
+        opened = inner(path, sess_options=sess_options, providers=[CPU])
+        monkeypatch.setattr(opened, "get_providers", lambda: providers)
+        return opened
+
+    monkeypatch.setattr(ort, "InferenceSession", failing)
+    return made
+
+
+def test_a_device_that_fails_is_what_is_blamed(bundle, monkeypatch, capfd):
+    without_driver(monkeypatch)
+    with pytest.raises(DeviceError) as problem:
+        Detector.open(bundle, device="cuda:0", watch=False)
+    said = str(problem.value)
+    assert "'cuda' cannot load graph" in said and "which the CPU can" in said
+    assert "driver version is insufficient" in said and "use device='cpu'" in said
+    assert "\n" not in said and "export" not in said
+    assert capfd.readouterr() == ("", "")
+
+
+def test_auto_goes_to_the_cpu_and_stays_there(bundle, frames, monkeypatch, capfd):
+    made = without_driver(monkeypatch)
+    with Detector.open(bundle, watch=False) as detector:
+        assert detector.device == "cpu"
+        assert detector.detect(frames["red.good"][0]).verdict == "normal"
+    assert made[0] == [CUDA, CPU] and made[1:] == [[CPU]] * 4
+    assert capfd.readouterr() == ("", "")
+
+
+def test_auto_keeps_the_device_of_its_first_session(bundle, monkeypatch):
+    """Tensors lie there by then, and a graph on the CPU would not find them."""
+    factory = session.SessionFactory("auto", 1, Bundle(bundle))
+    engine = factory._bundle.manifest().selector.engine
+    without_driver(monkeypatch, works={1})
+    factory = session.SessionFactory("auto", 1, Bundle(bundle))
+    graph = engine.stages[0].graph
+    factory.create(graph, ["image"], [])
+    assert factory.device == Device("cuda", strict=True)
+    with pytest.raises(DeviceError, match="'cuda' cannot load graph"):
+        factory.create(graph, ["image"], [])
+
+
+def test_a_graph_that_no_device_loads_is_the_graphs_fault(bundle, workshop, monkeypatch):
+    without_driver(monkeypatch)
+    broken = workshop.graph("red").replace(b"Transpose", b"Transport")
+    sha = workshop.store.add_object({"graph.onnx": broken})
+    inputs = workshop.store.manifest().tasks["red"].engine.stages[-1].inputs
+    factory = session.SessionFactory("cuda", 1, workshop.store)
+    with pytest.raises(GraphError):
+        factory.create(sha, list(inputs), [])
+
+
+def test_tensors_that_the_gpu_does_not_take(bundle, monkeypatch):
+    without_driver(monkeypatch, works=range(9))
+    with pytest.raises(DeviceError, match="cannot be put on device 'cuda'") as problem:
+        Detector.open(bundle, watch=False)
+    assert "export" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    "asked", ["cuda:" + "1" * 5000, "cuda:\u0663", "x" * 5000, 3, None, b"cpu"]
+)
+def test_strange_devices_are_one_short_sentence(bundle, asked):
+    with pytest.raises(DeviceError, match="is not known; use auto") as problem:
+        Detector.open(bundle, device=asked, watch=False)
+    assert len(str(problem.value)) < 300 and "\n" not in str(problem.value)
 
 
 def test_several_wheels_are_refused(bundle, monkeypatch):

@@ -77,14 +77,19 @@ class TestAsking:
         with pytest.raises(UnknownTask, match="'reds'; it holds blue, green, red"):
             red.conversation(image, task="reds")
 
-    @pytest.mark.parametrize("count", [0, -1])
+    @pytest.mark.parametrize("count", [0, -1, "5", 2.5, None])
     def test_no_tokens(self, red, image, count):
-        with pytest.raises(OptionError, match=f"max_tokens={count} is not allowed"):
+        with pytest.raises(OptionError, match=f"max_tokens={count!r} is not allowed"):
             red.explain(image, max_tokens=count)
         talk = red.conversation(image)
-        with pytest.raises(OptionError, match=f"max_tokens={count} is not allowed"):
+        with pytest.raises(OptionError, match=f"max_tokens={count!r} is not allowed"):
             next(talk.stream(max_tokens=count))
         assert talk.ask(max_tokens=1).finished == "length"
+
+    @pytest.mark.parametrize("question", [3, [], b"why", {}])
+    def test_no_words(self, red, image, question):
+        with pytest.raises(OptionError, match="is no question; give a string"):
+            red.explain(image, question)
 
     @pytest.mark.parametrize("question", ["", "  \n"])
     def test_no_question(self, red, image, question):

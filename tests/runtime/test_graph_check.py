@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cad_edge.errors import GraphError
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge_runtime.graph_check import DEFAULT_LIMITS, check_graph
 from cad_edge_runtime.graph_summary import Port
 from cad_edge_runtime.onnx_file import read_onnx
@@ -307,7 +308,7 @@ class TestAgainstOnnx:
         assert found.nodes >= len(loaded.graph.node)
 
     def test_what_passes_runs_in_onnx_runtime(self, check):
-        runtime = pytest.importorskip("onnxruntime")
+        runtime = load_onnxruntime()
         import numpy as np
 
         for name in ("plain", "external"):

@@ -10,6 +10,7 @@ from cad_edge.errors import BundleError, CadEdgeError, GraphError, IntegrityErro
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Stage
 from cad_edge_runtime import Detector
+from cad_edge_runtime import detector as detector_module
 
 pytestmark = pytest.mark.torchless
 
@@ -186,6 +187,80 @@ def test_four_threads_lose_and_confuse_no_frame(bundle, workshop, frames, amber)
                 worker.join()
         assert problems == [] and min(counts) > 0
         assert detector.last_refresh_error is None
+
+
+def test_closing_during_a_refresh_closes(bundle, workshop, frames, monkeypatch):
+    """Whatever the order: a version that is opened meanwhile does not open the detector again."""
+    detector = Detector.open(bundle, threads=1, watch=False)
+    inner = detector_module.open_snapshot
+
+    def closing(*given):
+        found = inner(*given)
+        detector.close()
+        return found
+
+    monkeypatch.setattr(detector_module, "open_snapshot", closing)
+    workshop.change_task("red", lambda entry: entry)
+    detector.refresh()
+    with pytest.raises(BundleError, match="is closed"):
+        detector.detect(frames["red.good"][0])
+    assert detector._snapshot is None
+
+
+def test_threads_that_inspect_refresh_and_close(bundle, workshop, frames):
+    """Every call answers rightly or says that the detector is closed; nothing else."""
+    problems: list[object] = []
+    for _ in range(6):
+        detector = Detector.open(bundle, threads=2)
+        closed = threading.Event()
+
+        def inspect(detector=detector, closed=closed):
+            try:
+                while True:
+                    found = detector.detect(frames["red.good"][0])
+                    if (found.task, found.verdict) != ("red", "normal"):
+                        problems.append(found)
+            except BundleError as problem:
+                if not closed.is_set() or "is closed" not in str(problem):
+                    problems.append(problem)
+            except BaseException as problem:
+                problems.append(problem)
+
+        def refresh(detector=detector, closed=closed):
+            try:
+                while True:
+                    detector.refresh()
+            except CadEdgeError as problem:
+                if not closed.is_set() or "is closed" not in str(problem):
+                    problems.append(problem)
+            except BaseException as problem:
+                problems.append(problem)
+
+        workers = [threading.Thread(target=inspect) for _ in range(3)]
+        workers.append(threading.Thread(target=refresh))
+        for worker in workers:
+            worker.start()
+        workshop.change_task("red", lambda entry: entry)
+        time.sleep(0.05)
+        closed.set()
+        detector.close()
+        for worker in workers:
+            worker.join(20)
+        assert not any(worker.is_alive() for worker in workers)
+        assert detector._snapshot is None
+    assert problems == []
+
+
+def test_little_memory_keeps_the_version_and_is_called_that(bundle, workshop, frames, monkeypatch):
+    def full(*given):
+        raise MemoryError
+
+    with Detector.open(bundle, threads=1) as detector:
+        monkeypatch.setattr(detector_module, "open_snapshot", full)
+        workshop.change_task("red", lambda entry: entry)
+        wait_for(lambda: detector.last_refresh_error is not None)
+        assert "not enough memory to open version 2" in str(detector.last_refresh_error)
+        assert detector.detect(frames["red.good"][0]).version == 1
 
 
 def test_opening_refuses_what_a_refresh_refuses(bundle, workshop):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from cad_edge.errors import OptionError
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge_training.backbones.clip import DEVIATION, MEAN, load_clip
 from cad_edge_training.backbones.dinov2 import load_dinov2
 from tests.training.tiny_models import SIDE, save_clip, save_dinov2
@@ -183,7 +184,7 @@ class Prompted(nn.Module):
 
 @pytest.mark.filterwarnings("ignore")
 def test_onnx_gives_the_numbers_of_torch(folders, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = load_onnxruntime()
     backbone = load_dinov2(str(folders["registers"]))
     side = backbone.recipe.width
     image = torch.from_numpy(

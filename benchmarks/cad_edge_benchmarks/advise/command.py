@@ -11,6 +11,7 @@ from cad_edge import options
 from cad_edge.data.products import read_products
 from cad_edge.data.stream import Stream
 from cad_edge.deprecated_options import deprecated
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge.schema import canonical_json
 from cad_edge.store.trust import ignoring_trusted_keys
 from cad_edge_benchmarks.advise.pareto_front import Budgets
@@ -23,8 +24,8 @@ from cad_edge_benchmarks.instruments.budgets import check_memory_budget
 from cad_edge_benchmarks.instruments.command_runner import BACKBONE
 from cad_edge_benchmarks.reporting.document import text
 from cad_edge_benchmarks.reporting.report_files import check_report, is_file, write_report
+from cad_edge_runtime.cores import available_cores
 from cad_edge_runtime.device import choose_device
-from cad_edge_runtime.session import available_cores, load_onnxruntime
 
 
 @click.command("advise")

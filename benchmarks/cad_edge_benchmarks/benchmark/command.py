@@ -19,7 +19,7 @@ from cad_edge_benchmarks.instruments.report_schema import BenchmarkReport
 from cad_edge_benchmarks.instruments.timing import TimingPlan
 from cad_edge_benchmarks.reporting.document import text
 from cad_edge_benchmarks.reporting.report_files import check_report, write_report
-from cad_edge_runtime.session import available_cores
+from cad_edge_runtime.cores import available_cores
 
 SEED = 0
 _ALL = "all"

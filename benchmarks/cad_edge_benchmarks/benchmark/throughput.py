@@ -10,7 +10,7 @@ from cad_edge_benchmarks.instruments.frames import ShownFrames
 from cad_edge_benchmarks.instruments.report_schema import NamedFigure, ScenarioResult
 from cad_edge_benchmarks.instruments.timing import Series, TimingPlan, in_turns, measurement
 from cad_edge_runtime import Detection, Detector
-from cad_edge_runtime.session import available_cores
+from cad_edge_runtime.cores import available_cores
 
 BATCHES = (1, 2, 4, 8, 16)
 _BATCHES = 10  # of each size, at least

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
+from cad_edge.onnxruntime_installation import InferenceSession
 from cad_edge_export import graph_files
 from cad_edge_export.quantisation.placement import Encoding, Range, Style
 
@@ -17,7 +17,7 @@ _BINS = 4096  # sixteen per step of eight bits
 _SHARES = np.linspace(1.0, 0.3, 36)  # of the widest range, widest first
 
 
-def open_graph(serialised: bytes) -> onnxruntime.InferenceSession:
+def open_graph(serialised: bytes) -> InferenceSession:
     """Open a graph on the CPU."""
     return graph_files.open_graph({graph_files.GRAPH: serialised})
 
@@ -43,7 +43,7 @@ def measure_ranges(
 
 
 def _values(
-    session: onnxruntime.InferenceSession,
+    session: InferenceSession,
     feeds: Iterable[Feed],
     names: Sequence[str],
     inner: Sequence[str],
@@ -77,7 +77,7 @@ def best_range(counts: Array, widest: Range, style: Style) -> Range:
 
 
 def channel_means(
-    session: onnxruntime.InferenceSession, feeds: Iterable[Feed], names: Sequence[str]
+    session: InferenceSession, feeds: Iterable[Feed], names: Sequence[str]
 ) -> dict[str, Array]:
     """Mean of every channel of the tensors ``names`` (n, channels, h, w) over all feeds."""
     sums: dict[str, Array] = {}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
+from cad_edge.onnxruntime_installation import InferenceSession
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.graph_files import Graph, open_graph
 from cad_edge_export.quantisation.calibration_images import CalibrationImages
@@ -91,7 +91,7 @@ def feeds_of(task: FloatTask, number: int, images: Array) -> list[Feed]:
 
 
 def _run_stage(
-    fused: FusedTask, number: int, session: onnxruntime.InferenceSession, values: dict[str, Array]
+    fused: FusedTask, number: int, session: InferenceSession, values: dict[str, Array]
 ) -> None:
     """Run stage ``number`` on what ``values`` holds and add its outputs."""
     stage = fused.stages[number]

@@ -31,7 +31,11 @@ class PeerEnvironment:
 
     def launch(self, name: str, place: Path, *arguments: Argument) -> Launch:
         """Describe a process of the peers' interpreter with ``arguments``."""
-        variables = {"PYTHONPATH": _SOURCES, "OMP_NUM_THREADS": str(self.threads)}
+        variables = {
+            "PYTHONPATH": _SOURCES,
+            "OMP_NUM_THREADS": str(self.threads),
+            "ORT_DISABLE_TELEMETRY": "1",
+        }
         return Launch(name, arguments, place, variables, self.python)
 
     def module(self, name: str, place: Path, *arguments: Argument) -> Launch:

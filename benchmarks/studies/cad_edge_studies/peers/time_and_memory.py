@@ -30,7 +30,10 @@ _IMPORTS = 5
 _STARTS = 3
 _IMPORT = "import time; before = time.perf_counter(); {}; print(time.perf_counter() - before)"
 # Of ours the detector and what it loads later; openvino itself comes with anomalib's first model.
-_OUR_IMPORT = _IMPORT.format("import onnxruntime; from cad_edge_runtime import Detector")
+_OUR_IMPORT = _IMPORT.format(
+    "from cad_edge.onnxruntime_installation import load_onnxruntime; load_onnxruntime(); "
+    "from cad_edge_runtime import Detector"
+)
 _THEIR_IMPORT = _IMPORT.format("from anomalib.deploy import OpenVINOInferencer")
 _FILES = {
     "torch": Path("weights", "torch"),

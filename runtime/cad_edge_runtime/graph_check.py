@@ -57,6 +57,21 @@ def check_graph(
     return summary
 
 
+def require_ports(
+    folder: Path,
+    summary: GraphSummary,
+    expected_inputs: Collection[str],
+    expected_outputs: Collection[str],
+) -> None:
+    """Raise GraphError unless a checked graph has these inputs and outputs too."""
+    try:
+        _check_ports(summary, expected_inputs, expected_outputs)
+    except WireError as problem:
+        raise GraphError(
+            f"{folder / GRAPH} is refused: {problem}; export the bundle again"
+        ) from None
+
+
 def _plain_size(path: Path) -> int:
     """Size of a plain file, never following a symbolic link."""
     try:

@@ -32,7 +32,7 @@ class Feed:
 
     def __str__(self) -> str:
         kind = ELEMENT_TYPES.get(self.elem_type)
-        return f"{kind or 'no number'} {list(self.shape)}"
+        return f"{kind or 'no number'} of shape {self.shape}"
 
 
 def sizes_of(
@@ -63,7 +63,7 @@ def sizes_of(
     """
     known: dict[str, Sized] = {}
     for port in summary.inputs:
-        known[port.name] = _fed(port, feeds[port.name])
+        known[port.name] = _fed(port, feeds[port.name], limits)
     for weight in summary.weights:
         known[weight.name] = Sized(weight.dims, weight.elem_type, weight.values)
     fed = sum(math.prod(feed.shape) for feed in feeds.values())
@@ -77,7 +77,7 @@ def sizes_of(
     _Budget(summary, memory, work, limits).spend(known)
     for port in summary.outputs:
         if port.name not in known:
-            raise WireError(f"nothing in it gives the output {port.name!r}")
+            raise WireError(f"nothing in it gives the output {port.name[:80]!r}")
     return {port.name: _given(port, known[port.name]) for port in summary.outputs}
 
 
@@ -85,16 +85,19 @@ def _given(port: Port, found: Sized) -> Feed:
     return Feed(found.shape, port.elem_type)
 
 
-def _fed(port: Port, feed: Feed) -> Sized:
+def _fed(port: Port, feed: Feed, limits: GraphLimits) -> Sized:
     declared = [size if isinstance(size, int) else None for size in port.dims]
     fits = len(declared) == len(feed.shape) and all(
         size is None or size == given for size, given in zip(declared, feed.shape, strict=True)
     )
     if port.elem_type != feed.elem_type or not fits:
-        shape = [size if size is not None else "?" for size in port.dims]
+        shape = ", ".join("?" if size is None else str(size)[:40] for size in port.dims)
         kind = ELEMENT_TYPES.get(port.elem_type) or "no number"
-        wanted = ", ".join(map(str, shape))
-        raise WireError(f"it takes {port.name!r} as {kind} [{wanted}] and is given {feed}")
+        raise WireError(
+            f"it takes {port.name[:80]!r} as {kind} of shape ({shape}) and the manifest binds {feed}"
+        )
+    if math.prod(feed.shape) > limits.elements:
+        raise WireError(f"its input {port.name[:80]!r} has more than {limits.elements} elements")
     return Sized(feed.shape, feed.elem_type)
 
 
@@ -120,7 +123,7 @@ class _Budget:
             given = [known[name] if name in known else self._absent(name) for name in node.inputs]
             for name, made in zip(node.outputs, self._made(node, given), strict=True):
                 if name in known:
-                    raise WireError(f"it computes {name!r} twice")
+                    raise WireError(f"it computes {name[:80]!r} twice")
                 if name:
                     known[name] = made
                     alive += _bytes(made)

@@ -26,13 +26,15 @@ from cad_edge.errors import CadEdgeError, DeviceError, GraphError, OptionError
 from cad_edge.onnxruntime_installation import refuse_several_wheels
 from cad_edge.store.bundle import Bundle
 from cad_edge_runtime.device import choose_device, providers_for, verify_device
-from cad_edge_runtime.graph_check import check_graph
+from cad_edge_runtime.inventory import Inventory
 from cad_edge_runtime.plans import PlanCache, cache_root, read_gpu_facts
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _ERRORS_ONLY = 3
 _GRAPH = "graph.onnx"
+_LITTLE_MEMORY = ("bad_alloc", "bad allocation", "llocate memory", "emory allocation", "AllocateRaw")
+"""Of what ONNX Runtime, its kernels and C++ say where there is none left."""
 _SPINNING = {
     "session.intra_op.allow_spinning": "1",
     "session.intra_op.spin_duration_us": "10",
@@ -102,6 +104,7 @@ class GraphSession:
         try:
             return self._run(outputs, feed)
         except Exception as problem:
+            refuse_little_memory(problem, self.graph)
             raise GraphError(
                 f"graph {self.graph[:12]} failed: {_first_line(problem)}; export the bundle again"
             ) from problem
@@ -116,6 +119,7 @@ class SessionFactory:
         self._onnxruntime = load_onnxruntime()
         self._threads = threads or available_cores()
         self._bundle = bundle
+        self.inventory = Inventory(bundle)
         self.device = choose_device(device, self._onnxruntime.get_available_providers())
         self._plans = self._open_plans() if self.device.name == "tensorrt" else None
         if self.device.on_gpu and hasattr(self._onnxruntime, "preload_dlls"):
@@ -142,8 +146,8 @@ class SessionFactory:
         IntegrityError, GraphError, DeviceError
             The bytes, the graph or the device are not what they should be.
         """
-        folder = self._bundle.verify_object(graph)
-        large = bool(check_graph(folder, inputs, outputs).external)
+        large = bool(self.inventory.graph(graph, inputs, outputs).external)
+        folder = self.inventory.folder(graph)
         plan_folder = self._plans.folder(graph, {}) if self._plans else None
         providers = providers_for(self.device, self._threads, plan_folder)
         try:
@@ -158,6 +162,7 @@ class SessionFactory:
         except CadEdgeError:
             raise
         except Exception as problem:
+            refuse_little_memory(problem, graph)
             raise GraphError(
                 f"graph {graph[:12]} of {self._bundle.path} cannot be loaded: "
                 f"{_first_line(problem)}; export the bundle again"
@@ -201,6 +206,16 @@ def _has_arena(onnxruntime: ModuleType) -> bool:
     except Exception:  # the program around this one may have made another already
         return False
     return True
+
+
+def refuse_little_memory(problem: Exception, graph: str) -> None:
+    """Raise DeviceError where it is memory that is lacking, which no other bundle would cure."""
+    said = str(problem)
+    if isinstance(problem, MemoryError) or any(words in said for words in _LITTLE_MEMORY):
+        raise DeviceError(
+            f"there is too little memory for graph {graph[:12]}; end other programs, give fewer "
+            "images at once, or use a device with more"
+        ) from problem
 
 
 def _first_line(problem: Exception) -> str:

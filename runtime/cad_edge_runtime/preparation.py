@@ -1,0 +1,254 @@
+"""Preparation: everything about a version that can be refused before there is a session.
+
+A detector prepares a version before it opens it, and `cad-edge verify` prepares it and opens
+nothing, so both refuse the same in the same words. The sizes of all graphs are worked out for one
+frame, stage by stage, from the recipe and the tensors that are bound.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from cad_edge.errors import BundleError, GraphError
+from cad_edge.store.manifest import Engine, Manifest, Pointer, TaskEntry
+from cad_edge_runtime.chain import (
+    ChainPlan,
+    StagePlan,
+    Wanted,
+    depth_source,
+    image_source,
+    plan_chain,
+    require_tensors,
+)
+from cad_edge_runtime.graph_sizes import Feed
+from cad_edge_runtime.graph_summary import FLOAT, UINT8
+from cad_edge_runtime.inventory import Inventory
+
+DISTANCE = "distance"
+SCORE = "score"
+ANOMALY_MAP = "anomaly_map"
+PROBABILITY = "probability"
+
+_TENSOR_BYTES = 1 << 28
+_COPIES = 16  # of a tensor that several lists of joint objects hold
+
+Feeds = dict[str, Feed]
+"""Values of one frame by name, as ``cad_edge_runtime.chain`` names them."""
+
+
+class Preparation:
+    """A version that is being prepared.
+
+    Parameters
+    ----------
+    manifest, pointer
+        Of the version.
+    inventory
+        What its objects hold.
+    """
+
+    def __init__(self, manifest: Manifest, pointer: Pointer, inventory: Inventory) -> None:
+        self.manifest = manifest
+        self._pointer = pointer
+        self._inventory = inventory
+        self.tasks: dict[str, ChainPlan] = {}
+        self.without_depth: dict[str, ChainPlan] = {}
+        self.selector: ChainPlan | None = None
+
+    def run(self) -> None:
+        """Prepare everything; raise what is wrong first.
+
+        Raises
+        ------
+        BundleError, GraphError
+            Something of this version cannot be used.
+        """
+        for step in self.steps():
+            step()
+
+    def steps(self) -> Iterator[Callable[[], None]]:
+        """Parts of the preparation that can be refused one by one."""
+        yield self._check_path
+        yield self._check_views
+        yield self._check_selector
+        for name, entry in self.manifest.tasks.items():
+            yield lambda name=name, entry=entry: self._check_task(name, entry, self.tasks)
+            if entry.without_depth is not None:
+                other = entry.without_depth
+                yield lambda name=name, entry=other: self._check_task(
+                    name, entry, self.without_depth
+                )
+        yield self._check_tensors
+
+    def _check_path(self) -> None:
+        path = str(self._inventory.bundle.path)
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            shown = path.encode(errors="surrogateescape").decode(errors="replace")
+            raise BundleError(
+                f"the path {shown} is not UTF-8, and onnxruntime opens no other; rename the folder"
+            ) from None
+
+    def _check_views(self) -> None:
+        """Refuse engines that look at different numbers of views of one frame."""
+        entries = self.manifest.entries()
+        engines = [self.manifest.selector.engine, *(entry.engine for entry in entries)]
+        engines += [entry.explainer.engine for entry in entries if entry.explainer is not None]
+        found = {engine.views for engine in engines}
+        if len(found) > 1:
+            raise BundleError(
+                f"engines of version {self._pointer.version} look at "
+                f"{' and '.join(map(str, sorted(found)))} views of a frame, where all must look at "
+                "as many; export the bundle again"
+            )
+
+    def _check_selector(self) -> None:
+        selector, tasks = self.manifest.selector, self.manifest.tasks
+        unknown = [name for name in selector.tasks if name not in tasks]
+        if unknown or len(set(selector.tasks)) != len(selector.tasks):
+            what = f"{unknown[0]!r}, which is not a task of it" if unknown else "a task twice"
+            raise BundleError(
+                f"the selector of version {self._pointer.version} knows {what}; export the bundle "
+                "again"
+            )
+        if not selector.tasks:
+            return
+        plan = plan_chain(selector.engine, (DISTANCE,), "the selector")
+        given = self.chain(plan, plan.wanted(), "the selector")
+        wanted = (1, len(selector.tasks))
+        _require(plan, given, DISTANCE, lambda shape: shape == wanted, f"{wanted}")
+        self.selector = plan
+
+    def _check_task(self, name: str, entry: TaskEntry, plans: dict[str, ChainPlan]) -> None:
+        owner = f"task {name!r}"
+        plan = plan_chain(entry.engine, (SCORE,), owner)
+        given = self.chain(plan, plan.wanted(), owner)
+        side = self._inventory.limits.map_side
+        _require(plan, given, SCORE, lambda shape: shape == (1,), "(1,)")
+        _require(plan, given, PROBABILITY, lambda shape: shape == (1,), "(1,)")
+        _require(
+            plan,
+            given,
+            ANOMALY_MAP,
+            lambda shape: len(shape) == 3 and shape[0] == 1 and 0 < min(shape) <= max(shape) <= side,
+            f"(1, h, w) with up to {side} for each",
+        )
+        plans[name] = plan
+
+    def _check_tensors(self) -> None:
+        """Refuse what takes many times the memory of what is stored."""
+        engines = [self.manifest.selector.engine, *(one.engine for one in self.manifest.entries())]
+        bound = {tuple(part) for engine in engines for part in tensor_lists(engine)}
+        size = {sha: self._inventory.tensors(sha).bytes for part in bound for sha in part}
+        taken = sum(size[sha] for part in bound for sha in part)
+        if taken > max(_TENSOR_BYTES, _COPIES * sum(size.values())):
+            raise BundleError(
+                f"the tensors of version {self._pointer.version} take {taken >> 20} MiB in memory "
+                f"and {sum(size.values()) >> 20} MiB on the disk; export the bundle again"
+            )
+
+    def chain(self, plan: ChainPlan, wanted: Wanted, owner: str) -> Feeds:
+        """Work out what the stages of an engine give for one frame.
+
+        Returns
+        -------
+        dict
+            The frame, and every output of every stage.
+        """
+        recipe, views = plan.engine.recipe, plan.engine.views
+        pixels = recipe.height * recipe.width
+        feeds: Feeds = {
+            image_source(recipe): Feed((views, recipe.height, recipe.width, 3), UINT8),
+            depth_source(recipe): Feed((1, recipe.height, recipe.width), FLOAT),
+        }
+        tensors = self.tensors(plan.engine, owner)
+        for stage in plan.stages:
+            needed = sorted(wanted[stage.name])
+            self._inventory.graph(stage.graph, stage.inputs, needed)
+            self.stage(stage, feeds, tensors, 3 * views * pixels, owner)
+        return feeds
+
+    def stage(
+        self,
+        stage: StagePlan,
+        feeds: Feeds,
+        tensors: Mapping[str, Feed],
+        frame: int,
+        owner: str,
+        looped: Mapping[str, Feed] | None = None,
+    ) -> Mapping[str, Feed]:
+        """Return what one stage gives, and add it to ``feeds``.
+
+        Parameters
+        ----------
+        stage
+            Its graph has been asked for.
+        feeds
+            The frame, and what the stages before give.
+        tensors
+            Of the engine.
+        frame
+            Numbers in the frame.
+        owner
+            Whose stage it is, for messages.
+        looped
+            Inputs that are neither, by name.
+        """
+        require_tensors(stage, tensors, owner)
+        given = {name: feeds[value] for name, value in stage.sources}
+        given |= {name: tensors[tensor] for name, tensor in stage.tensors}
+        found = self._inventory.outputs(stage.graph, {**given, **(looped or {})}, frame)
+        feeds.update({f"{stage.name}/{output}": feed for output, feed in found.items()})
+        return found
+
+    def tensors(self, engine: Engine, owner: str) -> dict[str, Feed]:
+        """Tensors of an engine by name, joint ones as they are concatenated."""
+        found: dict[str, Feed] = {}
+        for part in reversed(tensor_lists(engine)):
+            if len(set(part)) != len(part):
+                raise BundleError(
+                    f"{owner} names one object of joint tensors twice; export the bundle again"
+                )
+            found |= self._joined(part)
+        return found
+
+    def _joined(self, objects: Sequence[str]) -> dict[str, Feed]:
+        found: dict[str, Feed] = {}
+        for sha in objects:
+            for name, tensor in self._inventory.tensors(sha).tensors.items():
+                before = found.get(name)
+                feed = Feed(tensor.shape, tensor.elem_type)
+                found[name] = feed if before is None else _concatenated(name, before, feed)
+        return found
+
+
+def tensor_lists(engine: Engine) -> list[list[str]]:
+    """Objects of an engine that are read together: its own, and joint ones."""
+    own = [] if engine.tensors is None else [[engine.tensors]]
+    return own + ([engine.joint] if engine.joint else [])
+
+
+def _concatenated(name: str, before: Feed, further: Feed) -> Feed:
+    fits = before.elem_type == further.elem_type and before.shape[1:] == further.shape[1:]
+    if not fits or len(before.shape) != len(further.shape) or not before.shape:
+        raise BundleError(
+            f"the tensors {name[:80]!r} of joint objects do not fit together; export the bundle "
+            "again"
+        )
+    return Feed((before.shape[0] + further.shape[0], *before.shape[1:]), before.elem_type)
+
+
+def _require(
+    plan: ChainPlan,
+    given: Feeds,
+    output: str,
+    fits: Callable[[tuple[int, ...]], bool],
+    wanted: str,
+) -> None:
+    """Refuse a last stage whose output is not what an engine promises for one frame."""
+    last = plan.stages[-1]
+    feed = given.get(f"{last.name}/{output}")
+    if feed is not None and not (feed.elem_type == FLOAT and fits(feed.shape)):
+        raise GraphError(
+            f"graph {last.graph[:12]} gives {output!r} as {feed} where float32 of shape {wanted} is wanted; "
+            "export the bundle again"
+        )

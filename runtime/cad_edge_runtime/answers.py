@@ -50,9 +50,14 @@ def answers_of(opened: OpenTask, values: Values, count: int) -> Answers:
     maps: Sequence[Array | None] = [None] * count
     if ANOMALY_MAP in results:
         found = values[results[ANOMALY_MAP]]
-        if found.dtype != _FLOAT or found.ndim != _MAP_AXES or len(found) != count or not found.size:
+        if (
+            found.dtype != _FLOAT
+            or found.ndim != _MAP_AXES
+            or len(found) != count
+            or not found.size
+        ):
             raise _other(opened, ANOMALY_MAP, found, f"({count}, h, w)")
-        maps = found
+        maps = [*found]
     probabilities: Sequence[float | None] = [None] * count
     if PROBABILITY in results:
         said = values[results[PROBABILITY]]

@@ -11,6 +11,7 @@ from cad_edge_runtime.explainer_plan import ExplainerPlan, plan_explainer
 from cad_edge_runtime.graph_sizes import Feed
 from cad_edge_runtime.graph_summary import FLOAT, HALF
 from cad_edge_runtime.inventory import Inventory
+from cad_edge_runtime.joint_tensors import tensors_of
 from cad_edge_runtime.preparation import Feeds, Preparation
 from cad_edge_runtime.tokens import TOKENIZER
 
@@ -82,7 +83,7 @@ def _check_decoder(
     cache = Feed((record.layers, 1, record.kv_heads, old, record.head_width), FLOAT)
     looped = {EMBEDDINGS: Feed((1, new, width), FLOAT), KEYS: cache, VALUES: cache}
     fixed = {name: looped[source] for name, source in plan.loop}
-    tensors = preparation.tensors(record.engine, owner)
+    tensors = tensors_of(record.engine, inventory, owner)
     found = preparation.stage(plan.decoder, feeds, tensors, 0, owner, fixed)
     wanted = Feed((*cache.shape[:3], new + old, cache.shape[4]), FLOAT)
     logits = found["logits"]

@@ -104,9 +104,7 @@ def _fed(port: Port, feed: Feed, limits: GraphLimits) -> Sized:
 class _Budget:
     """One walk over the operators of a graph, in their order."""
 
-    def __init__(
-        self, summary: GraphSummary, memory: int, work: int, limits: GraphLimits
-    ) -> None:
+    def __init__(self, summary: GraphSummary, memory: int, work: int, limits: GraphLimits) -> None:
         self._body = summary.body
         self._memory, self._work = memory, work
         self._limits = limits

@@ -9,7 +9,7 @@ Values: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 # TensorProto.DataType
 FLOAT, UINT8, INT8, INT32, INT64, BOOL, HALF = 1, 2, 3, 6, 7, 9, 10
-ELEMENT_TYPES = {
+ELEMENT_TYPES: dict[int, np.dtype[Any]] = {
     FLOAT: np.dtype(np.float32),
     UINT8: np.dtype(np.uint8),
     INT8: np.dtype(np.int8),

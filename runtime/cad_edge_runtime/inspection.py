@@ -10,11 +10,11 @@ from cad_edge.calibration import lower_quartile
 from cad_edge.data.depth import to_size
 from cad_edge.errors import GraphError, ImageError, UnknownTask
 from cad_edge.recognition import shows_product
+from cad_edge_runtime.answers import answers_of
 from cad_edge_runtime.chain import Chain, Values
 from cad_edge_runtime.defects import find_defects
 from cad_edge_runtime.detection import Detection, Timings
 from cad_edge_runtime.frames import FrameInput, depth_batch, image_batch
-from cad_edge_runtime.answers import answers_of
 from cad_edge_runtime.preparation import DISTANCE
 from cad_edge_runtime.selection import Choice, select
 from cad_edge_runtime.session import Array

@@ -161,4 +161,3 @@ def _external(name: str, entries: list[tuple[str, str]], size: int) -> list[Exte
     return [
         ExternalData(name, location, numbers["offset"], length) for location in locations or [""]
     ]
-

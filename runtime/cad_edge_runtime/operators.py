@@ -192,7 +192,7 @@ def _computed(node: Node, known: list[Values], shape: Shape) -> Values | None:
         return value[int(known[1][0]) : int(known[2][0]) : step]
     if kind == "Range":
         start, limit, step = (int(one.ravel()[0]) for one in known)
-        return np.arange(start, limit, step, value.dtype)
+        return np.array(range(start, limit, step), value.dtype)
     if kind == "Div":
         # Towards zero, as the runtime divides whole numbers.
         return np.where(known[1] == 0, 0, np.trunc(value / np.where(known[1], known[1], 1))).astype(

@@ -5,10 +5,11 @@ nothing, so both refuse the same in the same words. The sizes of all graphs are 
 frame, stage by stage, from the recipe and the tensors that are bound.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from cad_edge.errors import BundleError, GraphError
-from cad_edge.store.manifest import Engine, Manifest, Pointer, TaskEntry
+from cad_edge.store.manifest import Manifest, Pointer, TaskEntry
 from cad_edge_runtime.chain import (
     ChainPlan,
     StagePlan,
@@ -21,6 +22,7 @@ from cad_edge_runtime.chain import (
 from cad_edge_runtime.graph_sizes import Feed
 from cad_edge_runtime.graph_summary import FLOAT, UINT8
 from cad_edge_runtime.inventory import Inventory
+from cad_edge_runtime.joint_tensors import tensor_lists, tensors_of
 
 DISTANCE = "distance"
 SCORE = "score"
@@ -70,12 +72,9 @@ class Preparation:
         yield self._check_views
         yield self._check_selector
         for name, entry in self.manifest.tasks.items():
-            yield lambda name=name, entry=entry: self._check_task(name, entry, self.tasks)
+            yield partial(self._check_task, name, entry, self.tasks)
             if entry.without_depth is not None:
-                other = entry.without_depth
-                yield lambda name=name, entry=other: self._check_task(
-                    name, entry, self.without_depth
-                )
+                yield partial(self._check_task, name, entry.without_depth, self.without_depth)
         yield self._check_tensors
 
     def _check_path(self) -> None:
@@ -123,13 +122,17 @@ class Preparation:
         plan = plan_chain(entry.engine, (SCORE,), owner)
         given = self.chain(plan, plan.wanted(), owner)
         side = self._inventory.limits.map_side
+
+        def is_map(shape: tuple[int, ...]) -> bool:
+            return len(shape) == 3 and shape[0] == 1 and 0 < min(shape) <= max(shape) <= side
+
         _require(plan, given, SCORE, lambda shape: shape == (1,), "(1,)")
         _require(plan, given, PROBABILITY, lambda shape: shape == (1,), "(1,)")
         _require(
             plan,
             given,
             ANOMALY_MAP,
-            lambda shape: len(shape) == 3 and shape[0] == 1 and 0 < min(shape) <= max(shape) <= side,
+            is_map,
             f"(1, h, w) with up to {side} for each",
         )
         plans[name] = plan
@@ -160,7 +163,7 @@ class Preparation:
             image_source(recipe): Feed((views, recipe.height, recipe.width, 3), UINT8),
             depth_source(recipe): Feed((1, recipe.height, recipe.width), FLOAT),
         }
-        tensors = self.tensors(plan.engine, owner)
+        tensors = tensors_of(plan.engine, self._inventory, owner)
         for stage in plan.stages:
             needed = sorted(wanted[stage.name])
             self._inventory.graph(stage.graph, stage.inputs, needed)
@@ -200,42 +203,6 @@ class Preparation:
         feeds.update({f"{stage.name}/{output}": feed for output, feed in found.items()})
         return found
 
-    def tensors(self, engine: Engine, owner: str) -> dict[str, Feed]:
-        """Tensors of an engine by name, joint ones as they are concatenated."""
-        found: dict[str, Feed] = {}
-        for part in reversed(tensor_lists(engine)):
-            if len(set(part)) != len(part):
-                raise BundleError(
-                    f"{owner} names one object of joint tensors twice; export the bundle again"
-                )
-            found |= self._joined(part)
-        return found
-
-    def _joined(self, objects: Sequence[str]) -> dict[str, Feed]:
-        found: dict[str, Feed] = {}
-        for sha in objects:
-            for name, tensor in self._inventory.tensors(sha).tensors.items():
-                before = found.get(name)
-                feed = Feed(tensor.shape, tensor.elem_type)
-                found[name] = feed if before is None else _concatenated(name, before, feed)
-        return found
-
-
-def tensor_lists(engine: Engine) -> list[list[str]]:
-    """Objects of an engine that are read together: its own, and joint ones."""
-    own = [] if engine.tensors is None else [[engine.tensors]]
-    return own + ([engine.joint] if engine.joint else [])
-
-
-def _concatenated(name: str, before: Feed, further: Feed) -> Feed:
-    fits = before.elem_type == further.elem_type and before.shape[1:] == further.shape[1:]
-    if not fits or len(before.shape) != len(further.shape) or not before.shape:
-        raise BundleError(
-            f"the tensors {name[:80]!r} of joint objects do not fit together; export the bundle "
-            "again"
-        )
-    return Feed((before.shape[0] + further.shape[0], *before.shape[1:]), before.elem_type)
-
 
 def _require(
     plan: ChainPlan,
@@ -249,6 +216,6 @@ def _require(
     feed = given.get(f"{last.name}/{output}")
     if feed is not None and not (feed.elem_type == FLOAT and fits(feed.shape)):
         raise GraphError(
-            f"graph {last.graph[:12]} gives {output!r} as {feed} where float32 of shape {wanted} is wanted; "
-            "export the bundle again"
+            f"graph {last.graph[:12]} gives {output!r} as {feed} where float32 of shape "
+            f"{wanted} is wanted; export the bundle again"
         )

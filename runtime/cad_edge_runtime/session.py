@@ -33,7 +33,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _ERRORS_ONLY = 3
 _GRAPH = "graph.onnx"
-_LITTLE_MEMORY = ("bad_alloc", "bad allocation", "llocate memory", "emory allocation", "AllocateRaw")
+_LITTLE_MEMORY = (
+    *("bad_alloc", "bad allocation", "llocate memory", "emory allocation", "AllocateRaw"),
+)
 """Of what ONNX Runtime, its kernels and C++ say where there is none left."""
 _SPINNING = {
     "session.intra_op.allow_spinning": "1",

@@ -50,12 +50,8 @@ def answers_of(opened: OpenTask, values: Values, count: int) -> Answers:
     maps: Sequence[Array | None] = [None] * count
     if ANOMALY_MAP in results:
         found = values[results[ANOMALY_MAP]]
-        if (
-            found.dtype != _FLOAT
-            or found.ndim != _MAP_AXES
-            or len(found) != count
-            or not found.size
-        ):
+        counted = found.ndim == _MAP_AXES and len(found) == count and found.size
+        if found.dtype != _FLOAT or not counted:
             raise _other(opened, ANOMALY_MAP, found, f"({count}, h, w)")
         maps = [*found]
     probabilities: Sequence[float | None] = [None] * count

@@ -162,8 +162,8 @@ def _check_external(folder: Path, summary: GraphSummary, limits: GraphLimits) ->
         end = data.offset + data.length
         if end > sizes[data.location]:
             raise WireError(
-                f"the tensor {data.tensor[:_SHOWN]!r} ends at byte {end} of {data.location}, which has "
-                f"{sizes[data.location]}"
+                f"the tensor {data.tensor[:_SHOWN]!r} ends at byte {end} of {data.location}, "
+                f"which has {sizes[data.location]}"
             )
         used[data.location] = used.get(data.location, 0) + data.length
         if used[data.location] > sizes[data.location]:
@@ -176,6 +176,7 @@ def _external_size(folder: Path, data: ExternalData) -> int:
     name = data.location
     if not name or name in (".", "..") or any(sign in name for sign in "/\\:\0"):
         raise WireError(
-            f"the tensor {data.tensor[:_SHOWN]!r} lies in {name[:_SHOWN]!r}, which is not a file beside the graph"
+            f"the tensor {data.tensor[:_SHOWN]!r} lies in {name[:_SHOWN]!r}, which is not a file "
+            "beside the graph"
         )
     return _plain_size(folder / name)

@@ -94,7 +94,8 @@ def _fed(port: Port, feed: Feed, limits: GraphLimits) -> Sized:
         shape = ", ".join("?" if size is None else str(size)[:40] for size in port.dims)
         kind = ELEMENT_TYPES.get(port.elem_type) or "no number"
         raise WireError(
-            f"it takes {port.name[:80]!r} as {kind} of shape ({shape}) and the manifest binds {feed}"
+            f"it takes {port.name[:80]!r} as {kind} of shape ({shape}) and the manifest binds "
+            f"{feed}"
         )
     if math.prod(feed.shape) > limits.elements:
         raise WireError(f"its input {port.name[:80]!r} has more than {limits.elements} elements")

@@ -207,7 +207,7 @@ def split(node: Node, given: Given) -> list[Shape]:
         parts = sizes.numbers()
     if sum(parts) != shape[axis] or len(parts) != count or min(parts) < 0:
         raise WireError(f"it cuts {shape[axis]} into {parts[:9]}")
-    return [shape[:axis] + (part,) + shape[axis + 1 :] for part in parts]
+    return [(*shape[:axis], part, *shape[axis + 1 :]) for part in parts]
 
 
 def gather(node: Node, given: Given) -> list[Shape]:

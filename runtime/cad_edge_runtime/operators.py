@@ -155,7 +155,7 @@ def element_type(node: Node, given: Given) -> int:
 
 
 def small_values(node: Node, given: Given, shape: Shape) -> Values | None:
-    """Value of what an operator gives, where it is a shape, or part of one, and known beforehand."""
+    """Value of what an operator gives, where it is a shape or part of one and known beforehand."""
     if node.kind == "Constant":
         return constant_of(node).values
     if node.kind == "Shape":

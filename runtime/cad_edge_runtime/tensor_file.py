@@ -101,7 +101,7 @@ class TensorFile:
                 for name, tensor in ordered:
                     array = np.empty(tensor.shape, ELEMENT_TYPES[tensor.elem_type])
                     _fill(file, array, self.path)
-                    digest.update(array.reshape(-1).view(np.uint8))
+                    digest.update(array.reshape(-1).view(np.uint8).data)
                     found[name] = array
                 digest.update(file.read(1))  # nothing, unless it has grown
         except OSError as problem:
@@ -110,7 +110,7 @@ class TensorFile:
 
 
 def _fill(file: RawIOBase, array: Array, path: Path) -> None:
-    room = memoryview(array.reshape(-1).view(np.uint8))
+    room = array.reshape(-1).view(np.uint8).data
     while len(room):
         count = file.readinto(room)
         if not count:

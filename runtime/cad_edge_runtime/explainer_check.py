@@ -4,6 +4,9 @@ The decoder is looked at twice: reading as many tokens as a dialogue can have at
 one after all others.
 """
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 from cad_edge.errors import BundleError, GraphError
 from cad_edge.store.manifest import Explainer
 from cad_edge_runtime.decoding import EMBEDDINGS, KEYS, OUTPUTS, VALUES
@@ -55,6 +58,16 @@ def check_explainer(
     for new, old in ((record.positions, 0), (1, record.positions - 1)):
         _check_decoder(record, plan, dict(feeds), (new, old, width), preparation, inventory, owner)
     return plan
+
+
+def explainer_steps(
+    preparation: Preparation, inventory: Inventory
+) -> Iterator[Callable[[], ExplainerPlan]]:
+    """Check every explainer of a version, each on its own."""
+    for name, entry in preparation.manifest.tasks.items():
+        if entry.explainer is not None:
+            owner = f"the explainer of task {name!r}"
+            yield partial(check_explainer, entry.explainer, preparation, inventory, owner)
 
 
 def _width(record: Explainer, inventory: Inventory) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from cad_edge.errors import GraphError
 from cad_edge_runtime.graph_summary import ExternalData, GraphLimits, GraphSummary, Port
 from cad_edge_runtime.onnx_file import read_onnx
+from cad_edge_runtime.operator_signatures import require_signature
 from cad_edge_runtime.operators import RULES
 from cad_edge_runtime.protobuf import WireError
 
@@ -52,6 +53,9 @@ def check_graph(
         _check_operators(summary)
         _check_ports(summary, expected_inputs, expected_outputs)
         _check_external(folder, summary, limits)
+        opset = max(version for name in _STANDARD for version in summary.opsets.get(name, ()))
+        for node in summary.body:
+            require_signature(node, opset)
     except WireError as problem:
         raise GraphError(f"{path} is refused: {problem}; export the bundle again") from None
     return summary
@@ -112,6 +116,11 @@ def _check_model(summary: GraphSummary, limits: GraphLimits) -> None:
         named = ", ".join(map(str, sorted(found))) or "none"
         raise WireError(
             f"its opset is {named}, allowed are {limits.opsets.start} to {limits.opsets.stop - 1}"
+        )
+    if summary.ir_version not in limits.ir_versions:
+        raise WireError(
+            f"it is of IR version {summary.ir_version}, allowed are {limits.ir_versions.start} to "
+            f"{limits.ir_versions.stop - 1}"
         )
 
 

@@ -18,6 +18,7 @@ from cad_edge_runtime.graph_summary import (
     Port,
 )
 from cad_edge_runtime.operator_shapes import Shape, Sized
+from cad_edge_runtime.operator_signatures import require_types
 from cad_edge_runtime.operator_windows import products
 from cad_edge_runtime.operators import RULES, element_type, small_values
 from cad_edge_runtime.protobuf import WireError
@@ -82,7 +83,14 @@ def sizes_of(
 
 
 def _given(port: Port, found: Sized) -> Feed:
-    return Feed(found.shape, port.elem_type)
+    given = Feed(found.shape, found.elem_type)
+    declared = len(port.dims) in (0, len(found.shape)) and all(
+        not isinstance(size, int) or size == real
+        for size, real in zip(port.dims, found.shape, strict=False)
+    )
+    if port.elem_type != found.elem_type or not declared:
+        raise WireError(f"it declares the output {port.name[:80]!r} as other than {given}")
+    return given
 
 
 def _fed(port: Port, feed: Feed, limits: GraphLimits) -> Sized:
@@ -148,6 +156,7 @@ class _Budget:
 
     def _made(self, node: Node, given: Sequence[Sized | None]) -> list[Sized]:
         try:
+            require_types(node, given)
             shapes = RULES[node.kind](node, given)
             kind = element_type(node, given)
             found = [

@@ -38,6 +38,7 @@ class GraphLimits:
     nodes: int = 30_000
     rank: int = 8
     opsets: range = range(17, 21)
+    ir_versions: range = range(8, 12)
     memory: int = 1 << 29
     """Bytes of all values that are alive at once, in a graph of few weights."""
     memory_by_weights: int = 4

@@ -4,10 +4,11 @@ Graphs are hashed and walked, tensor files give their headers. What was seen is 
 next version of a bundle looks at nothing that this one has seen.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cad_edge.errors import GraphError
+from cad_edge.errors import BundleError, GraphError
 from cad_edge.store.bundle import Bundle
 from cad_edge_runtime.graph_check import check_graph, require_ports
 from cad_edge_runtime.graph_sizes import Feed, sizes_of
@@ -16,6 +17,20 @@ from cad_edge_runtime.protobuf import WireError
 from cad_edge_runtime.tensor_file import TensorFile, read_header
 
 _Feeds = tuple[tuple[str, Feed], ...]
+
+
+def require_size(folder: Path, limits: GraphLimits) -> None:
+    """Raise BundleError where an object has more bytes than any; hashing them would take hours."""
+    try:
+        with os.scandir(folder) as entries:
+            size = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except OSError:
+        return  # the one who reads it says what is wrong
+    if size > limits.folder_bytes:
+        raise BundleError(
+            f"{folder} has {size} bytes, and no object has more than {limits.folder_bytes}; copy "
+            "the bundle again"
+        )
 
 
 class Inventory:
@@ -47,7 +62,7 @@ class Inventory:
         """
         known = self._graphs.get(sha)
         if known is None:
-            known = check_graph(self.bundle.verify_object(sha), inputs, outputs, self.limits)
+            known = check_graph(self.hashed(sha), inputs, outputs, self.limits)
             self._graphs[sha] = known
             self._fresh.add(sha)
         else:
@@ -65,8 +80,19 @@ class Inventory:
         try:
             self._fresh.remove(sha)
         except KeyError:
-            return self.bundle.verify_object(sha)
+            return self.hashed(sha)
         return self.bundle.object_folder(sha)
+
+    def hashed(self, sha: str) -> Path:
+        """Return the folder of an object after hashing all of it, unless it is too large for that.
+
+        Raises
+        ------
+        IntegrityError, BundleError
+            Its bytes are not what the sha256 says, or there are more than any object has.
+        """
+        require_size(self.bundle.object_folder(sha), self.limits)
+        return self.bundle.verify_object(sha)
 
     def begin(self) -> None:
         """Forget that anything has just been hashed: something else is opened now."""

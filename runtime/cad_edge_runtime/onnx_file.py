@@ -34,6 +34,8 @@ from cad_edge_runtime.protobuf import (
 
 _MOST_NUMBERS = 1024
 _NESTED = {6, 11}
+_KINDS: dict[int, type] = {1: float, 2: int, 3: bytes, 4: Weight, 6: tuple, 7: tuple}
+"""What an attribute holds, by AttributeProto.AttributeType."""
 _STRANGE = {
     9: "strings",
     10: "tensors",
@@ -132,7 +134,7 @@ class _Walk:
             elif number == 5:
                 name, value = self.attribute(begin, end)
                 if name in attributes:
-                    raise WireError(f"an operator has the attribute {name!r} twice")
+                    raise WireError(f"an operator has the attribute {name[:80]!r} twice")
                 if value is not None:
                     attributes[name] = value
             elif number == 7:
@@ -147,13 +149,16 @@ class _Walk:
         value: Attribute | None = None
         many: list[int] = []
         many_floats: list[float] = []
+        kind = 0
         for number, wire, begin, end in fields(self.data, start, stop):
             if number == 1 and wire == BYTES:
                 name = text(self.data, begin, end)
             elif number in _NESTED:
                 raise WireError("an operator holds a graph of its own, as loops and branches do")
             elif number in _STRANGE:
-                raise WireError(f"an operator has the attribute {name!r} with {_STRANGE[number]}")
+                raise WireError(
+                    f"an operator has the attribute {name[:80]!r} with {_STRANGE[number]}"
+                )
             elif number == 2 and wire == FIXED32:
                 value = float(struct.unpack("<f", self.data[begin:end])[0])
             elif number == 3 and wire == VARINT:
@@ -162,14 +167,22 @@ class _Walk:
                 value = bytes(self.data[begin : min(end, begin + _MOST_NUMBERS)])
             elif number == 5 and wire == BYTES:
                 value = self.tensor(begin, end)
+            elif number == 20 and wire == VARINT:
+                kind = begin
             elif number == 7 and wire in (BYTES, FIXED32):
                 count = (end - begin) // 4
                 many_floats += struct.unpack(f"<{count}f", self.data[begin : begin + 4 * count])
             elif number == 8 and wire in (BYTES, VARINT):
                 many += integers(self.data, wire, begin, end)
             if max(len(many), len(many_floats)) > _MOST_NUMBERS:
-                raise WireError(f"an operator has the attribute {name!r} with too many numbers")
-        return name, tuple(many) or tuple(many_floats) or value
+                raise WireError(
+                    f"an operator has the attribute {name[:80]!r} with too many numbers"
+                )
+        found: Attribute | None = tuple(many) or value
+        found = tuple(many_floats) if many_floats and not many else found
+        if kind and found is not None and not isinstance(found, _KINDS.get(kind, type(None))):
+            raise WireError(f"an operator has the attribute {name[:80]!r} of another type")
+        return name, found
 
     def tensor(self, start: int, stop: int) -> Weight:
         weight, external = read_tensor(self.data, start, stop, self.limits)

@@ -8,7 +8,8 @@ frame, stage by stage, from the recipe and the tensors that are bound.
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from cad_edge.errors import BundleError, GraphError
+from cad_edge.errors import BundleError, CadEdgeError, GraphError
+from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Pointer, TaskEntry
 from cad_edge_runtime.chain import (
     ChainPlan,
@@ -202,6 +203,26 @@ class Preparation:
         found = self._inventory.outputs(stage.graph, {**given, **(looped or {})}, frame)
         feeds.update({f"{stage.name}/{output}": feed for output, feed in found.items()})
         return found
+
+
+def prepared_version(bundle: Bundle, pointer: Pointer, inventory: Inventory) -> Preparation:
+    """Check everything of a version that needs no session.
+
+    Raises
+    ------
+    BundleError, GraphError
+        Something of it cannot be used; a byte that is not as written comes before anything else.
+    """
+    inventory.begin()
+    manifest = bundle.manifest(pointer.manifest)
+    prepared = Preparation(manifest, pointer, inventory)
+    try:
+        prepared.run()
+    except CadEdgeError:
+        for sha in sorted(manifest.objects()):
+            inventory.hashed(sha)
+        raise
+    return prepared
 
 
 def _require(

@@ -8,15 +8,13 @@ opened when it is first asked (``explaining.py``); its bytes are verified with a
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cad_edge.errors import CadEdgeError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Pointer, TaskEntry
 from cad_edge_runtime.chain import Chain, ChainPlan
 from cad_edge_runtime.decision import Judge, judge_of
 from cad_edge_runtime.explaining import Explainers
-from cad_edge_runtime.inventory import Inventory
 from cad_edge_runtime.opening import Opening, OpenParts, united
-from cad_edge_runtime.preparation import Preparation
+from cad_edge_runtime.preparation import prepared_version
 from cad_edge_runtime.selection import TaskDistances, reach_of
 from cad_edge_runtime.session import SessionFactory
 
@@ -106,23 +104,3 @@ def open_snapshot(
         held=held,
         explainers=Explainers(bundle, factory, prepared, held, before),
     )
-
-
-def prepared_version(bundle: Bundle, pointer: Pointer, inventory: Inventory) -> Preparation:
-    """Check everything of a version that needs no session.
-
-    Raises
-    ------
-    BundleError, GraphError
-        Something of it cannot be used; a byte that is not as written comes before anything else.
-    """
-    inventory.begin()
-    manifest = bundle.manifest(pointer.manifest)
-    prepared = Preparation(manifest, pointer, inventory)
-    try:
-        prepared.run()
-    except CadEdgeError:
-        for sha in sorted(manifest.objects()):
-            bundle.verify_object(sha)
-        raise
-    return prepared

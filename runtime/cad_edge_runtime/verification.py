@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge.errors import CadEdgeError
+from cad_edge.errors import BundleError, CadEdgeError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import TaskEntry
 from cad_edge_runtime.detector import Detector
-from cad_edge_runtime.explainer_check import check_explainer
+from cad_edge_runtime.explainer_check import explainer_steps
 from cad_edge_runtime.frames import Sample
-from cad_edge_runtime.inventory import Inventory
+from cad_edge_runtime.graph_summary import GraphLimits
+from cad_edge_runtime.inventory import Inventory, require_size
 from cad_edge_runtime.preparation import Preparation
 
 _GREY = 128
@@ -32,7 +33,7 @@ def problems_of(bundle: Bundle) -> list[str]:
     bundle
         Whose bytes, history and version in force are looked at.
     """
-    found = bundle.verify()
+    found = _too_large(bundle) or bundle.verify()
     if found:
         return found  # what is said of changed bytes would be about no version
 
@@ -46,13 +47,20 @@ def problems_of(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest(pointer.manifest)
     inventory = Inventory(bundle)
     prepared = Preparation(manifest, pointer, inventory)
-    for step in prepared.steps():
+    for step in (*prepared.steps(), *explainer_steps(prepared, inventory)):
         attempt(step)
-    for name, entry in manifest.tasks.items():
-        if (words := entry.explainer) is not None:
-            owner = f"the explainer of task {name!r}"
-            attempt(partial(check_explainer, words, prepared, inventory, owner))
     return list(dict.fromkeys(found))
+
+
+def _too_large(bundle: Bundle) -> list[str]:
+    """Say which objects have more bytes than any, before anything is hashed."""
+    found = []
+    for folder in sorted((bundle.path / "objects").glob("*")):
+        try:
+            require_size(folder, GraphLimits())
+        except BundleError as problem:
+            found.append(str(problem))
+    return found
 
 
 def try_out(path: Path, device: str) -> list[str]:

@@ -95,7 +95,9 @@ def _count(shape: list[int]) -> int:
 
 def outside(model: Any, chance: random.Random) -> dict[str, bytes]:
     """Weights in another file."""
-    tensor = model.graph.initializer.add(name="far", data_type=1, dims=[chance.choice((4, 1 << 30))])
+    tensor = model.graph.initializer.add(
+        name="far", data_type=1, dims=[chance.choice((4, 1 << 30))]
+    )
     tensor.data_location = TensorProto.EXTERNAL
     where = chance.choice(("w.bin", "../w.bin", "/etc/hostname", "graph.onnx", "", "w.bin/x"))
     tensor.external_data.add(key="location", value=where)
@@ -237,7 +239,9 @@ def results(model: Any, chance: random.Random) -> None:
         return
     names = [name for node in model.graph.node for name in node.output]
     value = chance.choice((1, 7, 9))
-    outputs.append(helper.make_tensor_value_info(chance.choice((*names, "probability")), value, None))
+    outputs.append(
+        helper.make_tensor_value_info(chance.choice((*names, "probability")), value, None)
+    )
 
 
 def order(model: Any, chance: random.Random) -> None:

@@ -86,7 +86,7 @@ def verified(bundle: Path) -> dict[str, Any]:
 
 
 def in_child(bundle: Path) -> dict[str, Any]:
-    """Open, and where that is refused verify, in a process that is not allowed to go on for ever."""
+    """Open, and where that is refused verify, in a process with a deadline."""
     reading, writing = os.pipe()
     began = time.perf_counter()
     child = os.fork()

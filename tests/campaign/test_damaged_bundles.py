@@ -1,6 +1,7 @@
 """Damaged bundles: refused in a sentence or answered as before, whatever is wrong with them."""
 
 import collections
+import itertools
 import json
 import os
 import shutil
@@ -50,7 +51,7 @@ def judged(bases: Path, seed: int, count: int) -> list[dict[str, object]]:
             cwd=ROOT,
             env=environment,
         )
-        for first, last in zip(cuts, cuts[1:], strict=False)
+        for first, last in itertools.pairwise(cuts)
     ]
     lines = [line for one in running for line in one.communicate()[0].splitlines()]
     assert all(one.returncode == 0 for one in running)

@@ -97,7 +97,7 @@ def _check_decoder(
     looped = {EMBEDDINGS: Feed((1, new, width), FLOAT), KEYS: cache, VALUES: cache}
     fixed = {name: looped[source] for name, source in plan.loop}
     tensors = tensors_of(record.engine, inventory, owner)
-    found = preparation.stage(plan.decoder, feeds, tensors, 0, owner, fixed)
+    found = preparation.stage(plan.decoder, feeds, tensors, (0, 1), owner, fixed)
     wanted = Feed((*cache.shape[:3], new + old, cache.shape[4]), FLOAT)
     logits = found["logits"]
     vocabulary = logits.shape[1] if len(logits.shape) == 2 else 0

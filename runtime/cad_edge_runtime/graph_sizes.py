@@ -37,7 +37,11 @@ class Feed:
 
 
 def sizes_of(
-    summary: GraphSummary, feeds: Mapping[str, Feed], limits: GraphLimits, frame: int
+    summary: GraphSummary,
+    feeds: Mapping[str, Feed],
+    limits: GraphLimits,
+    frame: int,
+    frames: int = 1,
 ) -> dict[str, Feed]:
     """Work out what a graph gives.
 
@@ -50,7 +54,9 @@ def sizes_of(
     limits
         What values may take together, and how many multiplications there may be.
     frame
-        Numbers in the frame, with which both may grow.
+        Numbers in a frame, with which both may grow.
+    frames
+        How many of them there are at once; each may take as much.
 
     Returns
     -------
@@ -75,7 +81,7 @@ def sizes_of(
         limits.memory_by_pixels * frame,
     )
     work = max(limits.products, limits.products_by_numbers * (numbers + frame))
-    _Budget(summary, memory, work, limits).spend(known)
+    _Budget(summary, frames * memory, frames * work, limits).spend(known)
     for port in summary.outputs:
         if port.name not in known:
             raise WireError(f"nothing in it gives the output {port.name[:80]!r}")

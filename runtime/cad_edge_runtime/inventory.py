@@ -49,7 +49,7 @@ class Inventory:
         self.limits = GraphLimits() if limits is None else limits
         self._graphs: dict[str, GraphSummary] = {}
         self._files: dict[str, TensorFile] = {}
-        self._sizes: dict[tuple[str, _Feeds, int], dict[str, Feed]] = {}
+        self._sizes: dict[tuple[str, _Feeds, tuple[int, int]], dict[str, Feed]] = {}
         self._fresh: set[str] = set()
 
     def graph(self, sha: str, inputs: Sequence[str], outputs: Sequence[str]) -> GraphSummary:
@@ -98,7 +98,9 @@ class Inventory:
         """Forget that anything has just been hashed: something else is opened now."""
         self._fresh.clear()
 
-    def outputs(self, sha: str, feeds: Mapping[str, Feed], frame: int) -> Mapping[str, Feed]:
+    def outputs(
+        self, sha: str, feeds: Mapping[str, Feed], frame: int, frames: int = 1
+    ) -> Mapping[str, Feed]:
         """Work out what a graph gives for its inputs; `graph` has been asked for it before.
 
         Parameters
@@ -106,17 +108,19 @@ class Inventory:
         feeds
             Every input by name.
         frame
-            Numbers in the frame.
+            Numbers in a frame.
+        frames
+            How many of them there are at once.
 
         Raises
         ------
         GraphError
             The inputs do not fit the graph, or it asks for more than the limits allow.
         """
-        key = sha, tuple(sorted(feeds.items())), frame
+        key = sha, tuple(sorted(feeds.items())), (frame, frames)
         if key not in self._sizes:
             try:
-                found = sizes_of(self._graphs[sha], feeds, self.limits, frame)
+                found = sizes_of(self._graphs[sha], feeds, self.limits, frame, frames)
             except WireError as problem:
                 path = self.bundle.object_folder(sha) / "graph.onnx"
                 raise GraphError(f"{path} is refused: {problem}; export the bundle again") from None

@@ -24,6 +24,7 @@ from cad_edge_runtime.graph_sizes import Feed
 from cad_edge_runtime.graph_summary import FLOAT, UINT8
 from cad_edge_runtime.inventory import Inventory
 from cad_edge_runtime.joint_tensors import tensor_lists, tensors_of
+from cad_edge_runtime.operator_shapes import Shape
 
 DISTANCE = "distance"
 SCORE = "score"
@@ -33,8 +34,11 @@ PROBABILITY = "probability"
 _TENSOR_BYTES = 1 << 28
 _COPIES = 16  # of a tensor that several lists of joint objects hold
 
+_COUNTS = (1, 2)
+"""Frames that graphs are worked out for: where a batch of two is right, larger ones are."""
+
 Feeds = dict[str, Feed]
-"""Values of one frame by name, as ``cad_edge_runtime.chain`` names them."""
+"""Values of frames by name, as ``cad_edge_runtime.chain`` names them."""
 
 
 class Preparation:
@@ -113,30 +117,29 @@ class Preparation:
         if not selector.tasks:
             return
         plan = plan_chain(selector.engine, (DISTANCE,), "the selector")
-        given = self.chain(plan, plan.wanted(), "the selector")
-        wanted = (1, len(selector.tasks))
-        _require(plan, given, DISTANCE, lambda shape: shape == wanted, f"{wanted}")
+        for count in _COUNTS:
+            given = self.chain(plan, plan.wanted(), "the selector", count)
+            wanted = (count, len(selector.tasks))
+            _require(plan, given, DISTANCE, wanted == shape_in(plan, given, DISTANCE), f"{wanted}")
         self.selector = plan
 
     def _check_task(self, name: str, entry: TaskEntry, plans: dict[str, ChainPlan]) -> None:
         owner = f"task {name!r}"
         plan = plan_chain(entry.engine, (SCORE,), owner)
-        given = self.chain(plan, plan.wanted(), owner)
-        side = self._inventory.limits.map_side
-
-        def is_map(shape: tuple[int, ...]) -> bool:
-            return len(shape) == 3 and shape[0] == 1 and 0 < min(shape) <= max(shape) <= side
-
-        _require(plan, given, SCORE, lambda shape: shape == (1,), "(1,)")
-        _require(plan, given, PROBABILITY, lambda shape: shape == (1,), "(1,)")
-        _require(
-            plan,
-            given,
-            ANOMALY_MAP,
-            is_map,
-            f"(1, h, w) with up to {side} for each",
-        )
+        for count in _COUNTS:
+            given = self.chain(plan, plan.wanted(), owner, count)
+            self._check_answers(plan, given, count)
         plans[name] = plan
+
+    def _check_answers(self, plan: ChainPlan, given: Feeds, count: int) -> None:
+        for output in (SCORE, PROBABILITY):
+            found = shape_in(plan, given, output)
+            _require(plan, given, output, found in (None, (count,)), f"({count},)")
+        found, side = shape_in(plan, given, ANOMALY_MAP), self._inventory.limits.map_side
+        fits = found is None or (
+            len(found) == 3 and found[0] == count and 0 < min(found) <= max(found) <= side
+        )
+        _require(plan, given, ANOMALY_MAP, fits, f"({count}, h, w) with up to {side} for each")
 
     def _check_tensors(self) -> None:
         """Refuse what takes many times the memory of what is stored."""
@@ -150,8 +153,8 @@ class Preparation:
                 f"and {sum(size.values()) >> 20} MiB on the disk; export the bundle again"
             )
 
-    def chain(self, plan: ChainPlan, wanted: Wanted, owner: str) -> Feeds:
-        """Work out what the stages of an engine give for one frame.
+    def chain(self, plan: ChainPlan, wanted: Wanted, owner: str, count: int = 1) -> Feeds:
+        """Work out what the stages of an engine give for ``count`` frames.
 
         Returns
         -------
@@ -161,14 +164,14 @@ class Preparation:
         recipe, views = plan.engine.recipe, plan.engine.views
         pixels = recipe.height * recipe.width
         feeds: Feeds = {
-            image_source(recipe): Feed((views, recipe.height, recipe.width, 3), UINT8),
-            depth_source(recipe): Feed((1, recipe.height, recipe.width), FLOAT),
+            image_source(recipe): Feed((count * views, recipe.height, recipe.width, 3), UINT8),
+            depth_source(recipe): Feed((count, recipe.height, recipe.width), FLOAT),
         }
         tensors = tensors_of(plan.engine, self._inventory, owner)
         for stage in plan.stages:
             needed = sorted(wanted[stage.name])
             self._inventory.graph(stage.graph, stage.inputs, needed)
-            self.stage(stage, feeds, tensors, 3 * views * pixels, owner)
+            self.stage(stage, feeds, tensors, (3 * views * pixels, count), owner)
         return feeds
 
     def stage(
@@ -176,7 +179,7 @@ class Preparation:
         stage: StagePlan,
         feeds: Feeds,
         tensors: Mapping[str, Feed],
-        frame: int,
+        frames: tuple[int, int],
         owner: str,
         looped: Mapping[str, Feed] | None = None,
     ) -> Mapping[str, Feed]:
@@ -190,8 +193,8 @@ class Preparation:
             The frame, and what the stages before give.
         tensors
             Of the engine.
-        frame
-            Numbers in the frame.
+        frames
+            Numbers in a frame, and how many frames there are.
         owner
             Whose stage it is, for messages.
         looped
@@ -200,9 +203,15 @@ class Preparation:
         require_tensors(stage, tensors, owner)
         given = {name: feeds[value] for name, value in stage.sources}
         given |= {name: tensors[tensor] for name, tensor in stage.tensors}
-        found = self._inventory.outputs(stage.graph, {**given, **(looped or {})}, frame)
+        found = self._inventory.outputs(stage.graph, {**given, **(looped or {})}, *frames)
         feeds.update({f"{stage.name}/{output}": feed for output, feed in found.items()})
         return found
+
+
+def shape_in(plan: ChainPlan, given: Feeds, output: str) -> Shape | None:
+    """Shape of an output of the last stage; None where it has no such output."""
+    feed = given.get(f"{plan.stages[-1].name}/{output}")
+    return None if feed is None else feed.shape
 
 
 def prepared_version(bundle: Bundle, pointer: Pointer, inventory: Inventory) -> Preparation:
@@ -229,13 +238,13 @@ def _require(
     plan: ChainPlan,
     given: Feeds,
     output: str,
-    fits: Callable[[tuple[int, ...]], bool],
+    fits: bool,
     wanted: str,
 ) -> None:
-    """Refuse a last stage whose output is not what an engine promises for one frame."""
+    """Refuse a last stage whose output is not what an engine promises."""
     last = plan.stages[-1]
     feed = given.get(f"{last.name}/{output}")
-    if feed is not None and not (feed.elem_type == FLOAT and fits(feed.shape)):
+    if feed is not None and not (feed.elem_type == FLOAT and fits):
         raise GraphError(
             f"graph {last.graph[:12]} gives {output!r} as {feed} where float32 of shape "
             f"{wanted} is wanted; export the bundle again"

@@ -33,10 +33,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _ERRORS_ONLY = 3
 _GRAPH = "graph.onnx"
-_LITTLE_MEMORY = (
-    *("bad_alloc", "bad allocation", "llocate memory", "emory allocation", "AllocateRaw"),
-)
-"""Of what ONNX Runtime, its kernels and C++ say where there is none left."""
 _SPINNING = {
     "session.intra_op.allow_spinning": "1",
     "session.intra_op.spin_duration_us": "10",
@@ -106,7 +102,6 @@ class GraphSession:
         try:
             return self._run(outputs, feed)
         except Exception as problem:
-            refuse_little_memory(problem, self.graph)
             raise GraphError(
                 f"graph {self.graph[:12]} failed: {_first_line(problem)}; export the bundle again"
             ) from problem
@@ -164,7 +159,6 @@ class SessionFactory:
         except CadEdgeError:
             raise
         except Exception as problem:
-            refuse_little_memory(problem, graph)
             raise GraphError(
                 f"graph {graph[:12]} of {self._bundle.path} cannot be loaded: "
                 f"{_first_line(problem)}; export the bundle again"
@@ -208,16 +202,6 @@ def _has_arena(onnxruntime: ModuleType) -> bool:
     except Exception:  # the program around this one may have made another already
         return False
     return True
-
-
-def refuse_little_memory(problem: Exception, graph: str) -> None:
-    """Raise DeviceError where it is memory that is lacking, which no other bundle would cure."""
-    said = str(problem)
-    if isinstance(problem, MemoryError) or any(words in said for words in _LITTLE_MEMORY):
-        raise DeviceError(
-            f"there is too little memory for graph {graph[:12]}; end other programs, give fewer "
-            "images at once, or use a device with more"
-        ) from problem
 
 
 def _first_line(problem: Exception) -> str:

@@ -164,9 +164,12 @@ class _Budget:
         try:
             require_types(node, given)
             shapes = RULES[node.kind](node, given)
-            kind = element_type(node, given)
             found = [
-                Sized(shape, kind, small_values(node, given, shape) if place == 0 else None)
+                Sized(
+                    shape,
+                    element_type(node, given, place),
+                    small_values(node, given, shape) if place == 0 else None,
+                )
                 for place, shape in enumerate(shapes)
             ]
         except WireError as problem:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-
 from cad_edge_runtime.graph_summary import Node, Values
 from cad_edge_runtime.protobuf import WireError
 
@@ -237,10 +235,3 @@ def pad(node: Node, given: Given) -> list[Shape]:
     if min(sizes, default=0) < 0:
         raise WireError("its margins take away more than there is")
     return [tuple(sizes)]
-
-
-def as_numbers(found: Sized) -> list[float]:
-    """Numbers of any type that it holds; WireError where they are not known beforehand."""
-    if found.values is None:
-        raise WireError("a size in it is computed from what is not known before it runs")
-    return [float(value) for value in np.asarray(found.values).ravel()]

@@ -97,7 +97,6 @@ SIGNATURES: Mapping[str, Signature] = {
     "Gemm": Signature(
         2, 3, {"alpha": "f", "beta": "f", "transA": "i", "transB": "i"}, _FLOATS, alike=3
     ),
-    "GlobalAveragePool": Signature(1, 1, {}, _FLOATS),
     "Identity": Signature(1, 1),
     "LayerNormalization": Signature(
         2, 3, {**_AXIS, "epsilon": "f", "stash_type": "i"}, _FLOATS, alike=3, outputs=3
@@ -106,7 +105,6 @@ SIGNATURES: Mapping[str, Signature] = {
     "MatMulInteger": Signature(
         2, 4, {}, frozenset({UINT8, INT8}), others={1: frozenset({UINT8, INT8})}
     ),
-    "MaxPool": Signature(1, 1, {**_WINDOW, "ceil_mode": "i", "storage_order": "i"}, _FLOATS),
     "Pad": Signature(2, 4, {"mode": "s"}, others={1: _INT64_ALONE, 3: _WHOLE}),
     "Pow": Signature(2, 2, {}, _FLOATS | _WHOLE, others={1: _NUMBERS}),
     "QuantizeLinear": Signature(
@@ -115,17 +113,6 @@ SIGNATURES: Mapping[str, Signature] = {
     "Range": Signature(3, 3, {}, _FLOATS | _WHOLE, alike=3),
     "ReduceSum": Signature(1, 2, {**_KEPT, "noop_with_empty_axes": "i"}, _NUMBERS, others=_SIZES),
     "Reshape": Signature(2, 2, {"allowzero": "i"}, others=_SIZES),
-    "Resize": Signature(
-        1,
-        4,
-        {
-            **{"mode": "s", "coordinate_transformation_mode": "s", "nearest_mode": "s"},
-            **{"antialias": "i", "axes": "I", "exclude_outside": "i", "cubic_coeff_a": "f"},
-            **{"extrapolation_value": "f", "keep_aspect_ratio_policy": "s"},
-        },
-        _NUMBERS,
-        others={1: _FLOATS, 2: frozenset({FLOAT}), 3: _INT64_ALONE},
-    ),
     "Shape": Signature(1, 1, {"start": "i", "end": "i"}),
     "Slice": Signature(3, 5, {}, others=dict.fromkeys((1, 2, 3, 4), _WHOLE)),
     "Softmax": Signature(1, 1, _AXIS, _FLOATS),

@@ -6,7 +6,6 @@ from cad_edge_runtime.graph_summary import Node
 from cad_edge_runtime.operator_shapes import (
     Given,
     Shape,
-    as_numbers,
     broadcast,
     first,
     optional,
@@ -31,12 +30,6 @@ def pool(node: Node, given: Given) -> list[Shape]:
     if len(shape) != len(kernel) + 2 or not kernel:
         raise WireError(f"it pools {list(shape)} by {list(kernel)[:9]}")
     return [(*shape[:2], *_windows(node, shape[2:], kernel))]
-
-
-def pool_all(node: Node, given: Given) -> list[Shape]:
-    """Pool everything but (batch, channels)."""
-    shape = first(given).shape
-    return [shape[:2] + (1,) * len(shape[2:])]
 
 
 def _windows(node: Node, sizes: Shape, kernel: Shape) -> Shape:
@@ -98,25 +91,6 @@ def normalise(node: Node, given: Given) -> list[Shape]:
     return [shape, rest, rest][: len(node.outputs)]
 
 
-def resize(node: Node, given: Given) -> list[Shape]:
-    """Bring to another size, given as such or by factors."""
-    shape, factors, sizes = first(given).shape, optional(given, 2), optional(given, 3)
-    if node.integers("axes") is not None:
-        raise WireError("it resizes some of the axes, which no engine does")
-    if sizes is not None and sizes.shape != (0,):
-        wanted = tuple(sizes.numbers())
-    elif factors is not None:
-        wanted = tuple(
-            math.floor(size * factor)
-            for size, factor in zip(shape, as_numbers(factors), strict=True)
-        )
-    else:
-        raise WireError("it resizes to no size")
-    if len(wanted) != len(shape) or min(wanted) < 0:
-        raise WireError(f"it resizes {list(shape)} to {list(wanted)[:9]}")
-    return [wanted]
-
-
 def largest(node: Node, given: Given) -> list[Shape]:
     """Take the largest elements of an axis and their places."""
     shape, count = first(given).shape, first(given, 1).numbers()
@@ -137,7 +111,7 @@ def products(node: Node, given: Given, made: list[Shape]) -> int:
         return math.prod(made[0]) * first(given).shape[-1]
     if node.kind == "Gemm":
         return math.prod(made[0]) * first(given).shape[0 if node.integer("transA", 0) else 1]
-    if node.kind in ("AveragePool", "MaxPool"):
+    if node.kind == "AveragePool":
         return math.prod(made[0]) * math.prod(node.integers("kernel_shape") or (1,))
     taken = sum(math.prod(value.shape) for value in given if value is not None)
     return _ELEMENT_WISE * max(count, taken)

@@ -1,7 +1,8 @@
 """The operators that engines of this project have; a graph with any other is refused.
 
 What is not here is left out because no engine has it: loops and branches, random numbers, strings,
-sequences, and what makes a value of any size from a number alone.
+sequences, and what makes a value of any size from a number alone. Some that are here, as TopK, are in
+bundles of earlier versions alone, or are what another version of torch writes for the same.
 """
 
 import operator
@@ -52,8 +53,6 @@ from cad_edge_runtime.operator_windows import (
     multiply,
     normalise,
     pool,
-    pool_all,
-    resize,
 )
 from cad_edge_runtime.protobuf import WireError
 
@@ -76,9 +75,9 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys((*_ELEMENT_WISE, *_COMPARISONS), element_wise),
     **dict.fromkeys(_SAME, same),
     **dict.fromkeys(_REDUCTIONS, reduce),
-    **dict.fromkeys(("AveragePool", "MaxPool"), pool),
     **dict.fromkeys(("MatMul", "MatMulInteger"), multiply),
     "ArgMax": one_axis,
+    "AveragePool": pool,
     "Concat": concat,
     "Constant": _constant,
     "Conv": convolve,
@@ -86,12 +85,10 @@ RULES: Mapping[str, Rule] = {
     "Flatten": flatten,
     "Gather": gather,
     "Gemm": general_multiply,
-    "GlobalAveragePool": pool_all,
     "LayerNormalization": normalise,
     "Pad": pad,
     "Range": range_of,
     "Reshape": reshape,
-    "Resize": resize,
     "Shape": shape_of,
     "Slice": slice_of,
     "Split": split,
@@ -130,12 +127,12 @@ def constant_of(node: Node) -> Sized:
     return Sized(tensor.dims, tensor.elem_type, tensor.values)
 
 
-def element_type(node: Node, given: Given) -> int:
-    """TensorProto data type of what an operator gives."""
+def element_type(node: Node, given: Given, place: int = 0) -> int:
+    """TensorProto data type of an output of an operator."""
     kind = node.kind
     if kind in _COMPARISONS:
         return BOOL
-    if kind in ("Shape", "ArgMax"):
+    if kind in ("Shape", "ArgMax") or (kind == "TopK" and place == 1):
         return INT64
     if kind == "Cast":
         wanted = node.integer("to", 0)

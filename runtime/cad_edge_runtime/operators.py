@@ -1,8 +1,8 @@
 """The operators that engines of this project have; a graph with any other is refused.
 
 What is not here is left out because no engine has it: loops and branches, random numbers, strings,
-sequences, and what makes a value of any size from a number alone. Some that are here, as TopK, are in
-bundles of earlier versions alone, or are what another version of torch writes for the same.
+sequences, and what makes a value of any size from a number alone. Some that are here, as TopK, are
+in bundles of earlier versions alone, or are what another version of torch writes for the same.
 """
 
 import operator

@@ -101,8 +101,12 @@ def _given(port: Port, found: Sized) -> Feed:
 
 def _fed(port: Port, feed: Feed, limits: GraphLimits) -> Sized:
     declared = [size if isinstance(size, int) else None for size in port.dims]
-    fits = len(declared) == len(feed.shape) and all(
-        size is None or size == given for size, given in zip(declared, feed.shape, strict=True)
+    # ONNX Runtime takes any shape for what is declared as a single number, or without a shape.
+    fits = not declared or (
+        len(declared) == len(feed.shape)
+        and all(
+            size is None or size == given for size, given in zip(declared, feed.shape, strict=True)
+        )
     )
     if port.elem_type != feed.elem_type or not fits:
         shape = ", ".join("?" if size is None else str(size)[:40] for size in port.dims)

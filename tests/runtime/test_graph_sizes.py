@@ -144,6 +144,12 @@ def test_sizes_are_those_of_the_frame(tmp_path):
         sizes_of(found, {"image": Feed((1, 32, 31, 3), 2)}, DEFAULT_LIMITS, 0)
 
 
+def test_an_input_without_a_shape_takes_any(tmp_path):
+    """As a single number that was stored as a list of one."""
+    found = read(tmp_path, graph(operation("Relu", ["x"], ["y"]), image=()))
+    assert sizes_of(found, {"image": IMAGE}, DEFAULT_LIMITS, 0) == {"score": Feed((1,), 1)}
+
+
 def test_bounds_are_those_that_the_caller_sets(tmp_path):
     found = read(tmp_path, graph(operation("Relu", ["x"], ["y"])))
     least = 32 * 32 * 3 * 4  # bytes of x, and of y before x is freed

@@ -54,10 +54,10 @@ COMMANDS = {
         "Set a threshold by another false-reject rate.",
     ),
     "verify": Command(
-        "cad_edge_runtime.bundle_commands",
+        "cad_edge_runtime.verify_command",
         "verify",
         "cpu",
-        "Check every file and graph of a bundle.",
+        "Check whether a device would open a bundle.",
     ),
     "rollback": Command(
         "cad_edge_runtime.bundle_commands",

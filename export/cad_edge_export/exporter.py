@@ -22,6 +22,7 @@ from cad_edge_export.entries import (
 )
 from cad_edge_export.fusions import fusion_of, require_capabilities
 from cad_edge_export.graphs import Graphs
+from cad_edge_export.held_bundle import require_held, require_openable
 from cad_edge_export.missing_tasks import (
     missing_tasks,
     read_all,
@@ -71,8 +72,9 @@ def export_artifacts(
     ArtifactError
         An artifact is broken or was learned on another backbone than the bundle's, or one of
         ``without_depth`` stands for no task of the bundle or looks at depth.
-    BundleError
-        The name is taken by another artifact, or the bundle cannot be written.
+    BundleError, GraphError
+        The name is taken by another artifact, the bundle cannot be written, or a device would
+        refuse what it holds.
     CertificateError
         An engine does not answer as torch did.
     OptionError
@@ -102,6 +104,7 @@ def export_artifacts(
             )
             progress("selector", len(changed), len(changed) + 1)
             manifest = _manifest(bundle, before, entries, trunks.routing, kind, plan, graphs)
+            require_openable(bundle, manifest)
         bundle.commit(manifest, signer)
         progress("done", len(changed) + 1, len(changed) + 1)
     return [task.artifact.task for task in new]
@@ -126,6 +129,7 @@ def _pending(
     bundle: Bundle, learned: Sequence[LearnedTask], spare: Sequence[LearnedTask], plan: ExportPlan
 ) -> PendingExport:
     """Find what has to be made; raise what `export_artifacts` does where it cannot be."""
+    require_held(bundle)
     before = bundle.manifest() if bundle.exists() else None
     held = dict(before.tasks) if before else {}
     new = missing_tasks(learned, held)

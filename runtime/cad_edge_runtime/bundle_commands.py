@@ -9,12 +9,11 @@ import click
 
 from cad_edge import options
 from cad_edge.calibration import Decision, decide, require_rate
-from cad_edge.errors import CadEdgeError, OptionError
+from cad_edge.errors import OptionError
 from cad_edge.store.bundle import Bundle
-from cad_edge.store.manifest import Manifest, TaskEntry
+from cad_edge.store.manifest import TaskEntry
 from cad_edge.store.signature import Signer, short, signer_of
 from cad_edge.store.signatures import unsigned_note
-from cad_edge_runtime.graph_check import check_graph
 from cad_edge_runtime.inspection import unknown_task
 
 Frames: TypeAlias = Literal["all", "with-depth", "without-depth"]
@@ -232,40 +231,6 @@ def support_sentence(decision: Decision) -> str:
         f"{stated} {what} but there are {there}: {otherwise}, and the smallest rate that they "
         f"support is {1 / (count + 1):.3g}."
     )
-
-
-@click.command()
-@options.bundle
-@options.trusted_keys
-def verify(bundle: Path) -> None:
-    """Check the sha256 of every file of BUNDLE, and every graph of the version in force."""
-    store = Bundle(bundle)
-    problems = store.verify()
-    if not problems:
-        problems = _graph_problems(store, store.manifest())
-    for problem in problems:
-        click.echo(f"Error: {problem}", err=True)
-    if problems:
-        raise click.exceptions.Exit(1)
-    pointer = store.pointer()
-    click.echo(f"{bundle}: version {pointer.version} is sound")
-
-
-def _graph_problems(store: Bundle, manifest: Manifest) -> list[str]:
-    entries = manifest.entries()
-    explainers = [entry.explainer for entry in entries if entry.explainer is not None]
-    engines = [manifest.selector.engine, *(entry.engine for entry in entries)]
-    engines += [explainer.engine for explainer in explainers]
-    stages = [stage for engine in engines for stage in engine.stages]
-    stages += [explainer.decoder for explainer in explainers]
-    bound = {stage.graph: tuple(stage.inputs) for stage in stages}
-    problems = []
-    for graph, inputs in sorted(bound.items()):
-        try:
-            check_graph(store.object_folder(graph), inputs, ())
-        except CadEdgeError as problem:
-            problems.append(str(problem))
-    return problems
 
 
 @click.command()

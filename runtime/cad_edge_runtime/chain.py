@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cad_edge.data.image import ImageRecipe
-from cad_edge.errors import BundleError
+from cad_edge.errors import BundleError, GraphError
 from cad_edge.schema import sha256_of
 from cad_edge.store.manifest import Engine
 from cad_edge_runtime.session import Array, GraphSession
@@ -117,18 +117,23 @@ def _plan_stage(engine: Engine, place: int, before: list[StagePlan], owner: str)
             sources.append((name, image_source(engine.recipe)))
         elif source == "frame/depth":
             sources.append((name, depth_source(engine.recipe)))
-        elif kind.isdecimal() and rest and int(kind) < place:
+        elif _is_place(kind) and rest and int(kind) < place:
             sources.append((name, sys.intern(f"{before[int(kind)].name}/{rest}")))
         else:
             raise BundleError(
-                f"stage {place} of {owner} takes {name!r} from {source!r}, which this engine "
-                "does not have; export the bundle again"
+                f"stage {place} of {owner} takes {name[:80]!r} from {source[:80]!r}, which this "
+                "engine does not have; export the bundle again"
             )
     held = "+".join([str(engine.tensors), *engine.joint])
     bound = [f"{name}=tensor/{held}/{tensor}" for name, tensor in tensors]
     linked = [f"{name}={value}" for name, value in sources]
     identity = sha256_of("\0".join([stage.graph, *sorted(bound + linked)]).encode())
     return StagePlan(identity, stage.graph, tuple(stage.inputs), tuple(sources), tuple(tensors))
+
+
+def _is_place(word: str) -> bool:
+    """Whether a word is the number of a stage; thousands of digits are more than int() takes."""
+    return len(word) <= 4 and word.isascii() and word.isdigit()
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,13 @@ class Chain:
         Those are what other chains saw of single images, so that each has a row for every view.
         """
         places = [row * self.views + view for row in rows for view in range(self.views)]
-        return {name: values[name][places] for name in self.consumes if name in values}
+        try:
+            return {name: values[name][places] for name in self.consumes if name in values}
+        except (IndexError, TypeError):
+            raise GraphError(
+                f"a graph before {self.steps[-1].session.graph[:12]} gives other numbers of values "
+                "than there are frames; export the bundle again"
+            ) from None
 
 
 def build_chain(
@@ -240,12 +251,7 @@ def join_stage(
     owner: str,
 ) -> Step:
     """Join a stage with its session and tensors; BundleError if one is not there."""
-    missing = [tensor for _, tensor in stage.tensors if tensor not in tensors]
-    if missing:
-        raise BundleError(
-            f"{owner} needs the tensor {missing[0]!r}, which its tensor object lacks; export the "
-            "bundle again"
-        )
+    require_tensors(stage, tensors, owner)
     return Step(
         session=session,
         outputs=tuple(outputs),
@@ -253,3 +259,13 @@ def join_stage(
         sources=stage.sources,
         tensors={name: tensors[tensor] for name, tensor in stage.tensors},
     )
+
+
+def require_tensors(stage: StagePlan, tensors: Mapping[str, object], owner: str) -> None:
+    """Raise BundleError unless every tensor that a stage is bound to is there."""
+    missing = [tensor for _, tensor in stage.tensors if tensor not in tensors]
+    if missing:
+        raise BundleError(
+            f"{owner} needs the tensor {missing[0][:80]!r}, which its tensor object lacks; export "
+            "the bundle again"
+        )

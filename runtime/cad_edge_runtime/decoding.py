@@ -17,6 +17,7 @@ from cad_edge_runtime.session import Array
 EMBEDDINGS, KEYS, VALUES = "loop/embeddings", "loop/keys", "loop/values"
 LOOP = (EMBEDDINGS, KEYS, VALUES)
 OUTPUTS = ("logits", "keys", "values")
+_FLOAT = {np.dtype(np.float32)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Decoder:
     def _check(self, logits: Array, keys: Array, values: Array, used: int) -> None:
         layers, heads, width = self._graph.cache
         wanted = (layers, 1, heads, used, width)
-        if keys.shape != wanted or values.shape != wanted or logits.shape[:-1] != (1,):
+        shapes = keys.shape == values.shape == wanted and logits.shape[:-1] == (1,)
+        if not shapes or not logits.size or {one.dtype for one in (logits, keys, values)} != _FLOAT:
             raise GraphError(
                 f"graph {self._name} gives logits of shape {logits.shape}, keys of {keys.shape} "
                 f"and values of {values.shape}, where the manifest says {wanted} for both; export "

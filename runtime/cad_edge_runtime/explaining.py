@@ -13,19 +13,14 @@ from numpy.typing import NDArray
 
 from cad_edge.errors import BundleError, GraphError
 from cad_edge.store.bundle import Bundle
-from cad_edge.store.manifest import Engine, Explainer, Manifest, Stage, Texts
-from cad_edge_runtime.chain import (
-    Chain,
-    ChainPlan,
-    StagePlan,
-    Values,
-    Wanted,
-    join_stage,
-    plan_chain,
-)
-from cad_edge_runtime.decoding import LOOP, OUTPUTS, DecoderGraph
-from cad_edge_runtime.opening import TENSORS, Opening, OpenParts, united
+from cad_edge.store.manifest import Texts
+from cad_edge_runtime.chain import Chain, Values, join_stage
+from cad_edge_runtime.decoding import OUTPUTS, DecoderGraph
+from cad_edge_runtime.explainer_check import check_explainer
+from cad_edge_runtime.opening import Opening, OpenParts
+from cad_edge_runtime.preparation import Preparation
 from cad_edge_runtime.session import SessionFactory
+from cad_edge_runtime.tensor_file import TENSORS
 from cad_edge_runtime.tokens import TOKENIZER, Embedding, Vocabulary
 
 _T = TypeVar("_T")
@@ -87,12 +82,14 @@ class Explainers:
         self,
         bundle: Bundle,
         factory: SessionFactory,
-        manifest: Manifest,
+        prepared: Preparation,
         held: OpenParts,
         before: "Explainers | None",
     ) -> None:
         self._bundle = bundle
         self._factory = factory
+        self._preparation = prepared
+        manifest = prepared.manifest
         self._records = {name: entry.explainer for name, entry in manifest.tasks.items()}
         self._lock = threading.Lock()
         self._opened: dict[str, OpenExplainer] = {}
@@ -139,7 +136,9 @@ class Explainers:
                 "language model, and export it without --no-explanations"
             )
         owner = f"the explainer of task {task!r}"
-        plan = _plan(record, owner)
+        inventory = self._factory.inventory
+        inventory.begin()
+        plan = check_explainer(record, self._preparation, inventory, owner)
         vocabulary = self._vocabulary(record.tokenizer)
         embedding = self._embedding(record.embedding)
         opening = Opening(self._bundle, self._factory, self._held)
@@ -179,53 +178,6 @@ class Explainers:
             made = Embedding(self._bundle.verify_object(sha) / TENSORS)
             self._embeddings = {**self._embeddings, sha: made}
         return self._embeddings[sha]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """An explainer with all its sources resolved."""
-
-    looking: ChainPlan
-    """Its engine."""
-
-    wanted: Wanted
-    """Outputs of the engine's stages that anything of the explainer uses."""
-
-    tokens: str
-    decoder: StagePlan
-    loop: tuple[tuple[str, str], ...]
-
-
-def _plan(record: Explainer, owner: str) -> _Plan:
-    inputs = record.decoder.inputs
-    loop = tuple((name, source) for name, source in inputs.items() if source.startswith("loop/"))
-    if sorted(source for _, source in loop) != sorted(LOOP):
-        raise BundleError(
-            f"the decoder of {owner} does not take {', '.join(LOOP)} once each; export the bundle "
-            "again"
-        )
-    looped = dict(loop)
-    rest = {name: source for name, source in inputs.items() if name not in looped}
-    decoder = _plan_after(record.engine, record.decoder.graph, rest, owner)
-    image = _plan_after(record.engine, record.decoder.graph, {"tokens": record.tokens}, owner)
-    if not image.stages[-1].sources:
-        raise BundleError(
-            f"{owner} takes what it sees from {record.tokens!r}, which is no output of a stage; "
-            "export the bundle again"
-        )
-    return _Plan(
-        looking=replace(decoder, engine=record.engine, stages=decoder.stages[:-1]),
-        wanted=united([decoder.wanted(), image.wanted()]),
-        tokens=image.stages[-1].sources[0][1],
-        decoder=decoder.stages[-1],
-        loop=loop,
-    )
-
-
-def _plan_after(engine: Engine, graph: str, inputs: dict[str, str], owner: str) -> ChainPlan:
-    """Resolve ``inputs`` as those of a further stage of ``engine``."""
-    stages = [*engine.stages, Stage(graph=graph, inputs=inputs)]
-    return plan_chain(engine.model_copy(update={"stages": stages}), (), owner)
 
 
 def _phrases(texts: Texts, vocabulary: Vocabulary) -> Phrases:

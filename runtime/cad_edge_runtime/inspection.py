@@ -4,24 +4,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
+import numpy as np
+
 from cad_edge.calibration import lower_quartile
 from cad_edge.data.depth import to_size
-from cad_edge.errors import ImageError, UnknownTask
+from cad_edge.errors import GraphError, ImageError, UnknownTask
 from cad_edge.recognition import shows_product
+from cad_edge_runtime.answers import answers_of
 from cad_edge_runtime.chain import Chain, Values
 from cad_edge_runtime.defects import find_defects
 from cad_edge_runtime.detection import Detection, Timings
 from cad_edge_runtime.frames import FrameInput, depth_batch, image_batch
+from cad_edge_runtime.preparation import DISTANCE
 from cad_edge_runtime.selection import Choice, select
 from cad_edge_runtime.session import Array
-from cad_edge_runtime.snapshot import (
-    ANOMALY_MAP,
-    DISTANCE,
-    PROBABILITY,
-    SCORE,
-    OpenTask,
-    Snapshot,
-)
+from cad_edge_runtime.snapshot import OpenTask, Snapshot
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,13 @@ def recognise(snapshot: Snapshot, frames: Sequence[FrameInput], values: Values) 
         raise _no_selector()
     prepare(values, selector, frames, "the selector")
     selector.run(values)
-    return select(values[selector.results[DISTANCE]], snapshot.columns, snapshot.reaches)
+    distance = values[selector.results[DISTANCE]]
+    if distance.dtype != np.float32 or distance.shape[:1] != (len(frames),):
+        raise GraphError(
+            f"the selector gives distances as {distance.dtype} of shape {distance.shape} for "
+            f"{len(frames)} frames; export the bundle again"
+        )
+    return select(distance, snapshot.columns, snapshot.reaches)
 
 
 def _route(
@@ -196,11 +199,7 @@ def _inspect_task(routed: _Routed, opened: OpenTask | None, rows: list[int]) -> 
     frames = [routed.frames[row] for row in rows]
     prepare(values, opened.chain, frames, f"task {opened.name!r}")
     opened.chain.run(values)
-    scores = values[opened.chain.results[SCORE]]
-    map_name = opened.chain.results.get(ANOMALY_MAP)
-    maps = values[map_name] if map_name is not None else [None] * len(rows)
-    said = opened.chain.results.get(PROBABILITY)
-    probabilities = [None] * len(rows) if said is None else [float(one) for one in values[said]]
+    scores, maps, probabilities = answers_of(opened, values, len(rows))
     detect = (perf_counter() - began) / len(rows)
     return [
         _judge(routed, opened, row, _Answer(float(score), anomaly_map, probability), detect)

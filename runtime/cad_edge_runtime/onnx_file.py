@@ -1,17 +1,28 @@
 """What an ONNX file holds, read without the `onnx` package and without copying its weights.
 
-Every part of a model in which an operator, a subgraph or a reference to another file can hide is
-walked; where protobuf would let a later field override an earlier one, both count. Field numbers
-are those of onnx.proto.
+A model of this project is one graph of standard operators. Whatever else a model may hold, other
+graphs within operators, functions, strings, sparse tensors, sequences, is refused where it is met;
+where protobuf would let a later field override an earlier one, both count. Field numbers are those
+of onnx.proto.
 """
 
 import math
-import re
+import struct
 from collections.abc import Iterator
 
-from cad_edge_runtime.graph_summary import ExternalData, GraphLimits, GraphSummary, Port
+from cad_edge_runtime.graph_summary import (
+    ELEMENT_TYPES,
+    Attribute,
+    GraphLimits,
+    GraphSummary,
+    Node,
+    Port,
+    Weight,
+)
+from cad_edge_runtime.onnx_tensor import elements, read_tensor
 from cad_edge_runtime.protobuf import (
     BYTES,
+    FIXED32,
     VARINT,
     Buffer,
     WireError,
@@ -21,16 +32,20 @@ from cad_edge_runtime.protobuf import (
     text,
 )
 
-# Bytes per element of TensorProto.DataType; string, 4-bit and later types are left out.
-ELEMENT_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8}
-ELEMENT_BYTES |= {12: 4, 13: 8, 14: 8, 15: 16, 16: 2, 17: 1, 18: 1, 19: 1, 20: 1}
-# First byte of the key of every field of AttributeProto that can hold a tensor or graph, overlong
-# forms included. An attribute without such a byte (nearly all are numbers) need not be parsed,
-# which makes the walk three times as fast.
-_NESTING = re.compile(rb"[\x2a\x32\x52\x5a\xaa\xb2\xba\xd2\xda]")
-
-_INT32 = 0xFFFF_FFFF
-"""Enumerations are read as 32 bits by the other readers, whatever the varint holds."""
+_MOST_NUMBERS = 1024
+_NESTED = {6, 11}
+_KINDS: dict[int, type] = {1: float, 2: int, 3: bytes, 4: Weight, 6: tuple, 7: tuple}
+"""What an attribute holds, by AttributeProto.AttributeType."""
+_STRANGE = {
+    9: "strings",
+    10: "tensors",
+    14: "a type",
+    15: "types",
+    21: "a reference",
+    22: "a sparse tensor",
+    23: "sparse tensors",
+}
+"""Fields of an attribute that no operator of an engine has."""
 
 
 def read_onnx(data: Buffer, limits: GraphLimits) -> GraphSummary:
@@ -59,7 +74,7 @@ class _Walk:
             elif wire != BYTES:
                 continue
             elif number == 7:
-                self.graph(begin, end, 0)
+                self.graph(begin, end)
             elif number == 8:
                 self.opset(begin, end)
             elif number == 20:
@@ -79,115 +94,103 @@ class _Walk:
     def function(self, start: int, stop: int) -> None:
         name = "without a name"
         for number, wire, begin, end in fields(self.data, start, stop):
-            if wire != BYTES:
-                continue
-            if number == 1:
+            if number == 1 and wire == BYTES:
                 name = text(self.data, begin, end)
-            elif number == 7:
-                self.node(begin, end, 0)
-            elif number == 11:
-                self.attribute(begin, end, 0)
         self.summary.functions.append(name)
 
-    def graph(self, start: int, stop: int, depth: int) -> None:
-        if depth > self.limits.depth:
-            raise WireError(f"its subgraphs are nested more than {self.limits.depth} deep")
+    def graph(self, start: int, stop: int) -> None:
         found = self.summary
         found.graphs += 1
         for number, wire, begin, end in fields(self.data, start, stop):
             if wire != BYTES:
                 continue
             if number == 1:
-                self.node(begin, end, depth)
+                self.node(begin, end)
             elif number == 5:
-                self.tensor(begin, end)
+                found.weights.append(self.tensor(begin, end))
             elif number == 15:
-                self.sparse_tensor(begin, end)
-            elif number == 11 and depth == 0:
+                raise WireError("it holds a sparse tensor")
+            elif number == 11:
                 found.inputs.append(self.port(begin, end))
-            elif number == 12 and depth == 0:
+            elif number == 12:
                 found.outputs.append(self.port(begin, end))
 
-    def node(self, start: int, stop: int, depth: int) -> None:
+    def node(self, start: int, stop: int) -> None:
         domains, kinds = [], []
+        inputs, outputs = [], []
+        attributes: dict[str, Attribute] = {}
         self.summary.nodes += 1
         if self.summary.nodes > self.limits.nodes:
             raise WireError(f"it has more than {self.limits.nodes} nodes")
         for number, wire, begin, end in fields(self.data, start, stop):
             if wire != BYTES:
                 continue
-            if number == 4:
+            if number == 1:
+                inputs.append(text(self.data, begin, end))
+            elif number == 2:
+                outputs.append(text(self.data, begin, end))
+            elif number == 4:
                 kinds.append(text(self.data, begin, end))
             elif number == 5:
-                self.attribute(begin, end, depth)
+                name, value = self.attribute(begin, end)
+                if name in attributes:
+                    raise WireError(f"an operator has the attribute {name[:80]!r} twice")
+                if value is not None:
+                    attributes[name] = value
             elif number == 7:
                 domains.append(text(self.data, begin, end))
         kind = kinds[-1] if kinds else ""
         self.summary.operators.update((domain, kind) for domain in domains or [""])
+        self.summary.body.append(Node(kind, tuple(inputs), tuple(outputs), attributes))
 
-    def attribute(self, start: int, stop: int, depth: int) -> None:
-        if _NESTING.search(self.data, start, stop) is None:
-            return
-        for number, wire, begin, end in fields(self.data, start, stop):
-            if wire != BYTES:
-                continue
-            if number == 5 or number == 10:
-                self.tensor(begin, end)
-            elif number == 6 or number == 11:
-                self.graph(begin, end, depth + 1)
-            elif number == 22 or number == 23:
-                self.sparse_tensor(begin, end)
-
-    def sparse_tensor(self, start: int, stop: int) -> None:
-        self.summary.sparse_tensors += 1
-        for number, wire, begin, end in fields(self.data, start, stop):
-            if number <= 2 and wire == BYTES:
-                self.tensor(begin, end)
-            elif number == 3:
-                self.elements(integers(self.data, wire, begin, end), "a sparse tensor")
-
-    def tensor(self, start: int, stop: int) -> None:
-        name, kind, raw = "", 0, None
-        dims: list[int] = []
-        entries: list[tuple[str, str]] = []
-        outside = False
-        for number, wire, begin, end in fields(self.data, start, stop):
-            if number == 1 and wire in (BYTES, VARINT):
-                dims += integers(self.data, wire, begin, end)
-            elif number == 2 and wire == VARINT:
-                kind = begin & _INT32
-            elif number == 8 and wire == BYTES:
-                name = text(self.data, begin, end)
-            elif number == 9 and wire == BYTES:
-                raw = end - begin
-            elif number == 13 and wire == BYTES:
-                entries.append(self.entry(begin, end))
-            elif number == 14 and wire == VARINT:
-                outside = outside or begin & _INT32 == 1
-        self.summary.tensors += 1
-        size = self.elements(dims, f"the tensor {name!r}") * ELEMENT_BYTES.get(kind, 0)
-        if outside or entries:
-            self.summary.external += _external(name, entries, size or None)
-        elif raw is not None and kind in ELEMENT_BYTES and raw != size:
-            raise WireError(f"the tensor {name!r} has {raw} bytes where its shape needs {size}")
-
-    def elements(self, dims: list[int], what: str) -> int:
-        """Product of the dimensions, refused if negative or over the limit."""
-        if len(dims) > self.limits.rank or (dims and min(dims) < 0):
-            raise WireError(f"{what} has impossible dimensions")
-        # A zero must not hide the size of the others.
-        if math.prod(filter(None, dims)) > self.limits.elements:
-            raise WireError(f"{what} asks for more than {self.limits.elements} elements")
-        return math.prod(dims)
-
-    def entry(self, start: int, stop: int) -> tuple[str, str]:
-        key = value = ""
+    def attribute(self, start: int, stop: int) -> tuple[str, Attribute | None]:
+        """Name and value; a list that is written as one number after another is one list."""
+        name = ""
+        value: Attribute | None = None
+        many: list[int] = []
+        many_floats: list[float] = []
+        kind = 0
         for number, wire, begin, end in fields(self.data, start, stop):
             if number == 1 and wire == BYTES:
-                key = text(self.data, begin, end)
-            elif number == 2 and wire == BYTES:
-                value = text(self.data, begin, end)
-        return key, value
+                name = text(self.data, begin, end)
+            elif number in _NESTED:
+                raise WireError("an operator holds a graph of its own, as loops and branches do")
+            elif number in _STRANGE:
+                raise WireError(
+                    f"an operator has the attribute {name[:80]!r} with {_STRANGE[number]}"
+                )
+            elif number == 2 and wire == FIXED32:
+                value = float(struct.unpack("<f", self.data[begin:end])[0])
+            elif number == 3 and wire == VARINT:
+                value = signed(begin)
+            elif number == 4 and wire == BYTES:
+                value = bytes(self.data[begin : min(end, begin + _MOST_NUMBERS)])
+            elif number == 5 and wire == BYTES:
+                value = self.tensor(begin, end)
+            elif number == 20 and wire == VARINT:
+                kind = begin
+            elif number == 7 and wire in (BYTES, FIXED32):
+                count = (end - begin) // 4
+                many_floats += struct.unpack(f"<{count}f", self.data[begin : begin + 4 * count])
+            elif number == 8 and wire in (BYTES, VARINT):
+                many += integers(self.data, wire, begin, end)
+            if max(len(many), len(many_floats)) > _MOST_NUMBERS:
+                raise WireError(
+                    f"an operator has the attribute {name[:80]!r} with too many numbers"
+                )
+        found: Attribute | None = tuple(many) or value
+        found = tuple(many_floats) if many_floats and not many else found
+        if kind and found is not None and not isinstance(found, _KINDS.get(kind, type(None))):
+            raise WireError(f"an operator has the attribute {name[:80]!r} of another type")
+        return name, found
+
+    def tensor(self, start: int, stop: int) -> Weight:
+        weight, external = read_tensor(self.data, start, stop, self.limits)
+        self.summary.tensors += 1
+        self.summary.external += external
+        kind = ELEMENT_TYPES[weight.elem_type]
+        self.summary.weight_bytes += math.prod(weight.dims) * kind.itemsize
+        return weight
 
     def inside(self, start: int, stop: int, wanted: int) -> Iterator[tuple[int, int]]:
         """Bounds of every submessage with one field number."""
@@ -209,7 +212,7 @@ class _Walk:
                         elif part == 2 and form == BYTES:
                             dims += [self.size(*span) for span in self.inside(value, last, 1)]
         fixed = [size for size in dims if isinstance(size, int)]
-        self.elements(fixed, f"the port {name!r}")
+        elements(fixed, f"the port {name!r}", self.limits)
         return Port(name, kind, tuple(dims))
 
     def size(self, start: int, stop: int) -> int | str | None:
@@ -220,19 +223,3 @@ class _Walk:
             elif number == 2 and wire == BYTES:
                 found = text(self.data, begin, end)
         return found
-
-
-def _external(name: str, entries: list[tuple[str, str]], size: int | None) -> list[ExternalData]:
-    numbers = {"offset": 0, "length": -1}
-    for key, value in entries:
-        if key in numbers:
-            if not (value.isascii() and value.isdigit() and len(value) < 16):
-                raise WireError(f"the tensor {name!r} has the external {key} {value!r}")
-            numbers[key] = int(value)
-    length = numbers["length"] if numbers["length"] >= 0 else size
-    if size is not None and length != size:
-        raise WireError(f"the tensor {name!r} has {length} bytes where its shape needs {size}")
-    locations = [value for key, value in entries if key == "location"]
-    return [
-        ExternalData(name, location, numbers["offset"], length) for location in locations or [""]
-    ]

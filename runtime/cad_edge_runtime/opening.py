@@ -8,16 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
-from cad_edge.errors import BundleError, IntegrityError
+from cad_edge.errors import BundleError, DeviceError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine
+from cad_edge.store.objects import object_sha256
 from cad_edge_runtime.chain import Chain, ChainPlan, StagePlan, Wanted, build_chain
 from cad_edge_runtime.session import Array, GraphSession, SessionFactory
-
-TENSORS = "tensors.safetensors"
+from cad_edge_runtime.tensor_file import TENSORS
 
 
 @dataclass(frozen=True)
@@ -105,15 +103,17 @@ class Opening:
         }
 
     def _read_tensors(self, sha: str) -> dict[str, Array]:
-        data = self._bundle.read_object(sha).get(TENSORS)
-        if data is None:
-            raise BundleError(f"object {sha} holds no {TENSORS}; export the bundle again")
+        file = self._factory.inventory.tensors(sha)
         try:
-            arrays: dict[str, Array] = load_tensors(data)
-        except SafetensorError as problem:
-            raise IntegrityError(
-                f"{TENSORS} of object {sha} is broken ({problem}); export the bundle again"
+            arrays, found = file.read()
+        except MemoryError:
+            raise DeviceError(
+                f"there is too little memory for the {file.bytes >> 20} MiB of {file.path}; end "
+                "other programs, or use a device with more"
             ) from None
+        alone = [path.name for path in file.path.parent.iterdir()] == [TENSORS]
+        if object_sha256({TENSORS: found}) != sha or not alone:
+            self._bundle.verify_object(sha)  # says what has changed, or that more lies beside it
         self._verified.add(sha)
         return arrays
 
@@ -121,7 +121,7 @@ class Opening:
         """Hash what was not read, so that a flipped byte is found on opening, wherever it is."""
         self._verified.update(self._before.verified & objects)
         for sha in sorted(objects - self._verified):
-            self._bundle.verify_object(sha)
+            self._factory.inventory.hashed(sha)
             self._verified.add(sha)
 
 

@@ -37,7 +37,7 @@ from cad_edge.store.bundle import Bundle
 from cad_edge_runtime.cores import available_cores, require_startable, require_threads
 from cad_edge_runtime.device import CPU, Device, choose_device, providers_for, verify_device
 from cad_edge_runtime.forked import never_delete, opened_elsewhere, tell_in_child
-from cad_edge_runtime.graph_check import check_graph
+from cad_edge_runtime.inventory import Inventory
 from cad_edge_runtime.plans import PlanCache, cache_root, read_gpu_facts
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -117,6 +117,7 @@ class SessionFactory:
         self._threads = require_threads(threads) or available_cores()
         self._onnxruntime = load_onnxruntime()
         self._bundle = bundle
+        self.inventory = Inventory(bundle)
         self.device = choose_device(device, self._onnxruntime.get_available_providers())
         self._plans = self._open_plans() if self.device.name == "tensorrt" else None
         if self.device.on_gpu and hasattr(self._onnxruntime, "preload_dlls"):
@@ -144,8 +145,8 @@ class SessionFactory:
             The bytes, the graph or the device are not what they should be.
         """
         require_startable(self._threads)
-        folder = self._bundle.verify_object(graph)
-        large = bool(check_graph(folder, inputs, outputs).external)
+        large = bool(self.inventory.graph(graph, inputs, outputs).external)
+        folder = self.inventory.folder(graph)
         session = self._session(folder, graph, large)
         self.device = verify_device(self.device, session.get_providers())
         if self.device.on_gpu:

@@ -8,20 +8,15 @@ opened when it is first asked (``explaining.py``); its bytes are verified with a
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cad_edge.errors import BundleError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Pointer, TaskEntry
-from cad_edge_runtime.chain import Chain, ChainPlan, plan_chain
+from cad_edge_runtime.chain import Chain, ChainPlan
 from cad_edge_runtime.decision import Judge, judge_of
 from cad_edge_runtime.explaining import Explainers
 from cad_edge_runtime.opening import Opening, OpenParts, united
+from cad_edge_runtime.preparation import prepared_version
 from cad_edge_runtime.selection import TaskDistances, reach_of
 from cad_edge_runtime.session import SessionFactory
-
-DISTANCE = "distance"
-SCORE = "score"
-ANOMALY_MAP = "anomaly_map"
-PROBABILITY = "probability"
 
 
 @dataclass(frozen=True)
@@ -76,14 +71,11 @@ def open_snapshot(
     BundleError, GraphError, DeviceError
         Something of this version cannot be used; nothing of ``previous`` has changed.
     """
-    manifest = bundle.manifest(pointer)
-    _check_views(manifest, pointer)
+    prepared = prepared_version(bundle, pointer, factory.inventory)
+    manifest, selector = prepared.manifest, prepared.selector
     opening = Opening(bundle, factory, previous.explainers.held if previous else OpenParts())
-    selector = _selector_plan(manifest, pointer)
-    tasks = manifest.tasks
-    plans = _task_plans(tasks)
+    tasks, plans, spare = manifest.tasks, prepared.tasks, prepared.without_depth
     rest = {name: entry.without_depth for name, entry in tasks.items() if entry.without_depth}
-    spare = _task_plans(rest)
     # The selector is run first, so it fetches what the engine of any task will want of its stages.
     known = (*plans.values(), *spare.values(), *filter(None, [selector]))
     wanted = united([plan.wanted() for plan in known])
@@ -99,6 +91,7 @@ def open_snapshot(
     }
     opened = opening.chain(selector, wanted, wanted, "the selector") if selector else None
     opening.verify(manifest.objects())
+    factory.inventory.keep(manifest.objects())
     held = opening.held()
     before = previous.explainers if previous else None
     return Snapshot(
@@ -109,36 +102,5 @@ def open_snapshot(
         columns=tuple(manifest.selector.tasks),
         reaches=tuple(reach_of(manifest.tasks[name]) for name in manifest.selector.tasks),
         held=held,
-        explainers=Explainers(bundle, factory, manifest, held, before),
+        explainers=Explainers(bundle, factory, prepared, held, before),
     )
-
-
-def _check_views(manifest: Manifest, pointer: Pointer) -> None:
-    """Raise BundleError where engines look at different numbers of views of one frame."""
-    engines = [manifest.selector.engine, *(entry.engine for entry in manifest.entries())]
-    words = [entry.explainer for entry in manifest.tasks.values() if entry.explainer is not None]
-    found = {engine.views for engine in (*engines, *(explainer.engine for explainer in words))}
-    if len(found) > 1:
-        raise BundleError(
-            f"engines of version {pointer.version} look at {' and '.join(map(str, sorted(found)))} "
-            "views of a frame, where all must look at as many; export the bundle again"
-        )
-
-
-def _task_plans(entries: Mapping[str, TaskEntry]) -> dict[str, ChainPlan]:
-    return {
-        name: plan_chain(entry.engine, (SCORE,), f"task {name!r}")
-        for name, entry in entries.items()
-    }
-
-
-def _selector_plan(manifest: Manifest, pointer: Pointer) -> ChainPlan | None:
-    unknown = [name for name in manifest.selector.tasks if name not in manifest.tasks]
-    if unknown:
-        raise BundleError(
-            f"the selector of version {pointer.version} knows {unknown[0]!r}, which is not a task "
-            "of it; export the bundle again"
-        )
-    if not manifest.selector.tasks:
-        return None
-    return plan_chain(manifest.selector.engine, (DISTANCE,), "the selector")

@@ -110,8 +110,9 @@ def test_external_data_behind_a_link(forgery, picture, tmp_path):
         assert f"{data} is a symbolic link" in sentence(*arguments)
 
 
-def test_input_of_another_type_is_said_when_it_is_used(forgery, picture):
+def test_input_of_another_type(forgery, picture):
     forgery.model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     forgery.commit()
-    said = sentence("detect", forgery.path, picture, "--task", "blue")
-    assert "failed" in said and "export the bundle again" in said
+    for arguments in (("detect", forgery.path, picture), ("verify", forgery.path)):
+        said = sentence(*arguments)
+        assert "'image' as float32 of shape (batch, 32, 32, 3) and the manifest binds uint8" in said

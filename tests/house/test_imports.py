@@ -24,7 +24,7 @@ TEACHERS = {"cad_edge_training", "cad_edge_export"}
 OURS = {
     "cad_edge": set(),
     "cad_edge_training": {"cad_edge"},
-    "cad_edge_export": {"cad_edge", "cad_edge_training"},
+    "cad_edge_export": {"cad_edge", "cad_edge_training", "cad_edge_runtime"},
     "cad_edge_runtime": {"cad_edge"},
     "cad_edge_benchmarks": {"cad_edge", "cad_edge_runtime", *TEACHERS},
 }

@@ -48,3 +48,35 @@ def model(body: bytes | None = None, opset: int = 18, rest: bytes = b"") -> byte
         + field(8, field(2, opset))
         + rest
     )
+
+
+def operation(
+    kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: int | list[int] | str
+) -> bytes:
+    """Write a node of a graph, with the field's key."""
+    data = b"".join(field(1, name) for name in inputs)
+    data += b"".join(field(2, name) for name in outputs) + field(4, kind)
+    for name, value in attributes.items():
+        if isinstance(value, list):
+            body, form = b"".join(field(8, number) for number in value), 7
+        elif isinstance(value, int):
+            body, form = field(3, value), 2
+        else:
+            body, form = field(4, value), 3
+        data += field(5, field(1, name) + body + field(20, form))
+    return field(1, data)
+
+
+def numbers(name: str, values: Sequence[int], scalar: bool = False) -> bytes:
+    """Write an int64 weight of a graph, with the field's key."""
+    raw = b"".join(value.to_bytes(8, "little", signed=True) for value in values)
+    dims = b"" if scalar else field(1, len(values))
+    return field(5, dims + field(2, 7) + field(8, name) + field(9, raw))
+
+
+def free_port(name: str, dims: Sequence[int | str], kind: int = 1) -> bytes:
+    """Write an input or output whose sizes may vary."""
+    shape = b"".join(
+        field(1, field(1, size) if isinstance(size, int) else field(2, size)) for size in dims
+    )
+    return field(1, name) + field(2, field(1, field(1, kind) + field(2, shape)))

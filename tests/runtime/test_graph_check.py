@@ -36,6 +36,15 @@ def golden(name: str) -> bytes:
     return (GOLDEN / f"{name}.onnx").read_bytes()
 
 
+HIDDEN = {
+    "constant": "secret",
+    "list": "'a' with tensors",
+    "sparse": "sparse tensor",
+    "subgraph": "a graph of its own",
+    "function": "defines the function",
+}
+
+
 class TestReading:
     def test_a_plain_graph(self, check):
         found = check(golden("plain"))
@@ -46,12 +55,11 @@ class TestReading:
         assert found.outputs == [Port("y", 1, ("batch", 4))]
         assert (found.nodes, found.tensors, found.external) == (1, 1, [])
 
-    def test_external_data_and_subgraphs(self, check):
-        (data,) = check(golden("external")).external
+    def test_external_data(self, check):
+        found = check(golden("external"))
+        (data,) = found.external
         assert (data.tensor, data.location, data.offset, data.length) == ("w", "weights.bin", 0, 16)
-        found = check(golden("nested"))
-        assert found.operators == {("", "Constant"), ("", "If"), ("", "Relu"), ("", "Gelu")}
-        assert found.graphs == 3
+        assert found.weight_bytes == 16
 
     def test_what_this_file_writes_is_read(self, check):
         found = check(model(opset=20))
@@ -73,7 +81,8 @@ class TestRefusals:
             ("parent", r"'\.\./weights\.bin', which is not a file beside the graph"),
             ("opset16", "its opset is 16, allowed are 17 to 20"),
             ("foreign", r"'Gelu' is of the foreign domain 'com\.microsoft'"),
-            ("nested_foreign", r"'Gelu' is of the foreign domain 'com\.microsoft'"),
+            ("nested", "holds a graph of its own, as loops and branches do"),
+            ("nested_foreign", "holds a graph of its own, as loops and branches do"),
             ("function", "defines the function 'Twice'"),
         ],
     )
@@ -114,7 +123,7 @@ class TestRefusals:
             "function": graph(),
         }
         function = field(25, field(1, "f") + field(7, node("Constant", field(5, away))))
-        with pytest.raises(GraphError, match=r"secret|defines the function"):
+        with pytest.raises(GraphError, match=HIDDEN[hidden]):
             check(model(places[hidden], rest=function if hidden == "function" else b""))
 
     def test_overlong_keys_hide_nothing(self, check):
@@ -212,11 +221,6 @@ class TestRefusals:
             check(model(rest=field(20, b"")))
 
     def test_limits(self, check):
-        nested = graph()
-        for _ in range(DEFAULT_LIMITS.depth + 1):
-            nested = graph(field(1, node("If", field(6, nested))))
-        with pytest.raises(GraphError, match="nested more than 8 deep"):
-            check(model(nested))
         with pytest.raises(GraphError, match="more than 2 nodes"):
             check(model(graph(field(1, node()) * 3)), replace(DEFAULT_LIMITS, nodes=2))
         with pytest.raises(GraphError, match="allowed are 1 to 20"):
@@ -229,7 +233,7 @@ class TestRefusals:
         nested = b""
         for _ in range(3000):
             nested = field(1, field(5, field(6, nested)))
-        with pytest.raises(GraphError, match="nested"):
+        with pytest.raises(GraphError, match="a graph of its own"):
             check(model(nested))
 
 
@@ -296,7 +300,7 @@ class TestAgainstOnnx:
         for path in sorted(GOLDEN.glob("*.onnx")):
             assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
-    @pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.onnx")))
+    @pytest.mark.parametrize("name", ("external", "foreign", "parent", "plain"))
     def test_nodes_and_tensors_are_counted_as_onnx_does(self, check, name):
         onnx = pytest.importorskip("onnx")
         loaded = onnx.load_from_string(golden(name))

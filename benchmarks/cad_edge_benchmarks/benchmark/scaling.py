@@ -37,8 +37,9 @@ from cad_edge_runtime import Detection
 from cad_edge_runtime.chain import Values
 from cad_edge_runtime.frames import image_batch, read_frame
 from cad_edge_runtime.inspection import inspect_frames
+from cad_edge_runtime.preparation import DISTANCE
 from cad_edge_runtime.selection import Choice, select
-from cad_edge_runtime.snapshot import DISTANCE, Snapshot
+from cad_edge_runtime.snapshot import Snapshot
 
 RAM_PER_TASK = "unique memory per further task"
 DISK_PER_TASK = "disk per further task"

@@ -1,0 +1,75 @@
+"""BMP: 1 to 32 bits, packed and run-length encoded, bottom-up and top-down; read by Pillow.
+
+Pillow can be told, by a switch of the whole process, to take what is missing for black. It is
+therefore given the file by a reader that does not end quietly.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import BmpImagePlugin, Image
+
+from cad_edge.data.codecs.orientation import UPRIGHT
+from cad_edge.data.codecs.samples import ROWS, Damaged, Samples, Unsupported
+
+_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
+"""Pillow's modes of BMP files, and what each is converted to."""
+
+
+class _Strict(io.BytesIO):
+    """Bytes that raise where they end."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        if not found and size is not None and size > 0:
+            raise Damaged("it is truncated")
+        return found
+
+
+class BmpFile:
+    """A BMP file in memory."""
+
+    orientation = UPRIGHT
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            # Not by Image.open, which has a limit of size for the whole process.
+            self._image = BmpImagePlugin.BmpImageFile(_Strict(data))
+        except (OSError, SyntaxError) as problem:
+            if "nsupported" in str(problem):
+                raise Unsupported("a kind of BMP without a rule") from None
+            raise Damaged("it is truncated, damaged or no image") from None
+        self.width, self.height = self._image.size
+
+    def decode(self) -> Samples:
+        """Decode all of it."""
+        image = self._image
+        if image.mode not in _MODES:
+            raise Unsupported(f"BMP of Pillow's mode {image.mode}")
+        image.load()
+        return Samples(pixels_of(image, _MODES[image.mode]))
+
+
+def pixels_of(image: Image.Image, mode: str) -> NDArray[Any]:
+    """Copy a loaded image into an array, some rows at a time.
+
+    Parameters
+    ----------
+    image
+        Of Pillow.
+    mode
+        L, RGB or RGBA.
+
+    Returns
+    -------
+    (h, w) uint8, or (h, w, 3 or 4).
+    """
+    channels = len(mode)
+    shape = (image.height, image.width) if channels == 1 else (image.height, image.width, channels)
+    result = np.empty(shape, np.uint8)
+    for first in range(0, image.height, ROWS):
+        rows = image.crop((0, first, image.width, min(first + ROWS, image.height)))
+        result[first : first + ROWS] = np.asarray(rows if rows.mode == mode else rows.convert(mode))
+    return result

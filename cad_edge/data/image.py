@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import Field
 
 from cad_edge.data.codecs.samples import full_range
-from cad_edge.data.image_file import read_samples, read_size
+from cad_edge.data.image_file import explained, read_samples, read_size
 from cad_edge.data.image_limits import MAXIMUM_PIXELS, MINIMUM_SIDE, check_size
 from cad_edge.data.pixel_values import Frame, as_rgb
 from cad_edge.errors import ImageError
@@ -115,10 +115,8 @@ def decode_image(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Frame:
     except ImageError as problem:
         raise ImageError(f"{path} cannot be used: {problem}") from None
     except MemoryError:
-        raise ImageError(
-            f"there is not enough memory to decode {path} ({pixels.shape[1]}x{pixels.shape[0]} "
-            "px); give the process more, or crop the image or make it smaller"
-        ) from None
+        with explained(path):
+            raise
 
 
 def decode_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -164,14 +162,8 @@ def decode_pixels(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> NDArray[Any]:
     ImageError
         As `decode_image`.
     """
-    samples = read_samples(path, max_pixels)
-    try:
-        return full_range(samples)
-    except MemoryError:
-        raise ImageError(
-            f"there is not enough memory to decode {path}; give the process more, or make the "
-            "image smaller"
-        ) from None
+    with explained(path):
+        return full_range(read_samples(path, max_pixels))
 
 
 def image_size(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> tuple[int, int]:

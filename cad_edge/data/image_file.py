@@ -62,21 +62,38 @@ def read_size(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> tuple[int, int]:
 @contextmanager
 def opened(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Iterator[ImageCodec]:
     """Read the header of a file of an allowed size; whatever is wrong with it is an ImageError."""
-    size = ""
+    with explained(path), open_file(path) as file:
+        image = _codec(file, max_pixels)
+        check_size(image.width, image.height, str(path), max_pixels)
+        yield image
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file, but no pipe or device, which could be waited for or read for ever."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise Damaged("it is a pipe or a device, not a file")
+    return path.open("rb")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say whatever goes wrong with a file as an ImageError."""
     try:
-        with _regular(path).open("rb") as file:
-            image = _codec(file, max_pixels)
-            size = f" ({image.width}x{image.height} px)"
-            check_size(image.width, image.height, str(path), max_pixels)
-            yield image
+        yield
     except ImageError:
         raise
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; check the path") from None
     except MemoryError:
         raise ImageError(
-            f"there is not enough memory to decode {path}{size}; give the process more, or crop "
-            "the image or make it smaller"
+            f"there is not enough memory to decode {path}; give the process more, or crop the "
+            "image or make it smaller"
+        ) from None
+    except ImportError as problem:
+        raise ImageError(
+            f"{path} is read by the package {problem.name}, which is not installed; run "
+            f"`pip install {problem.name}`"
         ) from None
     except Unsupported as problem:
         raise ImageError(
@@ -91,14 +108,6 @@ def _reason(problem: Exception) -> str:
     if isinstance(problem, Damaged):
         return str(problem)
     return getattr(problem, "strerror", None) or _NO_IMAGE
-
-
-def _regular(path: Path) -> Path:
-    """Return a path that is no pipe or device, which could be waited for or read for ever."""
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise Damaged("it is a pipe or a device, not a file")
-    return path
 
 
 def _codec(file: BinaryIO, max_pixels: int) -> ImageCodec:

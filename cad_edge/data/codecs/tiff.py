@@ -5,6 +5,8 @@ fills strips and tiles that a file lacks, and two of its codecs go on where thei
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -54,8 +56,10 @@ class TiffFile:
     """A TIFF file, which stays open; a strip of it is read when it is decoded."""
 
     def __init__(self, file: BinaryIO) -> None:
+        tifffile = load_tifffile()
         try:
-            self._page = _full_resolution(load_tifffile().TiffFile(file))
+            self._file = tifffile.TiffFile(file)
+            self._page = _full_resolution(self._file)
             self.width, self.height = int(self._page.imagewidth), int(self._page.imagelength)
             self.orientation = _orientation(self._page)
         except (Unsupported, MemoryError):
@@ -67,6 +71,20 @@ class TiffFile:
     def page(self) -> Any:
         """The `tifffile.TiffPage` that is read."""
         return self._page
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """Shape of the pages that belong together: of one page, or with how many there are."""
+        return tuple(self._file.series[0].shape)
+
+    def stacked(self) -> NDArray[Any]:
+        """Read the numbers of all pages that belong together; errors are those of `numbers`."""
+        pages = self._file.series[0]
+        with _translated():
+            for page in pages.pages:
+                _require_segments(page)
+            values: NDArray[Any] = pages.asarray(maxworkers=1)
+        return values
 
     def decode(self) -> Samples:
         """Decode the page."""
@@ -87,22 +105,30 @@ class TiffFile:
         if page.compression not in _COMPRESSIONS:
             name = getattr(page.compression, "name", page.compression)
             raise Unsupported(f"the TIFF compression {name}")
-        try:
+        with _translated():
             _require_segments(page)
             if page.compression in (_JPEG, *_FAX):
                 _require_complete(page)
             values: NDArray[Any] = page.asarray(maxworkers=1)
-        except (Unsupported, Damaged, MemoryError):
-            raise
-        except NotImplementedError:
-            raise Unsupported("a TIFF layout without a rule, as subsampled colour") from None
-        except Exception:  # as above
-            raise Damaged("it is truncated or damaged: strips or tiles are broken") from None
         if values.shape != page.shape:
             raise Damaged("it is damaged: it holds no pixels")
         if page.planarconfig == 2 and values.ndim == 3:
             values = np.ascontiguousarray(values.transpose(1, 2, 0))
         return values
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (Unsupported, Damaged, MemoryError, ImportError):
+        raise
+    except NotImplementedError:
+        raise Unsupported("a TIFF layout without a rule, as subsampled colour") from None
+    except Exception as problem:  # a broken file makes tifffile raise nearly anything
+        if "imagecodecs" in str(problem):
+            raise ImportError("imagecodecs", name="imagecodecs") from None
+        raise Damaged("it is truncated or damaged: strips or tiles are broken") from None
 
 
 def _full_resolution(file: Any) -> Any:

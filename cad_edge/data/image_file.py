@@ -115,6 +115,8 @@ def _codec(file: BinaryIO, max_pixels: int) -> ImageCodec:
     file.seek(0)
     if start[:4] in TIFF:
         return TiffFile(file)
+    if start[:2] == b"BM":
+        return BmpFile(file)
     for known, codec in _BY_START:
         if known(start):
             most = max(_LARGEST, _BYTES_PER_PIXEL * max_pixels)
@@ -127,7 +129,6 @@ def _codec(file: BinaryIO, max_pixels: int) -> ImageCodec:
 _BY_START: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], ImageCodec]], ...] = (
     (lambda start: start.startswith(PNG), PngFile),
     (lambda start: start.startswith(b"\xff\xd8\xff"), JpegFile),
-    (lambda start: start.startswith(b"BM"), BmpFile),
     (lambda start: start[:4] == b"RIFF" and start[8:12] == b"WEBP", WebpFile),
     (lambda start: start[:1] == b"P" and start[1:2] in b"123456" and len(start) > 2, NetpbmFile),
 )

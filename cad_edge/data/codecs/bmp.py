@@ -5,7 +5,7 @@ therefore given the file by a reader that does not end quietly.
 """
 
 import io
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from cad_edge.data.codecs.samples import ROWS, Damaged, Samples, Unsupported
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 """Pillow's modes of BMP files, and what each is converted to."""
 
+_LARGE = 4_000_000  # pixels
 
-class _Strict(io.BytesIO):
-    """Bytes that raise where they end."""
+
+class _Strict(io.BufferedReader):
+    """A file that raises where it ends."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         found = super().read(size)
@@ -29,14 +31,14 @@ class _Strict(io.BytesIO):
 
 
 class BmpFile:
-    """A BMP file in memory."""
+    """A BMP file, which stays open."""
 
     orientation = UPRIGHT
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         try:
             # Not by Image.open, which has a limit of size for the whole process.
-            self._image = BmpImagePlugin.BmpImageFile(_Strict(data))
+            self._image = BmpImagePlugin.BmpImageFile(_Strict(cast(io.RawIOBase, file)))
         except (OSError, SyntaxError) as problem:
             if "nsupported" in str(problem):
                 raise Unsupported("a kind of BMP without a rule") from None
@@ -53,7 +55,7 @@ class BmpFile:
 
 
 def pixels_of(image: Image.Image, mode: str) -> NDArray[Any]:
-    """Copy a loaded image into an array, some rows at a time.
+    """Copy a loaded image into an array; a large one some rows at a time, to save memory.
 
     Parameters
     ----------
@@ -66,6 +68,8 @@ def pixels_of(image: Image.Image, mode: str) -> NDArray[Any]:
     -------
     (h, w) uint8, or (h, w, 3 or 4).
     """
+    if image.width * image.height < _LARGE:
+        return np.array(image if image.mode == mode else image.convert(mode))
     channels = len(mode)
     shape = (image.height, image.width) if channels == 1 else (image.height, image.width, channels)
     result = np.empty(shape, np.uint8)

@@ -85,4 +85,4 @@ class PngFile:
             raise Damaged("it is truncated or damaged: pixels are missing or wrong") from None
         if values.ndim == 3 and values.shape[2] == 2:
             values = np.concatenate([*[values[..., :1]] * 3, values[..., 1:]], axis=2)
-        return Samples(values, int(np.iinfo(values.dtype).max))
+        return Samples(values, 255 if values.itemsize == 1 else 65535)

@@ -75,7 +75,7 @@ def full_range(samples: Samples) -> NDArray[Any]:
     values = samples.values
     if values.dtype.kind == "f":
         return values
-    top = int(np.iinfo(values.dtype).max)
+    top = 255 if values.itemsize == 1 else 65535
     if samples.white == top:
         return values
     result = np.empty_like(values)

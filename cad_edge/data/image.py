@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from cad_edge.data.codecs.samples import full_range
+from cad_edge.data.codecs.samples import full_range, strips
 from cad_edge.data.image_file import explained, read_samples, read_size
 from cad_edge.data.image_limits import MAXIMUM_PIXELS, MINIMUM_SIDE, check_size
 from cad_edge.data.pixel_values import Frame, as_rgb
@@ -36,7 +36,6 @@ __all__ = [
 
 _UINT8 = np.dtype(np.uint8)
 _LARGE = 4_000_000  # pixels from which a frame is shrunk a strip at a time
-_STRIP = 512  # rows of it
 
 
 class ImageRecipe(Record):
@@ -84,9 +83,9 @@ class ImageRecipe(Record):
         Pillow resizes in this order too, and rounds in between, so that the result is the same.
         """
         narrow = np.empty((len(rgb), self.width, 3), np.uint8)
-        for first in range(0, len(rgb), _STRIP):
-            strip = Image.fromarray(rgb[first : first + _STRIP])
-            narrow[first : first + _STRIP] = strip.resize(
+        for rows in strips(*rgb.shape[:2]):
+            strip = Image.fromarray(rgb[rows])
+            narrow[rows] = strip.resize(
                 (self.width, strip.height), resample=Image.Resampling.BILINEAR
             )
         return narrow

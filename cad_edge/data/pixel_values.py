@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge.data.codecs.samples import ROWS
+from cad_edge.data.codecs.samples import strips
 from cad_edge.data.image_limits import MAXIMUM_PIXELS, check_size
 from cad_edge.errors import ImageError
 
@@ -52,9 +52,9 @@ def as_rgb(array: NDArray[Any], max_pixels: int = MAXIMUM_PIXELS) -> Frame:
         return np.ascontiguousarray(array)
     frame = np.empty((*shape[:2], 3), np.uint8)
     seen = shape[2:] != (4,)
-    for first in range(0, len(array), ROWS):
-        levels = _levels(array[first : first + ROWS])
-        target = frame[first : first + ROWS]
+    for rows in strips(*shape[:2]):
+        levels = _levels(array[rows])
+        target = frame[rows]
         if shape[2:] == (4,):
             seen = seen or bool(levels[..., 3].any())
             _composite(levels, target)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image
 
 from cad_edge.data.codecs.orientation import UPRIGHT
-from cad_edge.data.codecs.samples import ROWS, Damaged, Samples, Unsupported
+from cad_edge.data.codecs.samples import Damaged, Samples, Unsupported, strips
 
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 """Pillow's modes of BMP files, and what each is converted to."""
@@ -73,7 +73,7 @@ def pixels_of(image: Image.Image, mode: str) -> NDArray[Any]:
     channels = len(mode)
     shape = (image.height, image.width) if channels == 1 else (image.height, image.width, channels)
     result = np.empty(shape, np.uint8)
-    for first in range(0, image.height, ROWS):
-        rows = image.crop((0, first, image.width, min(first + ROWS, image.height)))
-        result[first : first + ROWS] = np.asarray(rows if rows.mode == mode else rows.convert(mode))
+    for rows in strips(image.height, image.width):
+        part = image.crop((0, rows.start, image.width, rows.stop))
+        result[rows] = np.asarray(part if part.mode == mode else part.convert(mode))
     return result

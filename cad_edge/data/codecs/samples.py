@@ -4,14 +4,14 @@ A codec is a class that takes a file's bytes and reads the header at once; `deco
 It knows nothing of paths: what it raises here becomes an ImageError that names the file.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS = 256
-"""Rows that are converted at a time, so that temporary arrays stay small."""
+_AT_ONCE = 1 << 18  # pixels that are converted at a time
 
 
 class Unsupported(Exception):
@@ -54,6 +54,13 @@ class ImageCodec(Protocol):
         ...
 
 
+def strips(height: int, width: int) -> Iterator[slice]:
+    """Divide rows into strips so small that temporary arrays do not count."""
+    rows = max(_AT_ONCE // max(width, 1), 1)
+    for first in range(0, height, rows):
+        yield slice(first, min(first + rows, height))
+
+
 def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turn (h, w, ...) upright; ``values`` itself where it is."""
     if orientation == 1:
@@ -79,9 +86,9 @@ def full_range(samples: Samples) -> NDArray[Any]:
     if samples.white == top:
         return values
     result = np.empty_like(values)
-    for first in range(0, len(values), ROWS):
-        part = values[first : first + ROWS].astype(np.uint32)
+    for rows in strips(*values.shape[:2]):
+        part = values[rows].astype(np.uint32)
         # Beyond white there is nothing whiter: a file may hold more than it states.
         np.minimum(part, samples.white, out=part)
-        result[first : first + ROWS] = (part * top + samples.white // 2) // samples.white
+        result[rows] = (part * top + samples.white // 2) // samples.white
     return result

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cad_edge.data.codecs.samples import ROWS, Samples, Unsupported
+from cad_edge.data.codecs.samples import Samples, Unsupported, strips
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
@@ -142,10 +142,10 @@ def _by_pillow(mode: str, values: NDArray[Any]) -> NDArray[np.uint8]:
     from PIL import Image
 
     result = np.empty((*values.shape[:2], 3), np.uint8)
-    for first in range(0, len(values), ROWS):
-        part = values[first : first + ROWS]
+    for rows in strips(*values.shape[:2]):
+        part = values[rows]
         if part.dtype != np.uint8:
             part = ((part.astype(np.uint32) + 128) // 257).astype(np.uint8)
         size = part.shape[1], part.shape[0]
-        result[first : first + ROWS] = Image.frombytes(mode, size, part.tobytes()).convert("RGB")
+        result[rows] = Image.frombytes(mode, size, part.tobytes()).convert("RGB")
     return result

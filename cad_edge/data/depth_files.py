@@ -23,7 +23,7 @@ from cad_edge.data.codecs.tiff import SIGNATURES, TiffFile
 from cad_edge.data.codecs.tiff_pixels import WHITE_IS_ZERO, require_known
 from cad_edge.data.depth import Plane
 from cad_edge.data.eyecandies import depth_bounds
-from cad_edge.data.image_file import explained, open_file, read_samples
+from cad_edge.data.image_file import explained, open_file, read_samples, shown
 from cad_edge.data.image_limits import MAXIMUM_PIXELS, check_size
 from cad_edge.errors import ImageError
 
@@ -64,11 +64,11 @@ def decode_depth(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Plane:
             numbers = _of_picture(path, max_pixels)
         # Of a point cloud x and y as well: whoever writes NaN means that nothing was measured.
         if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-            raise ImageError(f"{path} holds NaN or infinite values; {_GAPS}")
+            raise ImageError(f"{shown(path)} holds NaN or infinite values; {_GAPS}")
         plane = _distances(numbers, path)
         if (plane < 0).any():
             raise ImageError(
-                f"{path} holds the negative distance {plane.min():.4g}; give distances from the "
+                f"{shown(path)} holds the negative distance {plane.min():.4g}; give distances from the "
                 f"sensor, and {_GAPS}"
             )
     return plane
@@ -101,11 +101,11 @@ def _of_tiff(file: TiffFile, path: Path, max_pixels: int) -> NDArray[Any]:
     stacked = page.imagewidth == 3 and page.samplesperpixel == 1
     shape = file.stack if stacked else tuple(page.shape)
     dtype = np.dtype(page.dtype) if page.dtype is not None else None
-    check_size(*((shape[1], shape[0]) if stacked else (file.width, file.height)), str(path), max_pixels)
+    check_size(*((shape[1], shape[0]) if stacked else (file.width, file.height)), shown(path), max_pixels)
     if dtype == np.float32 and len(shape) == 3 and shape[2] == 3 and page.planarconfig != _SEPARATE:
         if file.orientation != 1:
             raise ImageError(
-                f"{path} is stored turned (orientation {file.orientation}); save it upright"
+                f"{shown(path)} is stored turned (orientation {file.orientation}); save it upright"
             )
         return file.stacked() if stacked else file.numbers()
     if dtype is None or (len(shape) == 2 and dtype.kind != "f"):
@@ -113,7 +113,7 @@ def _of_tiff(file: TiffFile, path: Path, max_pixels: int) -> NDArray[Any]:
     _require_plane(shape, dtype, path)
     if page.photometric == WHITE_IS_ZERO:
         raise ImageError(
-            f"{path} states that 0 is white, which a distance is not; save it with photometric "
+            f"{shown(path)} states that 0 is white, which a distance is not; save it with photometric "
             "interpretation 1 (black is 0)"
         )
     return turned(file.numbers(), file.orientation)
@@ -122,11 +122,11 @@ def _of_tiff(file: TiffFile, path: Path, max_pixels: int) -> NDArray[Any]:
 def _require_plane(shape: tuple[int, ...], dtype: np.dtype[Any] | None, path: Path) -> None:
     if dtype is not None and dtype.itemsize == 1:
         raise ImageError(
-            f"{path} is not a 16-bit grey image, a float32 TIFF or a point cloud, but a picture of "
+            f"{shown(path)} is not a 16-bit grey image, a float32 TIFF or a point cloud, but a picture of "
             f"8 bits; save the distances themselves, and {_GAPS}"
         )
     if len(shape) != 2 or dtype not in (np.dtype(np.uint16), np.dtype(np.float32)):
         raise ImageError(
-            f"{path} is {dtype} of shape {shape}; give a point cloud of (height, width, 3) "
+            f"{shown(path)} is {dtype} of shape {shape}; give a point cloud of (height, width, 3) "
             "float32, or depth as 16-bit grey or one channel of float32"
         )

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import Field
 
 from cad_edge.data.codecs.samples import full_range, strips
-from cad_edge.data.image_file import explained, read_samples, read_size
+from cad_edge.data.image_file import explained, read_samples, read_size, shown
 from cad_edge.data.image_limits import MAXIMUM_PIXELS, MINIMUM_SIDE, check_size
 from cad_edge.data.pixel_values import Frame, as_rgb
 from cad_edge.errors import ImageError
@@ -112,7 +112,7 @@ def decode_image(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Frame:
     try:
         return as_rgb(pixels, max_pixels)
     except ImageError as problem:
-        raise ImageError(f"{path} cannot be used: {problem}") from None
+        raise ImageError(f"{shown(path)} cannot be used: {problem}") from None
     except MemoryError:
         with explained(path):
             raise

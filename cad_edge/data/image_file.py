@@ -25,6 +25,7 @@ from cad_edge.errors import ImageError
 
 _NO_IMAGE = "it is truncated, damaged or no image"
 _REPLACE = "replace it with a PNG, JPEG, BMP, TIFF, WebP or PGM file"
+_LONGEST_NAME = 350  # characters of a path in a message
 _LARGEST = 1 << 28  # bytes of a file of any size in pixels
 _BYTES_PER_PIXEL = 16  # that a larger file may have
 
@@ -64,7 +65,7 @@ def opened(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Iterator[ImageCodec]
     """Read the header of a file of an allowed size; whatever is wrong with it is an ImageError."""
     with explained(path), open_file(path) as file:
         image = _codec(file, max_pixels)
-        check_size(image.width, image.height, str(path), max_pixels)
+        check_size(image.width, image.height, shown(path), max_pixels)
         yield image
 
 
@@ -84,24 +85,32 @@ def explained(path: Path) -> Iterator[None]:
     except ImageError:
         raise
     except FileNotFoundError:
-        raise ImageError(f"{path} does not exist; check the path") from None
+        raise ImageError(f"{shown(path)} does not exist; check the path") from None
     except MemoryError:
         raise ImageError(
-            f"there is not enough memory to decode {path}; give the process more, or crop the "
+            f"there is not enough memory to decode {shown(path)}; give the process more, or crop the "
             "image or make it smaller"
         ) from None
     except ImportError as problem:
         raise ImageError(
-            f"{path} is read by the package {problem.name}, which is not installed; run "
+            f"{shown(path)} is read by the package {problem.name}, which is not installed; run "
             f"`pip install {problem.name}`"
         ) from None
     except Unsupported as problem:
         raise ImageError(
-            f"{path} has an unsupported pixel type: {problem}; convert it to grey or RGB of 8 or "
+            f"{shown(path)} has an unsupported pixel type: {problem}; convert it to grey or RGB of 8 or "
             "16 bits"
         ) from None
     except Exception as problem:  # a broken file makes decoders raise nearly anything
-        raise ImageError(f"{path} cannot be read ({_reason(problem)}); {_REPLACE}") from None
+        raise ImageError(f"{shown(path)} cannot be read ({_reason(problem)}); {_REPLACE}") from None
+
+
+def shown(path: Path) -> str:
+    """Write a path on one line: odd characters escaped, and the middle of a long one left out."""
+    text = "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(path)
+    )
+    return text if len(text) <= _LONGEST_NAME else f"{text[:100]}...{text[-_LONGEST_NAME + 100 :]}"
 
 
 def _reason(problem: Exception) -> str:

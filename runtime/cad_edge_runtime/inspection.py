@@ -6,7 +6,7 @@ from time import perf_counter
 
 from cad_edge.calibration import lower_quartile
 from cad_edge.data.depth import to_size
-from cad_edge.errors import ImageError, UnknownTask
+from cad_edge.errors import ImageError, OptionError, UnknownTask
 from cad_edge.recognition import shows_product
 from cad_edge_runtime.chain import Chain, Values
 from cad_edge_runtime.defects import find_defects
@@ -46,11 +46,16 @@ class _Routed:
 
 
 def require_task(snapshot: Snapshot, task: str | None) -> None:
-    """Raise UnknownTask unless the bundle has tasks, and ``task`` among them if it is given."""
+    """Raise UnknownTask unless the bundle has tasks, and ``task`` among them if it is given.
+
+    What is no text is an OptionError.
+    """
     if not snapshot.tasks:
         raise UnknownTask(
             f"version {snapshot.pointer.version} of the bundle holds no task; train and export one"
         )
+    if task is not None and not isinstance(task, str):
+        raise OptionError(f"task is a {type(task).__name__:.60}; give a product's name, or None")
     if task is not None and task not in snapshot.tasks:
         raise unknown_task(task, snapshot.tasks)
     if task is None and snapshot.selector is None:

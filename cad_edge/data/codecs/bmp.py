@@ -4,7 +4,6 @@ Pillow can be told, by a switch of the whole process, to take what is missing fo
 therefore given the file by a reader that does not end quietly.
 """
 
-import io
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -20,12 +19,16 @@ _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 _LARGE = 4_000_000  # pixels
 
 
-class _Strict(io.BufferedReader):
+class _Strict:
     """A file that raises where it ends."""
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        found = super().read(size)
-        if not found and size is not None and size > 0:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1, /) -> bytes:
+        found = self._file.read(size)
+        if not found and size > 0:
             raise Damaged("it is truncated")
         return found
 
@@ -38,7 +41,7 @@ class BmpFile:
     def __init__(self, file: BinaryIO) -> None:
         try:
             # Not by Image.open, which has a limit of size for the whole process.
-            self._image = BmpImagePlugin.BmpImageFile(_Strict(cast(io.RawIOBase, file)))
+            self._image = BmpImagePlugin.BmpImageFile(cast(BinaryIO, _Strict(file)))
         except (OSError, SyntaxError) as problem:
             if "nsupported" in str(problem):
                 raise Unsupported("a kind of BMP without a rule") from None

@@ -4,6 +4,8 @@ The maximum that a file states is white: 4095 makes 12 bits of it.
 """
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ _BIT, _GREY = b"14", b"25"
 _PLAIN = b"123"
 _TOKEN = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])+([0-9]{1,9})")
 _COMMENT = re.compile(rb"#[^\n\r]*")
+_BLANK = re.compile(rb"\s")
+_AT_ONCE = 1 << 16  # bytes of digits
 
 
 class NetpbmFile:
@@ -52,34 +56,50 @@ class NetpbmFile:
         shape = (self.height, self.width) if channels == 1 else (self.height, self.width, 3)
         return Samples(values.reshape(shape), self._white)
 
-    def _bits(self) -> NDArray[np.uint8]:
+    def _bits(self) -> NDArray[Any]:
         stride = -(-self.width // 8)
         packed = self._body(stride * self.height, np.dtype(np.uint8)).reshape(self.height, stride)
         return np.unpackbits(packed, axis=1)[:, : self.width]
 
-    def _binary(self, count: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def _binary(self, count: int) -> NDArray[Any]:
         if self._white < 256:
             return self._body(count, np.dtype(np.uint8)).copy()
         return self._body(count, np.dtype(">u2")).astype(np.uint16)
 
-    def _body(self, count: int, dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> NDArray[np.uint8]:
+    def _body(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         begin = self._begin + 1  # after one blank
         if begin + count * dtype.itemsize > len(self._data):
             raise Damaged("it is truncated")
-        return np.frombuffer(self._data, dtype, count, begin)  # type: ignore[return-value]
+        return np.frombuffer(self._data, dtype, count, begin)
 
-    def _plain(self, count: int) -> NDArray[np.uint16] | NDArray[np.uint8]:
+    def _plain(self, count: int) -> NDArray[Any]:
+        """Read numbers that are written as digits."""
         text = _COMMENT.sub(b" ", self._data[self._begin :])
         if self._kind == b"1":  # digits may stand without blanks between them
-            found = [byte - 48 for byte in text if byte in b"01"][:count]
+            digits = np.frombuffer(text, np.uint8)
+            values = digits[(digits == ord("0")) | (digits == ord("1"))][:count] - ord("0")
+            filled = len(values)
         else:
-            found = []
-            try:
-                found = [int(word) for word in text.split(maxsplit=count)[:count]]
-            except ValueError:
-                raise Damaged("it is damaged: it holds what is no number") from None
-        if len(found) < count:
+            values = np.zeros(count, np.uint8 if self._white < 256 else np.uint16)
+            filled = 0
+            for words in _words(text):
+                if filled >= count:
+                    break
+                numbers = np.array(words[: count - filled]).astype(np.int64)
+                if numbers.size and not 0 <= numbers.min() <= numbers.max() <= self._white:
+                    raise Damaged(f"it is damaged: its values are not within 0 and {self._white}")
+                values[filled : filled + len(numbers)] = numbers
+                filled += len(numbers)
+        if filled < count:
             raise Damaged("it is truncated")
-        if max(found) > self._white:
-            raise Damaged(f"it is damaged: it holds values above its maximum of {self._white}")
-        return np.array(found, np.uint8 if self._white < 256 else np.uint16)
+        return values
+
+
+def _words(text: bytes) -> Iterator[list[bytes]]:
+    """Split at blanks, a part of the text at a time."""
+    begin = 0
+    while begin < len(text):
+        blank = _BLANK.search(text, begin + _AT_ONCE)
+        end = blank.start() if blank else len(text)
+        yield text[begin:end].split()
+        begin = end

@@ -17,6 +17,7 @@ from cad_edge.data.codecs.jpeg_header import JpegHeader
 from cad_edge.data.codecs.jpeg_scans import complete, require_all_scans
 from cad_edge.data.codecs.orientation import UPRIGHT, orientation, valid
 from cad_edge.data.codecs.samples import Damaged, Samples, Unsupported
+from cad_edge.data.codecs.tiff_directory import require_directory, require_segments
 from cad_edge.data.codecs.tiff_pixels import meaning, require_known
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -60,9 +61,10 @@ class TiffFile:
         try:
             self._file = tifffile.TiffFile(file)
             self._page = _full_resolution(self._file)
+            require_directory(self._page)
             self.width, self.height = int(self._page.imagewidth), int(self._page.imagelength)
             self.orientation = _orientation(self._page)
-        except (Unsupported, MemoryError):
+        except (Unsupported, Damaged, MemoryError):
             raise
         except Exception:  # a broken file makes tifffile raise nearly anything
             raise Damaged("it is truncated, damaged or no image") from None
@@ -82,7 +84,7 @@ class TiffFile:
         pages = self._file.series[0]
         with _translated():
             for page in pages.pages:
-                _require_segments(page)
+                require_segments(page)
             values: NDArray[Any] = pages.asarray(maxworkers=1)
         return values
 
@@ -106,7 +108,7 @@ class TiffFile:
             name = getattr(page.compression, "name", page.compression)
             raise Unsupported(f"the TIFF compression {name}")
         with _translated():
-            _require_segments(page)
+            require_segments(page)
             if page.compression in (_JPEG, *_FAX):
                 _require_complete(page)
             values: NDArray[Any] = page.asarray(maxworkers=1)
@@ -150,22 +152,6 @@ def _orientation(page: Any) -> int:
         return orientation(None, xmp if isinstance(xmp, bytes) else None)
     value = page.tags.valueof(_ORIENTATION)
     return valid(int(value)) if isinstance(value, int) else UPRIGHT
-
-
-def _require_segments(page: Any) -> None:
-    """Raise Damaged unless every strip or tile is there, and inside the file."""
-    rows, columns = page.imagelength, page.imagewidth
-    if page.is_tiled:
-        count = -(-rows // page.tilelength) * -(-columns // page.tilewidth)
-    else:
-        count = -(-rows // page.rowsperstrip)
-    if page.planarconfig == 2:
-        count *= page.samplesperpixel
-    size = page.parent.filehandle.size
-    places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    there = all(0 < begin and 0 < length and begin + length <= size for begin, length in places)
-    if len(places) != count or not there:
-        raise Damaged("it is truncated: strips or tiles are missing")
 
 
 def _require_complete(page: Any) -> None:

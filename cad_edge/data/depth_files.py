@@ -68,8 +68,8 @@ def decode_depth(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Plane:
         plane = _distances(numbers, path)
         if (plane < 0).any():
             raise ImageError(
-                f"{shown(path)} holds the negative distance {plane.min():.4g}; give distances from the "
-                f"sensor, and {_GAPS}"
+                f"{shown(path)} holds the negative distance {plane.min():.4g}; give distances from "
+                f"the sensor, and {_GAPS}"
             )
     return plane
 
@@ -101,7 +101,9 @@ def _of_tiff(file: TiffFile, path: Path, max_pixels: int) -> NDArray[Any]:
     stacked = page.imagewidth == 3 and page.samplesperpixel == 1
     shape = file.stack if stacked else tuple(page.shape)
     dtype = np.dtype(page.dtype) if page.dtype is not None else None
-    check_size(*((shape[1], shape[0]) if stacked else (file.width, file.height)), shown(path), max_pixels)
+    check_size(
+        *((shape[1], shape[0]) if stacked else (file.width, file.height)), shown(path), max_pixels
+    )
     if dtype == np.float32 and len(shape) == 3 and shape[2] == 3 and page.planarconfig != _SEPARATE:
         if file.orientation != 1:
             raise ImageError(
@@ -113,8 +115,8 @@ def _of_tiff(file: TiffFile, path: Path, max_pixels: int) -> NDArray[Any]:
     _require_plane(shape, dtype, path)
     if page.photometric == WHITE_IS_ZERO:
         raise ImageError(
-            f"{shown(path)} states that 0 is white, which a distance is not; save it with photometric "
-            "interpretation 1 (black is 0)"
+            f"{shown(path)} states that 0 is white, which a distance is not; save it with "
+            "photometric interpretation 1 (black is 0)"
         )
     return turned(file.numbers(), file.orientation)
 
@@ -122,8 +124,8 @@ def _of_tiff(file: TiffFile, path: Path, max_pixels: int) -> NDArray[Any]:
 def _require_plane(shape: tuple[int, ...], dtype: np.dtype[Any] | None, path: Path) -> None:
     if dtype is not None and dtype.itemsize == 1:
         raise ImageError(
-            f"{shown(path)} is not a 16-bit grey image, a float32 TIFF or a point cloud, but a picture of "
-            f"8 bits; save the distances themselves, and {_GAPS}"
+            f"{shown(path)} is not a 16-bit grey image, a float32 TIFF or a point cloud, but a "
+            f"picture of 8 bits; save the distances themselves, and {_GAPS}"
         )
     if len(shape) != 2 or dtype not in (np.dtype(np.uint16), np.dtype(np.float32)):
         raise ImageError(

@@ -85,8 +85,8 @@ class ImageRecipe(Record):
         narrow = np.empty((len(rgb), self.width, 3), np.uint8)
         for rows in strips(*rgb.shape[:2]):
             strip = Image.fromarray(rgb[rows])
-            narrow[rows] = strip.resize(
-                (self.width, strip.height), resample=Image.Resampling.BILINEAR
+            narrow[rows] = np.asarray(
+                strip.resize((self.width, strip.height), resample=Image.Resampling.BILINEAR)
             )
         return narrow
 

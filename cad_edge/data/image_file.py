@@ -88,8 +88,8 @@ def explained(path: Path) -> Iterator[None]:
         raise ImageError(f"{shown(path)} does not exist; check the path") from None
     except MemoryError:
         raise ImageError(
-            f"there is not enough memory to decode {shown(path)}; give the process more, or crop the "
-            "image or make it smaller"
+            f"there is not enough memory to decode {shown(path)}; give the process more, or crop "
+            "the image or make it smaller"
         ) from None
     except ImportError as problem:
         raise ImageError(
@@ -98,8 +98,8 @@ def explained(path: Path) -> Iterator[None]:
         ) from None
     except Unsupported as problem:
         raise ImageError(
-            f"{shown(path)} has an unsupported pixel type: {problem}; convert it to grey or RGB of 8 or "
-            "16 bits"
+            f"{shown(path)} has an unsupported pixel type: {problem}; convert it to grey or RGB "
+            "of 8 or 16 bits"
         ) from None
     except Exception as problem:  # a broken file makes decoders raise nearly anything
         raise ImageError(f"{shown(path)} cannot be read ({_reason(problem)}); {_REPLACE}") from None

@@ -8,9 +8,7 @@ MINIMUM_SIDE = 8  # pixels; below this no backbone has a single patch
 MAXIMUM_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb
 
 
-def check_size(
-    width: int, height: int, source: str, max_pixels: int = MAXIMUM_PIXELS
-) -> None:
+def check_size(width: int, height: int, source: str, max_pixels: int = MAXIMUM_PIXELS) -> None:
     """Refuse what is too small or too large.
 
     Parameters
@@ -33,8 +31,9 @@ def check_size(
         )
     if width * height > max_pixels:
         limit = (
-            f"{max_pixels // 1_000_000} megapixels" if max_pixels >= 1_000_000 else
-            f"{max_pixels} pixels"
+            f"{max_pixels // 1_000_000} megapixels"
+            if max_pixels >= 1_000_000
+            else f"{max_pixels} pixels"
         )
         raise ImageError(
             f"{source} has more than {limit}; crop it or make it smaller first, or allow more by "

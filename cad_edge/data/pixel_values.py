@@ -96,8 +96,7 @@ def _require_values(array: NDArray[Any]) -> None:
         return
     if kind != "f":
         raise ImageError(
-            f"the image array is {str(array.dtype):.60}; give uint8, uint16, or float between 0 "
-            "and 1"
+            f"the image array is {array.dtype!s:.60}; give uint8, uint16, or float between 0 and 1"
         )
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):

@@ -84,7 +84,7 @@ def _read_depth(depth: Depth, rgb: Frame, max_pixels: int) -> NDArray[np.float32
     plane = decode_depth(Path(depth), max_pixels) if isinstance(depth, (str, Path)) else depth
     if not isinstance(plane, np.ndarray) or plane.ndim != 2 or plane.dtype != np.float32:
         found = (
-            f"{str(plane.dtype):.60} of shape {plane.shape}"
+            f"{plane.dtype!s:.60} of shape {plane.shape}"
             if isinstance(plane, np.ndarray)
             else f"a {type(plane).__name__:.60}, no array"
         )

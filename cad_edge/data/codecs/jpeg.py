@@ -6,6 +6,7 @@ seriously (simplejpeg), and by two readings (`scans`) where that one does not he
 """
 
 import re
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,12 @@ def _require_known(header: JpegHeader) -> None:
 def _strictly_read(data: bytes, header: JpegHeader) -> NDArray[np.uint8] | None:
     """Decode by simplejpeg; None where it does not do or is unsure."""
     try:
-        from simplejpeg import decode_jpeg
+        simplejpeg: Any = import_module("simplejpeg")  # it has no types
     except ImportError:
         return None
     try:
-        values: NDArray[np.uint8] = decode_jpeg(data, "GRAY" if header.components == 1 else "RGB")
+        kind = "GRAY" if header.components == 1 else "RGB"
+        values: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, kind)
     except ValueError as problem:
         said = str(problem)
         if "memory" in said.lower():
@@ -106,4 +108,6 @@ def _rgb_of_cmyk(values: NDArray[np.uint8], inverted: bool) -> NDArray[np.uint8]
     from PIL import Image
 
     ink = 255 - values if inverted else values
-    return np.array(Image.frombytes("CMYK", (ink.shape[1], ink.shape[0]), ink.tobytes()).convert("RGB"))
+    return np.array(
+        Image.frombytes("CMYK", (ink.shape[1], ink.shape[0]), ink.tobytes()).convert("RGB")
+    )

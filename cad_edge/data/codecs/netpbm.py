@@ -59,7 +59,8 @@ class NetpbmFile:
     def _bits(self) -> NDArray[Any]:
         stride = -(-self.width // 8)
         packed = self._body(stride * self.height, np.dtype(np.uint8)).reshape(self.height, stride)
-        return np.unpackbits(packed, axis=1)[:, : self.width]
+        bits: NDArray[np.uint8] = np.unpackbits(packed, axis=1)[:, : self.width]
+        return bits
 
     def _binary(self, count: int) -> NDArray[Any]:
         if self._white < 256:
@@ -77,7 +78,7 @@ class NetpbmFile:
         text = _COMMENT.sub(b" ", self._data[self._begin :])
         if self._kind == b"1":  # digits may stand without blanks between them
             digits = np.frombuffer(text, np.uint8)
-            values = digits[(digits == ord("0")) | (digits == ord("1"))][:count] - ord("0")
+            values: NDArray[Any] = digits[(digits == ord("0")) | (digits == ord("1"))][:count] - ord("0")
             filled = len(values)
         else:
             values = np.zeros(count, np.uint8 if self._white < 256 else np.uint16)

@@ -20,7 +20,7 @@ def orientation(exif: bytes | None, xmp: bytes | None = None) -> int:
     Parameters
     ----------
     exif
-        A TIFF header and its directories, with or without ``Exif\\0\\0`` before them.
+        A TIFF header and its directories, with or without "Exif" and two zeros before them.
     xmp
         Asked where EXIF holds no orientation.
 

@@ -5,7 +5,7 @@ fills strips and tiles that a file lacks, and two of its codecs go on where thei
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -17,7 +17,7 @@ from cad_edge.data.codecs.jpeg_header import JpegHeader
 from cad_edge.data.codecs.jpeg_scans import complete, require_all_scans
 from cad_edge.data.codecs.orientation import UPRIGHT, orientation, valid
 from cad_edge.data.codecs.samples import Damaged, Samples, Unsupported
-from cad_edge.data.codecs.tiff_directory import require_directory, require_segments
+from cad_edge.data.codecs.tiff_directory import Page, require_directory, require_segments
 from cad_edge.data.codecs.tiff_pixels import meaning, require_known
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -60,7 +60,7 @@ class TiffFile:
         tifffile = load_tifffile()
         try:
             self._file = tifffile.TiffFile(file)
-            self._page = _full_resolution(self._file)
+            self._page = _full_resolution(self._file.pages)
             require_directory(self._page)
             self.width, self.height = int(self._page.imagewidth), int(self._page.imagelength)
             self.orientation = _orientation(self._page)
@@ -70,8 +70,8 @@ class TiffFile:
             raise Damaged("it is truncated, damaged or no image") from None
 
     @property
-    def page(self) -> Any:
-        """The `tifffile.TiffPage` that is read."""
+    def page(self) -> Page:
+        """The page that is read."""
         return self._page
 
     @property
@@ -133,12 +133,12 @@ def _translated() -> Iterator[None]:
         raise Damaged("it is truncated or damaged: strips or tiles are broken") from None
 
 
-def _full_resolution(file: Any) -> Any:
+def _full_resolution(pages: Sequence[Page]) -> Page:
     """Return the first page that is neither a preview nor a mask, or else the first."""
-    first = file.pages[0]
+    first = pages[0]
     if _DNG in first.tags:
         raise Unsupported("the raw pixels of a camera (DNG)")
-    for page in file.pages if first.subfiletype & (_REDUCED | _MASK) else ():
+    for page in pages if first.subfiletype & (_REDUCED | _MASK) else ():
         if not page.subfiletype & (_REDUCED | _MASK):
             return page
     if first.subfiletype & _REDUCED and _SUB_DIRECTORIES in first.tags:
@@ -146,7 +146,7 @@ def _full_resolution(file: Any) -> Any:
     return first
 
 
-def _orientation(page: Any) -> int:
+def _orientation(page: Page) -> int:
     xmp = page.tags.valueof(_XMP)
     if _ORIENTATION not in page.tags:
         return orientation(None, xmp if isinstance(xmp, bytes) else None)
@@ -154,7 +154,7 @@ def _orientation(page: Any) -> int:
     return valid(int(value)) if isinstance(value, int) else UPRIGHT
 
 
-def _require_complete(page: Any) -> None:
+def _require_complete(page: Page) -> None:
     """Raise Damaged where a strip or tile of JPEG or fax codes ends early."""
     tables = page.tags.valueof(_JPEG_TABLES)
     for index, (begin, length) in enumerate(
@@ -171,7 +171,7 @@ def _require_complete(page: Any) -> None:
             raise Damaged("it is incomplete: a strip or tile ends early")
 
 
-def _require_jpeg(page: Any, index: int, data: bytes, tables: bytes | None) -> bool:
+def _require_jpeg(page: Page, index: int, data: bytes, tables: bytes | None) -> bool:
     def read(stream: bytes) -> NDArray[Any]:
         decoded: NDArray[Any] = page.decode(stream, index, jpegtables=tables)[0]
         return decoded

@@ -5,7 +5,9 @@ strips and tiles that a file lacks. Each would give a picture that nobody took.
 """
 
 import struct
-from typing import Any
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from cad_edge.data.codecs.samples import Damaged
 
@@ -25,14 +27,41 @@ _NEEDED = frozenset(
 _LARGEST_TILE = 1 << 24  # pixels of a tile, however small the picture
 
 
-def require_directory(page: Any) -> None:
-    """Raise Damaged where an entry that pixels depend on cannot be read.
+class Page(Protocol):
+    """What is asked of a `tifffile.TiffPage`."""
 
-    Parameters
-    ----------
-    page
-        A `tifffile.TiffPage`.
-    """
+    imagewidth: int
+    imagelength: int
+    imagedepth: int
+    samplesperpixel: int
+    bitspersample: Any
+    sampleformat: Any
+    photometric: Any
+    compression: Any
+    planarconfig: int
+    extrasamples: tuple[int, ...]
+    subfiletype: int
+    rowsperstrip: int
+    tilewidth: int
+    tilelength: int
+    offset: int
+    dataoffsets: tuple[int, ...]
+    databytecounts: tuple[int, ...]
+    dtype: Any
+    shape: tuple[int, ...]
+    tags: Any
+    parent: Any
+    colormap: Any
+    decode: Any
+    is_tiled: bool
+
+    def asarray(self, *, maxworkers: int) -> NDArray[Any]:
+        """Read all numbers."""
+        ...
+
+
+def require_directory(page: Page) -> None:
+    """Raise Damaged where an entry that pixels depend on cannot be read."""
     file, big = page.parent.filehandle, page.parent.is_bigtiff
     order, size = page.parent.byteorder, file.size
     number, entry, inline = ("Q", "HHQ8s", 8) if big else ("H", "HHI4s", 4)
@@ -51,7 +80,7 @@ def require_directory(page: Any) -> None:
             raise Damaged(f"it is truncated or damaged: its TIFF tag {tag} cannot be read")
 
 
-def require_segments(page: Any) -> None:
+def require_segments(page: Page) -> None:
     """Raise Damaged unless every strip or tile is there, and inside the file."""
     rows, columns = page.imagelength, page.imagewidth
     if page.is_tiled:
@@ -64,6 +93,6 @@ def require_segments(page: Any) -> None:
         count *= page.samplesperpixel
     size = page.parent.filehandle.size
     places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    there = all(0 < begin and 0 < length and begin + length <= size for begin, length in places)
+    there = all(begin > 0 and length > 0 and begin + length <= size for begin, length in places)
     if len(places) != count or not there:
         raise Damaged("it is truncated: strips or tiles are missing")

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cad_edge.data.codecs.samples import Samples, Unsupported, strips
+from cad_edge.data.codecs.tiff_directory import Page
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
@@ -22,15 +23,21 @@ _NAMES = {
     34892: "the raw pixels of a camera (LinearRaw)",
 }
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
-_FORMATS = {_SIGNED: "signed integers", _FLOAT: "floats", 4: "undefined", 5: "complex", 6: "complex"}
+_FORMATS = {
+    _SIGNED: "signed integers",
+    _FLOAT: "floats",
+    4: "undefined",
+    5: "complex",
+    6: "complex",
+}
 _IGNORED, _PREMULTIPLIED = 0, 1
 _YCBCR_COEFFICIENTS, _REFERENCE = 529, 532
 _BT601, _FULL_SWING = (0.299, 0.587, 0.114), (0, 255, 128, 255, 128, 255)
 _JPEG = (6, 7)
 
 
-def require_known(page: Any) -> None:
-    """Raise Unsupported where a page (tifffile.TiffPage) holds what has no rule."""
+def require_known(page: Page) -> None:
+    """Raise Unsupported where a page holds what has no rule."""
     photometric = int(page.photometric)
     if photometric not in _COLOURS:
         what = _NAMES.get(photometric, f"the photometric interpretation {photometric}")
@@ -51,7 +58,7 @@ def require_known(page: Any) -> None:
         _require_usual_ycbcr(page, bits)
 
 
-def _require_channels(page: Any, photometric: int) -> None:
+def _require_channels(page: Page, photometric: int) -> None:
     colours, samples = _COLOURS[photometric], page.samplesperpixel
     alpha_allowed = photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
     if samples == colours or (
@@ -64,7 +71,7 @@ def _require_channels(page: Any, photometric: int) -> None:
     raise Unsupported(f"{samples} samples a pixel, where its kind of picture has {colours}")
 
 
-def _require_usual_ycbcr(page: Any, bits: int) -> None:
+def _require_usual_ycbcr(page: Page, bits: int) -> None:
     def numbers(tag: int) -> tuple[float, ...] | None:
         value = page.tags.valueof(tag)
         if value is None:
@@ -78,13 +85,13 @@ def _require_usual_ycbcr(page: Any, bits: int) -> None:
         raise Unsupported("YCbCr colour of other coefficients or ranges than JPEG has")
 
 
-def meaning(page: Any, numbers: NDArray[Any]) -> Samples:
+def meaning(page: Page, numbers: NDArray[Any]) -> Samples:
     """Turn a page's numbers into samples; black is 0.
 
     Parameters
     ----------
     page
-        A `tifffile.TiffPage` that `require_known` lets pass.
+        One that `require_known` lets pass.
     numbers
         (h, w) or (h, w, channels), as stored.
     """
@@ -104,13 +111,15 @@ def meaning(page: Any, numbers: NDArray[Any]) -> Samples:
     if photometric == WHITE_IS_ZERO:
         values = values if values.flags.writeable else values.copy()
         colours = values[..., :-1] if further else values
-        np.subtract(values.dtype.type(1 if values.dtype.kind == "f" else white), colours, out=colours)
+        np.subtract(
+            values.dtype.type(1 if values.dtype.kind == "f" else white), colours, out=colours
+        )
     if not further:
         return Samples(values, white)
     return _with_alpha(page, values, white)
 
 
-def _with_alpha(page: Any, values: NDArray[Any], white: int) -> Samples:
+def _with_alpha(page: Page, values: NDArray[Any], white: int) -> Samples:
     """Treat the sample beside grey or RGB as the page says: alpha, or nothing.
 
     Premultiplied colours are those over black already.
@@ -120,13 +129,17 @@ def _with_alpha(page: Any, values: NDArray[Any], white: int) -> Samples:
     if kind == _IGNORED:
         return Samples(np.ascontiguousarray(colours), white)
     if kind == _PREMULTIPLIED:
-        alpha = np.where(alpha.any(), alpha.dtype.type(1 if alpha.dtype.kind == "f" else white), alpha)
+        alpha = np.where(
+            alpha.any(), alpha.dtype.type(1 if alpha.dtype.kind == "f" else white), alpha
+        )
     if colours.shape[2] == 1:
         colours = np.repeat(colours, 3, axis=2)
-    return Samples(np.concatenate([colours, np.broadcast_to(alpha, values[..., -1:].shape)], 2), white)
+    return Samples(
+        np.concatenate([colours, np.broadcast_to(alpha, values[..., -1:].shape)], 2), white
+    )
 
 
-def _palette(page: Any, values: NDArray[Any]) -> Samples:
+def _palette(page: Page, values: NDArray[Any]) -> Samples:
     """Look colours up: the map holds 16 bits of red, then of green, then of blue."""
     colours = page.colormap
     if values.dtype.kind != "u" or colours is None or colours.shape != (3, 1 << page.bitspersample):

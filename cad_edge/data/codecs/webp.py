@@ -41,7 +41,9 @@ class WebpFile:
             self.width = 1 + int.from_bytes(body[4:7], "little")
             self.height = 1 + int.from_bytes(body[7:10], "little")
         elif kind == b"VP8 " and len(body) >= 10:
-            self.width, self.height = (side & _MAXIMUM for side in struct.unpack_from("<HH", body, 6))
+            self.width, self.height = (
+                side & _MAXIMUM for side in struct.unpack_from("<HH", body, 6)
+            )
         elif kind == b"VP8L" and len(body) >= 5:
             bits = int.from_bytes(body[1:5], "little")
             self.width, self.height = 1 + (bits & _MAXIMUM), 1 + (bits >> 14 & _MAXIMUM)

@@ -65,6 +65,8 @@ def opened(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Iterator[ImageCodec]
     """Read the header of a file of an allowed size; whatever is wrong with it is an ImageError."""
     with explained(path), open_file(path) as file:
         image = _codec(file, max_pixels)
+        if min(image.width, image.height) < 1:
+            raise Damaged(_NO_IMAGE)
         check_size(image.width, image.height, shown(path), max_pixels)
         yield image
 

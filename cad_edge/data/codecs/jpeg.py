@@ -18,6 +18,7 @@ from cad_edge.data.codecs.samples import Damaged, Samples, Unsupported
 
 _SEQUENTIAL_AND_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
 _ARITHMETIC = (0xC9, 0xCA)
+_COLOURS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 _LOST = re.compile("corrupt|premature|invalid progressive|huffman", re.IGNORECASE)
 _SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _FEW = 16  # bytes that a writer may leave over at the end, whatever they are
@@ -37,11 +38,9 @@ class JpegFile:
         header = self._header
         _require_known(header)
         require_all_scans(self._data, header)
-        if header.bits == 8 and header.components in (1, 3):
-            values = _strictly_read(self._data, header)
-            if values is not None:
-                return Samples(values)
-        values = _read_twice(self._data, header)
+        values = _strictly_read(self._data, header) if header.bits == 8 else None
+        if values is None:
+            values = _read_twice(self._data, header)
         if header.components == 4:
             values = _rgb_of_cmyk(values, inverted=header.adobe is not None)
         return Samples(values, (1 << header.bits) - 1)
@@ -50,7 +49,7 @@ class JpegFile:
 def _require_known(header: JpegHeader) -> None:
     if header.coding not in _SEQUENTIAL_AND_PROGRESSIVE + _ARITHMETIC:
         raise Unsupported("a lossless or hierarchical JPEG coding")
-    if header.components not in (1, 3, 4):
+    if header.components not in _COLOURS:
         raise Unsupported(f"JPEG of {header.components} components")
     if header.bits not in (8, 12) or (header.bits == 12 and header.components == 4):
         raise Unsupported(f"JPEG of {header.bits} bits and {header.components} components")
@@ -63,8 +62,7 @@ def _strictly_read(data: bytes, header: JpegHeader) -> NDArray[np.uint8] | None:
     except ImportError:
         return None
     try:
-        kind = "GRAY" if header.components == 1 else "RGB"
-        values: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, kind)
+        values: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, _COLOURS[header.components])
     except ValueError as problem:
         said = str(problem)
         if "memory" in said.lower():

@@ -21,8 +21,9 @@ _PROGRESSIVE, _ARITHMETIC = (0xC2, 0xCA), (0xC9, 0xCA)
 _SCAN, _END, _RESTART_INTERVAL = 0xDA, 0xD9, 0xDD
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-# What no decoder takes for the end of anything; as good as random, so that it shows.
-_PAD = bytes(np.random.default_rng(0).integers(0, 255, 512, dtype=np.uint8))
+# A decoder that runs out of data goes on with zeros. Codes that begin with ones are the longest, of
+# the largest coefficients, and none is all ones: what follows shows in the picture.
+_PAD = b"\xfe" * 32 + bytes(np.random.default_rng(0).integers(0, 255, 480, dtype=np.uint8))
 
 
 @dataclass(frozen=True)

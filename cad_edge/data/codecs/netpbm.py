@@ -78,7 +78,9 @@ class NetpbmFile:
         text = _COMMENT.sub(b" ", self._data[self._begin :])
         if self._kind == b"1":  # digits may stand without blanks between them
             digits = np.frombuffer(text, np.uint8)
-            values: NDArray[Any] = digits[(digits == ord("0")) | (digits == ord("1"))][:count] - ord("0")
+            values: NDArray[Any] = digits[(digits == ord("0")) | (digits == ord("1"))][
+                :count
+            ] - ord("0")
             filled = len(values)
         else:
             values = np.zeros(count, np.uint8 if self._white < 256 else np.uint16)

@@ -6,6 +6,7 @@ FORMATS = {
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
+    "PPM": (".pgm", ".ppm", ".pbm", ".pnm"),
 }
 """Pillow's name of each format, and its suffixes in lower case."""
 

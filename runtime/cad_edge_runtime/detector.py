@@ -15,7 +15,7 @@ from cad_edge_runtime.conversation import Conversation, begin_conversation
 from cad_edge_runtime.detection import Detection
 from cad_edge_runtime.explanation import MOST_TOKENS, Explanation, require_length
 from cad_edge_runtime.forked import never_delete, opened_elsewhere, tell_in_child
-from cad_edge_runtime.frames import Depth, Sample, read_frame
+from cad_edge_runtime.frames import Depth, Sample, frames_of_batch, read_frame
 from cad_edge_runtime.inspection import inspect_frames, require_task
 from cad_edge_runtime.session import SessionFactory
 from cad_edge_runtime.snapshot import Snapshot, open_snapshot
@@ -173,11 +173,7 @@ class Detector:
         snapshot = self._opened()
         require_name(task)
         require_task(snapshot, task)
-        planes = [None] * len(images) if depths is None else list(depths)
-        if len(planes) != len(images):
-            raise ImageError(
-                f"{len(planes)} depths were given for {len(images)} images; give equal"
-            )
+        images, planes = frames_of_batch(images, depths)
         found: list[Detection] = []
         for first in range(0, len(images), _LARGEST_BATCH):
             began = perf_counter()

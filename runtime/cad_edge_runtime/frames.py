@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from cad_edge.data.depth import to_size
 from cad_edge.data.depth_files import decode_depth
-from cad_edge.data.image import Frame, ImageRecipe, as_rgb, decode_image
-from cad_edge.errors import ImageError
+from cad_edge.data.image import MAXIMUM_PIXELS, Frame, ImageRecipe, as_rgb, decode_image
+from cad_edge.errors import ImageError, OptionError
 from cad_edge_runtime.session import Array
 
 Picture: TypeAlias = NDArray[Any] | Path | str
@@ -47,45 +47,107 @@ class FrameInput:
         return self.rgb.shape[0], self.rgb.shape[1]
 
 
-def read_frame(image: Sample, depth: Depth | None, views: int = 1) -> FrameInput:
+def read_frame(
+    image: Sample, depth: Depth | None, views: int = 1, max_pixels: int = MAXIMUM_PIXELS
+) -> FrameInput:
     """Check and decode a frame of ``views`` views.
+
+    Parameters
+    ----------
+    image, depth
+        As the caller gave them.
+    views
+        How many pictures make one frame.
+    max_pixels
+        How many pixels each of them may have.
 
     Raises
     ------
     ImageError
-        There are more or fewer views, or an input cannot be used; it says which.
+        There are more or fewer views, an input cannot be used, which the message names, or there
+        is not enough memory.
     """
-    rgb, *more = _read_views(_pictures(image, views))
-    if depth is None:
-        return FrameInput(rgb, None, tuple(more))
-    if more:
-        raise ImageError("a frame of several views has no depth; leave depth out")
-    plane = decode_depth(Path(depth)) if isinstance(depth, (str, Path)) else depth
+    try:
+        rgb, *more = _read_views(_pictures(image, views), max_pixels)
+        if depth is None:
+            return FrameInput(rgb, None, tuple(more))
+        if more:
+            raise ImageError("a frame of several views has no depth; leave depth out")
+        return FrameInput(rgb, _read_depth(depth, rgb, max_pixels))
+    except MemoryError:
+        raise ImageError(
+            "there is not enough memory for the frame; give the process more, or smaller images"
+        ) from None
+
+
+def _read_depth(depth: Depth, rgb: Frame, max_pixels: int) -> NDArray[np.float32]:
+    plane = decode_depth(Path(depth), max_pixels) if isinstance(depth, (str, Path)) else depth
     if not isinstance(plane, np.ndarray) or plane.ndim != 2 or plane.dtype != np.float32:
         found = (
-            f"{plane.dtype} of shape {plane.shape}" if isinstance(plane, np.ndarray) else "no array"
+            f"{plane.dtype!s:.60} of shape {plane.shape}"
+            if isinstance(plane, np.ndarray)
+            else f"a {type(plane).__name__:.60}, no array"
         )
         raise ImageError(f"the depth is {found}; give a (height, width) float32 array")
+    if isinstance(plane, np.ma.MaskedArray):
+        raise ImageError("the depth is a masked array; give 0 where nothing was measured")
+    plane = np.asarray(plane)
+    if plane.shape != rgb.shape[:2]:
+        raise ImageError(
+            f"the depth is {plane.shape[1]}x{plane.shape[0]} px but the image is "
+            f"{rgb.shape[1]}x{rgb.shape[0]} px; register them to one size"
+        )
     if not np.isfinite(plane).all():
         raise ImageError(
             "the depth holds NaN or infinite values; give 0 where nothing was measured"
         )
     if (plane < 0).any():
         raise ImageError("the depth holds negative values; give 0 where nothing was measured")
-    if plane.shape != rgb.shape[:2]:
-        raise ImageError(
-            f"the depth is {plane.shape[1]}x{plane.shape[0]} px but the image is "
-            f"{rgb.shape[1]}x{rgb.shape[0]} px; register them to one size"
-        )
-    return FrameInput(rgb, plane)
+    return plane
+
+
+def frames_of_batch(
+    images: Sequence[Sample], depths: Sequence[Depth | None] | None
+) -> tuple[Sequence[Sample], Sequence[Depth | None]]:
+    """Check that a batch can be counted and taken by number; each frame is checked when it is read.
+
+    Returns
+    -------
+    Images, and as many depths.
+
+    Raises
+    ------
+    OptionError
+        Images or depths are no sequence, as a generator or a single path.
+    ImageError
+        There are more or fewer depths than images.
+    """
+    for name, given in (("images", images), ("depths", () if depths is None else depths)):
+        if not _is_sequence(given, arrays=True):
+            raise OptionError(
+                f"{name} is a {type(given).__name__:.60}; give a list with an item for each frame"
+            )
+    planes: Sequence[Depth | None] = [None] * len(images) if depths is None else depths
+    if len(planes) != len(images):
+        raise ImageError(f"{len(planes)} depths were given for {len(images)} images; give equal")
+    return images, planes
+
+
+def _is_sequence(given: object, arrays: bool = False) -> bool:
+    """Whether something is a list or the like, and not a text or a buffer."""
+    if isinstance(given, np.ndarray):
+        return arrays and given.ndim > 0
+    return isinstance(given, Sequence) and not isinstance(
+        given, (str, bytes, bytearray, memoryview, range)
+    )
 
 
 def _pictures(image: Sample, views: int) -> Sequence[Picture]:
     """Return the views one by one; what is no sequence of pictures is taken for a picture."""
     given: Sequence[Picture] = [image]  # type: ignore[list-item]
-    if isinstance(image, Sequence) and not isinstance(image, str):
+    if _is_sequence(image):
         several = all(isinstance(one, (np.ndarray, str, Path)) for one in image)
-        given = image if several else given
+        given = image if several else given  # type: ignore[assignment]
     if len(given) == views:
         return given
     found = "1 picture was" if len(given) == 1 else f"{len(given)} pictures were"
@@ -97,11 +159,15 @@ def _pictures(image: Sample, views: int) -> Sequence[Picture]:
     )
 
 
-def _read_views(pictures: Sequence[Picture]) -> list[Frame]:
+def _read_views(pictures: Sequence[Picture], max_pixels: int) -> list[Frame]:
     found: list[Frame] = []
     for number, one in enumerate(pictures):
         try:
-            rgb = decode_image(Path(one)) if isinstance(one, (str, Path)) else as_rgb(one)
+            rgb = (
+                decode_image(Path(one), max_pixels)
+                if isinstance(one, (str, Path))
+                else as_rgb(one, max_pixels)
+            )
         except ImageError as problem:
             if len(pictures) == 1:
                 raise

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.depth import range_of
 from cad_edge.data.depth_files import decode_depth
 from cad_edge.data.image import decode_image
 from cad_edge.errors import ImageError
+from tests.base.picture_files import ramp, tiff
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -50,6 +51,26 @@ class TestGrey:
         depth = decode_depth(tmp_path / name)
         assert depth.dtype == np.float32
         np.testing.assert_array_equal(depth, values)
+
+    @pytest.mark.parametrize("bits", range(9, 17))
+    @pytest.mark.parametrize("order", "<>")
+    def test_packed_values_are_not_scaled(self, tmp_path, bits, order):
+        (tmp_path / "d.tif").write_bytes(tiff(ramp(bits), bits, 1, order))
+        np.testing.assert_array_equal(decode_depth(tmp_path / "d.tif"), ramp(bits))
+
+    def test_pgm(self, tmp_path):
+        values = ramp(12)
+        (tmp_path / "d.pgm").write_bytes(b"P5 64 48 4095\n" + values.astype(">u2").tobytes())
+        np.testing.assert_array_equal(decode_depth(tmp_path / "d.pgm"), values)
+
+    @pytest.mark.parametrize("bits", [12, 16])
+    def test_a_distance_has_no_brightness(self, tmp_path, bits):
+        (tmp_path / "d.tif").write_bytes(tiff(ramp(bits), bits, 0))
+        assert "states that 0 is white, which a distance is not" in refusal(tmp_path / "d.tif")
+
+    def test_floats_of_which_0_is_white(self, tmp_path, cloud):
+        path = write(tmp_path / "d.tif", cloud[..., 2], photometric="miniswhite")
+        assert "states that 0 is white" in refusal(path)
 
     @pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"compression": "zlib"}])
     def test_floats_of_one_channel(self, tmp_path, cloud, options):
@@ -149,17 +170,18 @@ class TestPointCloud:
         path = write(tmp_path / "0.tiff", cloud, photometric="rgb")
         plane = write(tmp_path / "1.tiff", cloud[..., 2])
         monkeypatch.setitem(sys.modules, "tifffile", None)
-        assert 'is not installed; run `pip install "cad-edge[rgbd]"`' in refusal(path)
-        np.testing.assert_array_equal(decode_depth(plane), cloud[..., 2])  # needs Pillow alone
+        for one in (path, plane):
+            said = refusal(one)
+            assert "by the package tifffile, which is not installed; run `pip install tif" in said
 
     def test_a_compression_that_needs_another_package(self, tmp_path, cloud, monkeypatch):
-        path = write(tmp_path / "0.tiff", cloud, photometric="rgb")
+        path = write(tmp_path / "0.tiff", cloud, photometric="rgb", compression="lzw")
 
-        def asarray(*_):
+        def asarray(*_, **__):
             raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
 
-        monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", asarray)
-        assert "cannot be read (tifffile needs the package imagecodecs" in refusal(path)
+        monkeypatch.setattr(tifffile.TiffPage, "asarray", asarray)
+        assert "is read by the package imagecodecs, which is not installed" in refusal(path)
 
     def test_damage_is_said_once(self, tmp_path, cloud, capfd):
         path = write(tmp_path / "0.tiff", np.tile(cloud, (4, 4, 1)))  # a page for each row
@@ -249,9 +271,16 @@ class TestBadFiles:
         )
         assert "has more than 89 megapixels" in refusal(tmp_path / name)
 
+    def test_another_limit(self, tmp_path, cloud):
+        path = write(tmp_path / "d.tiff", cloud, photometric="rgb")
+        decode_depth(path, max_pixels=12 * 16)
+        with pytest.raises(ImageError, match="has more than 191 pixels"):
+            decode_depth(path, max_pixels=191)
+
     @pytest.mark.parametrize("share", [0.01, 0.5, 0.95])
     @pytest.mark.parametrize("name", ["d.png", "d.tiff"])
-    def test_truncated(self, tmp_path, rng, name, share):
+    def test_truncated(self, tmp_path, monkeypatch, rng, name, share):
+        monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
         Image.fromarray(rng.integers(0, 65536, (64, 64), dtype=np.uint16)).save(tmp_path / name)
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content[: int(len(content) * share)])

@@ -1,15 +1,23 @@
 """What a pixel value means, for every kind of file and array, and what is refused."""
 
-import struct
-import zlib
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.data.image import ImageRecipe, as_rgb, decode_image, decode_mask, image_size
-from cad_edge.errors import ImageError
+from cad_edge.data.image import (
+    ImageRecipe,
+    as_rgb,
+    decode_image,
+    decode_mask,
+    decode_pixels,
+    image_size,
+)
+from cad_edge.data.image_limits import require_max_pixels
+from cad_edge.errors import ImageError, OptionError
+from tests.base.picture_files import png, tiff
 
 SIDE = 12
 
@@ -18,21 +26,6 @@ def save(folder: Path, name: str, image: Image.Image, **options) -> Path:
     path = folder / name
     image.save(path, **options)
     return path
-
-
-def png_16(array: np.ndarray, colour_type: int) -> bytes:
-    """Encode a PNG of 16 bits per channel, which Pillow does not write for colour."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    height, width = array.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 @pytest.fixture
@@ -137,6 +130,13 @@ class TestRecipe:
         assert resized.dtype == np.uint8
         assert resized.flags.writeable
 
+    def test_large_frame_is_resized_as_a_small_one(self, rng):
+        """In strips, which must not show."""
+        large = rng.integers(0, 256, (1500, 3001, 3), dtype=np.uint8)
+        recipe = ImageRecipe(width=100, height=90)
+        expected = Image.fromarray(large).resize((100, 90), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(recipe.apply(large), expected)
+
     def test_shrinking_does_not_alias(self):
         stripes = np.zeros((64, 64, 3), np.uint8)
         stripes[:, ::2] = 255
@@ -188,8 +188,11 @@ class TestFiles:
 
     def test_transparent_palette_entry_is_black(self, tmp_path):
         image = Image.new("P", (SIDE, SIDE), 1)
-        image.putpalette([0, 0, 0, 10, 200, 30])
-        assert not decode_image(save(tmp_path, "a.png", image, transparency=1)).any()
+        image.putpalette([90, 80, 70, 10, 200, 30])
+        image.putpixel((3, 4), 0)
+        frame = decode_image(save(tmp_path, "a.png", image, transparency=1))
+        assert tuple(frame[4, 3]) == (90, 80, 70)
+        assert np.count_nonzero(frame.any(axis=2)) == 1
 
     @pytest.mark.parametrize("mode", ["LA", "RGBA"])
     def test_alpha(self, tmp_path, mode):
@@ -202,10 +205,14 @@ class TestFiles:
             frame = decode_image(save(tmp_path, name, Image.fromarray(values)))
             np.testing.assert_array_equal(frame[..., 2], np.rint(values / 257))
 
-    def test_colour_of_16_bits_keeps_the_upper_byte(self, tmp_path, rng):
+    def test_colour_of_16_bits_is_that_of_an_array(self, tmp_path, rng):
         values = rng.integers(0, 65536, (SIDE, SIDE, 3), dtype=np.uint16)
-        (tmp_path / "a.png").write_bytes(png_16(values, colour_type=2))
-        np.testing.assert_array_equal(decode_image(tmp_path / "a.png"), values >> 8)
+        (tmp_path / "a.png").write_bytes(png(values, 16, 2))
+        (tmp_path / "a.tif").write_bytes(tiff(values, 16, 2))
+        for name in ("a.png", "a.tif"):
+            frame = decode_image(tmp_path / name)
+            np.testing.assert_array_equal(frame, np.rint(values / 257))
+            np.testing.assert_array_equal(frame, as_rgb(values))
 
     def test_float_tiff(self, tmp_path):
         values = np.full((SIDE, SIDE), 0.2, np.float32)
@@ -247,7 +254,7 @@ class TestFiles:
 
     def test_pixel_type_without_a_rule(self, tmp_path):
         path = save(tmp_path, "a.tiff", Image.new("I", (SIDE, SIDE), 70000))
-        with pytest.raises(ImageError, match=r"a\.tiff has the pixel type I;"):
+        with pytest.raises(ImageError, match=r"a\.tiff has an unsupported pixel type: "):
             decode_image(path)
 
 
@@ -284,12 +291,12 @@ class TestBadFiles:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 0xFF
         path.write_bytes(content)
-        with pytest.raises(ImageError, match="truncated, damaged or no image"):
+        with pytest.raises(ImageError, match="it is truncated or damaged"):
             decode_image(path)
 
     def test_format_that_is_not_accepted(self, tmp_path, grey):
         path = save(tmp_path, "a.png", Image.fromarray(grey), format="GIF")
-        with pytest.raises(ImageError, match="PNG, JPEG, BMP, TIFF or WebP"):
+        with pytest.raises(ImageError, match="PNG, JPEG, BMP, TIFF, WebP or PGM"):
             decode_image(path)
 
     @pytest.mark.parametrize("size", [(1, 1), (7, 100), (100, 7)])
@@ -304,17 +311,52 @@ class TestBadFiles:
         with pytest.raises(ImageError, match=r"a\.png has more than 89 megapixels"):
             decode_image(path)
 
+    @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp", "a.jpg", "a.webp", "a.ppm"])
+    def test_the_caller_sets_another_limit(self, tmp_path, colour, name):
+        path = save(tmp_path, name, Image.fromarray(colour))
+        count = colour.shape[0] * colour.shape[1]
+        for read in (decode_image, decode_pixels, image_size):
+            read(path, max_pixels=count)
+            with pytest.raises(ImageError, match=f"has more than {count - 1} pixels; crop it"):
+                read(path, max_pixels=count - 1)
+        with pytest.raises(ImageError, match="the image array has more than"):
+            as_rgb(colour, max_pixels=count - 1)
+
+    def test_a_higher_limit_than_that_of_pillow(self, tmp_path, monkeypatch, colour):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+        for name in ("a.png", "a.tif", "a.bmp", "a.jpg", "a.webp"):
+            path = save(tmp_path, name, Image.fromarray(colour))
+            assert decode_image(path).shape == colour.shape
+
+    @pytest.mark.parametrize("wrong", [0, -1, 63, True, 1e6, "89", None, [5]])
+    def test_limits_that_are_none(self, wrong):
+        with pytest.raises(OptionError, match=r"max_pixels is .*; give"):
+            require_max_pixels(wrong)
+
     def test_limit_holds_where_pillow_has_none(self, tmp_path, monkeypatch):
         path = save(tmp_path, "a.png", Image.new("1", (10_000, 9_000)))
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
         with pytest.raises(ImageError, match="more than 89 megapixels"):
             decode_image(path)
 
-    def test_every_refusal_is_one_line(self, tmp_path):
-        (tmp_path / "a.png").write_bytes(b"x")
+    @pytest.mark.parametrize("name", ["a.png", "a\nb.png", "\udcff.png", "a" * 250 + ".png"])
+    def test_every_refusal_is_one_line(self, tmp_path, name):
+        (tmp_path / name).write_bytes(b"x")
         with pytest.raises(ImageError) as caught:
-            decode_image(tmp_path / "a.png")
-        assert "\n" not in str(caught.value)
+            decode_image(tmp_path / name)
+        said = str(caught.value)
+        assert said.isprintable() and len(said) < 600
+
+    def test_a_name_of_any_length(self):
+        with pytest.raises(ImageError) as caught:
+            decode_image(Path("a" * 100_000))
+        assert len(str(caught.value)) < 600
+
+    def test_a_pipe_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "a.png")
+        for read in (decode_image, image_size):
+            with pytest.raises(ImageError, match="it is a pipe or a device, not a file"):
+                read(tmp_path / "a.png")
 
 
 class TestMasks:

@@ -1,7 +1,11 @@
 """Bad images and bad places to write on the device's command line."""
 
+import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,28 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-60])
+
+
+def half_jpeg(path: Path) -> None:
+    with io.BytesIO() as file:
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(
+            file, "JPEG"
+        )
+        content = file.getvalue()
+    path.write_bytes(content[: len(content) * 3 // 4] + b"\xff\xd9")
+
+
+def invisible(path: Path) -> None:
+    Image.new("RGBA", (32, 32), (200, 10, 10, 0)).save(path)
+
+
+def strange(path: Path) -> None:
+    Image.new("I", (32, 32), 7).save(path, "TIFF")
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
 
 
 def speck(path: Path) -> None:
@@ -39,7 +65,11 @@ def folder(path: Path) -> None:
 
 
 DAMAGES = {
-    truncated: "truncated, damaged or no image",
+    truncated: "it is truncated",
+    half_jpeg: "it is incomplete",
+    invisible: "alpha 0 everywhere",
+    strange: "has an unsupported pixel type: the sample format signed integers of 32 bits",
+    pipe: "it is a pipe or a device, not a file",
     speck: "is 1x1 px; give an image of at least 8 px",
     huge: "more than 89 megapixels; crop it",
     dangling: "does not exist",
@@ -79,6 +109,45 @@ def test_detect_names_the_image_and_inspects_the_others(line, damage):
     assert done.exit_code == 1
     assert json.loads(done.stdout)["verdict"] == "anomalous"
     assert str(path) in done.stderr and DAMAGES[damage] in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+LITTLE_MEMORY = """
+import resource
+import sys
+from pathlib import Path
+from cad_edge.cli import main
+from cad_edge_runtime import Detector
+
+opened = Detector.open
+
+def open_with_little_memory(*given, **more):
+    detector = opened(*given, **more)
+    detector.detect(Path(first))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    size = next(int(line.split()[1]) for line in lines if line.startswith("VmSize")) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20),) * 2)
+    return detector
+
+first = sys.argv.pop()
+Detector.open = open_with_little_memory
+main()
+"""
+
+
+def test_little_memory_ends_no_run_and_is_no_damage(line):
+    """An image that takes more than the process may have stands between two that do not."""
+    folder = line / "red/test/square"
+    Image.new("RGB", (9000, 9000), (9, 9, 9)).save(folder / "0b.png", compress_level=1)
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY, "detect", line / "bundle", folder, folder / "0.png"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert f"there is not enough memory to decode {folder / '0b.png'}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -1,0 +1,1 @@
+"""Codecs: one module for each image format, from a file's bytes to its samples."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cad_edge import options
-from cad_edge.data.product import images_in
+from cad_edge.data.folder import images_in
 from cad_edge_runtime.conversation import Conversation
 from cad_edge_runtime.detector import Detector
 from cad_edge_runtime.explanation import MOST_TOKENS, require_length

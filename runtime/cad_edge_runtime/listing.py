@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cad_edge.data.image_formats import SUFFIXES
-from cad_edge.data.product import images_in
+from cad_edge.data.folder import images_in
 from cad_edge.errors import ImageError
 
 

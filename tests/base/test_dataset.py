@@ -9,7 +9,8 @@ from PIL import Image
 
 from cad_edge.data.dataset import Layout, read_product
 from cad_edge.data.depth_files import decode_depth
-from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.image import decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.errors import DatasetError
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cad_edge.data.image import ImageRecipe, as_rgb, decode_image, decode_mask, image_size
+from cad_edge.data.image import ImageRecipe, as_rgb, decode_image, image_size
+from cad_edge.data.mask import decode_mask
 from cad_edge.errors import ImageError
 
 SIDE = 12

@@ -8,7 +8,8 @@ from PIL import Image
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.depth_files import decode_depth
-from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.image import decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
 

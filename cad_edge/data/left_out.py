@@ -76,7 +76,7 @@ def refuse_left_out(folders: Sequence[Path], into: Path, remedy: str = "") -> No
     hold = "hold" if others else "holds"
     raise DatasetError(
         f"the folder {first}{more} {hold} {counted(sum(counts.values()))} that would be left out; "
-        f"{remedy}move them into {into}, or out of the product's folder"
+        f"{remedy}move the images into {into}, or out of the product's folder"
     )
 
 

@@ -104,7 +104,7 @@ class TestMvtec:
 
 class TestFolder:
     def test_all_images_are_good_parts(self, tmp_path):
-        touch(tmp_path, "b.png", "a.jpeg", "old/c.png")
+        touch(tmp_path, "b.png", "a.jpeg")
         product = read_product(tmp_path, "folder")
         assert relative(tmp_path, product.train) == ["a.jpeg", "b.png"]
         assert product.test == ()

@@ -18,15 +18,12 @@ from cad_edge.errors import DatasetError
 HEATMAP_MARK = ".cad-edge-heatmaps"
 """File that `cad-edge detect --heatmaps` leaves: its folder is neither learned nor inspected."""
 
-UNREAD = (
-    frozenset(
-        ".gif .apng .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .jxl .jxr .wdp .hdp .heic .heif .hif .avif "
-        ".pgm .ppm .pbm .pnm .pam .pfm .raw .dng .cr2 .cr3 .crw .nef .arw .orf .rw2 .raf .pef .srw "
-        ".exr .hdr .tga .psd .xcf .pcx .dib .jfif .jpe .jif .jfi .mpo .jps .jls .dcm .fits .fit "
-        ".fts .btf .tf8 .dds .qoi .bpg .flif .sgi .ras .czi .lsm .nd2 .svs".split()
-    )
-    - SUFFIXES
+_OTHER_FORMATS = (
+    "gif apng jp2 j2k j2c jpc jpf jpx jpm jxl jxr wdp hdp heic heif hif avif pgm ppm pbm pnm pam "
+    "pfm raw dng cr2 cr3 crw nef arw orf rw2 raf pef srw exr hdr tga psd xcf pcx dib jfif jpe jif "
+    "jfi mpo jps jls dcm fits fit fts btf tf8 dds qoi bpg flif sgi ras czi lsm nd2 svs"
 )
+UNREAD = frozenset(f".{name}" for name in _OTHER_FORMATS.split()) - SUFFIXES
 """Suffixes of pictures in formats that are not read."""
 
 # Written beside images by network drives, archives and desktops; never by a camera.
@@ -146,7 +143,7 @@ def counted(count: int) -> str:
 
 
 def key_of(name: str) -> str:
-    """What two names must share to be one: macOS writes letters with accents in two characters."""
+    """Write a name as its like are compared: macOS has letters with accents in two characters."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -40,7 +40,7 @@ def refuse_other_good(folders: Sequence[Path]) -> None:
 
 
 def count_below(folder: Path) -> int:
-    """Number of pictures in a folder and its sub-folders, each folder counted once."""
+    """Count the pictures in a folder and its sub-folders, each folder once."""
     count, waiting, seen = 0, [folder], set()
     while waiting:
         place = waiting.pop()

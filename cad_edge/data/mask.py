@@ -96,7 +96,7 @@ def mask_fault(marked: Marks) -> str:
     border = float(np.concatenate([marked[0], marked[-1], marked[:, 0], marked[:, -1]]).mean())
     if share < 1 and ((border == 1 and share > 0.5) or (border > 0.75 and share > 0.9)):
         return (
-            f"it marks {100 * share:.1f} % of its image and leaves out a piece, as an inverted mask "
+            f"it marks {100 * share:.1f} % of its image and spares a piece, as an inverted mask "
             "does; make the defect white and all else black, or mark the whole image"
         )
     return ""
@@ -120,7 +120,7 @@ def read_mask(path: Path) -> Marks:
         if peak < BRIGHT / 8:  # black, and what compression makes of it
             return np.zeros(values.shape, np.bool_)
         raise ImageError(
-            f"the mask {path} has no white pixel and is stored with loss, so that its values cannot "
+            f"the mask {path} has no white pixel and is stored with loss, so its values cannot "
             "be told from noise; save it as PNG with the defect in white"
         )
     return _halved(values, levels, peak, path)

@@ -111,7 +111,7 @@ def _with_parents(place: Path) -> list[Path]:
 
 
 def identity_of(place: Path) -> tuple[int, int]:
-    """What tells a folder from all others; one that is not there is like no other."""
+    """Tell a folder from all others; one that is not there is like no other."""
     try:
         found = place.stat()
     except OSError:

@@ -133,7 +133,7 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
         stem = key_of(path.stem)
         if found.setdefault(stem, path) != path:
             raise DatasetError(
-                f"{path} and {found[stem].name} differ in the suffix alone, or in how their letters "
-                "are written (Unicode NFC and NFD); keep one of them"
+                f"{path} and {found[stem].name} differ in the suffix alone, or in how letters are "
+                "written (Unicode NFC and NFD); keep one of them"
             )
     return found

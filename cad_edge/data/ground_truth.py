@@ -62,6 +62,20 @@ def masks_of(folder: Path, images: Sequence[Path], kind: str) -> dict[Path, Path
     return matched
 
 
+def mask_files(mask: Path) -> tuple[Path, ...]:
+    """Files of a mask: itself, or those of the folder that it is.
+
+    Raises
+    ------
+    DatasetError
+        The folder holds none.
+    """
+    files = images_in(mask) if mask.is_dir() else (mask,)
+    if not files:
+        raise DatasetError(f"{mask} holds no mask; put the masks of its image there")
+    return files
+
+
 def refuse_loose_masks(folder: Path, kinds: Iterable[str]) -> None:
     """Raise DatasetError for masks that lie in no folder of a kind of defect that is tested."""
     if loose := images_in(folder):
@@ -78,8 +92,7 @@ def _masks(folder: Path) -> list[Path]:
     """Files and folders that mask an image."""
     several = folders_in(folder)
     for place in several:
-        if not images_in(place):
-            raise DatasetError(f"{place} holds no mask; put the masks of its image there")
+        mask_files(place)
         refuse_deeper(place)
     return [*images_in(folder), *several]
 

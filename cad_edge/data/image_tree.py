@@ -17,6 +17,7 @@ from cad_edge.data.folder import (
     real_path,
     unread_sentence,
 )
+from cad_edge.data.image_formats import SUFFIXES
 from cad_edge.errors import DatasetError
 
 # Folders that say something about the images of a folder beside them, by that folder's name.
@@ -78,6 +79,8 @@ def image_tree(top: Path) -> ImageTree:
         problems += [lost_sentence(path) for path in contents.lost]
         if contents.unread:
             problems.append(unread_sentence(place, contents.unread))
+        if place != top and place.suffix.lower() in SUFFIXES and contents == Contents():
+            problems.append(f"{place} cannot be read (Is a directory); give an image of that name")
         if images := _pictures(contents):
             found[place] = images
         for folder in _inspected(contents):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cad_edge.data.folder import images_in
+from cad_edge.data.ground_truth import mask_files
 from cad_edge.data.image import decode_pixels
 from cad_edge.errors import ImageError
 
@@ -67,20 +67,6 @@ def decode_mask(path: Path, size: tuple[int, int]) -> Marks:
             raise ImageError(f"the mask {file} cannot be used: {fault}")
         marked |= found
     return marked
-
-
-def mask_files(path: Path) -> tuple[Path, ...]:
-    """Files of a mask: itself, or those of a folder; at least one.
-
-    Raises
-    ------
-    ImageError
-        The folder holds none.
-    """
-    files = images_in(path) if path.is_dir() else (path,)
-    if not files:
-        raise ImageError(f"the folder {path} holds no mask; put the masks of its image there")
-    return files
 
 
 def mask_fault(marked: Marks) -> str:

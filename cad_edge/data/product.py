@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cad_edge.data.folder import folders_in, images_in
+from cad_edge.data.ground_truth import mask_files
 from cad_edge.data.image_formats import SUFFIXES
 from cad_edge.data.left_out import GOOD as GOOD
 from cad_edge.data.left_out import refuse_deeper, refuse_other_good
@@ -29,6 +30,10 @@ class LabelledImage:
     def views(self) -> tuple[Path, ...]:
         """All images of the part."""
         return (self.path, *self.more)
+
+    def mask_files(self) -> tuple[Path, ...]:
+        """Return the files that the mask consists of, none where there is no mask."""
+        return () if self.mask is None else mask_files(self.mask)
 
     @property
     def label(self) -> str:

@@ -48,7 +48,7 @@ def fingerprint_of(stream: Stream) -> str:
         files = [("train", path) for path in product.train]
         for item in product.test:
             files.append((item.label, item.path))
-            files += [("mask", item.mask)] if item.mask is not None else []
+            files += [("mask", file) for file in item.mask_files()]
         lines += [f"{task.name} {kind} {path.name} {_digest(path)}" for kind, path in files]
     return sha256_of("\n".join(lines).encode())
 

@@ -70,8 +70,7 @@ def _files(product: ProductImages) -> list[Path]:
     tests = [
         path
         for item in product.test
-        for path in (*item.views, item.mask, item.depth)
-        if path is not None
+        for path in (*item.views, *item.mask_files(), *((item.depth,) if item.depth else ()))
     ]
     learned = [*product.train_views(), *(item.views for item in product.defective)]
     return [*(path for views in learned for path in views), *product.train_depth, *tests]

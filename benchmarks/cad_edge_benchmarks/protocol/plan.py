@@ -63,7 +63,7 @@ def _fingerprint(task: StreamTask) -> str:
     """sha256 over names and sizes, which every change of a folder that matters would move."""
     files = _files(task.samples())
     lines = [f"{'/'.join(path.parts[-4:])} {path.stat().st_size}" for path in files]
-    return sha256_of("\n".join(lines).encode())
+    return sha256_of("\n".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _files(product: ProductImages) -> list[Path]:

@@ -109,7 +109,8 @@ def read_mask(path: Path) -> Marks:
             f"the mask {path} has no white pixel and is stored with loss, so its values cannot "
             "be told from noise; save it as PNG with the defect in white"
         )
-    return _halved(values, levels, peak, path)
+    ringing = peak / 4 if lossy or len(levels) > FEW else 0.0
+    return _halved(values, peak, ringing, path)
 
 
 def _values(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -147,8 +148,11 @@ def _are_classes(values: NDArray[Any], levels: NDArray[Any]) -> bool:
     return bool(np.isin(levels, inner[flat]).all())
 
 
-def _halved(values: NDArray[Any], levels: NDArray[Any], peak: float, path: Path) -> Marks:
-    """Mark what is at least half as bright as the brightest, where the rest is its edge."""
+def _halved(values: NDArray[Any], peak: float, ringing: float, path: Path) -> Marks:
+    """Mark what is at least half as bright as the brightest, where the rest is its edge.
+
+    Up to ``ringing``, values are taken for what compression leaves beside an edge.
+    """
     marked: Marks = values >= peak / 2
     near = marked.copy()
     for _ in range(REACH):
@@ -156,8 +160,7 @@ def _halved(values: NDArray[Any], levels: NDArray[Any], peak: float, path: Path)
         near[:-1] |= near[1:].copy()
         near[:, 1:] |= near[:, :-1].copy()
         near[:, :-1] |= near[:, 1:].copy()
-    least = peak / 4 if len(levels) > FEW else 0.0  # above the ringing of JPEG
-    if astray := int(((values > least) & ~near).sum()):
+    if astray := int(((values > ringing) & ~near).sum()):
         raise ImageError(
             f"the mask {path} holds grey values that belong to no edge ({astray} pixels), so that "
             "its defects cannot be told from its ground; save it as black and white"

@@ -1,6 +1,7 @@
 """Groups of images: every form in the stream file, and one sentence for each that tells nothing."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,16 @@ class TestTable:
     def test_one_group_alone(self, place):
         table(place, *(f"{name},1" for name in FOUR))
         assert "into one group, '1'" in refused(place, {"table": "groups.csv"})
+
+
+def test_a_table_may_write_accents_in_either_way(tmp_path):
+    written = (("NFC", "stück_0.png"), ("NFD", "stück_1.png"))
+    names = [unicodedata.normalize(form, name) for form, name in written]
+    touch(tmp_path / "nut", *(f"train/good/{name}" for name in names))
+    rows = [f"train/good/{unicodedata.normalize('NFC', name)},{name[-5]}" for name in names]
+    (tmp_path / "groups.csv").write_text("\n".join(["file,group", *rows]), encoding="utf-8")
+    task = task_of(tmp_path, {"table": tmp_path / "groups.csv"})
+    assert task.groups(task.samples()) == ("0", "1")
 
 
 class TestFolder:

@@ -187,7 +187,7 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
         raise DatasetError(
             f"{folder} cannot be read: {problem.strerror}; allow this user to read it, or move it"
         ) from None
-    return sorted(entries, key=lambda entry: entry.name)
+    return sorted(entries, key=lambda entry: (key_of(entry.name), entry.name))
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

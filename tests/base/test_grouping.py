@@ -198,7 +198,7 @@ def test_a_table_may_write_accents_in_either_way(tmp_path):
     touch(tmp_path / "nut", *(f"train/good/{name}" for name in names))
     rows = [f"train/good/{unicodedata.normalize('NFC', name)},{name[-5]}" for name in names]
     (tmp_path / "groups.csv").write_text("\n".join(["file,group", *rows]), encoding="utf-8")
-    task = task_of(tmp_path, {"table": tmp_path / "groups.csv"})
+    task = task_of(tmp_path, {"table": str(tmp_path / "groups.csv")})
     assert task.groups(task.samples()) == ("0", "1")
 
 

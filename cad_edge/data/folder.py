@@ -48,7 +48,8 @@ class Contents:
     unread: tuple[Path, ...] = ()
     """Pictures that cannot be decoded, by their names."""
     lost: tuple[Path, ...] = ()
-    """Links to nothing that are no images by their names; each may have been a folder."""
+    """Links to nothing that are no images by their names, as each may have been a folder; and
+    images that are no files."""
 
 
 def is_hidden(name: str) -> bool:
@@ -74,14 +75,17 @@ def contents_of(folder: Path) -> Contents:
     DatasetError
         The folder cannot be read.
     """
-    images, folders, unread, lost = [], [], [], []
+    images: list[Path] = []
+    folders: list[Path] = []
+    unread: list[Path] = []
+    lost: list[Path] = []
     for entry in _entries(folder):
         path = folder / entry.name
         if _is_folder(entry):
             if not is_marked(path):
                 folders.append(path)
         elif path.suffix.lower() in SUFFIXES:
-            images.append(path)
+            (lost if _is_special(entry) else images).append(path)
         elif entry.is_symlink() and not os.path.exists(path):  # noqa: PTH110 - it never raises
             lost.append(path)
         elif _is_picture(entry):
@@ -128,10 +132,10 @@ def unread_sentence(folder: Path, unread: tuple[Path, ...]) -> str:
 
 
 def lost_sentence(path: Path) -> str:
-    """Say why a link leads nowhere."""
+    """Say why an entry of a folder is of no use."""
     try:
         path.stat()
-        reason = "it could not be followed"
+        return f"{path} is a pipe, a socket or a device; give files, or remove it"
     except OSError as problem:
         reason = problem.strerror or str(problem)
     return f"the link {path} leads nowhere ({reason}); mount or restore its target, or remove it"
@@ -159,14 +163,10 @@ def found_file(root: Path, name: str) -> Path | None:
         return root / name
     if name.isascii():
         return None
-    places = [root]
-    for part in Path(name).parts:
-        places = [
-            place / entry.name
-            for place in places
-            for entry in _entries(place)
-            if key_of(entry.name) == key_of(part)
-        ]
+    wanted = root / name
+    places = [Path(wanted.anchor)]
+    for part in wanted.parts[1:]:
+        places = [found for place in places for found in _named_alike(place, part)]
     files = [path for path in places if path.is_file()]
     if len(files) > 1:
         raise DatasetError(
@@ -174,6 +174,12 @@ def found_file(root: Path, name: str) -> Path | None:
             "(Unicode NFC and NFD); rename one"
         )
     return files[0] if files else None
+
+
+def _named_alike(place: Path, part: str) -> list[Path]:
+    if os.path.lexists(place / part):
+        return [place / part]
+    return [place / entry.name for entry in _entries(place) if key_of(entry.name) == key_of(part)]
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
@@ -194,6 +200,14 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link in a circle, or to where this user may not look
+        return False
+
+
+def _is_special(entry: "os.DirEntry[str]") -> bool:
+    """Whether reading an entry might wait for ever: it is there, and is no file."""
+    try:
+        return not entry.is_file() and bool(entry.stat())
+    except OSError:
         return False
 
 

@@ -150,7 +150,7 @@ class GroupRule(OmitDefaults):
         """Group that a text names; empty where it names none."""
         if self.pattern is None:
             return text
-        found = re.search(self.pattern, text)
+        found = re.search(key_of(self.pattern), key_of(text))
         return (found[1 if found.re.groups else 0] or "") if found else ""
 
 

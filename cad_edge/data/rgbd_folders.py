@@ -44,7 +44,7 @@ def read_rgbd(path: Path) -> ProductImages:
         are told apart by their suffixes alone, a mask has no image or an image two masks, an
         image has no label, or some would be left out.
     """
-    return _read(path, "depth", [path / "train" / GOOD])
+    return _read(path, "depth", [path / "train" / GOOD, path / "validation" / GOOD])
 
 
 def read_mvtec3d(path: Path) -> ProductImages:

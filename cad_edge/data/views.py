@@ -45,7 +45,8 @@ def read_views(path: Path, layout: str, views: int) -> ProductImages:
             "or instruction"
         )
     refuse_beside_good(path / "train")
-    train = _good_parts(path / "train" / GOOD, views)
+    refuse_beside_good(path / "validation")
+    train = _good_parts(path / "train" / GOOD, views) + _parts(path / "validation" / GOOD, views)
     test = [
         LabelledImage(part[0], None if kind == GOOD else kind, more=part[1:])
         for kind in kinds_in(path / "test")

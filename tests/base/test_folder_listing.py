@@ -10,6 +10,7 @@ from PIL import Image
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.folder import HEATMAP_MARK, contents_of, images_in
+from cad_edge.data.grouping import GroupRule
 from cad_edge.data.products import read_products
 from cad_edge.errors import DatasetError
 
@@ -169,6 +170,16 @@ class TestSubFolders:
         assert "left out" in refusal(tmp_path, "eyecandies")
 
 
+def test_validation_with_views_and_with_depth(tmp_path):
+    for place in ("a/train", "a/validation"):
+        touch(tmp_path, f"{place}/good/0/0.png", f"{place}/good/0/1.png")
+    assert len(read_product(tmp_path / "a", views=2).train) == 2
+    for place in ("b/train", "b/validation"):
+        touch(tmp_path, f"{place}/good/rgb/0.png", f"{place}/good/depth/0.png")
+    product = read_product(tmp_path / "b", "rgbd")
+    assert len(product.train) == len(product.train_depth) == 2
+
+
 def test_validation_holds_further_good_parts(tmp_path):
     touch(tmp_path, "train/good/0.png", "validation/good/0.png", "test/good/0.png")
     product = read_product(tmp_path)
@@ -276,7 +287,14 @@ def test_tables_by_either_way_of_writing(tmp_path):
     (tmp_path / "visa/split_csv/1cls.csv").write_text(row, encoding="utf-8")
     assert read_product(tmp_path / "visa" / NFD, "visa").train[0].stem == NFD
     touch(tmp_path, f"visa/{NFD}/Data/Images/{NFC}.png")
-    assert "NFC and NFD" in refusal(tmp_path / "visa" / NFD, "visa")
+    assert read_product(tmp_path / "visa" / NFD, "visa").train[0].stem == NFC  # as it is written
+
+
+def test_a_pattern_by_either_way_of_writing(tmp_path):
+    touch(tmp_path, f"train/good/{NFD}1.png", f"train/good/{NFC}2.png")
+    rule = GroupRule(pattern=rf"{NFC}(\d)")
+    images = [path.name for path in read_product(tmp_path).train]
+    assert rule.names(images, "") == ("1", "2")
 
 
 def test_a_name_too_long_for_a_file_is_only_missing(tmp_path):

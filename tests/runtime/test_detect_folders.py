@@ -85,6 +85,14 @@ def test_a_link_to_nothing_is_named_and_the_others_are_inspected(run, put):
     assert line.startswith(f"Error: the link {folder / 'cam2'} leads nowhere (No such file")
 
 
+def test_a_pipe_is_named_and_not_waited_for(run, put):
+    folder = put("in", "a.png")
+    os.mkfifo(folder / "b.png")
+    result = run(folder)
+    assert result.exit_code == 1 and inspected(result, folder) == ["a.png"]
+    assert "b.png is a pipe, a socket or a device" in result.stderr
+
+
 def test_pictures_of_other_formats_are_named(run, put):
     folder = put("in", "a.png")
     (folder / "b.heic").write_bytes(b"picture")

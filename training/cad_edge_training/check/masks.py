@@ -86,6 +86,14 @@ def _problem(seen: DecodedImage) -> tuple[str, float]:
     return "", share
 
 
+def _files(mask: Path) -> tuple[Path, ...]:
+    """Files of a mask to show: the first where it is a folder of several."""
+    try:
+        return mask_files(mask)[:1]
+    except CadEdgeError:
+        return (mask,)
+
+
 def _first(wrong: Sequence[EvidenceImages], root: Path) -> str:
     """Name the first mask, and how many more there are."""
     more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -94,7 +102,7 @@ def _first(wrong: Sequence[EvidenceImages], root: Path) -> str:
 
 def _evidence(seen: DecodedImage, said: str, share: float) -> EvidenceImages:
     assert seen.source.mask is not None
-    images = (seen.source.path, seen.source.mask)
+    images = (seen.source.path, *_files(seen.source.mask))
     return EvidenceImages(images=images, said=said, figures={"marked_share": share})
 
 

@@ -40,8 +40,12 @@ def refuse_other_good(folders: Sequence[Path]) -> None:
 
 
 def count_below(folder: Path) -> int:
-    """Count the pictures in a folder and its sub-folders, each folder once."""
-    count, waiting, seen = 0, [folder], set()
+    """Count the pictures in a folder and its sub-folders, each folder once.
+
+    Links back to the folders that it lies in lead to nothing new.
+    """
+    beside = real_path(folder.parent)
+    count, waiting, seen = 0, [folder], {beside, *beside.parents}
     while waiting:
         place = waiting.pop()
         real = real_path(place)

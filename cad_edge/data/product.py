@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cad_edge.data.folder import folders_in, images_in
+from cad_edge.data.folder import folders_in, images_in, real_path
 from cad_edge.data.ground_truth import mask_files
 from cad_edge.data.image_formats import SUFFIXES
 from cad_edge.data.left_out import GOOD as GOOD
@@ -86,7 +86,12 @@ def good_parts(folder: Path, by_folder: bool = False, remedy: str = "") -> tuple
     """
     images = images_in(folder)
     if by_folder:
+        groups: dict[Path, Path] = {}
         for group in folders_in(folder):
+            if (other := groups.setdefault(real_path(group), group)) != group:
+                raise DatasetError(
+                    f"{other} and {group} are one folder, and a group is one; remove the link"
+                )
             refuse_deeper(group)
             images += images_in(group)
     else:

@@ -114,11 +114,19 @@ class TestSubFolders:
             (tmp_path / "p/train/good/cam").symlink_to(inner)
         assert "train/good/cam holds 2 images that would be" in refusal(tmp_path / "p")
 
-    def test_a_link_back_is_counted_once(self, tmp_path):
+    def test_a_link_back_leads_to_nothing_new(self, tmp_path):
         touch(tmp_path, "train/good/a.png")
         (tmp_path / "train/good/sub").mkdir()
-        (tmp_path / "train/good/sub/back").symlink_to(tmp_path / "train/good")
+        for name, target in (("back", "."), ("sub/back", ".."), ("sub/up", "../..")):
+            (tmp_path / "train/good" / name).symlink_to(target)
+        assert len(read_product(tmp_path).train) == 1
+        touch(tmp_path, "train/good/sub/b.png")
         assert "sub holds 1 image that" in refusal(tmp_path)
+
+    def test_a_linked_group_is_no_second_one(self, tmp_path):
+        touch(tmp_path, "train/good/1/a.png", "train/good/2/a.png")
+        (tmp_path / "train/good/3").symlink_to("1")
+        assert "good/1 and" in refusal(tmp_path, by_folder=True)
 
     def test_of_a_folder_of_good_parts(self, tmp_path):
         touch(tmp_path, "parts/b.png", "parts/old/c.png")

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 
 from cad_edge import cli
 from cad_edge.data.folder import HEATMAP_MARK
+from cad_edge.errors import DatasetError
+from cad_edge_runtime.listing import ImageFile, with_depth
 
 pytestmark = pytest.mark.torchless
 
@@ -213,6 +216,19 @@ def test_names_that_are_not_utf8(run, tmp_path, frames):
     record = json.loads(result.stdout)
     assert os.fsencode(record["path"]) == name
     assert os.path.isfile(record["heatmap"])  # noqa: PTH113
+
+
+def test_depth_is_found_by_either_way_of_writing_letters(tmp_path):
+    composed, taken_apart = (unicodedata.normalize(form, "stück") for form in ("NFC", "NFD"))
+    (tmp_path / "depth").mkdir()
+    (tmp_path / f"depth/{composed}.tiff").touch()
+    image = ImageFile(Path(f"{taken_apart}.png"), Path("a.png"), ())
+    (found,) = with_depth([image], tmp_path / "depth")
+    assert found.depth == tmp_path / f"depth/{composed}.tiff"
+    (tmp_path / "depth/more").mkdir()
+    (tmp_path / "depth/more/b.tiff").touch()
+    with pytest.raises(DatasetError, match="more holds 1 image that would be left out"):
+        with_depth([image], tmp_path / "depth")
 
 
 def test_paths_too_long_for_the_system_are_named(run, put):

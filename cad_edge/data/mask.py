@@ -27,6 +27,8 @@ from cad_edge.errors import ImageError
 CLASSES = 31  # largest number of a class; grey values of an edge go further
 FEW = 16  # distinct values that someone may have chosen; ringing and resizing make more
 REACH = 8  # pixels from an area of full value to the end of its smoothed edge
+CORE = 0.8  # of the full value, which every area of defect reaches somewhere
+LEVEL = 0.97  # of the brightest value: what JPEG makes of one area
 BRIGHT = 128  # of 255: a mask in JPEG has its defects drawn in white
 
 _LOSSY_TIFF = {"jpeg", "tiff_jpeg", "webp"}
@@ -109,8 +111,8 @@ def read_mask(path: Path) -> Marks:
             f"the mask {path} has no white pixel and is stored with loss, so its values cannot "
             "be told from noise; save it as PNG with the defect in white"
         )
-    ringing = peak / 4 if lossy or len(levels) > FEW else 0.0
-    return _halved(values, peak, ringing, path)
+    full = _full_value(values, peak)
+    return _halved(values, full, full / 4 if lossy or len(levels) > FEW else 0.0, path)
 
 
 def _values(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -137,24 +139,43 @@ def _are_classes(values: NDArray[Any], levels: NDArray[Any]) -> bool:
 
     The value of an edge lies between its neighbours; that of a class is equal to some around it.
     """
-    if levels[-1] <= CLASSES and (levels == np.round(levels)).all():
+    whole = (levels == np.round(levels)).all()
+    if levels[-1] <= CLASSES and len(levels) <= FEW and whole:
         return True
     inner = values[1:-1, 1:-1]
     flat = np.ones(inner.shape, np.bool_)
-    height, width = values.shape
-    for down in range(3):
-        for right in range(3):
-            flat &= values[down : height - 2 + down, right : width - 2 + right] == inner
+    for shifted in _around(values):
+        flat &= shifted == inner
     return bool(np.isin(levels, inner[flat]).all())
 
 
-def _halved(values: NDArray[Any], peak: float, ringing: float, path: Path) -> Marks:
-    """Mark what is at least half as bright as the brightest, where the rest is its edge.
+def _around(values: NDArray[Any]) -> list[NDArray[Any]]:
+    """Shift an array to each of nine neighbours; each (height - 2, width - 2)."""
+    height, width = values.shape
+    return [
+        values[down : height - 2 + down, right : width - 2 + right]
+        for down in range(3)
+        for right in range(3)
+    ]
 
-    Up to ``ringing``, values are taken for what compression leaves beside an edge.
+
+def _full_value(values: NDArray[Any], peak: float) -> float:
+    """Value of what is surely defect: the brightest, or that of white where none was left."""
+    inside = np.logical_and.reduce(_around(values >= LEVEL * peak))
+    if inside.any():
+        return peak
+    if values.dtype.kind == "f":
+        return max(peak, 1.0)
+    return 65535.0 if values.dtype == np.uint16 else 255.0
+
+
+def _halved(values: NDArray[Any], full: float, ringing: float, path: Path) -> Marks:
+    """Mark what is at least half as bright as the defect, where the rest is its edge.
+
+    Up to ``ringing``, values are taken for what compression leaves beside an edge. A line so thin
+    that smoothing left nothing of its value has no half: it would come out too wide or not at all.
     """
-    marked: Marks = values >= peak / 2
-    near = marked.copy()
+    near: Marks = values >= CORE * full
     for _ in range(REACH):
         near[1:] |= near[:-1].copy()
         near[:-1] |= near[1:].copy()
@@ -165,6 +186,7 @@ def _halved(values: NDArray[Any], peak: float, ringing: float, path: Path) -> Ma
             f"the mask {path} holds grey values that belong to no edge ({astray} pixels), so that "
             "its defects cannot be told from its ground; save it as black and white"
         )
+    marked: Marks = values >= full / 2
     return marked
 
 

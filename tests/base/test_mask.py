@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from cad_edge.data.mask import decode_mask, read_mask
 from cad_edge.errors import ImageError
@@ -208,3 +208,13 @@ def test_several_masks_of_one_image_add_up(tmp_path):
 def test_a_mask_of_another_size(tmp_path):
     path = saved(tmp_path, grey(drawn()))
     assert "mask.png is 512x384 px but its image is 384x512 px" in refusal(path, (512, 384))
+
+
+def test_a_thin_line_that_was_blurred_is_neither_widened_nor_lost(tmp_path):
+    line = np.zeros(SIZE, np.bool_)
+    line[100:103, 50:400] = True
+    blurred = grey(line).filter(ImageFilter.GaussianBlur(1))
+    assert area(saved(tmp_path, blurred)) == pytest.approx(3 * 350, rel=0.01)
+    for radius in (2, 6):
+        path = saved(tmp_path, grey(line).filter(ImageFilter.GaussianBlur(radius)))
+        assert "grey values that belong to no edge" in refusal(path)

@@ -130,8 +130,8 @@ def masked(folder: Path, rng, mask: np.ndarray | None) -> list[DecodedImage]:
             np.pad(np.zeros((8, 8), np.uint8), ((20, 36), (30, 26)), constant_values=255),
             "error",
             "1 mask cannot be used: masks/001.png: it marks 98.4 % of its image and spares a "
-            "piece, as an inverted mask does; make the defect white and all else black, or mark the whole "
-            "image",
+            "piece, as an inverted mask does; make the defect white and all else black, "
+            "or mark the whole image",
         ),
         (
             None,

@@ -28,7 +28,6 @@ CLASSES = 31  # largest number of a class; grey values of an edge go further
 FEW = 16  # distinct values that someone may have chosen; ringing and resizing make more
 REACH = 8  # pixels from an area of full value to the end of its smoothed edge
 CORE = 0.8  # of the full value, which every area of defect reaches somewhere
-LEVEL = 0.97  # of the brightest value: what JPEG makes of one area
 BRIGHT = 128  # of 255: a mask in JPEG has its defects drawn in white
 
 _LOSSY_TIFF = {"jpeg", "tiff_jpeg", "webp"}
@@ -160,8 +159,8 @@ def _around(values: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _full_value(values: NDArray[Any], peak: float) -> float:
-    """Value of what is surely defect: the brightest, or that of white where none was left."""
-    inside = np.logical_and.reduce(_around(values >= LEVEL * peak))
+    """Value of the defect: the brightest where it fills an area, else that of white."""
+    inside = np.logical_and.reduce(_around(values == peak))
     if inside.any():
         return peak
     if values.dtype.kind == "f":
@@ -181,7 +180,8 @@ def _halved(values: NDArray[Any], full: float, ringing: float, path: Path) -> Ma
         near[:-1] |= near[1:].copy()
         near[:, 1:] |= near[:, :-1].copy()
         near[:, :-1] |= near[:, 1:].copy()
-    if astray := int(((values > ringing) & ~near).sum()):
+    least = ringing if near.any() else 0.0
+    if astray := int(((values > least) & ~near).sum()):
         raise ImageError(
             f"the mask {path} holds grey values that belong to no edge ({astray} pixels), so that "
             "its defects cannot be told from its ground; save it as black and white"

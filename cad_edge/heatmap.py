@@ -2,6 +2,8 @@
 
 import io
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +100,13 @@ def write_png(path: Path, rgb: Frame) -> None:
     ImageError
         The file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not longer than its name, which may be as long as the file system allows.
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         temporary.write_bytes(encode_png(rgb))
         temporary.replace(path)
     except OSError as problem:
         raise ImageError(f"{path} cannot be written: {problem.strerror}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -28,13 +28,16 @@ MVTec 3D-AD are.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cad_edge.data.product import LabelledImage, ProductImages, images_in
+from cad_edge.data.folder import images_in
+from cad_edge.data.left_out import refuse_deeper
+from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.data.rgbd_folders import match_depths
 from cad_edge.errors import CadEdgeError, DatasetError, ImageError
 
@@ -46,6 +49,7 @@ UNNAMED = "anomaly"
 """Kind of a part whose file names none."""
 
 _DEPTH = "_depth.png"
+_NAME = re.compile(r"[0-9]+_(image_[0-9]+|depth|normals|([a-z]+_)?mask)\.png")
 _INFO = "_info_depth.yaml"
 
 
@@ -128,6 +132,12 @@ def _info_of(depth: Path) -> Path:
 def _parts(folder: Path) -> list[tuple[str, Path, Path]]:
     """List number, image and depth of every part of a folder, by number."""
     files = images_in(folder)
+    refuse_deeper(folder)
+    if odd := [path for path in files if not _NAME.fullmatch(path.name)]:
+        raise DatasetError(
+            f"{odd[0]} would be left out, as Eyecandies names an image NNN_{LIGHT}.png; rename it, "
+            "or move it out of the folder"
+        )
     images, depths = _items(files, LIGHT), _items(files, "depth")
     matched = match_depths(depths, images, folder)
     for depth in matched:

@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from cad_edge.data.folder import key_of
 from cad_edge.errors import DatasetError
 from cad_edge.schema import OmitDefaults
 
@@ -116,7 +117,8 @@ class GroupRule(OmitDefaults):
 
     def _by_table(self, images: Sequence[str], table: Path) -> list[str]:
         values = _read_table(table, self.file_column, self.group_column)
-        listed = [values.get(image, []) + values.get(_any_plane(image), []) for image in images]
+        keys = [key_of(image) for image in images]
+        listed = [values.get(key, []) + values.get(_any_plane(key), []) for key in keys]
         if missed := [image for image, found in zip(images, listed, strict=True) if not found]:
             raise DatasetError(
                 f"{table} lacks {missed[0]}{_more(missed)} in its column {self.file_column}; give "
@@ -148,7 +150,7 @@ class GroupRule(OmitDefaults):
         """Group that a text names; empty where it names none."""
         if self.pattern is None:
             return text
-        found = re.search(self.pattern, text)
+        found = re.search(key_of(self.pattern), key_of(text))
         return (found[1 if found.re.groups else 0] or "") if found else ""
 
 
@@ -181,7 +183,7 @@ def _read_table(table: Path, file_column: str, group_column: str) -> dict[str, l
                     )
             for row in reader:
                 name = PurePosixPath((row[file_column] or "").strip()).as_posix()
-                found.setdefault(name, []).append((row[group_column] or "").strip())
+                found.setdefault(key_of(name), []).append((row[group_column] or "").strip())
     except OSError as problem:
         raise DatasetError(
             f"{table} cannot be read: {problem.strerror}; `table` is a CSV file, and its path is "

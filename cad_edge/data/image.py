@@ -29,7 +29,6 @@ __all__ = [
     "as_rgb",
     "check_size",
     "decode_image",
-    "decode_mask",
     "decode_pixels",
     "image_size",
 ]
@@ -116,36 +115,6 @@ def decode_image(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Frame:
     except MemoryError:
         with explained(path):
             raise
-
-
-def decode_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Read a defect mask: every value but 0 (and every colour but black) is defect.
-
-    Parameters
-    ----------
-    path
-        Image file.
-    size
-        (height, width) of the image that the mask belongs to.
-
-    Returns
-    -------
-    (height, width) bool.
-
-    Raises
-    ------
-    ImageError
-        As `decode_image`, or the mask has another size than its image.
-    """
-    pixels = decode_pixels(path)
-    if pixels.shape[:2] != size:
-        raise ImageError(
-            f"the mask {path} is {pixels.shape[1]}x{pixels.shape[0]} px but its image is "
-            f"{size[1]}x{size[0]} px; give the mask its image's size"
-        )
-    values = pixels if pixels.ndim == 2 else as_rgb(pixels).max(axis=2)
-    defect: NDArray[np.bool_] = values.astype(np.bool_)
-    return defect
 
 
 def decode_pixels(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> NDArray[Any]:

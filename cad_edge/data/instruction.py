@@ -13,6 +13,7 @@ shown in several views, ``image`` is a list of them.
 import json
 from pathlib import Path
 
+from cad_edge.data.folder import found_file
 from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.errors import DatasetError
 
@@ -88,11 +89,15 @@ def _image(entry: object, file: Path, number: int, views: int) -> LabelledImage:
     answer = said.strip().strip(".!").casefold()
     if answer not in _ANSWERS:
         raise DatasetError(f"{where} is answered with {said[:40]!r}; the first answer is Yes or No")
-    paths = tuple(file.parent / name for name in names)
-    for name, path in zip(names, paths, strict=True):
-        if not path.is_file():
-            raise DatasetError(f"{where} names {name}, which does not exist; correct it")
+    paths = tuple(_existing(file.parent, name, where) for name in names)
     return LabelledImage(paths[0], defect=_ANSWERS[answer], more=paths[1:])
+
+
+def _existing(folder: Path, name: str, where: str) -> Path:
+    path = found_file(folder, name)
+    if path is None:
+        raise DatasetError(f"{where} names {name}, which does not exist; correct it")
+    return path
 
 
 def _names(image: str | list[str], where: str, views: int) -> list[str]:

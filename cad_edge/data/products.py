@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from cad_edge.data.dataset import Layout, read_product
+from cad_edge.data.folder import folders_in, images_in
 from cad_edge.data.product import GOOD
 from cad_edge.data.product_folders import find_products, is_product, layout_of
 from cad_edge.data.stream import Stream, StreamTask, read_stream
@@ -72,17 +73,16 @@ def _find(folder: Path) -> dict[str, tuple[Path, Layout]]:
     if (folder.parent / _VISA).is_file():
         return {folder.name: (folder, "visa")}
     if (folder / _VISA).is_file():
-        products = sorted(path.parent for path in folder.glob("*/Data") if path.is_dir())
+        products = [path for path in folders_in(folder) if (path / "Data").is_dir()]
         return {path.name: (path, "visa") for path in products}
     found = find_products(folder, ["*", "*/*"])
     return found or _images_alone(folder)
 
 
 def _images_alone(folder: Path) -> dict[str, tuple[Path, Layout]]:
-    try:
-        read_product(folder, "folder")
-    except DatasetError:
+    if not images_in(folder):
         return {}
+    read_product(folder, "folder")
     return {folder.name: (folder, "folder")}
 
 

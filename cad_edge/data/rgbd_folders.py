@@ -15,15 +15,16 @@ all of them, so a second division by folders would only leave images unused.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from cad_edge.data.folder import folders_in, images_in, key_of
+from cad_edge.data.ground_truth import masks_of
+from cad_edge.data.left_out import refuse_beside_good, refuse_deeper, refuse_left_out
 from cad_edge.data.product import (
     GOOD,
     LabelledImage,
     ProductImages,
     good_parts,
-    images_in,
     kinds_in,
     labelled_image,
-    masks_of,
 )
 from cad_edge.errors import DatasetError
 
@@ -40,10 +41,10 @@ def read_rgbd(path: Path) -> ProductImages:
     ------
     DatasetError
         There are no images of good parts, an image lacks its depth or depth its image, two files
-        are told apart by their suffixes alone, a mask has no image or an image two masks, or an
-        image has no label.
+        are told apart by their suffixes alone, a mask has no image or an image two masks, an
+        image has no label, or some would be left out.
     """
-    return _read(path, "depth", [path / "train" / GOOD])
+    return _read(path, "depth", [path / "train" / GOOD, path / "validation" / GOOD])
 
 
 def read_mvtec3d(path: Path) -> ProductImages:
@@ -82,9 +83,13 @@ def match_depths(
 
 
 def _read(path: Path, depth: str, good: list[Path]) -> ProductImages:
+    for folder in good:
+        refuse_beside_good(folder.parent)
+        _refuse_beside_planes(folder)
     train = good_parts(good[0] / "rgb")
     train_depth = _depths(good[0], depth, train)
     for folder in good[1:]:
+        refuse_deeper(folder / "rgb")
         further = images_in(folder / "rgb")
         train_depth += _depths(folder, depth, further)
         train += further
@@ -94,25 +99,41 @@ def _read(path: Path, depth: str, good: list[Path]) -> ProductImages:
 
 def _test(folder: Path, depth: str) -> list[LabelledImage]:
     """Test images of one kind."""
+    _refuse_beside_planes(folder)
+    refuse_deeper(folder / "rgb")
     images = images_in(folder / "rgb")
     depths = _depths(folder, depth, images)
     drawn = masks_of(folder / "gt", images, folder.name)
     return [
-        labelled_image(image, folder.name, drawn.get(image.stem), plane)
+        labelled_image(image, folder.name, drawn.get(image), plane)
         for image, plane in zip(images, depths, strict=True)
     ]
 
 
+def _refuse_beside_planes(folder: Path) -> None:
+    """Raise DatasetError for images beside the folder ``rgb``, or in folders of further parts."""
+    if loose := images_in(folder):
+        raise DatasetError(
+            f"{loose[0]} lies beside the folder rgb and would be left out; move it into "
+            f"{folder / 'rgb'}, and its depth into the folder beside that"
+        )
+    batches = [place for place in folders_in(folder) if (place / "rgb").is_dir()]
+    refuse_left_out([place / "rgb" for place in batches], folder / "rgb", "with their depth, ")
+
+
 def _depths(folder: Path, depth: str, images: Iterable[Path]) -> tuple[Path, ...]:
     place = folder / depth
+    refuse_deeper(place)
     return match_depths(_by_stem(images_in(place)), _by_stem(images), place)
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
-        if found.setdefault(path.stem, path) != path:
+        stem = key_of(path.stem)
+        if found.setdefault(stem, path) != path:
             raise DatasetError(
-                f"{path} and {found[path.stem].name} differ in the suffix alone; keep one of them"
+                f"{path} and {found[stem].name} differ in the suffix alone, or in how letters are "
+                "written (Unicode NFC and NFD); keep one of them"
             )
     return found

@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError, model_validator
 from cad_edge.data.dataset import GOOD_FOLDERS, Layout, read_product
 from cad_edge.data.grouping import GroupRule
 from cad_edge.data.labelled import LabelledSplit, split_labelled
+from cad_edge.data.placing import placed, refuse_shared, stream_folders
 from cad_edge.data.product import ProductImages
 from cad_edge.errors import DatasetError
 from cad_edge.schema import Record, TaskName, WithViews, first_problem
@@ -155,41 +156,35 @@ def read_stream(path: Path, root: Path | None = None) -> Stream:
         raise DatasetError(
             f"{path} is not a valid stream file: {first_problem(problem)}; {advice}"
         ) from None
-    folder = path.parent if root is None else root
-    tasks = [_placed(task, folder.absolute()) for task in stream.tasks]
+    folders = stream_folders(path) if root is None else (root.absolute(),)
+    tasks = [_placed(task, folders, path) for task in stream.tasks]
     _check_tasks(tasks, path, "the stream file" if root is None else str(root))
     _check_steps(stream, path)
     return stream.model_copy(update={"tasks": tasks})
 
 
-def _placed(task: StreamTask, folder: Path) -> StreamTask:
-    """Make a task's paths absolute, which are relative to ``folder``."""
-    update: dict[str, object] = {"path": Path(os.path.normpath(folder / task.path))}
+def _placed(task: StreamTask, folders: tuple[Path, ...], file: Path) -> StreamTask:
+    """Make a task's paths absolute, which are relative to ``folders``."""
+    update: dict[str, object] = {"path": placed(task.path, folders, file)}
     if task.group is not None and task.group.table is not None:
-        table = Path(os.path.normpath(folder / task.group.table))
+        table = placed(task.group.table, folders, file)
         update["group"] = task.group.model_copy(update={"table": table})
     return task.model_copy(update=update)
 
 
 def _check_tasks(tasks: list[StreamTask], path: Path, place: str) -> None:
     names: set[str] = set()
-    folders: dict[Path, str] = {}
     for task in tasks:
         # Names become folder names, and not every file system tells Pcb from pcb.
         if task.name.casefold() in names:
             raise DatasetError(f"{path} names the task {task.name} twice; rename one of them")
-        if task.path in folders:
-            raise DatasetError(
-                f"{path} gives the folder {task.path} to the tasks {folders[task.path]} and "
-                f"{task.name}; give each product its own images"
-            )
-        if not task.path.is_dir():
+        if not os.path.isdir(task.path):  # noqa: PTH112 - it never raises
             raise DatasetError(
                 f"{path} names the folder {task.path} for the task {task.name}, which does not "
                 f"exist; paths are relative to {place}"
             )
         names.add(task.name.casefold())
-        folders[task.path] = task.name
+    refuse_shared({task.name: (task.path, task.layout) for task in tasks}, path)
 
 
 def _check_steps(stream: Stream, path: Path) -> None:

@@ -6,14 +6,9 @@ order of their names. There are no masks: what looks at several views locates no
 
 from pathlib import Path
 
-from cad_edge.data.product import (
-    GOOD,
-    LabelledImage,
-    ProductImages,
-    folders_in,
-    images_in,
-    kinds_in,
-)
+from cad_edge.data.folder import folders_in, images_in
+from cad_edge.data.left_out import count_below, refuse_beside_good, refuse_deeper
+from cad_edge.data.product import GOOD, LabelledImage, ProductImages, kinds_in
 from cad_edge.errors import DatasetError
 
 Views = tuple[Path, ...]
@@ -49,7 +44,9 @@ def read_views(path: Path, layout: str, views: int) -> ProductImages:
             f"layout {layout} has one image of each part; leave `views` out, or use mvtec, folder "
             "or instruction"
         )
-    train = _good_parts(path / "train" / GOOD, views)
+    refuse_beside_good(path / "train")
+    refuse_beside_good(path / "validation")
+    train = _good_parts(path / "train" / GOOD, views) + _parts(path / "validation" / GOOD, views)
     test = [
         LabelledImage(part[0], None if kind == GOOD else kind, more=part[1:])
         for kind in kinds_in(path / "test")
@@ -77,7 +74,7 @@ def _good_parts(folder: Path, views: int) -> tuple[Views, ...]:
 
 
 def _parts(folder: Path, views: int) -> tuple[Views, ...]:
-    """Parts of a folder, by the names of theirs; what holds no image is passed over."""
+    """Parts of a folder, by the names of theirs; an empty folder is passed over."""
     if loose := images_in(folder):
         raise DatasetError(
             f"{loose[0]} is one image where the task has views: {views}; put the {views} images of "
@@ -85,6 +82,13 @@ def _parts(folder: Path, views: int) -> tuple[Views, ...]:
         )
     found = [(part, images_in(part)) for part in folders_in(folder)]
     for part, images in found:
+        if images:
+            refuse_deeper(part)
+        elif count := count_below(part):
+            raise DatasetError(
+                f"{part} holds folders with {count} images and none itself, so that they would be "
+                f"left out; move the folder of each part into {folder}"
+            )
         if images and len(images) != views:
             raise DatasetError(
                 f"{part} holds {len(images)} image{'s' if len(images) > 1 else ''} where the task "

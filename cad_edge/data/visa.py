@@ -8,6 +8,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from cad_edge.data.folder import found_file, key_of
 from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.errors import DatasetError
 
@@ -30,7 +31,7 @@ def read_visa(path: Path) -> ProductImages:
     train: list[Path] = []
     test: list[LabelledImage] = []
     for number, row in _rows(table):
-        if row["object"] != path.name:
+        if key_of(row["object"]) != key_of(path.name):
             continue
         where = f"{table} line {number}"
         image = _listed(path.parent, row["image"], where)
@@ -81,8 +82,8 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _listed(root: Path, name: str, where: str) -> Path:
-    path = root / name
-    if not name or not path.is_file():
+    path = found_file(root, name) if name else None
+    if path is None:
         raise DatasetError(f"{where} names {name or 'no image'}, which does not exist; correct it")
     return path
 

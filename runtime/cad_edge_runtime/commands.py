@@ -7,6 +7,7 @@ import click
 import numpy as np
 
 from cad_edge import options
+from cad_edge.data.heatmap_folder import HeatmapFolder
 from cad_edge.data.image import Frame, decode_image
 from cad_edge.errors import ImageError
 from cad_edge.heatmap import overlay, write_png
@@ -28,7 +29,7 @@ from cad_edge_runtime.listing import ImageFile, listed, listed_parts, with_depth
     "--heatmaps",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder for each image as PNG, with its anomaly map drawn over it.",
+    help="Folder of its own for each image as PNG, with its anomaly map drawn over it.",
 )
 @options.device
 @options.threads
@@ -60,6 +61,7 @@ def detect(
         claimed_output() as output,
         Detector.open(bundle, device=device, threads=threads, watch=False) as detector,
     ):
+        drawn = None if heatmaps is None else HeatmapFolder(heatmaps, paths)
         items = listed(paths) if detector.views == 1 else listed_parts(paths, detector.views)
         for item in items if depth is None else with_depth(list(items), depth):
             try:
@@ -67,14 +69,18 @@ def detect(
                     raise item
                 shown = [decode_image(view) for view in item.views]
                 found = _inspected(detector, item, shown, task)
-                record = found.to_dict(item.path)
-                if heatmaps is not None:
-                    record["heatmap"] = _draw(heatmaps, item, shown[0], found, detector)
             except ImageError as problem:
                 click.echo(f"Error: {problem}", err=True)
                 failed = True
-            else:
-                click.echo(json.dumps(record, allow_nan=False), file=output)
+                continue
+            record = found.to_dict(item.path)
+            if drawn is not None:
+                try:
+                    record["heatmap"] = _draw(drawn.place, item, shown[0], found, detector)
+                except ImageError as problem:  # the verdict stands without its picture
+                    click.echo(f"Error: {problem}", err=True)
+                    record["heatmap"], failed = None, True
+            click.echo(json.dumps(record, allow_nan=False), file=output)
     if failed:
         ctx.exit(1)
 

@@ -9,7 +9,7 @@ from typing import TextIO
 import click
 
 from cad_edge import options
-from cad_edge.data.product import images_in
+from cad_edge.data.folder import images_in
 from cad_edge_runtime.claimed_output import claimed_output
 from cad_edge_runtime.conversation import Conversation
 from cad_edge_runtime.detector import Detector

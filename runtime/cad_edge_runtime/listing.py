@@ -1,11 +1,15 @@
 """Which files a command is to inspect, and which depth belongs to them."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cad_edge.data.folder import images_in, key_of, real_path
+from cad_edge.data.heatmap_folder import HeatmapNames
 from cad_edge.data.image_formats import SUFFIXES
-from cad_edge.data.product import images_in
+from cad_edge.data.image_tree import ImageTree, image_tree
+from cad_edge.data.left_out import refuse_deeper
 from cad_edge.errors import ImageError
 
 
@@ -24,38 +28,38 @@ Item = ImageFile | ImageError
 """An image, or what is wrong with it."""
 
 
-def listed(paths: tuple[Path, ...]) -> Iterator[ImageFile | ImageError]:
-    """Images in the order given, those of a folder and its subfolders sorted."""
-    names: dict[Path, int] = {}
+def listed(paths: tuple[Path, ...]) -> Iterator[Item]:
+    """Images in the order given, those of a folder and its subfolders sorted.
+
+    What cannot be listed comes as an error, before the images of its folder.
+    """
+    names = HeatmapNames()
     for path in paths:
-        if not path.is_dir():
-            yield ImageFile(path, _unused(Path(path.name), names), (path,))
+        if not _is_folder(path):
+            yield ImageFile(path, names.of(Path(path.name)), (path,))
             continue
-        images = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not images:
-            yield _no_image(path)
-        for image in images:
-            yield ImageFile(image, _unused(image.relative_to(path), names), (image,))
+        tree = image_tree(path)
+        yield from _problems(path, tree)
+        for image in tree.images:
+            yield ImageFile(image, names.of(image.relative_to(path)), (image,))
 
 
-def listed_parts(paths: tuple[Path, ...], views: int) -> Iterator[ImageFile | ImageError]:
+def listed_parts(paths: tuple[Path, ...], views: int) -> Iterator[Item]:
     """Parts in the order given, those of a folder and its subfolders sorted."""
-    names: dict[Path, int] = {}
+    names = HeatmapNames()
     for path in paths:
-        if not path.is_dir():
+        if not _is_folder(path):
             yield ImageError(
                 f"{path} is no folder, and the bundle looks at {views} views of every part; give "
                 "the folder that holds them"
             )
             continue
-        folders = [path, *sorted(place for place in path.rglob("*") if place.is_dir())]
-        parts = [(folder, images) for folder in folders if (images := images_in(folder))]
-        if not parts:
-            yield _no_image(path)
-        for folder, images in parts:
+        tree = image_tree(path)
+        yield from _problems(path, tree)
+        for folder, images in tree.folders:
             if len(images) == views:
-                name = Path(path.resolve().name or "views", folder.relative_to(path))
-                yield ImageFile(folder, _unused(name, names), images)
+                name = Path(real_path(path).name or "views", folder.relative_to(path))
+                yield ImageFile(folder, names.of(name.with_name(f"{name.name}.png")), images)
                 continue
             yield ImageError(
                 f"{folder} holds {len(images)} image{'s' if len(images) > 1 else ''}, and the "
@@ -63,19 +67,17 @@ def listed_parts(paths: tuple[Path, ...], views: int) -> Iterator[ImageFile | Im
             )
 
 
-def _no_image(folder: Path) -> ImageError:
-    return ImageError(
-        f"{folder} holds no image; give a folder with {', '.join(sorted(SUFFIXES))} files"
-    )
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - it never raises
 
 
-def _unused(name: Path, names: dict[Path, int]) -> Path:
-    """Name of the heat map, numbered where another image has it."""
-    wanted = name.with_suffix(".png")
-    names[wanted] = names.get(wanted, 0) + 1
-    if names[wanted] == 1:
-        return wanted
-    return _unused(wanted.with_name(f"{wanted.stem}-{names[wanted]}.png"), names)
+def _problems(folder: Path, tree: ImageTree) -> Iterator[ImageError]:
+    for problem in tree.problems:
+        yield ImageError(problem)
+    if not tree.folders and not tree.problems:
+        yield ImageError(
+            f"{folder} holds no image; give a folder with {', '.join(sorted(SUFFIXES))} files"
+        )
 
 
 def with_depth(items: Sequence[Item], depth: Path) -> list[Item]:
@@ -96,34 +98,39 @@ def with_depth(items: Sequence[Item], depth: Path) -> list[Item]:
         not told which file belongs to which image.
     """
     images = [item for item in items if isinstance(item, ImageFile)]
-    if depth.is_dir():
+    if _is_folder(depth):
+        refuse_deeper(depth)
         planes = _by_stem(images_in(depth))
-        shown = {item.path.stem for item in images}
+        shown = {_stem(item.path) for item in images}
         if extra := sorted(set(planes) - shown):
             raise ImageError(
                 f"{planes[extra[0]]} has no image (images: {len(images)}, depth files: "
                 f"{len(planes)}); give the image, or remove the depth"
             )
-        _by_stem(item.path for item in images if item.path.stem in planes)
+        _by_stem(item.path for item in images if _stem(item.path) in planes)
     elif len(images) == 1:
-        planes = {images[0].path.stem: depth}
+        planes = {_stem(images[0].path): depth}
     else:
         raise ImageError(
             f"{depth} is no folder, and there are {len(images)} images; give a folder of depth "
             "files with the images' names"
         )
     return [
-        replace(item, depth=planes.get(item.path.stem)) if isinstance(item, ImageFile) else item
+        replace(item, depth=planes.get(_stem(item.path))) if isinstance(item, ImageFile) else item
         for item in items
     ]
+
+
+def _stem(path: Path) -> str:
+    return key_of(path.stem)
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
-        if found.setdefault(path.stem, path) != path:
+        if (other := found.setdefault(_stem(path), path)) != path:
             raise ImageError(
-                f"{found[path.stem]} and {path} have one name, and depth belongs to images by "
-                "their names; inspect them by themselves, or rename one"
+                f"{other} and {path} have one name, and depth belongs to images by their names; "
+                "inspect them by themselves, or rename one"
             )
     return found

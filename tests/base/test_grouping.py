@@ -1,6 +1,7 @@
 """Groups of images: every form in the stream file, and one sentence for each that tells nothing."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,16 @@ class TestTable:
         assert "into one group, '1'" in refused(place, {"table": "groups.csv"})
 
 
+def test_a_table_may_write_accents_in_either_way(tmp_path):
+    written = (("NFC", "stück_0.png"), ("NFD", "stück_1.png"))
+    names = [unicodedata.normalize(form, name) for form, name in written]
+    touch(tmp_path / "nut", *(f"train/good/{name}" for name in names))
+    rows = [f"train/good/{unicodedata.normalize('NFC', name)},{name[-5]}" for name in names]
+    (tmp_path / "groups.csv").write_text("\n".join(["file,group", *rows]), encoding="utf-8")
+    task = task_of(tmp_path, {"table": str(tmp_path / "groups.csv")})
+    assert task.groups(task.samples()) == ("0", "1")
+
+
 class TestFolder:
     @pytest.mark.parametrize(("layout", "good"), [("mvtec", "train/good/"), ("folder", "")])
     def test_sub_folders_are_groups(self, tmp_path, layout, good):
@@ -204,11 +215,15 @@ class TestFolder:
         ]
         assert task.groups(product) == ("a", "a", "b")
 
-    def test_no_other_task_reads_sub_folders(self, place):
-        touch(place / "nut", "train/good/a/0.png", "train/good/b/0.png")
-        for group in (None, {"pattern": r"\d"}):
-            assert len(task_of(place, group).images().train) == len(FOUR)
-        assert len(read_product(place / "nut").train) == len(FOUR)
+    @pytest.mark.parametrize("group", [None, {"pattern": r"\d"}])
+    def test_no_other_task_leaves_sub_folders_out_in_silence(self, place, group):
+        touch(place / "nut", "train/good/a/0.png", "train/good/b/0.png", "train/good/b/1.png")
+        (place / "nut/train/good/empty").mkdir()
+        with pytest.raises(DatasetError) as caught:
+            task_of(place, group).images()
+        said = str(caught.value)
+        assert "train/good/a and 1 more hold 3 images that would be left out; write `group:" in said
+        assert f"move the images into {place}/nut/train/good, or" in said
 
     def test_an_image_lies_outside(self, place):
         touch(place / "nut", "train/good/a/0.png", "train/good/b/0.png")
@@ -222,7 +237,7 @@ class TestFolder:
     @pytest.mark.parametrize("lost", ["train/good/a/deep/0.png", "test/good/a/0.png"])
     def test_no_image_is_passed_over_in_silence(self, tmp_path, lost):
         touch(tmp_path / "nut", "train/good/a/0.png", "train/good/b/0.png", lost)
-        with pytest.raises(DatasetError, match=f"{lost} is not read, since groups are"):
+        with pytest.raises(DatasetError, match=f"{Path(lost).parent} holds 1 image that would be"):
             task_of(tmp_path, "folder").samples()
 
     def test_no_images_at_all(self, tmp_path):

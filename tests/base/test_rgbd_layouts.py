@@ -8,7 +8,8 @@ from PIL import Image
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.depth_files import decode_depth
-from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.image import decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
 
@@ -122,7 +123,7 @@ class TestMvtec3d:
 
     def test_two_clouds_of_one_image(self, bagel):
         write_image(bagel / "train/good/xyz/000.png")
-        assert "differ in the suffix alone; keep one" in refusal(bagel, "mvtec3d")
+        assert "differ in the suffix alone" in refusal(bagel, "mvtec3d")
 
     def test_two_images_of_one_cloud(self, bagel):
         write_image(bagel / "test/hole/rgb/000.bmp")

@@ -134,6 +134,95 @@ def test_file_that_is_not_text(folder):
         read_stream(folder / "stream.yaml")
 
 
+@pytest.fixture
+def other(tmp_path) -> Path:
+    """A second line: far/line holds other products under the same names, and is linked to."""
+    for name in ("far/line/images/cookie", "far/visa/candle", "far/images/pcb", "images/pcb"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path / "far/line"
+
+
+def learned(*lines: str) -> str:
+    return "name: a\nfalse_reject_rate: 0.1\ntasks:\n" + "".join(f"  - {one}\n" for one in lines)
+
+
+def test_steps_back_are_taken_from_where_a_link_leads(folder, other):
+    """What the system opens as ``line/../visa/candle`` and what the name alone suggests differ."""
+    linked = folder.parent / "linked"
+    linked.symlink_to(other)
+    written(other, GOOD)
+    tasks = read_stream(linked / "stream.yaml").tasks
+    assert [task.path.resolve() for task in tasks] == [
+        other / "images/cookie",
+        other.parent / "visa/candle",
+    ]
+    (folder / "there").symlink_to(other)
+    text = learned("{name: pcb, path: there/../images/pcb}")
+    (task,) = read_stream(written(folder, text)).tasks
+    assert task.path.resolve() == other.parent / "images/pcb"
+    assert ".." not in task.path.parts
+
+
+def test_a_table_is_found_where_a_link_leads(folder, other):
+    (folder / "there").symlink_to(other)
+    text = learned("{name: pcb, path: images/pcb, group: {table: there/../g.csv}}")
+    (task,) = read_stream(written(folder, text)).tasks
+    assert task.group.table == other.parent / "g.csv"
+
+
+def test_a_step_back_from_nowhere_leads_nowhere(folder):
+    text = learned("{name: pcb, path: gone/../images/pcb}")
+    with pytest.raises(DatasetError, match=r"names the folder .*gone/\.\./images/pcb for"):
+        read_stream(written(folder, text))
+
+
+def test_a_stream_file_that_is_a_link(folder, other, tmp_path):
+    """Its products lie beside it or beside its target; where both do, nobody can tell."""
+    written(other, learned("{name: cookie, path: images/cookie}"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/stream.yaml").symlink_to(other / "stream.yaml")
+    (task,) = read_stream(tmp_path / "home/stream.yaml").tasks
+    assert task.path == other / "images/cookie"
+    (folder / "stream.yaml").symlink_to(other / "stream.yaml")
+    with pytest.raises(DatasetError, match="is a link, and its images/cookie can be"):
+        read_stream(folder / "stream.yaml")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("images/cookie", "linked"),
+        ("linked", "images/cookie"),
+        ("images/cookie", "linked/../cookie"),
+        ("images/cookie", "images/./cookie"),
+    ],
+)
+def test_one_folder_under_two_names(folder, first, second):
+    (folder / "linked").symlink_to(folder / "images/cookie")
+    text = learned(f"{{name: a, path: {first}}}", f"{{name: b, path: {second}}}")
+    with pytest.raises(DatasetError, match="to the tasks a and b; give each product its own"):
+        read_stream(written(folder, text))
+
+
+@pytest.mark.parametrize(
+    "inner", ["images/cookie/train/good", "linked/good", "images/cookie/train"]
+)
+def test_a_product_within_what_another_learns_from(folder, inner):
+    (folder / "images/cookie/train/good").mkdir(parents=True)
+    (folder / "linked").symlink_to(folder / "images/cookie/train")
+    tasks = ["{name: a, path: images/cookie}", f"{{name: b, path: {inner}, layout: folder}}"]
+    for order in (tasks, tasks[::-1]):
+        with pytest.raises(DatasetError, match=r"is learned from .*cookie/train, which"):
+            read_stream(written(folder, learned(*order)))
+
+
+def test_products_may_lie_beside_what_another_learns_from(folder):
+    for name in ("images/cookie/train/good", "images/cookie/second/train/good"):
+        (folder / name).mkdir(parents=True)
+    text = learned("{name: a, path: images/cookie}", "{name: b, path: images/cookie/second}")
+    assert len(read_stream(written(folder, text)).tasks) == 2
+
+
 def test_steps_group_the_tasks(folder):
     stream = read_stream(written(folder, GOOD + "steps: [[cookie, candle-2]]\n"))
     assert [[task.name for task in step] for step in stream.grouped()] == [["cookie", "candle-2"]]

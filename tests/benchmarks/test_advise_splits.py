@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cad_edge.data.dataset import read_product
-from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.image import decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.data.product import LabelledImage
 from cad_edge.errors import DatasetError
 from cad_edge_benchmarks.advise.validation_split import SplitImage, deal, split_stream

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cad_edge.data.dataset import read_product
-from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.image import decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import DatasetError
 from cad_edge_benchmarks.demo import surfaces

@@ -51,6 +51,21 @@ def test_two_products_of_one_name(products):
         find_products(products, ["*", "*/*"])
 
 
+def test_a_linked_product_is_no_second_one(products):
+    (products / "more").mkdir()
+    (products / "more/bottle").symlink_to(products / "bottle")  # one folder, one name
+    assert {task.name for task in read_products(products).tasks} == set(LAYOUTS)
+    (products / "flask").symlink_to(products / "bottle")
+    with pytest.raises(DatasetError, match=r"flask and .*bottle are one folder, and would be"):
+        read_products(products)
+
+
+def test_hidden_folders_hold_no_products(products):
+    for name in (".trash", "@eaDir"):
+        write_image(products / name / "train/good/0.png")
+    assert {task.name for task in read_products(products).tasks} == set(LAYOUTS)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_product_and_a_folder_of_them_are_read(products, name):
     assert [task.layout for task in read_products(products / name).tasks] == [LAYOUTS[name]]

@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 from cad_edge.data.dataset import read_product
 from cad_edge.data.depth_files import decode_depth
-from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.image import decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import DatasetError, OptionError
 from cad_edge_studies.procedural_rgbd_line.__main__ import main

@@ -1,5 +1,7 @@
 """What is wrong with files, formats, masks, light and numbers of parts, and how it is said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -125,6 +127,13 @@ def masked(folder: Path, rng, mask: np.ndarray | None) -> list[DecodedImage]:
             "1 mask may be inverted: masks/001.png: it marks 100 % of its image",
         ),
         (
+            np.pad(np.zeros((8, 8), np.uint8), ((20, 36), (30, 26)), constant_values=255),
+            "error",
+            "1 mask cannot be used: masks/001.png: it marks 98.4 % of its image and spares a "
+            "piece, as an inverted mask does; make the defect white and all else black, "
+            "or mark the whole image",
+        ),
+        (
             None,
             "warning",
             "1 of 2 defective test images have no mask (test/001.png); they count in image scores "
@@ -142,6 +151,21 @@ def test_a_mask_that_cannot_be_read(rng, tmp_path):
     seen[1].source.mask.write_text("no image")
     (found,) = mask_findings("plate", tmp_path, seen)
     assert "masks/001.png: cannot be read" in found.said
+
+
+def test_a_folder_of_masks(rng, tmp_path):
+    seen = masked(tmp_path, rng, np.eye(64, dtype=np.uint8))
+    mask = seen[1].source.mask
+    several = mask.with_suffix("")
+    several.mkdir()
+    mask.rename(several / "0.png")
+    (several / "1.png").touch()
+    source = replace(seen[1].source, mask=several)
+    (found,) = mask_findings("plate", tmp_path, [seen[0], replace(seen[1], source=source)])
+    assert found.said.startswith("1 mask cannot be used: masks/001/0.png: ")
+    assert "001/1.png cannot be read" in found.said
+    (several / "1.png").unlink()
+    assert mask_findings("plate", tmp_path, [seen[0], replace(seen[1], source=source)]) == []
 
 
 def test_products_without_masks_lack_none(rng, tmp_path):

@@ -48,9 +48,9 @@ def fingerprint_of(stream: Stream) -> str:
         files = [("train", path) for path in product.train]
         for item in product.test:
             files.append((item.label, item.path))
-            files += [("mask", item.mask)] if item.mask is not None else []
+            files += [("mask", file) for file in item.mask_files()]
         lines += [f"{task.name} {kind} {path.name} {_digest(path)}" for kind, path in files]
-    return sha256_of("\n".join(lines).encode())
+    return sha256_of("\n".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _digest(path: Path) -> str:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from cad_edge.data.folder import images_in
 from cad_edge.data.image import Frame, decode_image
-from cad_edge.data.image_formats import SUFFIXES
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import CadEdgeError, DatasetError
@@ -183,7 +183,7 @@ def main(bundle: str, stream_file: str, unknown: str, out: str) -> None:
 
 
 def _images(folder: Path) -> tuple[LabelledImage, ...]:
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    found = images_in(folder)
     if not found:
         raise DatasetError(f"{folder} holds no images of an unknown product; run the demo again")
     return tuple(LabelledImage(path) for path in found)

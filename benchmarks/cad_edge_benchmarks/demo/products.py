@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cad_edge.calibration import standardise
-from cad_edge.data.image import decode_image, decode_mask
+from cad_edge.data.image import decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.heatmap import overlay
 from cad_edge.store.manifest import Manifest
 from cad_edge_benchmarks.demo.device import DemoInspection, Inspections, Maps

@@ -1,13 +1,16 @@
 """`cad-edge evaluate BUNDLE --stream FILE|DIR`: a bundle on the test images of a stream."""
 
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
 from cad_edge import options
+from cad_edge.data.image import image_size
+from cad_edge.data.mask import decode_mask
+from cad_edge.data.product import LabelledImage
 from cad_edge.data.products import read_products
 from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.deprecated_options import deprecated
@@ -48,6 +51,7 @@ def evaluate(
         tasks = evaluate_stream(detector, products)
     result = evaluation_result(tasks)
     document = evaluation_document(f"cad-edge evaluate: {bundle} on {products.name}", result)
+    document = replace(document, lead=(*document.lead, images_read(tasks)))
     click.echo(text(document))
     if out is not None:
         for path in write_report(out, "evaluate", document, json_of(result)):
@@ -73,6 +77,8 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
     for task in stream.tasks:
         if not tests[task.name]:
             raise DatasetError(f"{task.path} has no test images; evaluate needs test/good and more")
+    for items in tests.values():
+        _check_masks(items)
     evaluated: dict[str, TaskEvaluation] = {}
     with click.progressbar(
         stream.tasks,
@@ -94,6 +100,13 @@ def evaluate_stream(detector: Detector, stream: Stream) -> dict[str, TaskEvaluat
     return evaluated
 
 
+def _check_masks(items: Sequence[LabelledImage]) -> None:
+    """Raise ImageError for a mask that cannot be used, before the first image is inspected."""
+    for item in items:
+        if item.mask is not None:
+            decode_mask(item.mask, image_size(item.path))
+
+
 def answering(manifest: Manifest, depth: bool) -> dict[str, TaskEntry]:
     """Return what answers frames of each task, those with ``depth`` or those without."""
     return {
@@ -104,6 +117,16 @@ def answering(manifest: Manifest, depth: bool) -> dict[str, TaskEntry]:
 
 def _name_of(task: StreamTask | None) -> str | None:
     return None if task is None else task.name
+
+
+def images_read(tasks: Mapping[str, TaskEvaluation]) -> str:
+    """Say how many images the figures rest on, so that too few are seen."""
+    said = (
+        f"{name} {one.images_normal} good and {one.images_defective} defective "
+        f"({one.images_with_mask} with a mask)"
+        for name, one in tasks.items()
+    )
+    return f"Images read: {', '.join(said)}."
 
 
 def evaluation_result(tasks: Mapping[str, TaskEvaluation]) -> dict[str, object]:

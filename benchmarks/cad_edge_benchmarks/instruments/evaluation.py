@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cad_edge.calibration import Calibration, standardise
-from cad_edge.data.image import Frame, decode_image, decode_mask
+from cad_edge.data.image import Frame, decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.data.product import LabelledImage
 from cad_edge.errors import ImageError
 from cad_edge_benchmarks.instruments.metrics import image_ap, image_auroc, mean_defined

@@ -15,6 +15,7 @@ from cad_edge.data.depth import Plane
 from cad_edge.data.depth_files import decode_depth
 from cad_edge.data.image import Frame, ImageRecipe, decode_image
 from cad_edge.data.image_formats import SUFFIXES
+from cad_edge.data.image_tree import image_tree
 from cad_edge.errors import DatasetError
 from cad_edge_benchmarks.instruments.conditions import FrameFacts
 from cad_edge_runtime import Detection, Detector
@@ -110,7 +111,10 @@ def _files(folder: Path, depth: Path | None) -> list[ImageFile]:
 def _image_paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"--images {folder} is not a folder; give one that holds images")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    tree = image_tree(folder)
+    if tree.problems:
+        raise DatasetError(tree.problems[0])
+    found = list(tree.images)
     if not found:
         raise DatasetError(
             f"--images {folder} holds no image; give a folder with {', '.join(sorted(SUFFIXES))} "

@@ -37,7 +37,7 @@ def write_defective(
 
 
 def link_image(source: Path, place: Path) -> None:
-    """Link ``source`` as ``place``; copy it where the file system has no links.
+    """Link a file or folder ``source`` as ``place``; copy it where there are no links.
 
     Raises
     ------
@@ -47,8 +47,11 @@ def link_image(source: Path, place: Path) -> None:
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        place.symlink_to(source.resolve())
+        place.symlink_to(source.resolve(), source.is_dir())
     except FileExistsError:
         raise
     except (OSError, NotImplementedError):
-        shutil.copyfile(source, place)
+        if source.is_dir():
+            shutil.copytree(source, place)
+        else:
+            shutil.copyfile(source, place)

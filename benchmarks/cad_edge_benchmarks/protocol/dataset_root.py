@@ -81,6 +81,7 @@ def link_first(task: StreamTask, count: int, target: Path) -> StreamTask:
     for item in product.test:
         link_image(item.path, target / "test" / item.label / item.path.name)
         if item.mask is not None:
-            name = f"{item.path.stem}{item.mask.suffix}"
+            ending = "" if item.mask.is_dir() else item.mask.suffix
+            name = f"{item.path.stem}{ending}"
             link_image(item.mask, target / "ground_truth" / item.label / name)
     return StreamTask(name=task.name, path=target, layout="mvtec")

@@ -63,15 +63,14 @@ def _fingerprint(task: StreamTask) -> str:
     """sha256 over names and sizes, which every change of a folder that matters would move."""
     files = _files(task.samples())
     lines = [f"{'/'.join(path.parts[-4:])} {path.stat().st_size}" for path in files]
-    return sha256_of("\n".join(lines).encode())
+    return sha256_of("\n".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _files(product: ProductImages) -> list[Path]:
     tests = [
         path
         for item in product.test
-        for path in (*item.views, item.mask, item.depth)
-        if path is not None
+        for path in (*item.views, *item.mask_files(), *((item.depth,) if item.depth else ()))
     ]
     learned = [*product.train_views(), *(item.views for item in product.defective)]
     return [*(path for views in learned for path in views), *product.train_depth, *tests]

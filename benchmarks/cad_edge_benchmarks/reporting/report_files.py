@@ -68,8 +68,8 @@ def write_report(out: Path, name: str, document: Document, record: bytes) -> lis
     else:
         contents = {
             out / f"{name}.json": record,
-            out / f"{name}.md": markdown(document).encode(),
-            out / f"{name}.html": render(document).encode(),
+            out / f"{name}.md": printable(markdown(document)),
+            out / f"{name}.html": printable(render(document)),
         }
         blocks = [*document.lead, *(block for one in document.sections for block in one.blocks)]
         plots = [one for one in blocks if isinstance(one, Figure) and one.file]
@@ -78,3 +78,8 @@ def write_report(out: Path, name: str, document: Document, record: bytes) -> lis
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data)
     return list(contents)
+
+
+def printable(text: str) -> bytes:
+    r"""Encode a page; bytes of a file's name that are not UTF-8 are shown as ``\udcff``."""
+    return text.encode("utf-8", "backslashreplace")

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cad_edge.data.image import as_rgb, decode_pixels
-from cad_edge.data.product import GOOD
-from cad_edge.errors import ImageError
+from cad_edge.data.ground_truth import mask_files
+from cad_edge.data.left_out import GOOD
+from cad_edge.data.mask import mask_fault, read_mask
+from cad_edge.errors import CadEdgeError
 from cad_edge_training.check.files import DecodedImage
 from cad_edge_training.check.findings import (
     EvidenceImages,
@@ -66,20 +67,31 @@ def _problem(seen: DecodedImage) -> tuple[str, float]:
     """
     mask = seen.source.mask
     assert mask is not None
+    share = 0.0
     try:
-        pixels = decode_pixels(mask)
-        marked = (pixels if pixels.ndim == 2 else as_rgb(pixels).max(axis=2)) > 0
-    except ImageError as problem:
+        for file in mask_files(mask):
+            marked = read_mask(file)
+            if marked.shape != seen.size:
+                sizes = (f"{width}x{height} px" for height, width in (marked.shape, seen.size))
+                return "it is {} and its image {}".format(*sizes), 0.0
+            if not marked.any():
+                return "it is empty", 0.0
+            if fault := mask_fault(marked):
+                return fault, 0.0  # refused by what measures, and so no mere warning
+            share = max(share, float(marked.mean()))
+    except CadEdgeError as problem:
         return str(problem).removeprefix(f"{mask} "), 0.0
-    if marked.shape != seen.size:
-        theirs, its = (f"{width}x{height} px" for height, width in (marked.shape, seen.size))
-        return f"it is {theirs} and its image {its}", 0.0
-    share = float(marked.mean())
-    if share == 0:
-        return "it is empty", share
     if share > NEARLY_ALL:
         return f"it marks {100 * share:.0f} % of its image", share
     return "", share
+
+
+def _files(mask: Path) -> tuple[Path, ...]:
+    """Files of a mask to show: the first where it is a folder of several."""
+    try:
+        return mask_files(mask)[:1]
+    except CadEdgeError:
+        return (mask,)
 
 
 def _first(wrong: Sequence[EvidenceImages], root: Path) -> str:
@@ -90,7 +102,7 @@ def _first(wrong: Sequence[EvidenceImages], root: Path) -> str:
 
 def _evidence(seen: DecodedImage, said: str, share: float) -> EvidenceImages:
     assert seen.source.mask is not None
-    images = (seen.source.path, seen.source.mask)
+    images = (seen.source.path, *_files(seen.source.mask))
     return EvidenceImages(images=images, said=said, figures={"marked_share": share})
 
 

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cad_edge.data.image import ImageRecipe, decode_image, decode_mask
+from cad_edge.data.image import ImageRecipe, decode_image
+from cad_edge.data.mask import decode_mask
 from cad_edge.data.product import LabelledImage
 from cad_edge.data.stream import Stream
 from cad_edge_benchmarks.instruments.metrics import image_auroc, mean_defined

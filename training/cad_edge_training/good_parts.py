@@ -188,7 +188,7 @@ def learned_from(task: str, parts: int, held_out: int | None) -> str:
         How many pictures were held out in one split; None: all of them were, in turn.
     """
     said = f"{task}: learned from {counted(parts, 'good part')}"
-    return said if held_out is None else f"{said}, {held_out} of them held out"
+    return said if held_out is None else f"{said}, {held_out} of which set the threshold alone"
 
 
 def _first_of(values: Sequence[Any], whole: Sequence[bool]) -> Index:

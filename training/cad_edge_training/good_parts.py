@@ -82,8 +82,10 @@ class GoodParts:
 
     def distinct(self) -> dict[str, str]:
         """Return the first picture with each pixels, by the name of these."""
-        pairs = reversed(list(zip(self.pixels, self.names, strict=True)))
-        return {pixels: name for pixels, name in pairs if pixels}
+        first: dict[str, str] = {}
+        for pixels, name in zip(self.pixels, self.names, strict=True):
+            first.setdefault(pixels, name)
+        return {pixels: name for pixels, name in first.items() if pixels}
 
     def with_depth(self, planes: NDArray[np.float32]) -> "GoodParts":
         """Let pictures be copies only where their depth (n, height, width) says so as well."""

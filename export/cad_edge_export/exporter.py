@@ -32,6 +32,7 @@ from cad_edge_export.missing_tasks import (
 )
 from cad_edge_export.plan import ExportPlan
 from cad_edge_export.selector import fuse_selector
+from cad_edge_export.soundness import require_readable, require_spread
 from cad_edge_export.stored_engine import read_tensors, store_engine
 from cad_edge_export.trunk_sizes import check_one_size, trunk_sizes
 from cad_edge_training.backbones import Backbone
@@ -70,8 +71,9 @@ def export_artifacts(
     Raises
     ------
     ArtifactError
-        An artifact is broken or was learned on another backbone than the bundle's, or one of
-        ``without_depth`` stands for no task of the bundle or looks at depth.
+        An artifact is broken, was learned on another backbone than the bundle's or from pictures
+        that do not differ, or one of ``without_depth`` stands for no task of the bundle or looks at
+        depth.
     BundleError, GraphError
         The name is taken by another artifact, the bundle cannot be written, or a device would
         refuse what it holds.
@@ -104,6 +106,7 @@ def export_artifacts(
             )
             progress("selector", len(changed), len(changed) + 1)
             manifest = _manifest(bundle, before, entries, trunks.routing, kind, plan, graphs)
+            require_readable(manifest)
             require_openable(bundle, manifest)
         bundle.commit(manifest, signer)
         progress("done", len(changed) + 1, len(changed) + 1)
@@ -137,6 +140,7 @@ def _pending(
     others = rgb_only_fallbacks(spare, learned, before)
     kind = plan.selector or (before.selector.kind if before else "discriminant")
     if _changes(before, kind, new, others):
+        require_spread([*changed, *others])
         _check_precision(before, new, plan)
     return PendingExport(before, kind, new, changed, others)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cad_edge.routing import RoutingStatistics, fit_discriminant, sure_radius
 from cad_edge.store.manifest import SelectorKind
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
+from cad_edge_export.soundness import require_radii
 from cad_edge_export.trunk import (
     enter,
     folded,
@@ -101,12 +102,18 @@ def fuse_selector(
     tuple
         The selector; and for the task of each column of ``distance``, in their order, the distance
         up to which a frame surely shows it.
+
+    Raises
+    ------
+    ArtifactError
+        That distance is 0 or no number, since a task's good parts do not differ.
     """
     if kind == "discriminant":
         return _discriminant(tasks, entry, views)
     names = tuple(sorted(tasks))
     keys = _stacked([tasks[name].keys for name in names])
     radii = {name: sure_radius(tasks[name].key_distances) for name in names}
+    require_radii(radii)
     network = in_precision(folded(backbone), precision)
     patches = StageModule(
         KeyPatches(network, key_block, precision),
@@ -132,6 +139,7 @@ def _discriminant(
     tasks: Mapping[str, RoutingStatistics], entry: StageModule, views: int
 ) -> tuple[FusedTask, dict[str, float]]:
     fitted = fit_discriminant(tasks)
+    require_radii(dict(zip(fitted.tasks, fitted.radii, strict=True)))
     tensors = fitted.to_tensors()
     width = len(fitted.centre)
     distance = StageModule(

@@ -11,7 +11,7 @@ import numpy as np
 
 from cad_edge.data.stream import read_stream
 from cad_edge_training.backbones import load_backbone
-from cad_edge_training.check.before_learning import lines_before_learning
+from cad_edge_training.check.before_learning import survey
 from cad_edge_training.check.product import CheckOptions, check_product
 from tests.training.check_samples import encoded, stream_file, surface, write
 from tests.training.small_products import quiet
@@ -113,7 +113,8 @@ def test_one_image_alone(tmp_path, rng, backbone):
 def test_constant_images(tmp_path, backbone, level):
     write(tmp_path / "plate/train/good", [np.full((64, 64, 3), level, np.uint8)] * 6)
     found = checked(tmp_path, backbone)
-    assert [one.kind for one in found.findings] == ["copies", "blank", "too_few"]
+    assert [one.kind for one in found.findings] == ["blank", "copies", "too_few"]
+    assert found.findings[0].level == "error"
     assert found.distinct == 1
 
 
@@ -128,19 +129,19 @@ def test_parts_in_several_views(tmp_path, rng, backbone):
 
 def test_lines_before_learning(place):
     stream = read_stream(stream_file(place))
-    lines = lines_before_learning(stream.tasks, 0.01)
+    lines = survey(stream.tasks, 0.01).lines
     assert len(lines) == 2
     assert lines[0].startswith("error: plate: 1 test image is in training too")
     assert lines[1].startswith("warning: plate: 8 different good parts support")
     (place / "plate/train/good/001.png").write_text("no image")
-    assert any("cannot be read" in line for line in lines_before_learning(stream.tasks, 0.2))
+    assert any("cannot be read" in line for line in survey(stream.tasks, 0.2).lines)
 
 
 def test_learning_goes_on_whatever_happens_to_the_check(place, monkeypatch):
-    def broken(name: str):
-        raise RuntimeError("no weights")
+    def broken(seen, options):
+        raise RuntimeError("no such finding")
 
-    monkeypatch.setattr("cad_edge_training.check.before_learning.load_backbone", broken)
+    monkeypatch.setattr("cad_edge_training.check.before_learning.judged", broken)
     stream = read_stream(stream_file(place))
-    lines = lines_before_learning(stream.tasks, 0.2)
-    assert lines == ["the images were not all checked: no weights"]
+    lines = survey(stream.tasks, 0.2).lines
+    assert lines == ("the images were not all checked: no such finding",)

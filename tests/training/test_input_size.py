@@ -189,7 +189,8 @@ def test_products_learned_at_their_sizes_are_described_at_one(tmp_path):
     said: list[str] = []
     plan = TrainingPlan("patch_memory", LITE0, AUTO, SMALL, 0)
     assert train(stream, tmp_path / "auto", plan, lambda name: quiet, said.append) == ["grain"]
-    assert len(said) == 1 and said[0].startswith("grain: 288 px, since 224 px loses ")
+    assert said[0].startswith("grain: 288 px, since 224 px loses ")
+    assert said[1:] == ["grain: learned from 8 good parts"]
     learn(stream, tmp_path / "given", SMALL, size=None)
     auto, given = (read_artifact(tmp_path / one / "grain") for one in ("auto", "given"))
     assert auto.artifact.recipe.width == 288 and auto.artifact.recognised_at.width == 224

@@ -3,7 +3,9 @@
 import hashlib
 import itertools
 
-from cad_edge_training.learned import Images, Planes
+import numpy as np
+
+from cad_edge_training.learned import Images, LearningRequest, Planes
 
 
 def fingerprint(images: Images, *depths: Planes) -> str:
@@ -12,3 +14,9 @@ def fingerprint(images: Images, *depths: Planes) -> str:
         hashlib.sha256(one.tobytes()).digest() for one in itertools.chain(images, *depths)
     )
     return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def data_sha256(request: LearningRequest) -> str:
+    """Name what a task is learned from: images, and depth where it is looked at."""
+    shown = np.concatenate([request.images, request.defective])
+    return fingerprint(shown, *([] if request.depth is None else [request.depth]))

@@ -4,23 +4,19 @@ import importlib.metadata
 import platform
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from cad_edge.calibration import require_rate
 from cad_edge.data.depth import range_of
 from cad_edge.data.stream import StreamTask
-from cad_edge.errors import DatasetError, ImageError
+from cad_edge.errors import DatasetError
 from cad_edge.schema import Record
 from cad_edge.store.artifact import (
     Artifact,
     LearnedTask,
     Provenance,
-    Tensors,
     evolves,
     list_artifacts,
     read_artifact,
@@ -29,17 +25,16 @@ from cad_edge.store.artifact import (
     write_artifact,
 )
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.fingerprint import fingerprint
+from cad_edge_training.fingerprint import data_sha256
 from cad_edge_training.folds import draw_folds
-from cad_edge_training.images import read_planes, read_samples
-from cad_edge_training.learned import Images, LearningRequest, LearningResult, Planes, Progress
+from cad_edge_training.good_parts import GoodParts
+from cad_edge_training.learned import LearningRequest, LearningResult, Progress
 from cad_edge_training.method import LearnsTasksJointly, UsesDepth
 from cad_edge_training.methods import load_method
 from cad_edge_training.processes import started_processes
 from cad_edge_training.routing_statistics import routing_statistics
-from cad_edge_training.synthetic import synthetic_defects
-
-WITNESSES = 4  # images of good parts in the witness, and as many with synthetic defects
+from cad_edge_training.task_images import read_good_parts, read_task
+from cad_edge_training.witness import witness
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,10 @@ class Learning:
     """Whether odd ones among the good parts have a say in thresholds and scales."""
     routing: Backbone | None = None
     """By which products are recognised, where that is at another size than ``backbone``'s."""
+    parts: Mapping[str, GoodParts] = field(default_factory=dict)
+    """By task, which of its pictures are copies; of a task that is not there, none is."""
+    known: Mapping[str, str] = field(default_factory=dict)
+    """Tasks that the folder holds, by the sha256 of their training images."""
 
     def learn(
         self,
@@ -88,6 +87,7 @@ class Learning:
         start = time.monotonic()
         earlier = self._earlier()
         requests = [self._request(task, earlier, progress(task.name)) for task in tasks]
+        self._refuse_known(tasks, requests)
         method = load_method(self.method)
         if isinstance(method, LearnsTasksJointly):
             learned = method.learn_step(requests, self.config)
@@ -112,6 +112,20 @@ class Learning:
             shutil.rmtree(request.workspace, ignore_errors=True)
         return folders
 
+    def _refuse_known(
+        self, tasks: Sequence[StreamTask], requests: Sequence[LearningRequest]
+    ) -> None:
+        """Raise DatasetError for a task whose images are those of a task that is there already."""
+        if not self.known:
+            return
+        for task, request in zip(tasks, requests, strict=True):
+            if (held := self.known.get(data_sha256(request))) is not None:
+                raise DatasetError(
+                    f"task {task.name}: the good parts in {task.path} are the pictures that "
+                    f"{self.out / held} was learned from, and nothing would tell the two products "
+                    f"apart; give {task.name} its own images, or leave it out"
+                )
+
     def _record(
         self,
         task: StreamTask,
@@ -120,7 +134,6 @@ class Learning:
         position: int,
         seconds: float,
     ) -> Artifact:
-        shown = np.concatenate([request.images, request.defective])
         return Artifact(
             method=self.method,
             task=task.name,
@@ -134,7 +147,7 @@ class Learning:
             provenance=Provenance(
                 seed=self.seed,
                 versions=versions(),
-                data_sha256=fingerprint(shown, *([] if request.depth is None else [request.depth])),
+                data_sha256=data_sha256(request),
                 images=len(request.images),
                 seconds=seconds,
             ),
@@ -147,8 +160,8 @@ class Learning:
         describing, images = self.backbone, request.images
         if self.routing is not None:
             describing = self.routing
-            every, recipe = product.samples().train_views(), describing.recipe
-            images = read_samples(every, product.views, recipe, request.progress)
+            names = request.names or ()
+            images = read_good_parts(product, names, describing.recipe, request.progress)
         routing = routing_statistics(
             describing, images, request.folds, self.config, self.seed, request.groups
         )
@@ -159,56 +172,39 @@ class Learning:
             task.artifact,
             task.tensors,
             routing.to_tensors(),
-            _witness(model, request, self.seed),
+            witness(model, request, self.seed),
             task.shared_weights,
         )
 
     def _request(
         self, task: StreamTask, earlier: tuple[LearnedTask, ...], progress: Progress
     ) -> LearningRequest:
-        """Read what a task is learned from; raise ImageError without images of good parts."""
-        product, recipe = task.samples(), self.backbone.recipe
-        groups = task.groups(product)
-        images = read_samples(product.train_views(), task.views, recipe, progress)
-        if not len(images):
-            raise ImageError(f"{task.path} holds no images of good parts")
-        depth: Planes | None = None
-        if uses_depth(self.method, self.config):
-            if not product.train_depth:
-                raise DatasetError(
-                    f"{self.method} looks at depth, and task {task.name} has none; give it a "
-                    "layout with depth, or options with which images are enough"
-                )
-            depth = read_planes(product.train_depth, product.train, recipe, progress)
-        folds = draw_folds(len(images), self.rate, self.seed, groups)
-        require_rate(self.rate, len(images), folds.groups, f"task {task.name}")
+        """Read what a task is learned from, and draw what is held out of it."""
+        looking = self.method if uses_depth(self.method, self.config) else None
+        seen = read_task(task, self.parts.get(task.name), self.backbone.recipe, looking, progress)
+        folds = draw_folds(len(seen.images), self.rate, self.seed, seen.groups)
+        require_rate(self.rate, len(seen.images), folds.groups, f"task {task.name}")
         return LearningRequest(
             task=task.name,
-            images=images,
+            images=seen.images,
             backbone=self.backbone,
             folds=folds,
             seed=self.seed,
             progress=progress,
             rate=self.rate,
-            defective=read_samples(
-                [item.views for item in product.defective], task.views, recipe, progress
-            ),
+            defective=seen.defective,
             earlier=earlier,
             workspace=self.out / f".learning-{task.name}",
-            depth=depth,
-            depth_range=None if depth is None else range_of(depth),
-            groups=groups,
-            names=tuple(_below(path, task.path) for path in product.train),
+            depth=seen.depth,
+            depth_range=None if seen.depth is None else range_of(seen.depth),
+            groups=seen.groups,
+            names=seen.names,
             keep_outliers=self.keep_outliers,
         )
 
     def _earlier(self) -> tuple[LearnedTask, ...]:
         """Return the artifacts of tasks that share weights with those to be learned."""
         return tuple(read_artifact(path) for path in sharing_tasks_in(self.out, self.method))
-
-
-def _below(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
 def sharing_tasks_in(out: Path, method: str) -> list[Path]:
@@ -240,24 +236,6 @@ def discard_unfinished(out: Path, method: str) -> None:
         if loaded.is_whole(read_artifact(path).shared_weights):
             return
         shutil.rmtree(path)
-
-
-def _witness(model: torch.nn.Module, request: LearningRequest, seed: int) -> Tensors:
-    """Answers of the reference model on some training images, plain and with synthetic defects."""
-    index = np.linspace(0, len(request.images) - 1, WITNESSES).astype(np.int64)
-    chosen = request.images[index]
-    every_view = chosen.reshape(-1, *chosen.shape[-3:])
-    defective, _ = synthetic_defects(every_view, seed)
-    shown: Images = np.concatenate([chosen, defective.reshape(chosen.shape)])
-    said: Tensors = {"image": shown}
-    inputs = [torch.from_numpy(shown)]
-    if request.depth is not None:
-        said["depth"] = np.concatenate([request.depth[index], request.depth[index]])
-        inputs.append(torch.from_numpy(said["depth"]))
-    with torch.inference_mode():
-        score, anomaly_map = model(*inputs)
-    said["score"] = score.numpy()
-    return said if anomaly_map is None else {**said, "anomaly_map": anomaly_map.numpy()}
 
 
 def versions() -> dict[str, str]:

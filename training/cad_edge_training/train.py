@@ -7,16 +7,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cad_edge.data.stream import Stream, StreamTask
-from cad_edge.errors import ArtifactError, OptionError
+from cad_edge.errors import OptionError
 from cad_edge.schema import Record
-from cad_edge.store.artifact import Artifact, list_artifacts, read_record
-from cad_edge_training.backbones import Backbone, load_backbone
-from cad_edge_training.check.before_learning import lines_before_learning
+from cad_edge.store.artifact import Artifact, read_record
+from cad_edge_training.backbones import load_backbone
+from cad_edge_training.check.before_learning import Survey, survey
+from cad_edge_training.held_artifacts import check_held, held_artifacts
 from cad_edge_training.input_size import AUTO, InputSizes, Size, input_sizes
 from cad_edge_training.learned import Progress
 from cad_edge_training.learning import Learning, discard_unfinished, learns_steps
 from cad_edge_training.method import LearnsDistributed, NamesUnsupportedParts, UsesViews
 from cad_edge_training.methods import load_method
+from cad_edge_training.notes import learned_line, outlier_lines
 from cad_edge_training.processes import started_processes
 from cad_edge_training.views import views_of
 
@@ -91,12 +93,15 @@ def train(
             say(missing)
         discard_unfinished(out, plan.method)
     processes.wait()
-    held = _held(out, stream)
-    _check_held(held, out, backbone, views)
+    held = held_artifacts(out, stream)
+    check_held(held, out, backbone, views)
     pending = [task for task in stream.tasks if task.name not in held]
     _check_groups(pending)
-    if check and processes.leads:
-        for line in lines_before_learning(pending, stream.false_reject_rate):
+    found = Survey({}, ())
+    if processes.leads or learns_in_several(plan.method):
+        found = survey(pending, stream.false_reject_rate, check and processes.leads)
+    if processes.leads:
+        for line in found.lines:
             say(line)
     position = 1 + max((record.position for record in held.values()), default=-1)
     learned: list[str] = []
@@ -108,6 +113,8 @@ def train(
         config,
         stream.false_reject_rate,
         plan.keep_outliers,
+        parts=found.parts,
+        known={record.provenance.data_sha256: record.task for record in held.values()},
     )
     for tasks in _pending(stream, held, plan.method):
         # What is there has been read by all before one writes, and written before all read on.
@@ -120,7 +127,8 @@ def train(
     processes.wait()
     if processes.leads:
         for name in learned:
-            for line in outlier_lines(read_record(out / name)):
+            record = read_record(out / name)
+            for line in (learned_line(record, found.parts.get(name)), *outlier_lines(record)):
                 say(line)
     return learned
 
@@ -131,17 +139,6 @@ def unsupported_parts(plan: TrainingPlan) -> str | None:
     if isinstance(method, NamesUnsupportedParts):
         return method.unsupported_parts(plan.backbone)
     return None
-
-
-def outlier_lines(record: Artifact) -> list[str]:
-    """Name the odd ones among a task's good parts, one line each."""
-    kept = record.calibration.keep_outliers
-    done = "kept in the threshold" if kept else "left out of the threshold (--keep-outliers)"
-    return [
-        f"{record.task}: {odd.image or 'a good part'} is unlike the other good parts, robust z "
-        f"{odd.robust_z:.1f}; {done}"
-        for odd in record.calibration.outliers
-    ]
 
 
 def _sized(
@@ -171,53 +168,6 @@ def _pending(
 def learns_in_several(method: str) -> bool:
     """Whether all processes of a training learn a task together, and not the first one alone."""
     return isinstance(load_method(method), LearnsDistributed)
-
-
-def _held(out: Path, stream: Stream) -> dict[str, Artifact]:
-    """Artifacts that ``out`` holds, by name; what would stop the writing is said before learning.
-
-    Raises
-    ------
-    ArtifactError
-        ``out`` cannot be a folder, or something else has the name of a task.
-    """
-    place = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise ArtifactError(f"{place} is a file; give --out a folder")
-    if place != out:
-        return {}
-    held = {path.name: read_record(path) for path in list_artifacts(out)}
-    for task in stream.tasks:
-        if task.name not in held and (out / task.name).exists():
-            raise ArtifactError(
-                f"{out / task.name} is there but holds no artifact; move it away, or give --out "
-                "another folder"
-            )
-    return held
-
-
-def _check_held(held: Mapping[str, Artifact], out: Path, backbone: Backbone, views: int) -> None:
-    """Raise ArtifactError where ``out`` holds what does not fit into one bundle with new tasks."""
-    for record in held.values():
-        if record.backbone != backbone.identity:
-            raise ArtifactError(
-                f"{out / record.task} was learned on {record.backbone.id} "
-                f"({record.backbone.sha256[:12]}), not on {backbone.identity.id} "
-                f"({backbone.identity.sha256[:12]}); give --out another folder"
-            )
-        held_at = record.recognised_at
-        if held_at != backbone.recipe:
-            known = "was learned" if record.routing_recipe is None else "is recognised"
-            raise ArtifactError(
-                f"{out / record.task} {known} at {held_at.width}x{held_at.height} px, not at "
-                f"{backbone.recipe.width}x{backbone.recipe.height} px, and one bundle recognises "
-                f"its products at one size; give --size {held_at.width}, or --out another folder"
-            )
-        if record.views != views:
-            raise ArtifactError(
-                f"{out / record.task} was learned with views: {record.views}, not {views}, and one "
-                "bundle has one number of views; give --out another folder"
-            )
 
 
 def _check_groups(tasks: Sequence[StreamTask]) -> None:

@@ -11,6 +11,7 @@ from cad_edge_training.check.registration import Plane, local_contrast
 
 SIDE = 256  # pixels, to which pictures are resized whatever their shape
 COARSE, MIDDLE = 64, 128
+BLOCKS = 32  # a side, over which noise is averaged
 ACROSS = 0.08  # of the contrast's slopes must run across the main direction
 SPREAD = 6.0  # of 64 blocks must hold contrast
 
@@ -29,6 +30,11 @@ class ContrastPyramid:
     def coarse(self) -> Plane:
         """Contrast (64, 64)."""
         return local_contrast(self._reduced(SIDE // COARSE), 0.7, 2.5)
+
+    @cached_property
+    def blocks(self) -> Plane:
+        """Mean grey levels (32, 32)."""
+        return self._reduced(SIDE // BLOCKS)
 
     @cached_property
     def middle(self) -> Plane:

@@ -8,6 +8,7 @@ from cad_edge.data.product import GOOD
 from cad_edge_training.check.files import DecodedImage
 from cad_edge_training.check.findings import EvidenceImages, Finding, Kind, Level, below, counted
 from cad_edge_training.check.near_copies import NearCopy, near_copies
+from cad_edge_training.check.still_frames import distances, still_frames
 
 MOVED = 0.01  # of a side or of the scale, from which it is said
 
@@ -21,6 +22,8 @@ class Copies:
     exact: frozenset[tuple[int, int]]
     """Pairs with the same pixels, the smaller number first and for training."""
     near: tuple[NearCopy, ...]
+    frames: frozenset[tuple[int, int]] = frozenset()
+    """Pairs for training that differ by noise alone, the first frame of a part first."""
 
     def clusters(self) -> tuple[tuple[int, ...], ...]:
         """Images that are copies of one another, at least two, the smallest number first."""
@@ -31,7 +34,8 @@ class Copies:
         return _clusters([pair for pair in self._pairs() if pair[1] < self.train])
 
     def _pairs(self) -> list[tuple[int, int]]:
-        return sorted(self.exact | {(one.first, one.second) for one in self.near})
+        near = {(one.first, one.second) for one in self.near}
+        return sorted(self.exact | near | self.frames)
 
     def distinct(self, count: int) -> int:
         """How many of the first ``count`` training images there are, copies counted once."""
@@ -67,7 +71,14 @@ def find_copies(train: Sequence[DecodedImage], test: Sequence[DecodedImage]) -> 
         for one in found
         if parts[kept[one.first]] != parts[kept[one.second]]
     )
-    return Copies(len(train), frozenset(exact), near)
+    frames = [(kept[first], kept[second]) for first, second in _frames(everything, kept[:learned])]
+    apart = frozenset(pair for pair in frames if parts[pair[0]] != parts[pair[1]])
+    return Copies(len(train), frozenset(exact), near, apart)
+
+
+def _frames(images: Sequence[DecodedImage], kept: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of places in ``kept`` whose images are frames of one part that lies still."""
+    return still_frames(distances([images[number].contrast for number in kept])) if kept else []
 
 
 def _clusters(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
@@ -168,6 +179,10 @@ class _Shown:
         if any(set(pair) <= members for pair in self.copies.exact):
             words = "the same pixels" if not near else "the same pixels, and near copies"
             return EvidenceImages(images=paths, said=words, figures={"correlation": 1.0})
+        if not near:
+            return EvidenceImages(
+                images=paths, said="the same but for noise", figures={"correlation": 1.0}
+            )
         clearest = max(near, key=lambda one: one.own)
         rows, columns = clearest.fit.rows, clearest.fit.columns
         figures = {

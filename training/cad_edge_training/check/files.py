@@ -16,6 +16,7 @@ from cad_edge_training.check.contrast_pyramid import ContrastPyramid
 
 MOST_PIXELS = 500_000  # of an image that exposure is measured on
 BLACK, WHITE = 0, 255
+FLAT = 1.0  # grey levels that pixels deviate by: a sensor under its cap reaches that
 _DEPTHS = {"u1": "", "u2": " 16 bit", "f4": " float"}
 _CHANNELS = {1: "grey", 3: "colour", 4: "colour with alpha"}
 
@@ -52,10 +53,10 @@ class DecodedImage:
     white: float
     """Share of pixels with a channel at its end."""
     flat: bool
-    """Whether all pixels are equal."""
+    """Whether it shows nothing: its pixels are equal, or differ by less than noise does."""
     contrast: ContrastPyramid
     pixels: Frame | None
-    """At the recipe of the backbone, for training images."""
+    """At the recipe of the backbone, for training images where there is one."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ ImageReading: TypeAlias = DecodedImage | UnreadableImage
 
 
 def decode_images(
-    sources: Sequence[ImageSource], recipe: ImageRecipe, done: Callable[[int], None]
+    sources: Sequence[ImageSource], recipe: ImageRecipe | None, done: Callable[[int], None]
 ) -> list[ImageReading]:
     """Decode images, several at a time.
 
@@ -79,7 +80,7 @@ def decode_images(
     sources
         What to read.
     recipe
-        Size at which pixels of training images are kept.
+        Size at which pixels of training images are kept; None: they are not.
     done
         Called with the number of images read so far.
     """
@@ -91,7 +92,7 @@ def decode_images(
     return found
 
 
-def _decode(source: ImageSource, recipe: ImageRecipe) -> ImageReading:
+def _decode(source: ImageSource, recipe: ImageRecipe | None) -> ImageReading:
     try:
         pixels = decode_pixels(source.path)
         rgb = as_rgb(pixels)
@@ -108,10 +109,18 @@ def _decode(source: ImageSource, recipe: ImageRecipe) -> ImageReading:
         mean=float(sample.mean()),
         black=float((brightest == BLACK).mean()),
         white=float((brightest == WHITE).mean()),
-        flat=bool((sample == sample[0, 0]).all()),
+        flat=_flat(sample),
         contrast=ContrastPyramid(rgb),
-        pixels=recipe.apply(rgb) if source.learned else None,
+        pixels=recipe.apply(rgb) if recipe is not None and source.learned else None,
     )
+
+
+def _flat(sample: Frame) -> bool:
+    """Whether no channel deviates by `FLAT`; most images are told by a few of their pixels."""
+    few = sample[::4, ::4].reshape(-1, 3)
+    if few.std(axis=0).max() >= 2 * FLAT:
+        return False
+    return bool(sample.reshape(-1, 3).std(axis=0).max() < FLAT)
 
 
 def _mode(pixels: NDArray[Any]) -> str:

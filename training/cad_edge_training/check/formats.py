@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from cad_edge.data.product import GOOD
 from cad_edge_training.check.files import DecodedImage, UnreadableImage
 from cad_edge_training.check.findings import EvidenceImages, Finding, Level, below, counted, names
 
@@ -45,17 +46,25 @@ def format_findings(task: str, root: Path, seen: Sequence[DecodedImage]) -> list
     seen
         Images of training and test that could be read.
     """
-    found = []
-    if flat := [one for one in seen if one.flat]:
-        said = (
-            f"{counted(len(flat), 'image')} of one value "
-            f"({names([one.source.path for one in flat], root)}); look at the camera"
-        )
-        shown = tuple(_evidence(one, f"everywhere {one.mean:.0f}") for one in flat)
-        found.append(Finding(task=task, kind="blank", level="warning", said=said, exhibits=shown))
+    found = _blank(task, root, seen)
     found += _modes(task, root, seen)
     found += _sizes(task, root, seen)
     return found
+
+
+def _blank(task: str, root: Path, seen: Sequence[DecodedImage]) -> list[Finding]:
+    """Name images that show nothing; `cad-edge train` refuses them among the good parts."""
+    flat = [one for one in seen if one.flat]
+    if not flat:
+        return []
+    said = (
+        f"{counted(len(flat), 'image')} of one value "
+        f"({names([one.source.path for one in flat], root)}); look at the camera"
+    )
+    shown = tuple(_evidence(one, f"everywhere {one.mean:.0f}") for one in flat)
+    learned = any(one.source.learned and one.source.label == GOOD for one in flat)
+    level: Level = "error" if learned else "warning"
+    return [Finding(task=task, kind="blank", level=level, said=said, exhibits=shown)]
 
 
 def _modes(task: str, root: Path, seen: Sequence[DecodedImage]) -> list[Finding]:

@@ -19,8 +19,8 @@ from cad_edge_training.check.registration import (
     Plane,
     Registration,
     best_shifts,
-    correlation,
     laid_on,
+    partial_correlation,
     refined,
     spectrum,
 )
@@ -121,14 +121,21 @@ def _search(pictures: Sequence[ContrastPyramid], learned: int) -> _Search:
         lying = Registration(AxisOverlap(zoom), AxisOverlap(zoom), 0.0)
         others = np.stack([spectrum(laid_on(picture.coarse, lying)[0]) for picture in pictures])
         for first in range(learned):
-            reached, shifts = best_shifts(plain[first], others)
-            better = reached > likeness[first]
-            likeness[first, better] = reached[better]
-            starts[first, better, 0] = zoom
-            starts[first, better, 1:] = zoom * shifts[better]
+            # Apart, so that no test image moves a bit of what training images are told apart by.
+            for block in _blocks(learned, count):
+                reached, shifts = best_shifts(plain[first], others[block])
+                better = block.start + np.flatnonzero(reached > likeness[first, block])
+                likeness[first, better] = reached[better - block.start]
+                starts[first, better, 0] = zoom
+                starts[first, better, 1:] = zoom * shifts[better - block.start]
     own = np.arange(learned)
     likeness[own, own] = -1.0
     return _Search(learned, likeness, starts)
+
+
+def _blocks(learned: int, count: int) -> list[slice]:
+    """Places of the training pictures, and of the others where there are any."""
+    return [slice(0, learned), *([slice(learned, count)] if count > learned else [])]
 
 
 def _grain(pictures: Sequence[ContrastPyramid], learned: int) -> NDArray[np.float32]:
@@ -140,7 +147,8 @@ def _grain(pictures: Sequence[ContrastPyramid], learned: int) -> NDArray[np.floa
     contrast = np.stack([picture.coarse.ravel() for picture in pictures])
     left = contrast - contrast[:learned].mean(axis=0)
     left /= np.linalg.norm(left, axis=1, keepdims=True).clip(1e-6)
-    grain: NDArray[np.float32] = left[:learned] @ left.T
+    own, others = left[:learned], left[learned:]
+    grain: NDArray[np.float32] = np.concatenate([own @ own.T, own @ others.T], axis=1)
     np.fill_diagonal(grain, -1.0)
     return grain
 
@@ -234,17 +242,4 @@ class _Laid:
         seen = [plane[top:bottom, left:right].ravel() for plane in (one, *moved)]
         if seen[0].size < one.size / 4:
             return 0.0
-        return _partial(seen[0], seen[1], seen[2:])
-
-
-def _partial(
-    one: NDArray[np.float32], other: NDArray[np.float32], usual: Sequence[NDArray[np.float32]]
-) -> float:
-    """Partial correlation (n,) (n,) given others (n,), which may be none."""
-    left = [values - values.mean() for values in (one, other)]
-    if usual:
-        known = np.stack([values - values.mean() for values in usual])
-        normal = known @ known.T
-        normal += 1e-3 * np.trace(normal) / len(known) * np.eye(len(known), dtype=np.float32)
-        left = [values - np.linalg.solve(normal, known @ values) @ known for values in left]
-    return correlation(left[0], left[1])
+        return partial_correlation(seen[0], seen[1], seen[2:])

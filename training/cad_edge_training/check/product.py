@@ -2,25 +2,29 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from cad_edge.data.dataset import read_product
-from cad_edge.data.product import GOOD, LabelledImage, ProductImages
+from cad_edge.data.image import ImageRecipe
+from cad_edge.data.product import GOOD
 from cad_edge.data.stream import StreamTask
-from cad_edge.errors import DatasetError
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.check.copies import Copies, copy_findings, find_copies
 from cad_edge_training.check.evidence import evidence_findings, supported_rate
 from cad_edge_training.check.exposure import exposure_findings
-from cad_edge_training.check.files import DecodedImage, ImageSource, UnreadableImage, decode_images
 from cad_edge_training.check.findings import Finding, ImageFacts, ProductCheck, gravest_first
 from cad_edge_training.check.formats import format_findings, unreadable_findings
 from cad_edge_training.check.masks import mask_findings
 from cad_edge_training.check.outlier_findings import outlier_findings
 from cad_edge_training.check.outliers import OutlierRanking, rank_outliers
+from cad_edge_training.check.product_images import (
+    CheckedImages,
+    ListedProduct,
+    Tests,
+    list_product,
+    read_listed,
+)
 from cad_edge_training.learned import Progress
 
 
@@ -28,50 +32,47 @@ from cad_edge_training.learned import Progress
 class CheckOptions:
     """How the images of a product are checked."""
 
-    backbone: Backbone
+    backbone: Backbone | None
+    """By which good parts are ranked by how odd they are, which takes as long as all else; None:
+    they are not."""
     rate: float
     """Stated false-reject rate, in (0, 1)."""
     tests: bool = True
     """Whether test images are checked in their own right, or only held against training."""
-    outliers: bool = True
-    """Whether good parts are ranked by how odd they are, which takes as long as all else."""
 
 
 @dataclass(frozen=True)
-class _Listed:
-    """What the reader says of a product, and the sentences with which it refused something."""
+class SeenProduct:
+    """The images of a product as they were read once, and which of them are copies."""
 
-    product: ProductImages
-    groups: tuple[str, ...] | None
-    refused: tuple[str, ...]
+    task: StreamTask
+    listed: ListedProduct
+    images: CheckedImages
+    copies: Copies
+    seconds: float
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Images that could be read, by what they are for, and files that could not."""
+def see_product(
+    task: StreamTask, recipe: ImageRecipe | None, tests: Tests, progress: Progress
+) -> SeenProduct:
+    """Read all images of a product, and look for copies.
 
-    good: tuple[DecodedImage, ...]
-    groups: tuple[str, ...] | None
-    """One for each of ``good``."""
-    defective: tuple[DecodedImage, ...]
-    """Labelled images to learn from."""
-    test: tuple[DecodedImage, ...]
-    unread: tuple[UnreadableImage, ...]
-
-    @property
-    def train(self) -> tuple[DecodedImage, ...]:
-        """Everything that may be learned from, good parts first."""
-        return self.good + self.defective
-
-    @property
-    def parts(self) -> int:
-        """How many good parts there are, of several views each or of one."""
-        return len({one.source.part for one in self.good})
-
-    @property
-    def n_groups(self) -> int | None:
-        """How many groups the good parts stand in, where groups are stated."""
-        return None if self.groups is None else len(set(self.groups))
+    Parameters
+    ----------
+    task
+        Product of a stream.
+    recipe
+        At which pixels are kept; None: they are not.
+    tests
+        What happens to test images. They have no say in which good parts are copies.
+    progress
+        Called as images are read.
+    """
+    start = time.monotonic()
+    listed = list_product(task)
+    images = read_listed(listed, recipe, tests, progress)
+    copies = find_copies(images.train, images.test)
+    return SeenProduct(task, listed, images, copies, time.monotonic() - start)
 
 
 def check_product(task: StreamTask, options: CheckOptions, progress: Progress) -> ProductCheck:
@@ -88,15 +89,21 @@ def check_product(task: StreamTask, options: CheckOptions, progress: Progress) -
     progress
         Called as images are read.
     """
+    recipe = None if options.backbone is None else options.backbone.recipe
+    tests: Tests = "checked" if options.tests else "compared"
+    return judged(see_product(task, recipe, tests, progress), options)
+
+
+def judged(seen: SeenProduct, options: CheckOptions) -> ProductCheck:
+    """Look for every kind of finding in images that were read."""
     start = time.monotonic()
-    listed = _list(task)
-    images = _read(listed, options, progress)
+    task, images, copies = seen.task, seen.images, seen.copies
     outliers = _outliers(images, task.views, options)
-    copies = find_copies(images.train, images.test)
     distinct = min(copies.distinct(len(images.good)), images.parts)
     independent = distinct if images.n_groups is None else min(distinct, images.n_groups)
     refused = [
-        Finding(task=task.name, kind="folder", level="error", said=said) for said in listed.refused
+        Finding(task=task.name, kind="folder", level="error", said=said)
+        for said in seen.listed.refused
     ]
     return ProductCheck(
         task=task.name,
@@ -111,66 +118,15 @@ def check_product(task: StreamTask, options: CheckOptions, progress: Progress) -
             gravest_first([*refused, *_findings(task, images, outliers, copies, options)])
         ),
         images=_facts(images, outliers, options),
-        seconds=round(time.monotonic() - start, 3),
+        seconds=round(seen.seconds + time.monotonic() - start, 3),
     )
 
 
-def _list(task: StreamTask) -> _Listed:
-    """Read the folders; what the reader refuses is a finding, and the good parts are kept."""
-    refused: list[str] = []
-    product = ProductImages(train=())
-    try:
-        product = task.samples()
-    except DatasetError as problem:
-        refused.append(str(problem))
-        good = task.path / "train" / GOOD
-        if task.layout == "mvtec" and good.is_dir():
-            with suppress(DatasetError):  # what is wrong with them has just been said
-                product = read_product(good, "folder", task.views)
-    groups: tuple[str, ...] | None = None
-    if product.train:
-        try:
-            groups = task.groups(product)
-        except DatasetError as problem:
-            refused.append(str(problem))
-    return _Listed(product, groups, tuple(refused))
-
-
-def _sources(product: ProductImages) -> list[ImageSource]:
-    """Every image of a product, of several views each one."""
-    good = [LabelledImage(views[0], more=views[1:]) for views in product.train_views()]
-    learned = [*good, *product.defective]
-    return [
-        ImageSource(path, part < len(learned), item.label, part, item.mask)
-        for part, item in enumerate([*learned, *product.test])
-        for path in item.views
-    ]
-
-
-def _read(listed: _Listed, options: CheckOptions, progress: Progress) -> _Images:
-    """Decode all images of a product."""
-    sources = _sources(listed.product)
-    recipe = options.backbone.recipe
-    read = decode_images(sources, recipe, lambda done: progress("images", done, len(sources)))
-    seen = [one for one in read if isinstance(one, DecodedImage)]
-    unread = [one for one in read if isinstance(one, UnreadableImage)]
-    good = tuple(one for one in seen if one.source.learned and one.source.label == GOOD)
-    names = listed.groups
-    return _Images(
-        good=good,
-        # Good parts are numbered first, in the order of their groups.
-        groups=None if names is None else tuple(names[one.source.part] for one in good),
-        defective=tuple(one for one in seen if one.source.learned and one.source.label != GOOD),
-        test=tuple(one for one in seen if not one.source.learned),
-        unread=tuple(one for one in unread if options.tests or one.source.learned),
-    )
-
-
-def _outliers(images: _Images, views: int, options: CheckOptions) -> OutlierRanking:
+def _outliers(images: CheckedImages, views: int, options: CheckOptions) -> OutlierRanking:
     """Judge the good parts; views of one part do not vouch for each other."""
-    if not options.outliers:
-        return OutlierRanking(np.zeros(len(images.good)), np.zeros(len(images.good)))
     backbone = options.backbone
+    if backbone is None:
+        return OutlierRanking(np.zeros(len(images.good)), np.zeros(len(images.good)))
     pixels = [one.pixels for one in images.good if one.pixels is not None]
     groups: Sequence[str] | None = images.groups
     if groups is None and views > 1:
@@ -182,7 +138,7 @@ def _outliers(images: _Images, views: int, options: CheckOptions) -> OutlierRank
 
 def _findings(
     task: StreamTask,
-    images: _Images,
+    images: CheckedImages,
     outliers: OutlierRanking,
     copies: Copies,
     options: CheckOptions,
@@ -202,7 +158,7 @@ def _findings(
 
 
 def _facts(
-    images: _Images, outliers: OutlierRanking, options: CheckOptions
+    images: CheckedImages, outliers: OutlierRanking, options: CheckOptions
 ) -> tuple[ImageFacts, ...]:
     """Lay out what was measured of every image, good parts first."""
     own = (*images.train, *images.test) if options.tests else images.train

@@ -6,6 +6,7 @@ A copy may be shifted, cropped and rescaled, hence shift and scale of rows and c
 Gauss-Newton on the correlation (Evangelidis and Psarakis, 2008), from coarse to fine.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -230,3 +231,16 @@ def correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
     first, second = one.ravel() - one.mean(), other.ravel() - other.mean()
     lengths = float(first @ first) * float(second @ second)
     return float(first @ second) / lengths**0.5 if lengths > 1e-12 else 0.0
+
+
+def partial_correlation(
+    one: NDArray[np.float32], other: NDArray[np.float32], usual: Sequence[NDArray[np.float32]]
+) -> float:
+    """Partial correlation (n,) (n,) given others (n,), which may be none."""
+    left = [values - values.mean() for values in (one, other)]
+    if usual:
+        known = np.stack([values - values.mean() for values in usual])
+        normal = known @ known.T
+        normal += 1e-3 * np.trace(normal) / len(known) * np.eye(len(known), dtype=np.float32)
+        left = [values - np.linalg.solve(normal, known @ values) @ known for values in left]
+    return correlation(left[0], left[1])

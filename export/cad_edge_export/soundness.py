@@ -1,0 +1,104 @@
+"""What an export refuses before it writes: tasks that say nothing, and versions nobody could read.
+
+A task that was learned from copies of one picture has no spread: its threshold and its radius are
+rounding errors, and a certificate would blame the graphs for them. Figures of an entry are set
+after its record was checked (`model_copy` checks nothing), so that a whole version is read back
+before it is put in force.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from pydantic import ValidationError
+
+from cad_edge.errors import ArtifactError, BundleError
+from cad_edge.routing import from_tensors
+from cad_edge.schema import canonical_json, first_problem
+from cad_edge.store.artifact import LearnedTask
+from cad_edge.store.manifest import Manifest
+
+# Mean squared deviation of descriptors, in units of their squared length. Arithmetic in float32
+# alone makes 1e-14; pictures of one product make 1e-4 and more.
+LEAST_SPREAD = 1e-10
+
+
+def require_spread(tasks: Sequence[LearnedTask]) -> None:
+    """Refuse tasks whose good parts do not differ from each other.
+
+    Raises
+    ------
+    ArtifactError
+        All pictures of a task look the same to the trunk, its held-out scores are all equal, or
+        they are no numbers.
+    """
+    for task in tasks:
+        name, scores = task.artifact.task, np.array(task.artifact.calibration.scores)
+        statistics = from_tensors(task.routing)
+        spread = float(np.trace(statistics.scatter)) / max(statistics.count, 1)
+        length = float(statistics.mean @ statistics.mean)
+        if not (np.isfinite(scores).all() and math.isfinite(spread) and math.isfinite(length)):
+            raise ArtifactError(
+                f"task {name}: what was learned of its good parts holds values that are no "
+                "numbers; look at its pictures, and learn it again"
+            )
+        equal = len(scores) > 1 and float(np.ptp(scores)) == 0.0
+        if equal or spread <= LEAST_SPREAD * length:
+            raise ArtifactError(
+                f"task {name}: the good parts that it was learned from do not differ, as copies of "
+                "one picture or pictures that show nothing do, so that it has no threshold; learn "
+                "it again from pictures of different good parts"
+            )
+
+
+def require_radii(radii: Mapping[str, float]) -> None:
+    """Refuse distances up to which frames show a task that are no distances.
+
+    Raises
+    ------
+    ArtifactError
+        One is 0, below, or no finite number; the first such task is named.
+    """
+    for name, radius in radii.items():
+        if not (math.isfinite(radius) and radius > 0):
+            raise ArtifactError(
+                f"task {name}: its good parts lie at a distance of {radius:g} from each other, so "
+                "that no frame could be told to show it; learn it again from pictures of different "
+                "good parts"
+            )
+
+
+def require_readable(manifest: Manifest) -> None:
+    """Refuse a version that would not be read again as it is written.
+
+    Raises
+    ------
+    BundleError
+        A value is not allowed in a manifest, or is no finite number.
+    """
+    try:
+        read = Manifest.model_validate_json(canonical_json(manifest))
+    except ValidationError as problem:
+        raise _unreadable(first_problem(problem)) from None
+    for place, value in _numbers(read.model_dump(mode="python"), ""):
+        if not math.isfinite(value):
+            raise _unreadable(f"{place} is {value:g}")
+
+
+def _unreadable(why: str) -> BundleError:
+    return BundleError(
+        f"the new version could not be opened again ({why}); the bundle stays as it was: learn the "
+        "product that is named again from other pictures, and export again"
+    )
+
+
+def _numbers(value: object, place: str) -> Iterator[tuple[str, float]]:
+    """Every float below a value, with its place."""
+    if isinstance(value, float):
+        yield place, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _numbers(inner, f"{place}.{name}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _numbers(inner, f"{place}.{number}")

@@ -19,9 +19,9 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from cad_edge.errors import OptionError, TrustError
 from cad_edge.schema import Record, Sha256, parse_json
@@ -37,6 +37,17 @@ _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.
 _INSTALL = 'run `pip install "cad-edge[sign]"`'
 
 
+def _time(value: object) -> object:
+    """Read a time as JSON has it; records are validated strictly and take no text for one."""
+    if not isinstance(value, str):
+        return value
+    return datetime.fromisoformat(value.removesuffix("Z") + "+00:00" * value.endswith("Z"))
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_time)]
+"""A point in time with its zone; ISO 8601 in JSON."""
+
+
 class Statement(Record):
     """``statement.json``: what the holder of a key says about one version."""
 
@@ -47,8 +58,8 @@ class Statement(Record):
     )
     manifest: Sha256
     version: int = Field(ge=1)
-    issued: AwareDatetime = Field(description="later in every statement about the same bundle")
-    expires: AwareDatetime | None
+    issued: Time = Field(description="later in every statement about the same bundle")
+    expires: Time | None
     key: Sha256 = Field(description="of the public key's SubjectPublicKeyInfo in DER")
 
 

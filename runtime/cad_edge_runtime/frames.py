@@ -145,7 +145,7 @@ def _is_sequence(given: object, arrays: bool = False) -> bool:
 def _pictures(image: Sample, views: int) -> Sequence[Picture]:
     """Return the views one by one; what is no sequence of pictures is taken for a picture."""
     given: Sequence[Picture] = [image]  # type: ignore[list-item]
-    if _is_sequence(image):
+    if isinstance(image, Sequence) and _is_sequence(image):
         several = all(isinstance(one, (np.ndarray, str, Path)) for one in image)
         given = image if several else given  # type: ignore[assignment]
     if len(given) == views:

@@ -54,6 +54,7 @@ OWN = {
     "detect": {"--heatmaps"},
     "explain": {"--conversation", "--max-tokens", "--question"},
     "tasks": {"--json"},
+    "verify": {"--open"},
     "threshold": {"--frames", "--minimum-area"},
     "rollback": {"--allow-older", "--to"},
     "gc": {"--keep"},

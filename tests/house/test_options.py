@@ -52,6 +52,7 @@ OWN = {
     "explain": {"--conversation", "--max-tokens", "--question"},
     "tasks": {"--json"},
     "threshold": {"--frames", "--minimum-area"},
+    "verify": {"--open"},
     "rollback": {"--to"},
     "gc": {"--keep"},
     "benchmark": {"--against", "--images", "--scenario", "--seconds", "--streams", "--tasks"},

@@ -37,8 +37,7 @@ _COPIES = 16  # of a tensor that several lists of joint objects hold
 _COUNTS = (1, 2)
 """Frames that graphs are worked out for: where a batch of two is right, larger ones are."""
 
-Feeds = dict[str, Feed]
-"""Values of frames by name, as ``cad_edge_runtime.chain`` names them."""
+Feeds = dict[str, Feed]  # by name, as ``cad_edge_runtime.chain`` names them
 
 
 class Preparation:
@@ -209,7 +208,7 @@ class Preparation:
 
 
 def shape_in(plan: ChainPlan, given: Feeds, output: str) -> Shape | None:
-    """Shape of an output of the last stage; None where it has no such output."""
+    """Shape of an output of the last stage, if it has it."""
     feed = given.get(f"{plan.stages[-1].name}/{output}")
     return None if feed is None else feed.shape
 

@@ -35,7 +35,9 @@ def problems_of(bundle: Bundle) -> list[str]:
     """
     found = _too_large(bundle) or bundle.verify()
     if found:
-        return found  # what is said of changed bytes would be about no version
+        return [
+            str(BundleError(problem)) for problem in found
+        ]  # what is said of changed bytes would be about no version
 
     def attempt(step: Callable[[], object]) -> None:
         try:

@@ -1,14 +1,11 @@
 """Damage: seeded ways in which the files of a bundle can be wrong, one or two at a time."""
 
 import json
-import os
 import random
-import shutil
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tests.campaign.bundle_parts import BundleParts
+from tests.campaign.folder_damage import FOLDERS, Folder
 from tests.campaign.graph_damage import damage_graph
 
 _NUMBERS: tuple[Any, ...] = (
@@ -24,7 +21,7 @@ _WORDS = (
 _TYPES = ("BF16", "F8_E4M3", "F8_E5M2", "F4", "F64", "U64", "U16", "C64", "I64", "F16", "", None, 1)
 
 
-def damage(parts: BundleParts, chance: random.Random, again: bool) -> tuple[str, "Folder | None"]:
+def damage(parts: BundleParts, chance: random.Random, again: bool) -> tuple[str, Folder | None]:
     """Damage a bundle in memory.
 
     Parameters
@@ -203,56 +200,3 @@ def swap(parts: BundleParts, chance: random.Random) -> str:
     parts.objects[one], parts.objects[other] = parts.objects[other], parts.objects[one]
     parts.changed |= {one, other}
     return "swap"
-
-
-Folder = Callable[[Path, random.Random], None]
-
-
-def _anything(bundle: Path, chance: random.Random) -> Path:
-    return chance.choice(sorted(path for path in bundle.rglob("*")))
-
-
-def _missing(bundle: Path, chance: random.Random) -> None:
-    path = _anything(bundle, chance)
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _link(bundle: Path, chance: random.Random) -> None:
-    path = _anything(bundle, chance)
-    away = bundle.with_name(bundle.name + ".away")
-    path.rename(away)
-    path.symlink_to(chance.choice((away, "/dev/zero", "/nowhere", path)))
-
-
-def _fifo(bundle: Path, chance: random.Random) -> None:
-    files = sorted(path for path in bundle.rglob("*") if path.is_file())
-    path = chance.choice(files)
-    if chance.random() < 0.3:
-        path = path.with_name("stray.json")
-    else:
-        path.unlink()
-    os.mkfifo(path)
-
-
-def _folder(bundle: Path, chance: random.Random) -> None:
-    path = _anything(bundle, chance)
-    if path.is_dir():
-        shutil.rmtree(path)
-        path.write_bytes(b"")
-    else:
-        path.unlink()
-        path.mkdir()
-
-
-def _stray(bundle: Path, chance: random.Random) -> None:
-    folders = [bundle, *sorted(path for path in bundle.rglob("*") if path.is_dir())]
-    name = chance.choice(("notes.txt", "0" * 64, "graph.onnx", "a\nb", os.fsdecode(b"\xff")))
-    (chance.choice(folders) / name).write_bytes(b"x")
-
-
-def _sparse(bundle: Path, chance: random.Random) -> None:
-    files = sorted(path for path in bundle.rglob("*") if path.is_file())
-    os.truncate(chance.choice(files), chance.choice((1 << 26, 1 << 35)))
-
-
-FOLDERS: tuple[Folder, ...] = (_missing, _link, _fifo, _folder, _stray, _sparse)

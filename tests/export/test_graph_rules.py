@@ -10,6 +10,7 @@ from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
+from cad_edge_runtime.operators import RULES
 from tests.training.small_products import NAMES, quiet
 
 # TensorRT 10: operators that it does not have, or only with data-dependent shapes.
@@ -65,6 +66,11 @@ def test_standard_operators_of_opset_17_to_20_alone(graphs):
         assert 17 <= model.opset_import[0].version <= 20
         assert {node.domain for node in nodes(model.graph)} == {""}
         assert not model.functions
+
+
+def test_operators_are_those_that_the_device_allows(graphs):
+    kinds = {node.op_type for _, model in graphs.values() for node in nodes(model.graph)}
+    assert kinds and kinds <= RULES.keys()
 
 
 def test_no_operator_that_tensorrt_refuses(graphs):

@@ -11,7 +11,6 @@ from cad_edge_export import exporter, held_bundle
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
-from cad_edge_runtime.operators import RULES
 from tests.export.test_incremental import content
 from tests.runtime.conftest import Workshop
 from tests.training.small_products import NAMES, quiet
@@ -86,13 +85,3 @@ def test_sound_bundles_and_none_at_all(bundle, tmp_path):
     odd = model.selector.model_copy(update={"tasks": ["nobody"]})
     with pytest.raises(CadEdgeError, match="knows 'nobody'"):
         held_bundle.require_openable(bundle, model.model_copy(update={"selector": odd}))
-
-
-def test_every_operator_of_an_engine_is_allowed(shared, fused, tiny_first):
-    kinds = {
-        node.op_type
-        for bundle in (shared, fused, tiny_first)
-        for file in (bundle / "objects").glob("*/graph.onnx")
-        for node in onnx.load(file).graph.node
-    }
-    assert kinds and kinds <= RULES.keys()

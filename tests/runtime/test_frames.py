@@ -71,7 +71,6 @@ def one_sentence(problem: pytest.ExceptionInfo[CadEdgeError]) -> None:
 
 @pytest.fixture(scope="module")
 def detector():
-    pytest.importorskip("onnxruntime")
     with Detector.open(GOLDEN, device="cpu", threads=1, watch=False) as opened:
         yield opened
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge_runtime.graph_check import DEFAULT_LIMITS, check_graph
 from cad_edge_runtime.graph_sizes import Feed, sizes_of
 from cad_edge_runtime.graph_summary import ELEMENT_TYPES
@@ -110,8 +111,7 @@ def test_every_operator_has_a_rule_a_signature_and_a_case():
     ("kind", "inputs", "attributes"), CASES, ids=[f"{n}-{one[0]}" for n, one in enumerate(CASES)]
 )
 def test_shapes_and_types_are_those_of_onnx_runtime(tmp_path, kind, inputs, attributes):
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     model, feed = made(kind, inputs, attributes)
     (tmp_path / "graph.onnx").write_bytes(model.SerializeToString())
     session = onnxruntime.InferenceSession(
@@ -133,8 +133,7 @@ SHAPE_WORK = {
 @pytest.mark.parametrize("kind", SHAPE_WORK)
 def test_sizes_that_are_computed_are_computed_right(tmp_path, kind):
     """A value that is worked out becomes the length of a Range, which ONNX Runtime agrees with."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     constants = {
         "a": np.int64(SHAPE_WORK[kind][0]),
         "b": np.int64(SHAPE_WORK[kind][1]),

@@ -44,12 +44,17 @@ def read_samples(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Samples:
     ------
     ImageError
         The file is not there or no image, has another size, holds what has no rule, is incomplete
-        or damaged, or there is not enough memory.
+        or damaged, shows not one pixel, or there is not enough memory.
     """
     with opened(path, max_pixels) as image:
         samples = image.decode()
         if samples.values.shape[:2] != (image.height, image.width):
             raise Damaged("it is damaged: its header states another size")
+        if samples.values.shape[2:] == (4,) and not samples.values[..., 3].any():
+            raise ImageError(
+                f"{shown(path)} has alpha 0 everywhere, so that not one pixel is visible; save it "
+                "without an alpha channel"
+            )
         return Samples(turned(samples.values, image.orientation), samples.white)
 
 

@@ -1,9 +1,10 @@
 """Frames: what the caller hands over, checked and brought to the engines' size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,13 +68,20 @@ def read_frame(
         There are more or fewer views, an input cannot be used, which the message names, or there
         is not enough memory.
     """
-    try:
+    with _enough_memory():
         rgb, *more = _read_views(_pictures(image, views), max_pixels)
         if depth is None:
             return FrameInput(rgb, None, tuple(more))
         if more:
             raise ImageError("a frame of several views has no depth; leave depth out")
         return FrameInput(rgb, _read_depth(depth, rgb, max_pixels))
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Say that there is too little memory as an ImageError, which ends one frame and no run."""
+    try:
+        yield
     except MemoryError:
         raise ImageError(
             "there is not enough memory for the frame; give the process more, or smaller images"
@@ -133,7 +141,7 @@ def frames_of_batch(
     return images, planes
 
 
-def _is_sequence(given: object, arrays: bool = False) -> bool:
+def _is_sequence(given: object, arrays: bool = False) -> TypeGuard[Sequence[Any]]:
     """Whether something is a list or the like, and not a text or a buffer."""
     if isinstance(given, np.ndarray):
         return arrays and given.ndim > 0
@@ -147,7 +155,7 @@ def _pictures(image: Sample, views: int) -> Sequence[Picture]:
     given: Sequence[Picture] = [image]  # type: ignore[list-item]
     if isinstance(image, Sequence) and _is_sequence(image):
         several = all(isinstance(one, (np.ndarray, str, Path)) for one in image)
-        given = image if several else given  # type: ignore[assignment]
+        given = image if several else given
     if len(given) == views:
         return given
     found = "1 picture was" if len(given) == 1 else f"{len(given)} pictures were"
@@ -182,9 +190,10 @@ def image_batch(frames: Sequence[FrameInput], recipe: ImageRecipe) -> Array:
     One fitting frame of one view is not copied.
     """
     shown = [view for frame in frames for view in frame.views]
-    if len(shown) == 1:
-        return recipe.apply(shown[0])[None]
-    return np.stack([recipe.apply(view) for view in shown])
+    with _enough_memory():
+        if len(shown) == 1:
+            return recipe.apply(shown[0])[None]
+        return np.stack([recipe.apply(view) for view in shown])
 
 
 def depth_batch(frames: Sequence[FrameInput], recipe: ImageRecipe, owner: str) -> Array:

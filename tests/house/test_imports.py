@@ -30,8 +30,7 @@ OURS = {
 }
 BASE = {"numpy", "pydantic", "click", "safetensors", "PIL", "yaml"}
 FOREIGN = {
-    "cad_edge": BASE
-    | {"cryptography", "imagecodecs", "onnxruntime", "simplejpeg", "tifffile"},
+    "cad_edge": BASE | {"cryptography", "imagecodecs", "onnxruntime", "simplejpeg", "tifffile"},
     "cad_edge_runtime": BASE | {"tensorrt", "cuda", "tokenizers"},
 }
 """Packages of others that the two device packages may import; the rest may import any."""

@@ -10,19 +10,10 @@ from cad_edge.data.image import (
     ImageRecipe,
     as_rgb,
     decode_image,
-<<<<<<< HEAD
-    decode_pixels,
     image_size,
 )
-from cad_edge.data.image_limits import require_max_pixels
 from cad_edge.data.mask import decode_mask
-from cad_edge.errors import ImageError, OptionError
-=======
-    decode_mask,
-    image_size,
-)
 from cad_edge.errors import ImageError
->>>>>>> pixels
 from tests.base.picture_files import png, tiff
 
 SIDE = 12

@@ -105,8 +105,8 @@ def explained(path: Path) -> Iterator[None]:
         ) from None
     except Unsupported as problem:
         raise ImageError(
-            f"{shown(path)} has an unsupported pixel type: {problem}; convert it to grey or RGB "
-            "of 8 or 16 bits"
+            f"{shown(path)} has an unsupported pixel type: {problem!s:.100}; convert it to grey "
+            "or RGB of 8 or 16 bits"
         ) from None
     except Exception as problem:  # a broken file makes decoders raise nearly anything
         raise ImageError(f"{shown(path)} cannot be read ({_reason(problem)}); {_REPLACE}") from None

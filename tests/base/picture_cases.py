@@ -33,6 +33,7 @@ RGBA = np.dstack([DRAWN, ALPHA])
 HIDDEN = np.dstack([DRAWN, 0 * ALPHA])
 INK = np.dstack([DRAWN, ALPHA // 3])
 BITS = R8 > 127
+NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
 REFUSED = "has an unsupported pixel type"
 UNSEEN = "alpha 0 everywhere"
 LOST = "cannot be read"
@@ -107,7 +108,12 @@ PICTURES = {
     ],
     "PNG, RGB of 8 bits, and interlaced": [
         (encoded(DRAWN, "PNG"), DRAWN),
-        (interlaced(R8), R8),
+        *[
+            (interlaced(NOISE[:high, :wide]), NOISE[:high, :wide])
+            for high, wide in ((48, 64), (9, 8), (8, 9), (13, 21))
+        ],
+        (interlaced(NOISE >> 6, 2), levels(NOISE >> 6, 3)),
+        (interlaced(DRAWN16, 16, 2), levels(DRAWN16, 65535)),
     ],
     "PNG, palette": [
         (encoded(Image.fromarray(DRAWN).quantize(count), "PNG"), AS_PILLOW)

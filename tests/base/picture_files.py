@@ -129,15 +129,16 @@ def png(values: np.ndarray, bits: int, colour: int, *more: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def interlaced(values: np.ndarray) -> bytes:
-    """Write a PNG of (h, w) uint8 in the seven passes of Adam7."""
+def interlaced(values: np.ndarray, bits: int = 8, colour: int = 0) -> bytes:
+    """Write a PNG of (h, w) or (h, w, channels) in the seven passes of Adam7."""
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
     lines = [
-        b"\0" + bytes(line)
+        b"\0" + packed(line.reshape(1, -1), bits, ">")
         for row, column, down, across in (*passes, (1, 0, 2, 1))
         for line in values[row::down, column::across]
+        if line.size
     ]
-    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 8, 0, 0, 0, 1)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, colour, 0, 0, 1)
     body = zlib.compress(b"".join(lines))
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks

@@ -5,16 +5,23 @@ The pixels are decoded by libpng, which refuses lost rows, wrong checksums and b
 
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cad_edge.data.codecs.orientation import exif_of_text, inflated, orientation
+from cad_edge.data.codecs.png_passes import deinterlaced
 from cad_edge.data.codecs.samples import Damaged, Samples
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 """The chunks that pixels need; the decoder is not shown others, and so cannot stumble over them."""
 
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+"""Bits that each colour type may have."""
+
+_INTERLACE = 28  # where the header says so
 _EXIF_TEXT = b"Raw profile type exif"
 _XMP_TEXT = b"XML:com.adobe.xmp"
 
@@ -26,7 +33,9 @@ class PngFile:
         self._data = data
         if data[12:16] != b"IHDR" or len(data) < 33:
             raise Damaged("it is truncated, damaged or no image")
-        self.width, self.height = struct.unpack_from(">II", data, 16)
+        self.width, self.height, *kind = struct.unpack_from(">IIBBBBB", data, 16)
+        if kind[0] not in _DEPTHS.get(kind[1], ()) or kind[2:4] != [0, 0] or kind[4] > 1:
+            raise Damaged("it is damaged: its header holds what PNG has not")
         self._exif: bytes | None = None
         self._xmp: bytes | None = None
         self._chunks = self._walk()
@@ -71,18 +80,25 @@ class PngFile:
 
     def decode(self) -> Samples:
         """Decode all of it; grey with alpha becomes RGBA."""
-        from imagecodecs import PngError, png_decode
-
-        view = memoryview(self._data)
-        pixels = b"".join([SIGNATURE, *(view[first:end] for first, end in self._chunks)])
-        del view
+        pixels = self._needed()
         self._data = b""  # two copies of a file are one too many
-        try:
-            values = png_decode(pixels)
-        except PngError as problem:
-            if "memory" in str(problem).lower():
-                raise MemoryError from None
-            raise Damaged("it is truncated or damaged: pixels are missing or wrong") from None
+        values = deinterlaced(pixels, _read) if pixels[_INTERLACE] else _read(pixels)
         if values.ndim == 3 and values.shape[2] == 2:
             values = np.concatenate([*[values[..., :1]] * 3, values[..., 1:]], axis=2)
         return Samples(values, 255 if values.itemsize == 1 else 65535)
+
+    def _needed(self) -> bytes:
+        view = memoryview(self._data)
+        return b"".join([SIGNATURE, *(view[first:end] for first, end in self._chunks)])
+
+
+def _read(pixels: bytes) -> NDArray[Any]:
+    from imagecodecs import PngError, png_decode
+
+    try:
+        values: NDArray[Any] = png_decode(pixels)
+    except PngError as problem:
+        if "memory" in str(problem).lower():
+            raise MemoryError from None
+        raise Damaged("it is truncated or damaged: pixels are missing or wrong") from None
+    return values

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from cad_edge.calibration import conformal_threshold, decision_threshold
+from cad_edge.errors import ArtifactError
 from cad_edge.store.artifact import Tensors
 
 Float64 = np.ndarray[Any, np.dtype[np.float64]]
@@ -122,22 +123,33 @@ def summarise(
 
 
 def from_tensors(tensors: Tensors) -> RoutingStatistics:
-    """Read what `RoutingStatistics.to_tensors` wrote."""
-    mean = tensors["mean"].astype(np.float64)
-    scatter = np.zeros((len(mean), len(mean)))
-    upper = np.triu_indices(len(mean))
-    scatter[upper] = tensors["scatter"]
-    scatter.T[upper] = tensors["scatter"]
-    return RoutingStatistics(
-        int(tensors["count"][0]),
-        mean,
-        scatter,
-        tensors["samples"],
-        tensors["keys"],
-        tensors["key_distances"],
-        tensors.get("group_means"),
-        tensors.get("group_counts"),
-    )
+    """Read what `RoutingStatistics.to_tensors` wrote.
+
+    Raises
+    ------
+    ArtifactError
+        A tensor is missing or of another shape.
+    """
+    try:
+        mean = tensors["mean"].astype(np.float64)
+        scatter = np.zeros((len(mean), len(mean)))
+        upper = np.triu_indices(len(mean))
+        scatter[upper] = tensors["scatter"]
+        scatter.T[upper] = tensors["scatter"]
+        return RoutingStatistics(
+            int(tensors["count"][0]),
+            mean,
+            scatter,
+            tensors["samples"],
+            tensors["keys"],
+            tensors["key_distances"],
+            tensors.get("group_means"),
+            tensors.get("group_counts"),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as problem:
+        raise ArtifactError(
+            f"the routing statistics of a task cannot be used ({problem}); learn the task again"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ DAMAGES = {
     half_jpeg: "it is incomplete",
     invisible: "alpha 0 everywhere",
     strange: "has an unsupported pixel type: the sample format signed integers of 32 bits",
-    pipe: "it is a pipe or a device, not a file",
+    pipe: "is a pipe, a socket or a device",
     speck: "is 1x1 px; give an image of at least 8 px",
     huge: "more than 89 megapixels; crop it",
     dangling: "does not exist",

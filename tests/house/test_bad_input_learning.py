@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cad_edge.routing import summarise
 from cad_edge.schema import parse_json
 from cad_edge.store.artifact import Artifact, write_artifact
 from tests.house.refusals import content, sentence
@@ -30,7 +31,9 @@ def write_task(folder: Path, name: str, backbone: str = "golden", side: int = 32
         }
     )
     tensors = {"bank": np.zeros((2, 3), np.float32)}
-    return write_artifact(folder, record, tensors, tensors, tensors)
+    shown = np.random.default_rng(0).normal(size=(8, 4))
+    routing = summarise(shown, np.zeros((1, 2), np.float32), np.ones(8, np.float32)).to_tensors()
+    return write_artifact(folder, record, tensors, routing, tensors)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ NOT_IMPORTED = {
     "pytest-xdist",
     "ruff",
     "tensorrt",  # libraries of ONNX Runtime's TensorRT provider
+    "simplejpeg",  # imported by its name as text, since it has no types
     "types-PyYAML",
 }
 

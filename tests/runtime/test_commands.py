@@ -127,7 +127,7 @@ def test_every_command_names_a_missing_bundle(run, tmp_path):
 
 def test_tasks(run, bundle):
     table = run("tasks", bundle).stdout.splitlines()
-    assert table[0].endswith("version 1, 3 tasks")
+    assert table[0].endswith("version 1, 3 tasks, unsigned")
     assert [line.split()[0] for line in table[1:]] == ["task", "red", "green", "blue"]
     rows = json.loads(run("tasks", bundle, "--json").stdout)
     assert rows[2]["layout"] == "fused" and rows[0]["images_needed"] == 19
@@ -173,7 +173,7 @@ def test_groups_say_which_rate_is_supported(run, bundle, workshop):
 
 def test_tasks_of_an_empty_bundle(run, bundle, workshop, pictures):
     workshop.forget_all()
-    assert run("tasks", bundle).stdout.endswith("version 2, 0 tasks\n")
+    assert run("tasks", bundle).stdout.endswith("version 2, 0 tasks, unsigned\n")
     assert json.loads(run("tasks", bundle, "--json").stdout) == []
     assert failed(run("detect", bundle, pictures / "unknown.png"), "holds no task")
 
@@ -275,7 +275,7 @@ def test_help_lists_the_contract_and_imports_no_command():
     lines = done.stdout.splitlines()
     assert lines[-1] == "[]"
     named = [line.split()[0] for line in lines[lines.index("Commands:") + 1 : -1]]
-    learn_and_run = "check train export detect explain tasks threshold verify rollback gc"
+    learn_and_run = "check train export detect explain tasks threshold verify rollback sign gc"
     measure_and_show = "evaluate benchmark protocol advise demo"
     assert named == f"{learn_and_run} {measure_and_show}".split()
 

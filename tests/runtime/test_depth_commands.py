@@ -147,7 +147,7 @@ def test_tasks_list_what_answers_which_frames(run, bundle, sparing):
     ]
     assert rows[1]["threshold"] == sparing.before.decision.threshold != rows[0]["threshold"]
     table = run("tasks", bundle).stdout.splitlines()
-    assert table[0].endswith("version 2, 3 tasks") and len(table) == 6
+    assert table[0].endswith("version 2, 3 tasks, unsigned") and len(table) == 6
 
 
 RATE = ("--task", "red", "--false-reject-rate")

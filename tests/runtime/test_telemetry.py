@@ -94,14 +94,26 @@ def test_a_provider_that_fails_is_raised_and_not_printed(bundle, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+OTHER_GRAPH = """
+import sys
+import cad_edge_runtime.session as session
+inner = session.open_session
+def other(onnxruntime, path, *rest):
+    return inner(onnxruntime, sys.argv.pop(), *rest)
+session.open_session = other
+"""
+
+
 def test_a_graph_that_does_not_load_is_one_sentence(bundle, workshop, picture, home):
-    """Nothing of what ONNX Runtime logs stands beside it, in colours or without."""
+    """Nothing of what ONNX Runtime logs stands beside it, in colours or without.
+
+    The checks before a session refuse whatever it would, so it is given a graph behind their back.
+    """
     graph = workshop.graph("red")
     assert b"Transpose" in graph
-    sha = workshop.store.add_object({"graph.onnx": graph.replace(b"Transpose", b"Transport")})
-    stage = workshop.store.manifest().tasks["red"].engine.stages[-1]
-    workshop.change_stage("red", stage.model_copy(update={"graph": sha}))
-    done = start(home, COMMAND, "detect", bundle, picture)
+    broken = bundle.parent / "broken.onnx"
+    broken.write_bytes(graph.replace(b"Transpose", b"Transport"))
+    done = start(home, OTHER_GRAPH + COMMAND, "detect", bundle, picture, broken)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("Error: graph ") and done.stderr.count("\n") == 1
 

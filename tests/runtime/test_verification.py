@@ -62,7 +62,7 @@ def fewer_columns(workshop) -> None:
 FAULTS = {
     "source": (lambda one: last_stage(one, "red", features="7/features"), "from '7/features'"),
     "source of many digits": (
-        lambda one: last_stage(one, "red", features="9" * 5000 + "/features"),
+        lambda one: last_stage(one, "red", features="9" * 900 + "/features"),
         "takes 'features' from '9999",
     ),
     "source of strange digits": (lambda one: last_stage(one, "red", bank="²/x"), "from '²/x'"),
@@ -80,7 +80,7 @@ FAULTS = {
         lambda one: other_bank(one, bank=np.zeros((4, 8), np.float64)),
         "is of the type 'F64'",
     ),
-    "one object many times": (lambda one: joint(one, 5000), "one object of joint tensors twice"),
+    "one object many times": (lambda one: joint(one, 5000), "at most 4096 items"),
     "views": (two_views, "look at 1 and 2 views"),
     "columns": (fewer_columns, "gives 'distance' as float32 of shape (1, 3)"),
     "operator": (

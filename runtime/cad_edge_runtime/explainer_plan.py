@@ -45,7 +45,7 @@ def plan_explainer(record: Explainer, owner: str) -> ExplainerPlan:
     image = _plan_after(record.engine, record.decoder.graph, {"tokens": record.tokens}, owner)
     if not image.stages[-1].sources:
         raise BundleError(
-            f"{owner} takes what it sees from {record.tokens!r}, which is no output of a stage; "
+            f"{owner} takes what it sees from {record.tokens[:80]!r}, which is no output of a stage; "
             "export the bundle again"
         )
     return ExplainerPlan(

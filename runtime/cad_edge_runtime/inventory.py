@@ -16,6 +16,7 @@ from cad_edge_runtime.graph_summary import GraphLimits, GraphSummary
 from cad_edge_runtime.protobuf import WireError
 from cad_edge_runtime.tensor_file import TensorFile, read_header
 
+_MOST_SIZES = 4096  # kept: a graph that tasks share has some for each that ever was
 _Feeds = tuple[tuple[str, Feed], ...]
 
 
@@ -141,4 +142,5 @@ class Inventory:
         """Forget what is not of ``objects``."""
         self._graphs = {sha: one for sha, one in [*self._graphs.items()] if sha in objects}
         self._files = {sha: one for sha, one in [*self._files.items()] if sha in objects}
-        self._sizes = {key: one for key, one in [*self._sizes.items()] if key[0] in objects}
+        sizes = [(key, one) for key, one in [*self._sizes.items()] if key[0] in objects]
+        self._sizes = dict(sizes[-_MOST_SIZES:])

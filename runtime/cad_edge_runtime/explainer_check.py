@@ -1,7 +1,7 @@
 """What an explainer can be refused for before there is a session, as `preparation` does for tasks.
 
-The decoder is looked at twice: reading as many tokens as a dialogue can have at once, and reading
-one after all others.
+The decoder is looked at twice: reading the frame with a long question, and reading the last token
+that a dialogue can have. A question as long as the dialogue is the asker's own doing.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from cad_edge_runtime.preparation import Feeds, Preparation
 from cad_edge_runtime.tokens import TOKENIZER
 
 _EMBEDDING = "embedding"
+_QUESTION = 512  # tokens around the frame's
 
 
 def check_explainer(
@@ -55,7 +56,8 @@ def check_explainer(
         raise GraphError(
             f"{owner} sees {seen} where its embedding is {width} wide; export the bundle again"
         )
-    for new, old in ((record.positions, 0), (1, record.positions - 1)):
+    first = min(record.positions, views * seen.shape[1] + _QUESTION)
+    for new, old in ((first, 0), (1, record.positions - 1)):
         _check_decoder(record, plan, dict(feeds), (new, old, width), preparation, inventory, owner)
     return plan
 

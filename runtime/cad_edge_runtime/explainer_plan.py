@@ -45,8 +45,8 @@ def plan_explainer(record: Explainer, owner: str) -> ExplainerPlan:
     image = _plan_after(record.engine, record.decoder.graph, {"tokens": record.tokens}, owner)
     if not image.stages[-1].sources:
         raise BundleError(
-            f"{owner} takes what it sees from {record.tokens!r}, which is no output of a stage; "
-            "export the bundle again"
+            f"{owner} takes what it sees from {record.tokens[:80]!r}, which is no output of a "
+            "stage; export the bundle again"
         )
     return ExplainerPlan(
         looking=replace(decoder, engine=record.engine, stages=decoder.stages[:-1]),

@@ -16,6 +16,7 @@ from cad_edge_runtime.graph_summary import GraphLimits, GraphSummary
 from cad_edge_runtime.protobuf import WireError
 from cad_edge_runtime.tensor_file import TensorFile, read_header
 
+_MOST_SIZES = 4096  # kept: a graph that tasks share has some for each that ever was
 _Feeds = tuple[tuple[str, Feed], ...]
 
 
@@ -34,7 +35,7 @@ def require_size(folder: Path, limits: GraphLimits) -> None:
 
 
 class Inventory:
-    """What the objects of one bundle hold.
+    """What the objects of one bundle hold; safe from several threads.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ class Inventory:
     def outputs(
         self, sha: str, feeds: Mapping[str, Feed], frame: int, frames: int = 1
     ) -> Mapping[str, Feed]:
-        """Work out what a graph gives for its inputs; `graph` has been asked for it before.
+        """Work out what a graph gives for its inputs.
 
         Parameters
         ----------
@@ -118,23 +119,28 @@ class Inventory:
             The inputs do not fit the graph, or it asks for more than the limits allow.
         """
         key = sha, tuple(sorted(feeds.items())), (frame, frames)
-        if key not in self._sizes:
+        known = self._sizes.get(key)
+        if known is None:
+            summary = self.graph(sha, list(feeds), ())  # another thread may have forgotten it
             try:
-                found = sizes_of(self._graphs[sha], feeds, self.limits, frame, frames)
+                known = sizes_of(summary, feeds, self.limits, frame, frames)
             except WireError as problem:
                 path = self.bundle.object_folder(sha) / "graph.onnx"
                 raise GraphError(f"{path} is refused: {problem}; export the bundle again") from None
-            self._sizes[key] = found
-        return self._sizes[key]
+            self._sizes[key] = known
+        return known
 
     def tensors(self, sha: str) -> TensorFile:
         """Header of a tensor object's file; BundleError where it is broken."""
-        if sha not in self._files:
-            self._files[sha] = read_header(self.bundle.object_folder(sha), sha)
-        return self._files[sha]
+        known = self._files.get(sha)
+        if known is None:
+            known = read_header(self.bundle.object_folder(sha), sha)
+            self._files[sha] = known
+        return known
 
     def keep(self, objects: set[str]) -> None:
         """Forget what is not of ``objects``."""
-        self._graphs = {sha: one for sha, one in self._graphs.items() if sha in objects}
-        self._files = {sha: one for sha, one in self._files.items() if sha in objects}
-        self._sizes = {key: one for key, one in self._sizes.items() if key[0] in objects}
+        self._graphs = {sha: one for sha, one in [*self._graphs.items()] if sha in objects}
+        self._files = {sha: one for sha, one in [*self._files.items()] if sha in objects}
+        sizes = [(key, one) for key, one in [*self._sizes.items()] if key[0] in objects]
+        self._sizes = dict(sizes[-_MOST_SIZES:])

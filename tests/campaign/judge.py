@@ -6,6 +6,7 @@
 the same command with its number.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -26,6 +27,7 @@ from cad_edge.errors import CadEdgeError
 from cad_edge.store.bundle import Bundle
 from cad_edge_runtime import Detector
 from cad_edge_runtime.session import load_onnxruntime
+from cad_edge_runtime.tokens import load_tokenizers
 from cad_edge_runtime.verification import problems_of, try_out
 from tests.campaign.bundle_parts import read_parts
 from tests.campaign.damage import damage
@@ -46,12 +48,16 @@ def answers(bundle: Path) -> list[dict[str, Any]]:
             detector.detect(frames["blue.good"][1], depth=plane),
         ]
         found += detector.detect_batch([frames["green.bad"][0], frames["green.good"][1]], "green")
+        entry = detector.manifest.tasks["green"]
+        words = None
+        if entry.explainer is not None:
+            words = detector.explain(frames["green.bad"][1], "What?", 3, "green").text
     said = [one.to_dict() for one in found]
     for one, detection in zip(said, found, strict=True):
         del one["version"]
         if detection.anomaly_map is not None:
             one["map"] = float(detection.anomaly_map.astype(np.float64).sum())
-    return said
+    return [*said, {"words": words}]
 
 
 def opened(bundle: Path) -> dict[str, Any]:
@@ -175,6 +181,8 @@ def main() -> None:
     bases = sorted(path for path in Path(sys.argv[1]).iterdir() if path.is_dir())
     seed, first, last = map(int, sys.argv[2:])
     load_onnxruntime()
+    with contextlib.suppress(CadEdgeError):
+        load_tokenizers()
     sys.setrecursionlimit(20_000)  # damage nests values more deeply than anybody would
     expected = [answers_in_child(base) for base in bases]
     with tempfile.TemporaryDirectory(prefix="damaged-") as made:

@@ -18,6 +18,7 @@ from tests.runtime.golden_words import give_words
 from tests.runtime.test_joint import split_bank
 
 pytest.importorskip("onnx")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="every case is a forked process")
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "bundle"

@@ -146,7 +146,7 @@ def _palette(page: Page, values: NDArray[Any]) -> Samples:
         raise Unsupported("a palette without a colour map that fits")
     if 0 < int(colours.max()) < 256:
         raise Unsupported("a colour map of 8 bits where TIFF has 16")
-    # Some programs write 8-bit colours times 257, others times 256: the upper byte is right of both.
+    # Programs write 8-bit colours times 257 or times 256: the upper byte is right of both.
     table = (colours.T >> 8).astype(np.uint8)
     if values.ndim == 2:
         return Samples(table[values])

@@ -20,8 +20,8 @@ from cad_edge.data.codecs.samples import Damaged, ImageCodec, Samples, Unsupport
 from cad_edge.data.codecs.tiff import SIGNATURES as TIFF
 from cad_edge.data.codecs.tiff import TiffFile
 from cad_edge.data.codecs.webp import WebpFile
-from cad_edge.data.image_limits import MAXIMUM_PIXELS, check_size
-from cad_edge.errors import ImageError
+from cad_edge.data.image_limits import MAXIMUM_PIXELS, check_size, require_max_pixels
+from cad_edge.errors import CadEdgeError, ImageError
 
 _NO_IMAGE = "it is truncated, damaged or no image"
 _REPLACE = "replace it with a PNG, JPEG, BMP, TIFF, WebP or PGM file"
@@ -68,6 +68,7 @@ def read_size(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> tuple[int, int]:
 @contextmanager
 def opened(path: Path, max_pixels: int = MAXIMUM_PIXELS) -> Iterator[ImageCodec]:
     """Read the header of a file of an allowed size; whatever is wrong with it is an ImageError."""
+    max_pixels = require_max_pixels(max_pixels)
     with explained(path), open_file(path) as file:
         image = _codec(file, max_pixels)
         if min(image.width, image.height) < 1:
@@ -89,7 +90,7 @@ def explained(path: Path) -> Iterator[None]:
     """Say whatever goes wrong with a file as an ImageError."""
     try:
         yield
-    except ImageError:
+    except CadEdgeError:
         raise
     except FileNotFoundError:
         raise ImageError(f"{shown(path)} does not exist; check the path") from None

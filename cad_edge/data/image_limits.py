@@ -24,12 +24,14 @@ def check_size(width: int, height: int, source: str, max_pixels: int = MAXIMUM_P
     ------
     ImageError
         A side is under 8 px, or there are more pixels than ``max_pixels``.
+    OptionError
+        ``max_pixels`` is no limit.
     """
     if min(width, height) < MINIMUM_SIDE:
         raise ImageError(
             f"{source} is {width}x{height} px; give an image of at least {MINIMUM_SIDE} px a side"
         )
-    if width * height > max_pixels:
+    if width * height > require_max_pixels(max_pixels):
         limit = (
             f"{max_pixels // 1_000_000} megapixels"
             if max_pixels >= 1_000_000

@@ -108,9 +108,16 @@ def test_a_higher_limit_than_that_of_pillow(tmp_path, monkeypatch, colour):
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 63, True, 1e6, "89", None, [5]])
-def test_limits_that_are_none(wrong):
-    with pytest.raises(OptionError, match=r"max_pixels is .*; give"):
-        require_max_pixels(wrong)
+def test_limits_that_are_none(tmp_path, colour, wrong):
+    path = save(tmp_path, "a.png", Image.fromarray(colour))
+    for call in (
+        lambda: require_max_pixels(wrong),
+        lambda: decode_image(path, max_pixels=wrong),
+        lambda: image_size(path, max_pixels=wrong),
+        lambda: as_rgb(colour, max_pixels=wrong),
+    ):
+        with pytest.raises(OptionError, match=r"max_pixels is .*; give"):
+            call()
 
 
 def test_limit_holds_where_pillow_has_none(tmp_path, monkeypatch):

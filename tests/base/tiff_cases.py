@@ -72,13 +72,13 @@ TIFFS = {
         (tiff_of(FLOATS * 100), "scale it to"),
     ],
     "TIFF, palette": [
-        (tiff_of(R8, "palette", colormap=_MAP16), np.rint(_MAP16.T[R8] / 257).astype(np.uint8)),
+        (tiff_of(R8, "palette", colormap=_MAP16), (_MAP16.T[R8] >> 8).astype(np.uint8)),
         (
             tiff(ramp(4), 4, 3, tags=[(320, "H", list(range(0, 65536, 1366))[:48])]),
-            np.rint(np.arange(0, 65536, 1366)[:48].reshape(3, 16).T[ramp(4)] / 257).astype(
-                np.uint8
-            ),
+            (np.arange(0, 65536, 1366)[:48].reshape(3, 16).T[ramp(4)] >> 8).astype(np.uint8),
         ),
+        (encoded(Image.fromarray(DRAWN).quantize(64), "TIFF"), AS_PILLOW),
+        (encoded(Image.fromarray(DRAWN).quantize(64).convert("PA"), "TIFF"), AS_PILLOW),
         (tiff_of(R8, "palette", colormap=_MAP16 // 257), REFUSED),
         (tiff(R8, 8, 3), REFUSED),
     ],

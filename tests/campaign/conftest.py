@@ -8,6 +8,7 @@ import pytest
 
 SMALL = {
     "damaged_bundles": 500,
+    "damaged_images": 1_000,
     "flipped_artifacts": 40,
     "kills": 3,
     "forgeries": 100,
@@ -15,6 +16,7 @@ SMALL = {
 }
 WHOLE = {
     "damaged_bundles": 10_000,
+    "damaged_images": 40_000,
     "flipped_artifacts": 200,
     "kills": 50,
     "forgeries": 1_000,

@@ -6,7 +6,6 @@ seriously (simplejpeg), and by two readings (`scans`) where that one does not he
 """
 
 import re
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -58,11 +57,12 @@ def _require_known(header: JpegHeader) -> None:
 def _strictly_read(data: bytes, header: JpegHeader) -> NDArray[np.uint8] | None:
     """Decode by simplejpeg; None where it does not do or is unsure."""
     try:
-        simplejpeg: Any = import_module("simplejpeg")  # it has no types
+        import simplejpeg
     except ImportError:
         return None
+    untyped: Any = simplejpeg
     try:
-        values: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, _COLOURS[header.components])
+        values: NDArray[np.uint8] = untyped.decode_jpeg(data, _COLOURS[header.components])
     except ValueError as problem:
         said = str(problem)
         if "memory" in said.lower():

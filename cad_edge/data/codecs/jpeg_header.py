@@ -16,6 +16,9 @@ class JpegHeader:
 
     def __init__(self, data: bytes) -> None:
         self.width = self.height = self.bits = self.coding = 0
+        self.components = 0
+        """1 for grey, 3 for colour, 4 for CMYK."""
+
         self.sampling: dict[int, tuple[int, int]] = {}
         """Of each component its horizontal and vertical factor."""
 
@@ -30,11 +33,6 @@ class JpegHeader:
         except (struct.error, IndexError):
             raise Damaged("it is truncated, damaged or no image") from None
         self.orientation = orientation(self._exif, self._xmp)
-
-    @property
-    def components(self) -> int:
-        """1 for grey, 3 for colour, 4 for CMYK."""
-        return len(self.sampling)
 
     def _walk(self, data: bytes) -> int:
         """Read the segments and return where the marker of the first scan begins."""
@@ -61,6 +59,7 @@ class JpegHeader:
         if marker in _FRAMES and not self.sampling:
             self.coding = marker
             self.bits, self.height, self.width, count = struct.unpack_from(">BHHB", body)
+            self.components = count
             self.sampling = {
                 body[at]: (body[at + 1] >> 4, body[at + 1] & 15)
                 for at in range(6, 6 + 3 * count, 3)

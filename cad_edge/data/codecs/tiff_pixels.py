@@ -60,7 +60,7 @@ def require_known(page: Page) -> None:
 
 def _require_channels(page: Page, photometric: int) -> None:
     colours, samples = _COLOURS[photometric], page.samplesperpixel
-    alpha_allowed = photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
+    alpha_allowed = photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE)
     if samples == colours or (
         samples == colours + 1
         and alpha_allowed
@@ -141,13 +141,20 @@ def _with_alpha(page: Page, values: NDArray[Any], white: int) -> Samples:
 
 def _palette(page: Page, values: NDArray[Any]) -> Samples:
     """Look colours up: the map holds 16 bits of red, then of green, then of blue."""
-    colours = page.colormap
-    if values.dtype.kind != "u" or colours is None or colours.shape != (3, 1 << page.bitspersample):
+    colours, white = page.colormap, (1 << page.bitspersample) - 1
+    if values.dtype.kind != "u" or colours is None or colours.shape != (3, white + 1):
         raise Unsupported("a palette without a colour map that fits")
     if 0 < int(colours.max()) < 256:
         raise Unsupported("a colour map of 8 bits where TIFF has 16")
-    table = ((colours.T.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return Samples(table[values])
+    # Programs write 8-bit colours times 257 or times 256: the upper byte is right of both.
+    table = (colours.T >> 8).astype(np.uint8)
+    if values.ndim == 2:
+        return Samples(table[values])
+    if page.extrasamples[0] == _IGNORED:
+        return Samples(table[values[..., 0]])
+    if white != 255 or page.extrasamples[0] == _PREMULTIPLIED:
+        raise Unsupported("a palette with alpha that is premultiplied or not of 8 bits")
+    return Samples(np.concatenate([table[values[..., 0]], values[..., 1:]], axis=2))
 
 
 def _by_pillow(mode: str, values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -13,7 +13,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from cad_edge.errors import ArtifactError, BundleError
-from cad_edge.routing import from_tensors
 from cad_edge.schema import canonical_json, first_problem
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import Manifest
@@ -34,9 +33,7 @@ def require_spread(tasks: Sequence[LearnedTask]) -> None:
     """
     for task in tasks:
         name, scores = task.artifact.task, np.array(task.artifact.calibration.scores)
-        statistics = from_tensors(task.routing)
-        spread = float(np.trace(statistics.scatter)) / max(statistics.count, 1)
-        length = float(statistics.mean @ statistics.mean)
+        length, spread = _length_and_spread(task)
         if not (np.isfinite(scores).all() and math.isfinite(spread) and math.isfinite(length)):
             raise ArtifactError(
                 f"task {name}: what was learned of its good parts holds values that are no "
@@ -49,6 +46,21 @@ def require_spread(tasks: Sequence[LearnedTask]) -> None:
                 "one picture or pictures that show nothing do, so that it has no threshold; learn "
                 "it again from pictures of different good parts"
             )
+
+
+def _length_and_spread(task: LearnedTask) -> tuple[float, float]:
+    """Squared length of a task's mean descriptor, and mean squared deviation from it.
+
+    Where the artifact lacks them that is left to who reads it, and nothing is refused here.
+    """
+    if not {"count", "mean", "scatter"} <= task.routing.keys():
+        return 0.0, 1.0
+    mean, scatter = task.routing["mean"].astype(np.float64), task.routing["scatter"]
+    rows, columns = np.triu_indices(len(mean))
+    if scatter.shape != rows.shape:
+        return 0.0, 1.0
+    count = max(int(task.routing["count"][0]), 1)
+    return float(mean @ mean), float(scatter[rows == columns].sum(dtype=np.float64)) / count
 
 
 def require_radii(radii: Mapping[str, float]) -> None:

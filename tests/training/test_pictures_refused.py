@@ -12,7 +12,7 @@ from cad_edge.errors import DatasetError
 from cad_edge.store.artifact import read_artifact
 from cad_edge_training import learn
 from cad_edge_training.methods import method_names
-from tests.training.copied_products import PARTS, part, write_parts
+from tests.training.copied_products import COPIES, PARTS, levels, part, write_parts
 from tests.training.small_products import write_product
 
 QUICK = {"memories": "7x8", "keys": "8"}
@@ -148,3 +148,18 @@ def test_train_says_how_many_parts_each_product_was_learned_from(tmp_path):
     assert "waves: learned from 6 good parts" in lines
     assert any(line.startswith("plate: learned from 15 good parts; 15 of 30") for line in lines)
     assert lines[-1] == f"learned 2 tasks into {tmp_path / 'o'}"
+
+
+@pytest.mark.parametrize("change", ["encoded", "brighter frame"])
+def test_near_copies_of_one_picture(tmp_path, rng, change):
+    save(tmp_path / "plate", [COPIES[change](part(0), rng) for _ in range(12)])
+    refused(tmp_path / "plate", tmp_path / "out", "show 1 part (")
+
+
+def test_frames_that_differ_by_noise_are_named(tmp_path, rng):
+    """They could be of one part, or of parts that do not vary."""
+    save(tmp_path / "plate", [levels(part(0) + rng.normal(0, 3, (128, 128))) for _ in range(8)])
+    result = learn(tmp_path / "plate", tmp_path / "out", size=64, settings=QUICK)
+    said = "warning: plate: all good images differ by little more than noise"
+    assert any(line.startswith(said) for line in result.notes)
+    assert result.notes[-1] == "plate: learned from 8 good parts"

@@ -23,6 +23,7 @@ TITLES = {
     "folder": "Folders",
     "mask": "Masks that cannot be used",
     "copies_across_groups": "Copies in different groups",
+    "still": "Images that hardly differ",
     "copies": "Copies among the good parts",
     "blank": "Images that show nothing",
     "modes": "Kinds of pixels that differ",

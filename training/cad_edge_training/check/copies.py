@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from cad_edge.data.product import GOOD
 from cad_edge_training.check.files import DecodedImage
 from cad_edge_training.check.findings import EvidenceImages, Finding, Kind, Level, below, counted
 from cad_edge_training.check.near_copies import NearCopy, near_copies
-from cad_edge_training.check.still_frames import distances, still_frames
+from cad_edge_training.check.still_frames import distances, nothing_varies, still_frames
 
+_STILL = (
+    "all good images differ by little more than noise; if they are frames of one part, take images "
+    "of different parts, or new ones will be rejected"
+)
 MOVED = 0.01  # of a side or of the scale, from which it is said
 
 
@@ -24,6 +30,8 @@ class Copies:
     near: tuple[NearCopy, ...]
     frames: frozenset[tuple[int, int]] = frozenset()
     """Pairs for training that differ by noise alone, the first frame of a part first."""
+    still: bool = False
+    """Whether training images differ so little that all could be of one part."""
 
     def clusters(self) -> tuple[tuple[int, ...], ...]:
         """Images that are copies of one another, at least two, the smallest number first."""
@@ -71,14 +79,12 @@ def find_copies(train: Sequence[DecodedImage], test: Sequence[DecodedImage]) -> 
         for one in found
         if parts[kept[one.first]] != parts[kept[one.second]]
     )
-    frames = [(kept[first], kept[second]) for first, second in _frames(everything, kept[:learned])]
+    lying = [everything[number].contrast for number in kept[:learned]]
+    in_place = distances(lying) if lying else np.zeros((0, 0), np.float32)
+    frames = [(kept[first], kept[second]) for first, second in still_frames(in_place)]
     apart = frozenset(pair for pair in frames if parts[pair[0]] != parts[pair[1]])
-    return Copies(len(train), frozenset(exact), near, apart)
-
-
-def _frames(images: Sequence[DecodedImage], kept: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs of places in ``kept`` whose images are frames of one part that lies still."""
-    return still_frames(distances([images[number].contrast for number in kept])) if kept else []
+    still = not apart and nothing_varies(in_place)
+    return Copies(len(train), frozenset(exact), near, apart, still)
 
 
 def _clusters(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
@@ -133,6 +139,8 @@ def copy_findings(
             f"each more than once ({shown.named(learned[0])}); keep one of each"
         )
         found.append(shown.finding(task, "copies", said, learned))
+    if copies.still:
+        found.append(Finding(task=task, kind="still", level="warning", said=_STILL))
     return found
 
 

@@ -22,7 +22,8 @@ from cad_edge_training.check.contrast_pyramid import ContrastPyramid
 NEAR = 0.05  # length of the difference of two pictures of mean 0 and length 1
 USUAL = 0.08  # of the median distance of pictures that are no frames of one part
 GAP = 2.0  # nearest other picture, in units of the widest step within the frames
-STILL = 0.03  # all pictures keep to it: one part, or a product that never varies
+ALWAYS = 0.008  # that near to each other pictures are of one part whatever is usual
+STILL = 0.03  # where all keep to it, they could be of one part, or of parts that never vary
 
 
 def distances(pictures: Sequence[ContrastPyramid]) -> NDArray[np.float32]:
@@ -44,7 +45,7 @@ def still_frames(apart: NDArray[np.float32]) -> list[tuple[int, int]]:
     apart
         (n, n) from `distances`, of training pictures alone.
     """
-    near = min(NEAR, USUAL * _usual(apart))
+    near = max(ALWAYS, min(NEAR, USUAL * _usual(apart)))
     _, members = connected_components(apart < near, directed=False)
     found = []
     for number in np.flatnonzero(np.bincount(members) > 1):

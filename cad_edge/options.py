@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_args
 import click
 
 from cad_edge.data.dataset import Layout
+from cad_edge.data.image_limits import MAXIMUM_PIXELS, MINIMUM_SIDE
 from cad_edge.errors import CadEdgeError, OptionError
 from cad_edge.store.trust import TRUSTED_KEYS
 
@@ -194,6 +195,16 @@ device = click.option(
     metavar="NAME",
     help="What graphs run on: {devices}, or a GPU by number as in cuda:1. auto takes CUDA where it "
     "works, and the CPU where it does not.",
+)
+
+max_pixels = click.option(
+    "--max-pixels",
+    cls=Option,
+    type=click.IntRange(min=MINIMUM_SIDE**2),
+    default=MAXIMUM_PIXELS,
+    show_default=True,
+    metavar="NUMBER",
+    help="How many pixels an image may have; larger ones are refused before they are decoded.",
 )
 
 threads = click.option(

@@ -33,6 +33,7 @@ from cad_edge_runtime.listing import ImageFile, listed, listed_parts, with_depth
 )
 @options.device
 @options.threads
+@options.max_pixels
 @options.trusted_keys
 @click.pass_context
 def detect(
@@ -44,6 +45,7 @@ def detect(
     heatmaps: Path | None,
     device: str,
     threads: int | None,
+    max_pixels: int,
 ) -> None:
     """Inspect images with BUNDLE; a PATH is an image or a folder of images.
 
@@ -59,7 +61,9 @@ def detect(
     failed = False
     with (
         claimed_output() as output,
-        Detector.open(bundle, device=device, threads=threads, watch=False) as detector,
+        Detector.open(
+            bundle, device=device, threads=threads, watch=False, max_pixels=max_pixels
+        ) as detector,
     ):
         drawn = None if heatmaps is None else HeatmapFolder(heatmaps, paths)
         items = listed(paths) if detector.views == 1 else listed_parts(paths, detector.views)
@@ -67,7 +71,7 @@ def detect(
             try:
                 if isinstance(item, ImageError):
                     raise item
-                shown = [decode_image(view) for view in item.views]
+                shown = [decode_image(view, max_pixels) for view in item.views]
                 found = _inspected(detector, item, shown, task)
             except ImageError as problem:
                 click.echo(f"Error: {problem}", err=True)

@@ -7,6 +7,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import NoReturn
 
+from cad_edge.data.image_limits import MAXIMUM_PIXELS, require_max_pixels
 from cad_edge.errors import BundleError, CadEdgeError, DeviceError, ImageError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Pointer
@@ -49,7 +50,9 @@ class Detector:
         threads: int | None,
         watch: bool,
         trusted_keys: Sequence[Path | str] | None,
+        max_pixels: int,
     ) -> None:
+        self._max_pixels = require_max_pixels(max_pixels)
         self._bundle = Bundle(bundle, trusted_keys)
         self._pointer_path = bundle / "bundle.json"
         # Taken before the pointer is read: a change in between is then seen by the watcher.
@@ -71,6 +74,7 @@ class Detector:
         threads: int | None = None,
         watch: bool = True,
         trusted_keys: Sequence[Path | str] | None = None,
+        max_pixels: int = MAXIMUM_PIXELS,
     ) -> "Detector":
         """Open a bundle.
 
@@ -90,6 +94,8 @@ class Detector:
             Public keys, as PEM files or folders of them: only versions that one of them has signed
             are opened, and none that is older than the newest one this device has opened. None:
             those that CAD_EDGE_TRUSTED_KEYS names; without it signatures are not looked at.
+        max_pixels
+            How many pixels an image may have; a larger one is refused before it is decoded.
 
         Raises
         ------
@@ -101,7 +107,7 @@ class Detector:
             The device is not to be had, there is not enough memory, or onnxruntime is missing or
             installed twice.
         OptionError
-            ``threads`` or ``watch`` is not what it can be.
+            ``threads``, ``watch``, ``trusted_keys`` or ``max_pixels`` is not what it can be.
 
         Examples
         --------
@@ -110,7 +116,7 @@ class Detector:
         1
         """
         folder, watched = require_folder(bundle), require_switch("watch", watch)
-        return cls(folder, device, threads, watched, trusted_keys)
+        return cls(folder, device, threads, watched, trusted_keys, max_pixels)
 
     def detect(
         self, image: Sample, task: str | None = None, depth: Depth | None = None
@@ -150,7 +156,7 @@ class Detector:
         began = perf_counter()
         snapshot = self._opened()
         require_name(task)
-        frame = read_frame(image, depth, snapshot.views)
+        frame = read_frame(image, depth, snapshot.views, self._max_pixels)
         return inspect_frames(snapshot, [frame], task, began)[0]
 
     def detect_batch(
@@ -180,7 +186,9 @@ class Detector:
             frames = []
             for number in range(first, min(first + _LARGEST_BATCH, len(images))):
                 try:
-                    frames.append(read_frame(images[number], planes[number], snapshot.views))
+                    frames.append(
+                        read_frame(images[number], planes[number], snapshot.views, self._max_pixels)
+                    )
                 except ImageError as problem:
                     raise ImageError(f"image {number}: {problem}") from None
             found.extend(inspect_frames(snapshot, frames, task, began, first))
@@ -235,7 +243,7 @@ class Detector:
         began = perf_counter()
         snapshot = self._opened()
         require_name(task)
-        frame = read_frame(image, depth, snapshot.views)
+        frame = read_frame(image, depth, snapshot.views, self._max_pixels)
         return begin_conversation(snapshot, frame, task, began)
 
     def tasks(self) -> tuple[str, ...]:

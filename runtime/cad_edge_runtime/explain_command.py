@@ -38,6 +38,7 @@ from cad_edge_runtime.explanation import MOST_TOKENS, require_length
 )
 @options.device
 @options.threads
+@options.max_pixels
 @options.trusted_keys
 def explain(
     bundle: Path,
@@ -48,6 +49,7 @@ def explain(
     conversation: bool,
     device: str,
     threads: int | None,
+    max_pixels: int,
 ) -> None:
     """Ask BUNDLE a question about IMAGE and print the answer as it is generated.
 
@@ -58,7 +60,9 @@ def explain(
     _tolerate()
     with (
         claimed_output() as output,
-        Detector.open(bundle, device=device, threads=threads, watch=False) as detector,
+        Detector.open(
+            bundle, device=device, threads=threads, watch=False, max_pixels=max_pixels
+        ) as detector,
     ):
         several = detector.views > 1 and image.is_dir()
         talk = detector.conversation(images_in(image) if several else image, task)

@@ -27,6 +27,7 @@ SHARED = {
     "--device",
     "--expires",
     "--false-reject-rate",
+    "--max-pixels",
     "--method",
     "--out",
     "--seed",

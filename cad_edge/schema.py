@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
@@ -107,13 +108,27 @@ def sha256_of(data: bytes) -> str:
 def parse_json(model: type[R], data: bytes, source: str, error: type[CadEdgeError]) -> R:
     """Read ``data`` as ``model``; raise ``error`` with one sentence that names ``source``.
 
-    Nothing is converted: ``"1"``, ``1.0`` and ``true`` are no integers. What is validated is what
-    Python read: from JSON itself pydantic copies the whole input once for every error.
+    Nothing is converted: ``"1"``, ``1.0`` and ``true`` are no integers.
     """
     try:
-        return model.model_validate(read_json_object(data), strict=True)
+        read_json_object(data)
+        return model.model_validate_json(data, strict=True)
     except NotStrictJson as problem:
         raise error(f"{source} {problem}") from None
+    except ValidationError as problem:
+        raise error(f"{source} is not valid: {first_problem(problem)}") from None
+
+
+def parse_object(
+    model: type[R], content: Mapping[str, Any], source: str, error: type[CadEdgeError]
+) -> R:
+    """Do as `parse_json`, given what `read_json_object` read.
+
+    For records without times and paths, which may be large: of JSON itself pydantic copies all of
+    the input once for every error.
+    """
+    try:
+        return model.model_validate(content, strict=True)
     except ValidationError as problem:
         raise error(f"{source} is not valid: {first_problem(problem)}") from None
 

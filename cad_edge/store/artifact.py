@@ -28,7 +28,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from cad_edge.errors import ArtifactError
-from cad_edge.schema import canonical_json, parse_json, sha256_of
+from cad_edge.schema import canonical_json, parse_object, sha256_of
 from cad_edge.store.artifact_record import FORMAT, Artifact, BackboneIdentity, Provenance
 from cad_edge.store.atomic_write import sync_folder, write_file
 from cad_edge.store.learned_task import LearnedTask, Tensors, joined_tensors, with_sharing_tasks
@@ -174,7 +174,7 @@ def _read_record(folder: Path) -> tuple[Artifact, bytes]:
         )
     if "sha256" in content and not _says_its_own_sha256(record, content["sha256"]):
         raise ArtifactError(f"{path} is not what its own sha256 says; {_AGAIN}")
-    return parse_json(Artifact, record, str(path), ArtifactError), record
+    return parse_object(Artifact, content, str(path), ArtifactError), record
 
 
 def _says_its_own_sha256(record: bytes, hashes: object) -> bool:

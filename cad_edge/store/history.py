@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cad_edge.errors import BundleError, CadEdgeError, IntegrityError
-from cad_edge.schema import R, canonical_json, parse_json, sha256_of
+from cad_edge.schema import R, canonical_json, parse_object, sha256_of
 from cad_edge.store.atomic_write import TEMPORARY, replace_file
 from cad_edge.store.manifest import FORMAT, Manifest
 from cad_edge.store.objects import is_sha256
@@ -142,9 +142,10 @@ def _holds(path: Path, data: bytes) -> bool:
 def read_format(model: type[R], data: bytes, path: Path, error: type[CadEdgeError]) -> R:
     """Read a record of a bundle, telling another format version apart from a broken file."""
     try:
-        found = read_json_object(data).get("format", FORMAT)
+        content = read_json_object(data)
     except NotStrictJson as problem:
         raise error(f"{path} {problem}; copy or export the bundle again") from None
+    found = content.get("format", FORMAT)
     if type(found) is not int or found != FORMAT:  # True == 1 == 1.0
         raise error(f"{path} has format {found!r}, this version reads format {FORMAT}; update it")
-    return parse_json(model, data, str(path), error)
+    return parse_object(model, content, str(path), error)

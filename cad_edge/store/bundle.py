@@ -15,8 +15,9 @@ it. The versions left behind stay, and ``rollback(version)`` finds them, until g
 two histories may use one number, the sha256 of the manifest tells them apart.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -133,6 +134,31 @@ class Bundle:
     def verify_object(self, sha: str) -> Path:
         """Folder of an object after hashing all of it; IntegrityError unless it is as written."""
         return self._objects.verify(sha)
+
+    @contextmanager
+    def private_copy(self, sha: str) -> Iterator[Path]:
+        """Give a verified copy of an object, for a block, that only this user may write.
+
+        Whoever can write the bundle could exchange a file between its hash and its use.
+
+        Raises
+        ------
+        IntegrityError
+            The files are not what ``sha`` says.
+        BundleError
+            There is no room for the copy.
+        """
+        with ExitStack() as stack:
+            try:
+                made = stack.enter_context(tempfile.TemporaryDirectory(prefix="cad-edge-"))
+                self._objects.copy(sha, Path(made))
+            except OSError as problem:
+                raise BundleError(
+                    f"a graph of {self.path} cannot be copied to {tempfile.gettempdir()} "
+                    f"({problem.strerror}), from where it is loaded as long as signatures are "
+                    "checked; make room, or set TMPDIR"
+                ) from None
+            yield Path(made)
 
     def add_object(self, files: Mapping[str, bytes]) -> str:
         """Store files as an object and return its sha256; an equal object is left untouched.

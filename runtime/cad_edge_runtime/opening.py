@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cad_edge.errors import BundleError, DeviceError
+from cad_edge.errors import BundleError, DeviceError, IntegrityError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine
 from cad_edge.store.objects import object_sha256
@@ -114,6 +114,7 @@ class Opening:
         alone = [path.name for path in file.path.parent.iterdir()] == [TENSORS]
         if object_sha256({TENSORS: found}) != sha or not alone:
             self._bundle.verify_object(sha)  # says what has changed, or that more lies beside it
+            raise IntegrityError(f"{file.path} changed while it was being read; open it again")
         self._verified.add(sha)
         return arrays
 

@@ -17,6 +17,7 @@ ask for; docs/decisions/0020-memory-of-large-graphs.md has the measurements.
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -146,13 +147,19 @@ class SessionFactory:
         """
         require_startable(self._threads)
         large = bool(self.inventory.graph(graph, inputs, outputs).external)
-        folder = self.inventory.folder(graph)
-        session = self._session(folder, graph, large)
+        with self._folder(graph) as folder:
+            session = self._session(folder, graph, large)
         self.device = verify_device(self.device, session.get_providers())
         if self.device.on_gpu:
             # The first session settles it: a later one elsewhere would not find the tensors.
             self.device = replace(self.device, strict=True)
         return GraphSession(graph, session)
+
+    def _folder(self, graph: str) -> AbstractContextManager[Path]:
+        """Give the folder to load a graph from, whose bytes have been hashed."""
+        if self._bundle.checks_signatures:
+            return self._bundle.private_copy(graph)
+        return nullcontext(self.inventory.folder(graph))
 
     def _session(self, folder: Path, graph: str, large: bool) -> InferenceSession:
         """Make a session; where a GPU cannot, the CPU shows what is at fault."""

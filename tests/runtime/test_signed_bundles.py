@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cad_edge.errors import BundleError, OptionError, TrustError
+from cad_edge.errors import BundleError, IntegrityError, OptionError, TrustError
 from cad_edge.store.bundle import Bundle
+from cad_edge.store.objects import ObjectStore
 from cad_edge.store.seen_versions import STATE
 from cad_edge.store.signature import Signer
 from cad_edge.store.trust import TRUSTED_KEYS
-from cad_edge_runtime import Detector
+from cad_edge_runtime import Detector, session
+from cad_edge_runtime.tensor_file import TensorFile
 from tests.base.signing_keys import make_keys
 from tests.house.refusals import content, run, sentence
 
@@ -187,6 +189,54 @@ def attack(bundle: Path) -> None:
         tasks = {**manifest.tasks, "red": entry.model_copy(update={"decision": blind})}
         update = {"version": pointer.version + 1, "previous": pointer.manifest, "tasks": tasks}
         store.commit(manifest.model_copy(update=update))
+
+
+class TestExchange:
+    """Whoever can write the folder exchanges a file after it was hashed and before it is used."""
+
+    def test_graphs_are_loaded_from_a_copy(self, signed, keys, monkeypatch):
+        loaded = []
+        inner = session.open_session
+
+        def watched(module, path, *rest):
+            loaded.append(Path(path))
+            return inner(module, path, *rest)
+
+        monkeypatch.setattr(session, "open_session", watched)
+        assert opens(signed, keys[1]) == 1
+        assert loaded and not any(signed in path.parents or path.exists() for path in loaded)
+        loaded.clear()
+        with Detector.open(signed, threads=1, watch=False):
+            assert all(signed in path.parents for path in loaded)
+
+    def test_a_file_that_is_exchanged_while_it_is_copied_is_found(self, signed, keys, monkeypatch):
+        inner = ObjectStore.copy
+
+        def late(store, sha, target):
+            place = store.path(sha) / "graph.onnx"
+            before = place.read_bytes()
+            place.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+            try:
+                inner(store, sha, target)
+            finally:
+                place.write_bytes(before)
+
+        monkeypatch.setattr(ObjectStore, "copy", late)
+        with pytest.raises(IntegrityError, match="is not what its sha256 says"):
+            opens(signed, keys[1])
+
+    def test_tensors_that_were_read_count_and_not_those_that_lie_there_now(
+        self, signed, keys, monkeypatch
+    ):
+        inner = TensorFile.read
+
+        def other(file):
+            arrays, _ = inner(file)
+            return arrays, "0" * 64
+
+        monkeypatch.setattr(TensorFile, "read", other)
+        with pytest.raises(IntegrityError, match="changed while it was being read"):
+            opens(signed, keys[1])
 
 
 class TestReplay:

@@ -104,13 +104,13 @@ help:  ## list the targets
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installing cad-edge and its development tools into $(VENV); the first time takes minutes."
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python $(INSTALL) -e ".[train,export,explain,sign,dev]"
+	@$(VENV)/bin/python $(INSTALL) -e ".[train,export,explain,signing,dev]"
 	@touch $@
 
 $(RUNTIME)/.installed: pyproject.toml constraints.txt
 	@echo "Installing what a device gets into $(RUNTIME)."
 	@$(PYTHON) -m venv $(RUNTIME)
-	@$(RUNTIME)/bin/python $(INSTALL) -e ".[cpu,explain,sign]" "pytest>=8.3"
+	@$(RUNTIME)/bin/python $(INSTALL) -e ".[cpu,explain,signing]" "pytest>=8.3"
 	@touch $@
 
 $(OPENVINO)/.installed: pyproject.toml

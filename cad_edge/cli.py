@@ -68,7 +68,7 @@ COMMANDS = {
     "sign": Command(
         "cad_edge_runtime.bundle_commands",
         "sign_command",
-        "cpu,sign",
+        "cpu,signing",
         "Sign the version of a bundle that is in force.",
     ),
     "gc": Command(

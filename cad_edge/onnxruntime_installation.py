@@ -23,6 +23,7 @@ _EXTRAS = {
     "onnxruntime-openvino": "cad-edge[openvino]",
 }
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+_CONFIG_FROM_MODEL = "ORT_LOAD_CONFIG_FROM_MODEL"  # would let a graph set session options
 FATAL_ONLY = 4
 """Severity of log lines: what fails is raised as well, and is said once, in our sentence."""
 
@@ -69,6 +70,7 @@ def load_onnxruntime() -> ModuleType:
     """
     refuse_several_wheels()
     os.environ[_NO_TELEMETRY] = "1"
+    os.environ[_CONFIG_FROM_MODEL] = "0"
     first = "onnxruntime" not in sys.modules
     try:
         import onnxruntime

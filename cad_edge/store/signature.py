@@ -34,7 +34,7 @@ PASSPHRASE = "CAD_EDGE_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 
 _LARGEST_KEY = 1 << 16  # bytes of a PEM file
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
-_INSTALL = 'run `pip install "cad-edge[sign]"`'
+_INSTALL = 'run `pip install "cad-edge[signing]"`'
 
 
 def _time(value: object) -> object:

@@ -41,7 +41,11 @@ def damage(parts: BundleParts, chance: random.Random, again: bool) -> tuple[str,
     later: Folder | None = None
     said = []
     for _ in range(chance.choice((1, 1, 1, 2))):
-        said.append(chance.choice(kinds)(parts, chance))
+        kind = chance.choice(kinds)
+        try:
+            said.append(kind(parts, chance))
+        except Exception:  # what the first damage left may be no graph or header any more
+            said.append(flip(parts, chance))
     if again:
         parts.hash_again()
         if chance.random() < 0.05:
@@ -184,7 +188,7 @@ def flip(parts: BundleParts, chance: random.Random) -> str:
     """Change bytes of any file, or cut it off."""
     sha = chance.choice(sorted(parts.objects))
     name = chance.choice(sorted(parts.objects[sha]))
-    data = bytearray(parts.objects[sha][name])
+    data = bytearray(parts.objects[sha][name] or b"\0")
     if chance.random() < 0.2:
         parts.replace(sha, name, bytes(data[: chance.randrange(len(data))]))
         return f"cut {name}"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cad_edge.errors import ArtifactError
 from cad_edge_training.held_out_scores import HeldOutImages, HeldOutScores, calibrate
 
 SCORES = np.array([*np.linspace(0.0, 1.0, 30), 9.0])
@@ -32,3 +33,12 @@ def test_it_is_named_and_kept_for_who_wants_that():
 def test_of_images_without_names_there_is_the_figure():
     assert calibrate(held_out(), HeldOutImages(4)).outliers[0].image is None
     assert calibrate(held_out(), HeldOutImages(4)).groups == 4
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_refused(value):
+    """As of a training that has diverged; nothing can be written or decided with them."""
+    broken = held_out()
+    broken.scores[3] = value
+    with pytest.raises(ArtifactError, match="scores that are NaN or infinite; learn with other"):
+        calibrate(broken, HeldOutImages(None))

@@ -1,5 +1,6 @@
 """``bundle.json``: the version in force, and whether this device accepts it."""
 
+import os
 from pathlib import Path
 
 from cad_edge.errors import BundleError, TrustError
@@ -7,9 +8,14 @@ from cad_edge.schema import canonical_json
 from cad_edge.store.atomic_write import replace_file
 from cad_edge.store.history import read_format
 from cad_edge.store.manifest import Pointer
+from cad_edge.store.plain_file import read_plain
 from cad_edge.store.signature import Signer, Statement, require_signed
 from cad_edge.store.signatures import Signatures
 from cad_edge.store.trust import Signed, Trust
+from cad_edge.store.unreadable import words_of
+
+MAXIMUM_BYTES = 1 << 16
+"""Of ``bundle.json``, which takes a few hundred."""
 
 
 class PointerFile:
@@ -35,8 +41,8 @@ class PointerFile:
         return self._trust is not None
 
     def exists(self) -> bool:
-        """Whether a version is in force."""
-        return self._path.is_file()
+        """Whether a version is in force, or something stands in its place that is to be refused."""
+        return os.path.lexists(self._path)
 
     def read(self) -> Pointer:
         """Version in force; BundleError if it cannot be read, TrustError if it is not accepted."""
@@ -48,7 +54,7 @@ class PointerFile:
     def read_untrusted(self) -> Pointer:
         """Version in force, whoever has signed it."""
         try:
-            data = self._path.read_bytes()
+            data = read_plain(self._path, MAXIMUM_BYTES, follow=True)
         except (FileNotFoundError, NotADirectoryError):
             reason = "it is a file" if self._folder.is_file() else "it has no bundle.json"
             raise BundleError(
@@ -56,7 +62,7 @@ class PointerFile:
                 "give the folder that `cad-edge export` wrote"
             ) from None
         except OSError as problem:
-            raise BundleError(f"{self._path} cannot be read: {problem.strerror}") from None
+            raise BundleError(f"{self._path} cannot be read: {words_of(problem)}") from None
         return read_format(Pointer, data, self._path, BundleError)
 
     def write(self, pointer: Pointer) -> None:

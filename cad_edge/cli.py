@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from cad_edge import __version__
-from cad_edge.errors import CadEdgeError
+from cad_edge.errors import CadEdgeError, one_line
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,10 @@ class LazyGroup(click.Group):
             if problem.strerror is None:
                 raise
             place = f"{problem.filename}: " if problem.filename else ""
-            raise click.ClickException(f"{place}{problem.strerror}") from problem
+            raise click.ClickException(one_line(f"{place}{problem.strerror}")) from problem
+        except click.UsageError as problem:  # it quotes what was given
+            problem.message = one_line(problem.message)  # type: ignore[misc]
+            raise
 
 
 def _missing(command: str, problem: ModuleNotFoundError) -> click.ClickException:

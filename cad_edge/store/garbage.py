@@ -1,12 +1,11 @@
 """Garbage: what no kept version of a bundle needs, and what killed writers left."""
 
 import itertools
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from cad_edge.errors import BundleError
-from cad_edge.store.atomic_write import TEMPORARY, remove, sync_folder
+from cad_edge.store.atomic_write import remove, size_of, sync_folder, temporary_in
 from cad_edge.store.history import History
 from cad_edge.store.objects import ObjectStore
 
@@ -50,9 +49,9 @@ def collect(
     unused = tuple(sha for sha in objects.stored() if sha not in needed)
     doomed = [history.path(sha) for sha in manifests] + signatures
     folders = (bundle, history.folder, objects.folder, bundle / "signatures")
-    doomed += [path for folder in folders for path in folder.glob(f"{TEMPORARY}*")]
-    size = sum(_size(path) for path in doomed)
-    size += sum(_size(objects.path(sha)) for sha in unused)
+    doomed += temporary_in(folders)
+    size = sum(size_of(path) for path in doomed)
+    size += sum(size_of(objects.path(sha)) for sha in unused)
     # Manifests go first: killed in between, no manifest names an object that is gone.
     for path in doomed:
         remove(path)
@@ -69,9 +68,3 @@ def sync_folders(bundle: Path, *folders: Path) -> None:
             sync_folder(folder)
     except OSError as problem:
         raise BundleError(f"{bundle} cannot be written to: {problem.strerror}") from problem
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file, or of the files directly in a folder."""
-    entries = [path] if not path.is_dir() or path.is_symlink() else list(path.iterdir())
-    return sum(os.lstat(entry).st_size for entry in entries)

@@ -25,6 +25,8 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 
 from cad_edge.errors import OptionError, TrustError
 from cad_edge.schema import Record, Sha256, parse_json
+from cad_edge.store.plain_file import read_plain
+from cad_edge.store.unreadable import words_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -223,12 +225,11 @@ def _private_key(path: Path) -> "Ed25519PrivateKey":
 
 def _read_key(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            raise OptionError(f"the key {path} is not a file; give a PEM file")
-        with path.open("rb") as file:
-            return file.read(_LARGEST_KEY)
+        return read_plain(path, _LARGEST_KEY, follow=True)
     except OSError as problem:
-        raise OptionError(f"the key {path} cannot be read: {problem.strerror}") from None
+        raise OptionError(
+            f"the key {path} cannot be read ({words_of(problem)}); give a PEM file"
+        ) from None
 
 
 def _require_cryptography() -> None:

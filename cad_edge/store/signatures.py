@@ -19,6 +19,7 @@ from cad_edge.store.signature import Signer, Statement, parse_statement
 from cad_edge.store.trust import Signed
 
 _STATEMENT, _SIGNATURE = "statement.json", "statement.sig"
+_LARGEST = 1 << 16  # bytes of both, which take a few hundred
 
 
 class Signatures:
@@ -29,7 +30,7 @@ class Signatures:
 
     def read(self, sha: str) -> Signed:
         """Statement and signature; IntegrityError unless they are as they were stored."""
-        files = self.store.read(sha)
+        files = self.store.read(sha, _LARGEST)
         if files.keys() != {_STATEMENT, _SIGNATURE}:
             raise IntegrityError(f"{self.store.path(sha)} is no signature; copy the bundle again")
         return files[_STATEMENT], files[_SIGNATURE]

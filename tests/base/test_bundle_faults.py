@@ -63,8 +63,10 @@ class TestDiskFull:
                 except BundleError as problem:
                     # A refused read of what is there already makes the writer write it anew.
                     assert os.strerror(reason) in str(problem)
+                    version = None
                 else:
-                    assert bundle.pointer().version == 2
+                    version = 2
+            assert version in (None, bundle.pointer().version)
             assert leftovers(bundle.path) == []
             assert bundle.verify() == []
             assert bundle.pointer().manifest == first or list(bundle.manifest().tasks)[1:]

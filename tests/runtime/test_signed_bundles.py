@@ -104,7 +104,7 @@ class TestOpening:
             tmp_path / "x.pem": "holds no public key",
             keys[0]: "holds no public key",
             tmp_path / "rsa.pem": "is no Ed25519 key",
-            tmp_path / "none.pem": "is not a file",
+            tmp_path / "none.pem": "cannot be read",
         }.items():
             with pytest.raises(OptionError, match=said):
                 opens(bundle, place)
@@ -407,7 +407,7 @@ class TestSigning:
     def test_bad_options_are_one_sentence(self, bundle, keys, tmp_path):
         (tmp_path / "x.pem").write_text("hello")
         assert "cannot be read as a private key" in sentence("sign", bundle, tmp_path / "x.pem")
-        assert "is not a file" in sentence("sign", bundle, tmp_path / "none")
+        assert "cannot be read" in sentence("sign", bundle, tmp_path / "none")
         assert "cannot be read as a private" in sentence("sign", bundle, keys[1])
         assert "is past" in sentence("sign", bundle, keys[0], "--expires", "2020-01-01")
         assert "neither a date" in sentence("sign", bundle, keys[0], "--expires", "soon")

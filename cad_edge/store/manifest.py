@@ -18,7 +18,7 @@ that is how routing shares the trunk with detection.
 
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from cad_edge.calibration import Calibration, Decision
 from cad_edge.data.depth import DepthRange
@@ -104,6 +104,13 @@ class Engine(WithViews):
     )
     layout: GraphLayout
     precision: Precision
+
+    @field_validator("joint")
+    @classmethod
+    def _no_object_twice(cls, joint: list[str]) -> list[str]:
+        if len(set(joint)) < len(joint):
+            raise ValueError("an object of joint tensors is named twice")
+        return joint
 
     def tensor_objects(self) -> list[str]:
         """Every object that tensors are read from."""
@@ -226,10 +233,6 @@ class TaskEntry(OmitDefaults):
         default=None, description="what answers frames that have no depth; None: they are refused"
     )
 
-    def engines(self) -> list[Engine]:
-        """Chain of the scores, and that of the words where there are any."""
-        return [self.engine, *([] if self.explainer is None else [self.explainer.engine])]
-
 
 class Manifest(Record):
     """One version of a bundle."""
@@ -240,16 +243,6 @@ class Manifest(Record):
     backbone: BackboneIdentity
     selector: Selector
     tasks: dict[TaskName, TaskEntry] = Field(max_length=MAXIMUM_TASKS)
-
-    @model_validator(mode="after")
-    def _joint_as_many_as_tasks(self) -> "Manifest":
-        """Refuse more joint objects than tasks: each is one task's part of what they share."""
-        for name, task in self.tasks.items():
-            for entry in (task, task.without_depth):
-                engines = [] if entry is None else entry.engines()
-                if any(len(engine.joint) > len(self.tasks) for engine in engines):
-                    raise ValueError(f"task {name} has more joint objects than there are tasks")
-        return self
 
     def entries(self) -> list["TaskEntry"]:
         """Every task, and what answers its frames without depth."""

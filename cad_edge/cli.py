@@ -60,19 +60,19 @@ COMMANDS = {
         "Check whether a device would open a bundle.",
     ),
     "rollback": Command(
-        "cad_edge_runtime.bundle_commands",
+        "cad_edge_runtime.version_commands",
         "rollback",
         "cpu",
         "Go back to an older version of a bundle.",
     ),
     "sign": Command(
-        "cad_edge_runtime.bundle_commands",
+        "cad_edge_runtime.version_commands",
         "sign_command",
         "cpu,signing",
         "Sign the version of a bundle that is in force.",
     ),
     "gc": Command(
-        "cad_edge_runtime.bundle_commands",
+        "cad_edge_runtime.version_commands",
         "gc",
         "cpu",
         "Delete files that only older versions need.",

@@ -1,16 +1,11 @@
 """Options that commands share: one name has one sentence, one type and one meaning everywhere.
 
 A command takes them as decorators, ``@options.stream``. CONTRIBUTING.md has the manner in which an
-option is named, and tests/house/test_options.py keeps it. The names that a help text lists are
-those that the code knows; they are fetched when the help is shown, and not before, so that no
-command imports torch for its options.
+option is named, and tests/house/test_options.py keeps it.
 """
 
-import importlib
 import math
-import os
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -18,46 +13,16 @@ import click
 
 from cad_edge.data.dataset import Layout
 from cad_edge.data.image_limits import MAXIMUM_PIXELS, MINIMUM_SIDE
-from cad_edge.errors import CadEdgeError, OptionError
-from cad_edge.store.trust import TRUSTED_KEYS
+from cad_edge.errors import OptionError
+from cad_edge.option import Option
+from cad_edge.trust_options import expires as expires
+from cad_edge.trust_options import sign as sign
+from cad_edge.trust_options import trusted_keys as trusted_keys
 
 FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 2048  # pixels of the input's side
 LARGEST_SEED = 2**32 - 1
-
-_LISTS = {
-    "{methods}": ("cad_edge_training.methods", "method_names"),
-    "{backbones}": ("cad_edge_training.backbones", "backbone_names"),
-    "{devices}": ("cad_edge_runtime.device", "device_names"),
-}
-"""Where the names are found that take these places in a help text: module and function."""
-
-
-class Option(click.Option):
-    """An option whose help lists the names that the code knows, and says whether it repeats."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Fill in the names."""
-        record = super().get_help_record(ctx)
-        if record is None:
-            return None
-        option, text = record
-        if self.multiple and self.help is not None:
-            text = text.replace(self.help, f"{self.help} May be repeated.", 1)
-        for place, (module, function) in _LISTS.items():
-            if place in text:
-                text = text.replace(place, _names(module, function))
-        return option, text
-
-
-def _names(module: str, function: str) -> str:
-    """Join names; a file among them that cannot be read does not hide the rest of a help text."""
-    try:
-        names: list[str] = getattr(importlib.import_module(module), function)()
-    except CadEdgeError as problem:
-        return f"(not listed: {problem})"
-    return ", ".join(names)
 
 
 def input_side(
@@ -89,69 +54,8 @@ def share(ctx: click.Context, option: click.Parameter, value: float | None) -> f
     return value
 
 
-def _trust(ctx: click.Context, option: click.Parameter, value: tuple[Path, ...]) -> None:
-    """Trust keys for as long as the command runs, in the processes that it starts as well."""
-    if not value:
-        return
-    before = os.environ.get(TRUSTED_KEYS)
-    os.environ[TRUSTED_KEYS] = os.pathsep.join(str(one.absolute()) for one in value)
-
-    def restore() -> None:
-        if before is None:
-            os.environ.pop(TRUSTED_KEYS, None)
-        else:
-            os.environ[TRUSTED_KEYS] = before
-
-    ctx.call_on_close(restore)
-
-
-def _date(ctx: click.Context, option: click.Parameter, value: str | None) -> datetime | None:
-    """Read a date, of which the whole day counts, or a time; UTC where no zone is given."""
-    if value is None:
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is neither a date (2027-01-31) nor a time (2027-01-31T18:00+01:00)",
-            ctx,
-            option,
-        ) from None
-    if len(value) <= len("2027-01-31"):
-        found += timedelta(days=1)
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
-
-
 bundle = click.argument("bundle", type=click.Path(path_type=Path))
 """A bundle that is there."""
-
-trusted_keys = click.option(
-    "--trusted-key",
-    cls=Option,
-    multiple=True,
-    expose_value=False,
-    callback=_trust,
-    type=click.Path(path_type=Path),
-    metavar="FILE|DIR",
-    help="Public key (a PEM file, or a folder of them): only versions that it has signed are "
-    f"accepted [default: those of {TRUSTED_KEYS}, without which signatures are not looked at].",
-)
-
-sign = click.option(
-    "--sign",
-    cls=Option,
-    type=click.Path(path_type=Path),
-    metavar="KEY",
-    help="Sign the version with this private key: Ed25519, a PEM file.",
-)
-
-expires = click.option(
-    "--expires",
-    cls=Option,
-    callback=_date,
-    metavar="DATE",
-    help="Day (2027-01-31), or time, until which the signature is accepted [default: for ever].",
-)
 
 stream = click.option(
     "--stream",

@@ -12,7 +12,7 @@ from cad_edge.calibration import Decision, decide, require_rate
 from cad_edge.errors import OptionError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import TaskEntry
-from cad_edge.store.signature import Signer, short, signer_of
+from cad_edge.store.signature import short, signer_of
 from cad_edge.store.signatures import unsigned_note
 from cad_edge_runtime.inspection import unknown_task
 
@@ -230,82 +230,4 @@ def support_sentence(decision: Decision) -> str:
     return (
         f"{stated} {what} but there are {there}: {otherwise}, and the smallest rate that they "
         f"support is {1 / (count + 1):.3g}."
-    )
-
-
-@click.command()
-@options.bundle
-@click.option(
-    "--to",
-    "version",
-    type=int,
-    metavar="NUMBER",
-    help="Number of the version [default: the one before].",
-)
-@click.option(
-    "--allow-older",
-    is_flag=True,
-    help="With trusted keys: let this device forget that it has opened newer versions, and accept "
-    "the signature that the older one has.",
-)
-@options.sign
-@options.expires
-@options.trusted_keys
-def rollback(
-    bundle: Path,
-    version: int | None,
-    allow_older: bool,
-    sign: Path | None,
-    expires: datetime | None,
-) -> None:
-    """Go back to an older version of BUNDLE.
-
-    Where signatures are checked, a version older than the newest that a device has opened is
-    refused there. Sign it again (--sign), which every device takes, or permit it on this device
-    (--allow-older).
-    """
-    signer = signer_of(sign, expires)
-    store = Bundle(bundle)
-    before = store.pointer(trusted=False).version
-    after = store.rollback(version, signer, allow_older).version
-    click.echo(f"{bundle}: version {after} is in force, it was {before}")
-
-
-@click.command("sign")
-@options.bundle
-@click.argument("key", type=click.Path(path_type=Path))
-@options.expires
-@options.trusted_keys
-def sign_command(bundle: Path, key: Path, expires: datetime | None) -> None:
-    """Sign the version of BUNDLE that is in force with KEY, an Ed25519 private key.
-
-    KEY vouches for whatever lies there: look at it first, by `cad-edge tasks` and
-    `cad-edge verify --open`. To change keys, trust both on the devices, sign with the new one, and
-    then stop trusting the old one.
-    """
-    signer = Signer(key, expires)
-    store = Bundle(bundle)
-    version = store.sign(signer).version
-    click.echo(f"{bundle}: version {version} is signed with the key {short(signer.public.id)}")
-
-
-@click.command()
-@options.bundle
-@click.option(
-    "--keep",
-    type=int,
-    default=2,
-    show_default=True,
-    metavar="NUMBER",
-    help="How many versions to keep, including the newest.",
-)
-@options.trusted_keys
-def gc(bundle: Path, keep: int) -> None:
-    """Delete files that only older versions of BUNDLE need."""
-    if keep < 1:
-        raise OptionError(f"--keep {keep} is not allowed; give 1 or more")
-    found = Bundle(bundle).collect_garbage(keep)
-    click.echo(
-        f"{bundle}: deleted {len(found.objects)} objects and {len(found.manifests)} manifests, "
-        f"{found.bytes} bytes"
     )

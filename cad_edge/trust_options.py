@@ -14,6 +14,8 @@ def _trust(ctx: click.Context, option: click.Parameter, value: tuple[Path, ...])
     """Trust keys for as long as the command runs, in the processes that it starts as well."""
     if not value:
         return
+    if any(one in (Path(), Path()) for one in value):
+        raise click.BadParameter("it names no file; is a variable empty?", ctx, option)
     before = os.environ.get(TRUSTED_KEYS)
     os.environ[TRUSTED_KEYS] = os.pathsep.join(str(one.absolute()) for one in value)
 
@@ -32,14 +34,14 @@ def _date(ctx: click.Context, option: click.Parameter, value: str | None) -> dat
         return None
     try:
         found = datetime.fromisoformat(value)
-    except ValueError:
+        if len(value) <= len("2027-01-31"):
+            found += timedelta(days=1)
+    except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{value!r} is neither a date (2027-01-31) nor a time (2027-01-31T18:00+01:00)",
             ctx,
             option,
         ) from None
-    if len(value) <= len("2027-01-31"):
-        found += timedelta(days=1)
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 

@@ -17,7 +17,7 @@ two histories may use one number, the sha256 of the manifest tells them apart.
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from cad_edge.store.objects import ObjectStore
 from cad_edge.store.pointer import PointerFile
 from cad_edge.store.signature import Signer, Statement
 from cad_edge.store.trust import trust_of
+from cad_edge.store.vouching import Vouching
 
 
 class Bundle:
@@ -51,10 +52,15 @@ class Bundle:
 
     def __init__(self, path: Path, trusted_keys: Sequence[Path | str] | None = None) -> None:
         self.path = Path(path)
-        self._pointer = PointerFile(self.path, trust_of(trusted_keys))
+        trust = trust_of(trusted_keys)
+        self.checks_signatures = trust is not None
+        """Whether keys are trusted, so that unsigned versions are refused."""
+        self._pointer = PointerFile(self.path, trust)
         self._objects = ObjectStore(self.path / "objects")
         self._history = History(self.path / "manifests")
+        self._signatures = self._pointer.signatures.store
         self._lock = WriterLock(self.path / ".lock")
+        self._vouching = Vouching(self.path, self._pointer.signatures, self._history, trust)
 
     def exists(self) -> bool:
         """Whether a version is in force."""
@@ -77,11 +83,6 @@ class Bundle:
             this device has opened.
         """
         return self._pointer.read() if trusted else self._pointer.read_untrusted()
-
-    @property
-    def checks_signatures(self) -> bool:
-        """Whether keys are trusted, so that unsigned versions are refused."""
-        return self._pointer.trusted
 
     def remember(self, pointer: Pointer) -> None:
         """Note that a version was opened here; nothing where no keys are trusted.
@@ -174,14 +175,29 @@ class Bundle:
         """Store a copy of a folder of plain files that may be too large for memory."""
         return self._objects.add_folder(folder)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Exclude other writers for a block; BundleLocked at once if there is one."""
-        return self._lock.hold()
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Exclude other writers for a block.
+
+        Raises
+        ------
+        BundleLocked
+            There is one.
+        BundleError
+            One of the bundle's folders is a link, by which its files would be written elsewhere.
+        """
+        for folder in (self._objects.folder, self._history.folder, self._signatures.folder):
+            if folder.is_symlink():
+                raise BundleError(
+                    f"{folder} is a symbolic link, and a bundle is written to within its own "
+                    "folder; copy what it leads to"
+                )
+        with self._lock.hold():
+            yield
 
     def require_signer(self, signer: Signer | None) -> None:
         """Raise what `commit` raises about signatures, before there is anything to commit."""
-        base = self._pointer.read_untrusted() if self.exists() else None
-        self._pointer.require_signer(signer, base)
+        self._vouching.require(signer, self.pointer(trusted=False) if self.exists() else None)
 
     def commit(self, manifest: Manifest, signer: Signer | None = None) -> Pointer:
         """Put a new version in force, signed if there is a signer; the caller holds the lock.
@@ -193,17 +209,19 @@ class Bundle:
         IntegrityError
             An object that the manifest names is not in the bundle.
         TrustError
-            It would not be accepted here, or ``signer`` would vouch for an unsigned version.
+            It would not be accepted here, or ``signer`` would vouch for what nobody signed.
         """
         if not self._lock.held:
             raise BundleError(f"{self.path} must be locked for a commit; use `with bundle.lock()`")
-        self.require_signer(signer)
-        self._check_next(manifest)
+        # Read once: what is vouched for has to be the very version that this one names as previous.
+        base = self.pointer(trusted=False) if self.exists() else None
+        self._check_next(manifest, base)
+        before = self._vouching.require(signer, base)
         for name in sorted(manifest.objects()):
             if not self._objects.holds(name):
                 raise IntegrityError(f"{self._objects.path(name)} is missing; add it before commit")
-        sha = self._history.write(manifest)
-        return self._put_in_force(Pointer(manifest=sha, version=manifest.version), signer)
+        pointer = Pointer(manifest=self._history.write(manifest), version=manifest.version)
+        return self._put_in_force(pointer, signer, before)
 
     def sign(self, signer: Signer) -> Pointer:
         """Sign the version in force, whoever has signed it before, after verifying all of it.
@@ -213,30 +231,33 @@ class Bundle:
         IntegrityError
             A byte of it is not what the manifest says.
         """
-        self._pointer.read_untrusted()
+        self.pointer(trusted=False)
         with self.lock():
-            pointer = self._pointer.read_untrusted()
+            pointer = self.pointer(trusted=False)
             for name in sorted(self.manifest(pointer).objects()):
                 self.verify_object(name)
-            return self._put_in_force(pointer, signer)
+            return self._put_in_force(pointer, signer, self._vouching.nearest(pointer, signer))
 
-    def _check_next(self, manifest: Manifest) -> None:
-        current = self.pointer() if self.exists() else None
-        version = current.version + 1 if current else 1
-        previous = current.manifest if current else None
+    def _check_next(self, manifest: Manifest, base: Pointer | None) -> None:
+        version = base.version + 1 if base else 1
+        previous = base.manifest if base else None
         if (manifest.version, manifest.previous) != (version, previous):
             raise BundleError(
                 f"{self.path} expects version {version} after {previous}, not version "
                 f"{manifest.version} after {manifest.previous}; export again"
             )
 
-    def _put_in_force(self, pointer: Pointer, signer: Signer | None) -> Pointer:
+    def _put_in_force(
+        self, pointer: Pointer, signer: Signer | None = None, before: Statement | None = None
+    ) -> Pointer:
         # An object or manifest that a killed writer had renamed is shared without being written
         # again, so its name may not be durable yet.
         sync_folders(self.path, self._objects.folder, self._history.folder)
         if signer is not None:
-            pointer = self._pointer.sign(pointer, signer)
+            pointer = self._vouching.sign(pointer, signer, before)
         self._pointer.write(pointer)
+        if signer is not None:
+            self._vouching.signed(pointer)
         return pointer
 
     def rollback(
@@ -262,18 +283,20 @@ class Bundle:
         TrustError
             This device would not accept it.
         """
-        self._pointer.read_untrusted()
+        self.pointer(trusted=False)
         with self.lock():
-            sha = self._history.find(self._pointer.read_untrusted().manifest, version)
+            sha = self._history.find(self.pointer(trusted=False).manifest, version)
             manifest = self._history.read(sha)
             for name in sorted(manifest.objects()):
                 self.verify_object(name)
             pointer = Pointer(manifest=sha, version=manifest.version)
             if signer is not None:
-                self._pointer.require_signer(signer, pointer)
-            else:
-                pointer = self._pointer.older(pointer, allow_older)
-            return self._put_in_force(pointer, signer)
+                before = self._vouching.require_older(signer, pointer)
+                return self._put_in_force(pointer, signer, before)
+            pointer = self._put_in_force(self._vouching.older(pointer, allow_older))
+            if allow_older:
+                self._vouching.allow(pointer)
+            return pointer
 
     def collect_garbage(self, keep: int = 2) -> GarbageReport:
         """Delete what none of the last ``keep`` versions needs, and stale temporary files.
@@ -285,8 +308,9 @@ class Bundle:
             raise BundleError("garbage collection must keep at least 1 version")
         self.pointer()
         with self.lock():
-            kept = kept_versions(self._history, self.pointer().manifest, keep)
-            signatures = self._pointer.signatures.other_than(kept)
+            pointer = self.pointer()
+            kept = kept_versions(self._history, pointer.manifest, keep)
+            signatures = self._pointer.signatures.other_than(kept, pointer.signature)
             return collect(self.path, self._history, self._objects, kept, signatures)
 
     def verify(self) -> list[str]:
@@ -303,7 +327,8 @@ class Bundle:
                 named.update(found.objects() if isinstance(found, Manifest) else ())
 
         check(self.manifest)
-        signatures = self._pointer.signatures.store
+        check(self._pointer.require_statement)
+        signatures = self._signatures
         for sha in signatures.stored():
             check(partial(signatures.verify, sha))
         for sha in self._history.stored():

@@ -9,10 +9,10 @@ from cad_edge.store.atomic_write import replace_file
 from cad_edge.store.history import read_format
 from cad_edge.store.manifest import Pointer
 from cad_edge.store.plain_file import read_plain
-from cad_edge.store.signature import Signer, Statement, require_signed
+from cad_edge.store.signature import Statement
 from cad_edge.store.signatures import Signatures
-from cad_edge.store.trust import Signed, Trust
-from cad_edge.store.unreadable import words_of
+from cad_edge.store.trust import Trust
+from cad_edge.store.unreadable import advice_about, words_of
 
 MAXIMUM_BYTES = 1 << 16
 """Of ``bundle.json``, which takes a few hundred."""
@@ -34,11 +34,6 @@ class PointerFile:
         self._path = folder / "bundle.json"
         self._trust = trust
         self.signatures = Signatures(folder / "signatures")
-
-    @property
-    def trusted(self) -> bool:
-        """Whether signatures are looked at."""
-        return self._trust is not None
 
     def exists(self) -> bool:
         """Whether a version is in force, or something stands in its place that is to be refused."""
@@ -62,7 +57,10 @@ class PointerFile:
                 "give the folder that `cad-edge export` wrote"
             ) from None
         except OSError as problem:
-            raise BundleError(f"{self._path} cannot be read: {words_of(problem)}") from None
+            advice = advice_about(problem) or "copy the bundle again"
+            raise BundleError(
+                f"{self._path} cannot be read: {words_of(problem)}; {advice}"
+            ) from None
         return read_format(Pointer, data, self._path, BundleError)
 
     def write(self, pointer: Pointer) -> None:
@@ -80,92 +78,26 @@ class PointerFile:
         if self._trust is not None:
             self._trust.seen.remember(self._accepted(pointer, self._trust), self._folder)
 
+    def require_statement(self) -> Path:
+        """Return the folder of the statement about the version in force, or that of the bundle.
+
+        Raises
+        ------
+        BundleError
+            A statement is named that is not there, cannot be read, or is about something else.
+        """
+        pointer = self.read_untrusted()
+        if pointer.signature is not None:
+            about(pointer, self.signatures.statement(pointer.signature), self._folder)
+        return self._folder
+
     def _accepted(self, pointer: Pointer, trust: Trust) -> Statement:
-        signed = self._signed(pointer)
-        return _about(pointer, trust.require(signed, self._folder, pointer.version), self._folder)
-
-    def _signed(self, pointer: Pointer) -> Signed | None:
-        return None if pointer.signature is None else self.signatures.read(pointer.signature)
-
-    def require_signer(self, signer: Signer | None, base: Pointer | None) -> None:
-        """Refuse to add to a bundle what would not be accepted, or to vouch for what others wrote.
-
-        Parameters
-        ----------
-        signer
-            Who signs; None: nobody.
-        base
-            What the signature would vouch for besides: the version that is built on.
-
-        Raises
-        ------
-        TrustError
-            Signed versions alone are accepted here and ``signer`` is missing or not trusted; or
-            nobody whom ``signer`` can take the word of has signed ``base``.
-        """
-        if self._trust is not None:
-            if signer is None:
-                raise TrustError(
-                    f"only signed versions of {self._folder} are accepted here; give --sign with "
-                    "the private key"
-                )
-            if signer.public.id not in {key.id for key in self._trust.keys}:
-                raise TrustError(
-                    "the key of --sign is not among the trusted ones, so that this device would "
-                    "refuse what it signs; trust its public key, too"
-                )
-        if signer is not None and base is not None:
-            self._require_signed(base, signer)
-
-    def _require_signed(self, base: Pointer, signer: Signer) -> None:
-        about = self.signatures.about(base.manifest)
-        name = f"version {base.version} of {self._folder}"
-        if about is None:
-            raise TrustError(
-                f"{name} is unsigned, and a signature now would vouch for it; look at it "
-                "(`cad-edge verify --open`), then sign it by `cad-edge sign`"
-            )
-        keys = [signer.public, *(self._trust.keys if self._trust else ())]
-        signed = self.signatures.read(about)
-        statement = require_signed(*signed, keys, f"the signature of {name}")
-        _about(base, statement, self._folder)
-
-    def sign(self, pointer: Pointer, signer: Signer) -> Pointer:
-        """Return the pointer with a new statement about its version, which is stored."""
-        known = self.read_untrusted().signature if self.exists() else None
-        before = None if known is None else self.signatures.statement(known)
-        name = self.signatures.add(pointer.manifest, pointer.version, signer, before)
-        return pointer.model_copy(update={"signature": name})
-
-    def older(self, pointer: Pointer, allow_older: bool) -> Pointer:
-        """Return the pointer to an older version with the newest statement that was made about it.
-
-        Parameters
-        ----------
-        pointer
-            To the older version.
-        allow_older
-            Whether the device forgets that it has opened newer ones.
-
-        Raises
-        ------
-        TrustError
-            This device would refuse it.
-        """
-        signed = pointer.model_copy(update={"signature": self.signatures.about(pointer.manifest)})
-        if self._trust is None:
-            return signed
-        if allow_older:
-            statement = self._trust.require_signed(
-                self._signed(signed), self._folder, pointer.version
-            )
-            self._trust.seen.allow(_about(signed, statement, self._folder))
-        self._accepted(signed, self._trust)
-        return signed
+        signed = None if pointer.signature is None else self.signatures.read(pointer.signature)
+        return about(pointer, trust.require(signed, self._folder, pointer.version), self._folder)
 
 
-def _about(pointer: Pointer, statement: Statement, folder: Path) -> Statement:
-    """Return the statement if it is about the version that the pointer names."""
+def about(pointer: Pointer, statement: Statement, folder: Path) -> Statement:
+    """Return the statement if it is about the version that the pointer names; else TrustError."""
     if (statement.manifest, statement.version) != (pointer.manifest, pointer.version):
         raise TrustError(
             f"{folder / 'bundle.json'} names version {pointer.version}, but its signature is about "

@@ -41,15 +41,19 @@ class SeenVersions:
         if newest is not None and statement.issued < newest:
             raise TrustError(
                 f"version {statement.version} of {place} was signed "
-                f"{statement.issued:%Y-%m-%d %H:%M:%S} UTC, before one that this device has opened "
-                f"({newest:%Y-%m-%d %H:%M:%S}); sign it again, or permit it by `cad-edge rollback "
-                "--allow-older`"
+                f"{statement.issued:%Y-%m-%d %H:%M:%S} UTC, before one that this machine has "
+                f"opened or signed ({newest:%Y-%m-%d %H:%M:%S}); sign it again (`cad-edge rollback "
+                "--sign`), or permit it here (`cad-edge rollback --allow-older`)"
             )
+        self.require_place(statement, place)
+
+    def require_place(self, statement: Statement, place: Path) -> None:
+        """Raise TrustError where another bundle was seen at this place."""
         known = self._names(self._place(place))
         if known and statement.bundle not in known:
             raise TrustError(
-                f"{place} holds another bundle than the one that this device has opened there; if "
-                f"that is meant, remove {self._place(place)}"
+                f"{place} holds another bundle than the one that this machine has opened or signed "
+                f"there; if that is meant, remove the folder {self._place(place)}"
             )
 
     def remember(self, statement: Statement, place: Path) -> None:
@@ -111,7 +115,13 @@ def state_folder(environment: Mapping[str, str]) -> Path:
     """Return where a device notes what it has seen."""
     if named := environment.get(STATE):
         return Path(named).absolute()
-    home = environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    try:
+        home = environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError:  # a user without a home, as in a container
+        raise TrustError(
+            "there is no home folder in which to note the newest version of a signed bundle; set "
+            f"{STATE} to a folder of your own"
+        ) from None
     return (Path(home) / "cad-edge").absolute()
 
 

@@ -85,7 +85,7 @@ class Signer:
         if expires is not None and expires.tzinfo is None:
             raise OptionError("expires has no time zone; give tzinfo, e.g. timezone.utc")
         if expires is not None and expires <= datetime.now(timezone.utc):
-            raise OptionError(f"--expires {expires.isoformat()} is past; give a later date")
+            raise OptionError(f"--expires {expires:%Y-%m-%d %H:%M} is past; give a later date")
         self._key = _private_key(path)
         self.expires = expires
         self.public = PublicKey(self._key.public_key().public_bytes_raw())

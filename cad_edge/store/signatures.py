@@ -8,14 +8,14 @@ that counts; a version and its signature therefore come into force in one step.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from cad_edge.errors import BundleError, IntegrityError
+from cad_edge.errors import IntegrityError, TrustError
 from cad_edge.schema import canonical_json
 from cad_edge.store.objects import ObjectStore
-from cad_edge.store.signature import Signer, Statement, parse_statement
+from cad_edge.store.signature import PublicKey, Signer, Statement, parse_statement
 from cad_edge.store.trust import Signed
 
 _STATEMENT, _SIGNATURE = "statement.json", "statement.sig"
@@ -39,7 +39,14 @@ class Signatures:
         """Return what a stored statement says, whoever has signed it."""
         return parse_statement(self.read(sha)[0], str(self.store.path(sha)))
 
-    def add(self, manifest: str, version: int, signer: Signer, before: Statement | None) -> str:
+    def add(
+        self,
+        manifest: str,
+        version: int,
+        signer: Signer,
+        bundle: str | None,
+        after: datetime | None,
+    ) -> str:
         """Sign a version and store the statement; return its name.
 
         Parameters
@@ -50,15 +57,17 @@ class Signatures:
             Its number.
         signer
             Who signs.
-        before
-            The statement about the version that was in force; None: the bundle gets its name now.
+        bundle
+            The bundle's name; None: it gets one.
+        after
+            When the newest statement about the bundle was issued. A clock that was set back must
+            not make a version look older than the one before.
         """
         issued = datetime.now(timezone.utc)
-        if before is not None:
-            # A clock that was set back must not make a version look older than the one before.
-            issued = max(issued, before.issued + timedelta(microseconds=1))
+        if after is not None:
+            issued = max(issued, after + timedelta(microseconds=1))
         statement = Statement(
-            bundle=before.bundle if before else secrets.token_hex(16),
+            bundle=bundle or secrets.token_hex(16),
             manifest=manifest,
             version=version,
             issued=issued,
@@ -68,22 +77,25 @@ class Signatures:
         data = canonical_json(statement)
         return self.store.add({_STATEMENT: data, _SIGNATURE: signer.sign(data)})
 
-    def about(self, manifest: str) -> str | None:
-        """Name of the newest statement about a manifest; None where it was never signed."""
-        found = [(one.issued, sha) for sha, one in self._statements() if one.manifest == manifest]
-        return max(found)[1] if found else None
-
-    def other_than(self, manifests: set[str]) -> list[Path]:
-        """Folders of the statements about other manifests than these."""
-        kept = {sha for sha, one in self._statements() if one.manifest in manifests}
-        return [self.store.path(sha) for sha in self.store.stored() if sha not in kept]
-
-    def _statements(self) -> Iterator[tuple[str, Statement]]:
+    def verified(self, keys: Sequence[PublicKey] | None) -> list[tuple[str, Statement]]:
+        """Name and words of every statement that one of ``keys`` has signed; None: whoever has."""
+        known = {key.id: key for key in keys or ()}
+        found = []
         for sha in self.store.stored():
             try:
-                yield sha, self.statement(sha)
-            except BundleError:
-                continue  # `verify` names it
+                data, signature = self.read(sha)
+                statement = parse_statement(data, str(self.store.path(sha)))
+            except (IntegrityError, TrustError):
+                continue  # damaged, or no statement: `verify` names it
+            key = known.get(statement.key)
+            if keys is None or (key is not None and key.verifies(data, signature)):
+                found.append((sha, statement))
+        return found
+
+    def other_than(self, manifests: set[str], kept: str | None) -> list[Path]:
+        """Folders of the statements about other manifests than these; never that of ``kept``."""
+        doomed = [sha for sha, one in self.verified(None) if one.manifest not in manifests]
+        return [self.store.path(sha) for sha in doomed if sha != kept]
 
 
 def unsigned_note(version: int) -> str:

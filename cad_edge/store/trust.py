@@ -33,24 +33,25 @@ class Trust:
         TrustError
             It is unsigned, signed by nobody trusted, expired, or older than one seen here.
         """
-        statement = self.require_signed(signed, place, version)
-        expires = statement.expires
-        if expires is not None and expires <= datetime.now(timezone.utc):
-            raise TrustError(
-                f"the signature of version {version} of {place} expired on "
-                f"{expires:%Y-%m-%d %H:%M:%S} UTC; sign it again by `cad-edge sign`"
-            )
-        self.seen.require_newest(statement, place)
-        return statement
-
-    def require_signed(self, signed: Signed | None, place: Path, version: int) -> Statement:
-        """Read a statement that a trusted key has signed, expired or not."""
         if signed is None:
             raise TrustError(
                 f"version {version} of {place} is unsigned, and only signed versions are accepted "
                 "here; sign it by `cad-edge sign`"
             )
-        return require_signed(*signed, self.keys, f"the signature of version {version} of {place}")
+        source = f"the signature of version {version} of {place}"
+        statement = require_signed(*signed, self.keys, source)
+        self.require_current(statement, place)
+        self.seen.require_newest(statement, place)
+        return statement
+
+    def require_current(self, statement: Statement, place: Path) -> None:
+        """Raise TrustError where a statement has expired."""
+        expires = statement.expires
+        if expires is not None and expires <= datetime.now(timezone.utc):
+            raise TrustError(
+                f"the signature of version {statement.version} of {place} expired on "
+                f"{expires:%Y-%m-%d %H:%M:%S} UTC; sign it again by `cad-edge sign`"
+            )
 
 
 def trust_of(
@@ -76,17 +77,22 @@ def trust_of(
         Keys are named and there is none: a list that was lost must not switch the check off.
     """
     named = trusted_keys
-    if isinstance(named, str | Path):
-        raise OptionError(f"trusted_keys={str(named)!r} is one path; give a list of them")
     if named is None:
         if TRUSTED_KEYS not in environment:
             return None
         named = [one for one in environment[TRUSTED_KEYS].split(os.pathsep) if one]
+    elif isinstance(named, str | bytes) or not isinstance(named, Sequence):
+        raise OptionError(f"trusted_keys is one {type(named).__name__}; give a list of paths")
     if not named:
         raise OptionError(
             f"trusted keys are asked for, but none is named; name a PEM file, or unset "
             f"{TRUSTED_KEYS}"
         )
+    for one in named:
+        if not (isinstance(one, str | Path) and str(one)):
+            raise OptionError(
+                f"trusted keys hold {one!r:.60}, which is not the path of a PEM file; name one"
+            )
     keys = [key for place in named for key in read_public_keys(Path(place))]
     return Trust(tuple(keys), SeenVersions(state_folder(environment)))
 

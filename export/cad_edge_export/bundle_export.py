@@ -142,13 +142,13 @@ def export(
     signer = signer_of(None if sign is None else Path(sign), expires)
     plan = ExportPlan(layout, precision, selector, backbone, measured, explanations, merge_shared)
     store = Bundle(Path(bundle))
-    before = store.manifest() if store.exists() else None
-    signed = before is not None and store.statement() is not None
+    base = store.pointer() if store.exists() else None
+    before = None if base is None else store.manifest(base)
     spare = None if without_depth is None else Path(without_depth)
     added = export_folder(Path(artifacts), store.path, plan, progress or _silent, spare, signer)
     after = store.manifest()
     notes = [*drift_lines(after, added), *stand_in_drift_lines(before, after)]
-    if signed and store.statement() is None:
+    if base is not None and base.signature is not None and store.pointer().signature is None:
         notes.append(unsigned_note(after.version))
     if spare is not None:
         notes.append(rgb_only_fallback_line(after))

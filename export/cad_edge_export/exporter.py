@@ -11,7 +11,7 @@ from cad_edge.routing import from_tensors
 from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, list_artifacts
 from cad_edge.store.bundle import Bundle
-from cad_edge.store.manifest import Manifest, Selector, SelectorKind, TaskEntry
+from cad_edge.store.manifest import Manifest, Pointer, Selector, SelectorKind, TaskEntry
 from cad_edge.store.signature import Signer
 from cad_edge_export.discard_on_failure import discard_on_failure
 from cad_edge_export.entries import (
@@ -91,7 +91,7 @@ def export_artifacts(
     # since another export may have come between.
     _pending(bundle, learned, spare, plan)
     with bundle.lock():
-        before, kind, new, changed, others = _pending(bundle, learned, spare, plan)
+        base, before, kind, new, changed, others = _pending(bundle, learned, spare, plan)
         if not _changes(before, kind, new, others):
             return []
         held = dict(before.tasks) if before else {}
@@ -105,7 +105,7 @@ def export_artifacts(
                 held | made, held, others, trunks, plan, graphs, progress
             )
             progress("selector", len(changed), len(changed) + 1)
-            manifest = _manifest(bundle, before, entries, trunks.routing, kind, plan, graphs)
+            manifest = _manifest(bundle, base, entries, trunks.routing, kind, plan, graphs)
             require_readable(manifest)
             require_openable(bundle, manifest)
         bundle.commit(manifest, signer)
@@ -116,6 +116,8 @@ def export_artifacts(
 class PendingExport(NamedTuple):
     """What an export has to make."""
 
+    base: Pointer | None
+    """The version that is built on, None where there is none yet."""
     before: Manifest | None
     """Of the bundle, None where there is none yet."""
     kind: SelectorKind
@@ -133,7 +135,8 @@ def _pending(
 ) -> PendingExport:
     """Find what has to be made; raise what `export_artifacts` does where it cannot be."""
     require_held(bundle)
-    before = bundle.manifest() if bundle.exists() else None
+    base = bundle.pointer() if bundle.exists() else None
+    before = None if base is None else bundle.manifest(base)
     held = dict(before.tasks) if before else {}
     new = missing_tasks(learned, held)
     changed = with_shared_weights(new, learned, held)
@@ -142,7 +145,7 @@ def _pending(
     if _changes(before, kind, new, others):
         require_spread([*changed, *others])
         _check_precision(before, new, plan)
-    return PendingExport(before, kind, new, changed, others)
+    return PendingExport(base, before, kind, new, changed, others)
 
 
 def _changes(
@@ -198,7 +201,7 @@ def _check_depth(new: Sequence[LearnedTask], plan: ExportPlan) -> None:
 
 def _manifest(
     bundle: Bundle,
-    before: Manifest | None,
+    base: Pointer | None,
     entries: dict[str, TaskEntry],
     backbone: Backbone,
     kind: SelectorKind,
@@ -223,8 +226,8 @@ def _manifest(
     shared = plan.for_all_tasks()
     engine = store_engine(fused, exported, backbone.recipe, shared, graphs)
     return Manifest(
-        version=before.version + 1 if before else 1,
-        previous=bundle.pointer().manifest if before else None,
+        version=base.version + 1 if base else 1,
+        previous=base.manifest if base else None,
         backbone=backbone.identity,
         selector=Selector(kind=kind, engine=engine, tasks=list(radii)),
         tasks={name: recognised(entry, radii[name]) for name, entry in sorted(entries.items())},

@@ -9,7 +9,7 @@ import click
 
 from cad_edge import options
 from cad_edge.calibration import Decision, decide, require_rate
-from cad_edge.errors import OptionError
+from cad_edge.errors import OptionError, one_line
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import TaskEntry
 from cad_edge.store.signature import short, signer_of
@@ -101,7 +101,7 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, list):
         return str(len(value))
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return f"{value:.5g}" if isinstance(value, float) else one_line(str(value))
 
 
 @click.command()
@@ -144,9 +144,9 @@ def threshold(
     signer = signer_of(sign, expires)
     store = Bundle(bundle)
     store.pointer()  # a path that is no bundle is said before the lock makes a folder of it
-    signed = store.statement() is not None
     with store.lock():
-        pointer, manifest = store.pointer(), store.manifest()
+        pointer = store.pointer()
+        manifest = store.manifest(pointer)
         before = manifest.tasks.get(task)
         if before is None:
             raise unknown_task(task, manifest.tasks)
@@ -159,7 +159,7 @@ def threshold(
         version = store.commit(manifest.model_copy(update=update), signer).version
     for line in _restatements(task, before, after, version):
         click.echo(line)
-    if signed and signer is None:
+    if pointer.signature is not None and signer is None:
         click.echo(unsigned_note(version))
 
 

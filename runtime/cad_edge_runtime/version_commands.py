@@ -9,6 +9,7 @@ from cad_edge import options
 from cad_edge.errors import OptionError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.signature import Signer, short, signer_of
+from cad_edge.store.signatures import unsigned_note
 
 
 @click.command()
@@ -44,9 +45,11 @@ def rollback(
     """
     signer = signer_of(sign, expires)
     store = Bundle(bundle)
-    before = store.pointer(trusted=False).version
-    after = store.rollback(version, signer, allow_older).version
-    click.echo(f"{bundle}: version {after} is in force, it was {before}")
+    before = store.pointer(trusted=False)
+    after = store.rollback(version, signer, allow_older)
+    click.echo(f"{bundle}: version {after.version} is in force, it was {before.version}")
+    if before.signature is not None and after.signature is None:
+        click.echo(unsigned_note(after.version))
 
 
 @click.command("sign")

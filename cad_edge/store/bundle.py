@@ -15,6 +15,7 @@ it. The versions left behind stay, and ``rollback(version)`` finds them, until g
 two histories may use one number, the sha256 of the manifest tells them apart.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,14 @@ from functools import partial
 from pathlib import Path
 
 from cad_edge.errors import BundleError, IntegrityError
-from cad_edge.store.garbage import GarbageReport, collect, kept_versions, sync_folders
+from cad_edge.store.garbage import (
+    PRIVATE,
+    GarbageReport,
+    collect,
+    kept_versions,
+    remove_abandoned,
+    sync_folders,
+)
 from cad_edge.store.history import History
 from cad_edge.store.lock import WriterLock
 from cad_edge.store.manifest import Manifest, Pointer
@@ -132,6 +140,10 @@ class Bundle:
         """Folder of an object, unverified; IntegrityError if ``sha`` is not a sha256."""
         return self._objects.path(sha)
 
+    def object_folders(self) -> list[Path]:
+        """Folders of every object, unverified; BundleError where they cannot be listed."""
+        return [self._objects.path(sha) for sha in self._objects.stored()]
+
     def verify_object(self, sha: str) -> Path:
         """Folder of an object after hashing all of it; IntegrityError unless it is as written."""
         return self._objects.verify(sha)
@@ -151,7 +163,10 @@ class Bundle:
         """
         with ExitStack() as stack:
             try:
-                made = stack.enter_context(tempfile.TemporaryDirectory(prefix="cad-edge-"))
+                remove_abandoned(Path(tempfile.gettempdir()))
+                made = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix=f"{PRIVATE}{os.getpid()}-")
+                )
                 self._objects.copy(sha, Path(made))
             except OSError as problem:
                 raise BundleError(

@@ -1,6 +1,7 @@
 """Garbage: what no kept version of a bundle needs, and what killed writers left."""
 
 import itertools
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,11 @@ from cad_edge.errors import BundleError
 from cad_edge.store.atomic_write import remove, size_of, sync_folder, temporary_in
 from cad_edge.store.history import History
 from cad_edge.store.objects import ObjectStore
+
+PRIVATE = "cad-edge-copy-"
+"""How the names of private copies of graphs begin; the process that made one follows."""
+
+_ABANDONED = 3600.0  # seconds after which a copy whose process is not seen here is nobody's
 
 
 @dataclass(frozen=True)
@@ -68,3 +74,19 @@ def sync_folders(bundle: Path, *folders: Path) -> None:
             sync_folder(folder)
     except OSError as problem:
         raise BundleError(f"{bundle} cannot be written to: {problem.strerror}") from problem
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove private copies that killed processes have left in ``folder``.
+
+    A process of another container is not seen from this one, so that a copy has to be old as well:
+    one is needed for seconds.
+    """
+    for path in folder.glob(f"{PRIVATE}*"):
+        process = path.name.removeprefix(PRIVATE).partition("-")[0]
+        try:
+            old = time.time() - path.lstat().st_mtime > _ABANDONED
+            if old and process.isdecimal() and not Path(f"/proc/{process}").exists():
+                remove(path)
+        except OSError:
+            continue

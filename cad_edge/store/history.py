@@ -64,8 +64,11 @@ class History:
 
     def stored(self) -> list[str]:
         """Sha256 of every manifest in the folder, sorted."""
-        paths = self.folder.glob("*.json") if self.folder.is_dir() else ()
-        return sorted(path.stem for path in paths if is_sha256(path.stem))
+        with reading(self.folder):
+            paths = list(self.folder.iterdir()) if self.folder.is_dir() else []
+        return sorted(
+            path.stem for path in paths if path.suffix == ".json" and is_sha256(path.stem)
+        )
 
     def back_from(self, sha: str) -> Iterator[tuple[str, Manifest]]:
         """Walk from ``sha`` to the oldest version that garbage collection has left."""
@@ -128,7 +131,8 @@ class History:
         if not self.folder.is_dir():
             return []
         known = {f"{sha}.json" for sha in self.stored()}
-        paths = (path for path in self.folder.iterdir() if path.name not in known)
+        with reading(self.folder):
+            paths = [path for path in self.folder.iterdir() if path.name not in known]
         return sorted(path for path in paths if not path.name.startswith(TEMPORARY))
 
 

@@ -158,13 +158,15 @@ class ObjectStore:
         """Sha256 of every object in the folder, sorted; nothing is verified."""
         if not self.folder.is_dir():
             return []
-        return sorted(path.name for path in self.folder.iterdir() if is_sha256(path.name))
+        with reading(self.folder):
+            return sorted(path.name for path in self.folder.iterdir() if is_sha256(path.name))
 
     def strays(self) -> list[Path]:
         """Entries that are neither objects nor temporary."""
         if not self.folder.is_dir():
             return []
-        paths = (path for path in self.folder.iterdir() if not is_sha256(path.name))
+        with reading(self.folder):
+            paths = [path for path in self.folder.iterdir() if not is_sha256(path.name)]
         return sorted(path for path in paths if not path.name.startswith(TEMPORARY))
 
     def _sound(self, sha: str) -> bool:
@@ -177,9 +179,11 @@ class ObjectStore:
 
     def _listing(self, sha: str) -> list[Path]:
         folder = self.path(sha)
-        if folder.is_symlink():
+        with reading(folder):
+            linked, there = folder.is_symlink(), folder.is_dir()
+        if linked:
             raise IntegrityError(f"{folder} is a symbolic link; copy the bundle again")
-        if not folder.is_dir():
+        if not there:
             raise IntegrityError(f"{folder} is missing; copy or export the bundle again")
         return _regular_files(folder)
 

@@ -26,7 +26,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from cad_edge.errors import OptionError, TrustError
 from cad_edge.schema import Record, Sha256, parse_json
 from cad_edge.store.plain_file import read_plain
-from cad_edge.store.unreadable import words_of
+from cad_edge.store.unreadable import advice_about, words_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -227,8 +227,9 @@ def _read_key(path: Path) -> bytes:
     try:
         return read_plain(path, _LARGEST_KEY, follow=True)
     except OSError as problem:
+        advice = advice_about(problem) or "give a PEM file"
         raise OptionError(
-            f"the key {path} cannot be read ({words_of(problem)}); give a PEM file"
+            f"the key {path} cannot be read ({words_of(problem)}); {advice}"
         ) from None
 
 

@@ -33,7 +33,10 @@ def problems_of(bundle: Bundle) -> list[str]:
     bundle
         Whose bytes, history and version in force are looked at.
     """
-    found = _too_large(bundle) or bundle.verify()
+    try:
+        found = _too_large(bundle) or bundle.verify()
+    except BundleError as problem:  # a folder of it cannot be listed
+        return [str(problem)]
     if found:
         return [
             str(BundleError(problem)) for problem in found
@@ -57,7 +60,7 @@ def problems_of(bundle: Bundle) -> list[str]:
 def _too_large(bundle: Bundle) -> list[str]:
     """Say which objects have more bytes than any, before anything is hashed."""
     found = []
-    for folder in sorted((bundle.path / "objects").glob("*")):
+    for folder in bundle.object_folders():
         try:
             require_size(folder, GraphLimits())
         except BundleError as problem:

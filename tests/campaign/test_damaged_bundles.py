@@ -1,12 +1,14 @@
 """Damaged bundles: refused in a sentence or answered as before, whatever is wrong with them."""
 
 import collections
+import contextlib
 import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -44,19 +46,19 @@ def judged(bases: Path, seed: int, count: int) -> list[dict[str, object]]:
     cuts = [count * place // WORKERS for place in range(WORKERS + 1)]
     command = [sys.executable, "-m", "tests.campaign.judge", str(bases), str(seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [*command, str(first), str(last)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-        )
-        for first, last in itertools.pairwise(cuts)
-    ]
-    lines = [line for one in running for line in one.communicate()[0].splitlines()]
-    assert all(one.returncode == 0 for one in running)
-    return [json.loads(line) for line in lines]
+    with contextlib.ExitStack() as stack:
+        # Files and not pipes: one that nobody reads yet would fill up and stop its process.
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(WORKERS)]
+        running = [
+            subprocess.Popen(
+                [*command, str(first), str(last)], stdout=output, cwd=ROOT, env=environment
+            )
+            for (first, last), output in zip(itertools.pairwise(cuts), outputs, strict=True)
+        ]
+        assert [one.wait() for one in running] == [0] * WORKERS
+        for output in outputs:
+            output.seek(0)
+        return [json.loads(line) for output in outputs for line in output]
 
 
 def test_no_damage_is_answered_by_anything_but_a_sentence(bases, campaign, campaign_seed, record):

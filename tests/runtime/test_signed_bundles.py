@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from cad_edge.errors import BundleError, IntegrityError, OptionError, TrustError
 from cad_edge.store.bundle import Bundle
+from cad_edge.store.garbage import PRIVATE
 from cad_edge.store.objects import ObjectStore
 from cad_edge.store.seen_versions import STATE, state_folder
 from cad_edge.store.signature import Signer
@@ -572,3 +574,26 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     with pytest.raises(TrustError, match=f"set {STATE}"):
         state_folder({})
+
+
+def test_copies_of_killed_processes_are_removed(signed, keys, monkeypatch, tmp_path):
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    left, fresh = place / f"{PRIVATE}999999999-x", place / f"{PRIVATE}999999998-x"
+    left.mkdir(), fresh.mkdir()
+    os.utime(left, (1, 1))
+    assert opens(signed, keys[1]) == 1
+    assert list(place.iterdir()) == [fresh]
+
+
+def test_a_folder_that_may_not_be_listed_is_one_sentence(bundle):
+    if os.getuid() == 0:
+        pytest.skip("this user may read everything")
+    (bundle / "objects").chmod(0)
+    try:
+        assert "cannot be read" in sentence("verify", bundle)
+        with pytest.raises(BundleError, match="cannot be read"):
+            Detector.open(bundle)
+    finally:
+        (bundle / "objects").chmod(0o755)

@@ -106,8 +106,8 @@ class SeenVersions:
 
     def _unusable(self, problem: OSError) -> TrustError:
         return TrustError(
-            f"{self.folder}, where this machine notes the newest version of a signed bundle, cannot "
-            f"be used ({problem.strerror}); set {STATE} to a folder of your own"
+            f"{self.folder}, where this machine notes the newest version of a signed bundle, "
+            f"cannot be used ({problem.strerror}); set {STATE} to a folder of your own"
         )
 
 

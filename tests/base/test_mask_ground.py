@@ -1,4 +1,4 @@
-"""Masks on another ground than black, and inverted ones: refused, for they would mark the ground."""
+"""Masks on another ground than black, and inverted ones, which would mark the ground: refused."""
 
 from pathlib import Path
 

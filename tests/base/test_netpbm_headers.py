@@ -84,7 +84,7 @@ def test_what_follows_the_picture(tmp_path, header, further):
     "header", [b"P5\r\n64 48\r\n255\r\n", b"P5 64 48 255\r\n", b"P5\n64 48\n255 # abcdefg\n"]
 )
 def test_a_cut_picture_is_not_shifted(tmp_path, header, lost):
-    with pytest.raises(ImageError, match="truncated|is not clear"):
+    with pytest.raises(ImageError, match=r"truncated|is not clear"):
         read(tmp_path, (header + R8.tobytes())[:-lost])
 
 
@@ -98,5 +98,5 @@ def test_a_cut_picture_is_not_shifted(tmp_path, header, lost):
     ],
 )
 def test_a_header_whose_end_is_not_clear(tmp_path, header, further):
-    with pytest.raises(ImageError, match="is not clear|does not end in a blank"):
+    with pytest.raises(ImageError, match=r"is not clear|does not end in a blank"):
         read(tmp_path, header + R8.tobytes() + further)

@@ -47,8 +47,8 @@ def read_layout(file: BinaryIO, image: BmpImageFile) -> Layout | None:
     if bits > 8:
         return None
     tile = image.tile[0]
-    upright = tile.args[-1] == 1
-    return Layout(image.width, image.height, bits, compression, header, tile.offset, upright)
+    top_down = isinstance(tile.args, tuple) and tile.args[-1] == 1
+    return Layout(image.width, image.height, bits, compression, header, tile.offset, top_down)
 
 
 def decode_palette(file: BinaryIO, layout: Layout) -> Samples:

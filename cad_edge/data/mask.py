@@ -83,6 +83,11 @@ def mask_fault(marked: Marks) -> str:
     if share == 0:
         return "it marks no pixel, and its image is that of a defect; draw the defect or remove it"
     border = float(np.concatenate([marked[0], marked[-1], marked[:, 0], marked[:, -1]]).mean())
+    if border == 1 and share <= 0.5:
+        return (
+            f"it marks its whole border and {100 * share:.1f} % of its image, as an inverted mask "
+            "does, and one with a frame drawn around it; make the defect white and all else black"
+        )
     if share < 1 and (border == 1 or (border > 0.75 and (share > 0.9 or _spares_one_edge(marked)))):
         return (
             f"it marks {100 * share:.1f} % of its image and spares a piece, as an inverted mask "

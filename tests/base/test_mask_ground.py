@@ -164,7 +164,17 @@ def test_the_letters_of_lossless_in_a_lossy_webp(tmp_path):
 def test_inverted_masks(tmp_path, defect):
     mask = np.ones(SIZE, np.bool_)
     mask[defect] = False
-    with pytest.raises(ImageError, match="spares a piece, as an inverted mask does"):
+    with pytest.raises(ImageError, match="as an inverted mask does"):
         decode_mask(saved(tmp_path, mask), SIZE)
     # The mask as it was meant is read.
     np.testing.assert_array_equal(decode_mask(saved(tmp_path, ~mask), SIZE), ~mask)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_frame_drawn_around_the_mask(tmp_path, width):
+    mask = drawn()
+    mask[:width], mask[-width:], mask[:, :width], mask[:, -width:] = True, True, True, True
+    with pytest.raises(
+        ImageError, match=r"whole border and .* % of its image, as an inverted mask"
+    ):
+        decode_mask(saved(tmp_path, mask), SIZE)

@@ -30,6 +30,7 @@ CLASSES = 31  # largest number of a class; grey values of an edge go further
 FEW = 16  # distinct values that someone may have chosen; ringing and resizing make more
 REACH = 8  # pixels from an area of full value to the end of its smoothed edge
 CORE = 0.8  # of the full value, which every area of defect reaches somewhere
+GROUND = 0.05  # of a mask with several colours, at least, is black: more than a line or a frame
 BRIGHT = 128  # of 255: a mask in JPEG has its defects drawn in white
 
 _LOSSY_TIFF = {"jpeg", "tiff_jpeg", "webp"}
@@ -112,9 +113,11 @@ def read_mask(path: Path) -> Marks:
     """
     pixels, lossy = decode_pixels(path), _is_lossy(path)
     values = _values(pixels, path)
-    _require_ground(pixels, values, lossy, path)
+    noise = BRIGHT // 8 if lossy else 0
+    _require_ground(pixels, values <= noise, 0, 2 * noise, path)
     levels = np.unique(values[values > 0])
     if not lossy and (len(levels) <= 1 or _are_classes(values, levels)):
+        _require_ground(pixels, values == 0, GROUND, 0, path)
         return values > 0
     peak = float(levels[-1]) if len(levels) else 0.0
     if lossy and peak < BRIGHT:
@@ -147,16 +150,19 @@ def _values(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
     return shown
 
 
-def _require_ground(pixels: NDArray[Any], values: NDArray[Any], lossy: bool, path: Path) -> None:
-    """Raise ImageError where no pixel is black, unless all have one colour.
+def _require_ground(
+    pixels: NDArray[Any], black: Marks, least: float, noise: int, path: Path
+) -> None:
+    """Raise ImageError where no more than a share is black, unless the rest has one colour.
 
     Of colours it is the brightest channel that counts, so that red on white has one value.
     """
-    noise = BRIGHT // 8 if lossy else 0
-    if bool((values > noise).all()) and float(np.ptp(pixels, axis=(0, 1)).max()) > 2 * noise:
+    share = float(black.mean())
+    if share <= least and float(np.max(np.ptp(pixels[~black], axis=0), initial=0)) > noise:
         raise ImageError(
-            f"the mask {path} has no black ground: no pixel is black, so that nothing says which "
-            "of its colours is the defect; make the defect white and all else black"
+            f"the mask {path} has no black ground: {100 * share:.1f} % of it is black, so that "
+            "nothing says which of its colours is the defect; make the defect white and all else "
+            "black"
         )
 
 

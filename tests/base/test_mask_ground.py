@@ -170,6 +170,25 @@ def test_inverted_masks(tmp_path, defect):
     np.testing.assert_array_equal(decode_mask(saved(tmp_path, ~mask), SIZE), ~mask)
 
 
+@pytest.mark.parametrize(
+    ("ink", "ground"), [(RED, BLUE), (RED, (128, 128, 128)), (WHITE, NAVY), (WHITE, (1, 1, 1))]
+)
+def test_black_lines_are_no_ground(tmp_path, ink, ground):
+    for frame in (False, True):
+        pixels = coloured(ink, ground)
+        pixels[:1] = 0
+        if frame:
+            pixels[-1:], pixels[:, :1], pixels[:, -1:] = 0, 0, 0
+        require_refused(saved(tmp_path, pixels))
+
+
+def test_a_large_defect_of_one_colour_needs_little_ground(tmp_path):
+    mask = np.ones(SIZE, np.bool_)
+    mask[0], mask[:, 0] = False, False
+    for values in (mask, mask.astype(np.uint8), mask[..., None] * np.array(RED, np.uint8)):
+        np.testing.assert_array_equal(decode_mask(saved(tmp_path, values), SIZE), mask)
+
+
 @pytest.mark.parametrize("width", [1, 3])
 def test_a_frame_drawn_around_the_mask(tmp_path, width):
     mask = drawn()

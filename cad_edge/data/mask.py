@@ -10,7 +10,8 @@ Black is good. What is defective is told by the values of the file, which are of
     black drawn on nothing          of a file with transparency: what can be seen
 
 Anything else is refused, for a mask that is read wrongly moves every pixel metric and shows nowhere
-else: grey values that are neither, a mask without a pixel, and one that is inverted.
+else: grey values that are neither, a mask without a pixel, one without a black ground, and one that
+is inverted.
 """
 
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cad_edge.data.codecs.webp import is_lossless
 from cad_edge.data.ground_truth import mask_files
 from cad_edge.data.image import decode_pixels
 from cad_edge.errors import ImageError
@@ -28,6 +30,7 @@ CLASSES = 31  # largest number of a class; grey values of an edge go further
 FEW = 16  # distinct values that someone may have chosen; ringing and resizing make more
 REACH = 8  # pixels from an area of full value to the end of its smoothed edge
 CORE = 0.8  # of the full value, which every area of defect reaches somewhere
+GROUND = 0.05  # of a mask with several colours, at least, is black: more than a line or a frame
 BRIGHT = 128  # of 255: a mask in JPEG has its defects drawn in white
 
 _LOSSY_TIFF = {"jpeg", "tiff_jpeg", "webp"}
@@ -54,7 +57,7 @@ def decode_mask(path: Path, size: tuple[int, int]) -> Marks:
     ------
     ImageError
         As `decode_image`, or the mask has another size than its image, marks nothing, is inverted,
-        or holds grey values that do not say where the defect ends.
+        has no black ground, or holds grey values that do not say where the defect ends.
     """
     marked = np.zeros(size, np.bool_)
     for file in mask_files(path):
@@ -73,20 +76,30 @@ def decode_mask(path: Path, size: tuple[int, int]) -> Marks:
 def mask_fault(marked: Marks) -> str:
     """Say what is wrong with a mask as a whole, and what to do; "" where nothing is.
 
-    An inverted mask marks all of the frame but its defect, so its border is marked and what is not
-    lies inside. A defect can cover a whole image, and a large one can leave some of it out: only a
-    mask that is marked along the border and yet spares a piece is taken for inverted.
+    An inverted mask marks all of the frame but its defect, so what it spares lies inside, or at one
+    edge or corner. A defect can cover a whole image, and a large one can leave some of it out: only
+    a mask that is marked along the border and yet spares a piece is taken for inverted.
     """
     share = float(marked.mean())
     if share == 0:
         return "it marks no pixel, and its image is that of a defect; draw the defect or remove it"
     border = float(np.concatenate([marked[0], marked[-1], marked[:, 0], marked[:, -1]]).mean())
-    if share < 1 and ((border == 1 and share > 0.5) or (border > 0.75 and share > 0.9)):
+    if border == 1 and share <= 0.5:
+        return (
+            f"it marks its whole border and {100 * share:.1f} % of its image, as an inverted mask "
+            "does, and one with a frame drawn around it; make the defect white and all else black"
+        )
+    if share < 1 and (border == 1 or (border > 0.75 and (share > 0.9 or _spares_one_edge(marked)))):
         return (
             f"it marks {100 * share:.1f} % of its image and spares a piece, as an inverted mask "
             "does; make the defect white and all else black, or mark the whole image"
         )
     return ""
+
+
+def _spares_one_edge(marked: Marks) -> bool:
+    """Whether more than half is marked, and three corners or four."""
+    return bool(marked.mean() > 0.5 and marked[:: len(marked) - 1, :: len(marked[0]) - 1].sum() > 2)
 
 
 def read_mask(path: Path) -> Marks:
@@ -95,12 +108,16 @@ def read_mask(path: Path) -> Marks:
     Raises
     ------
     ImageError
-        As `decode_image`, or the file holds grey values that do not say where the defect ends.
+        As `decode_image`, or the file has no black ground, or holds grey values that do not say
+        where the defect ends.
     """
-    values = _values(decode_pixels(path), path)
+    pixels, lossy = decode_pixels(path), _is_lossy(path)
+    values = _values(pixels, path)
+    noise = BRIGHT // 8 if lossy else 0
+    _require_ground(pixels, values <= noise, 0, 2 * noise, path)
     levels = np.unique(values[values > 0])
-    lossy = _is_lossy(path)
     if not lossy and (len(levels) <= 1 or _are_classes(values, levels)):
+        _require_ground(pixels, values == 0, GROUND, 0, path)
         return values > 0
     peak = float(levels[-1]) if len(levels) else 0.0
     if lossy and peak < BRIGHT:
@@ -131,6 +148,22 @@ def _values(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
         return alpha  # drawn in black on a transparent ground
     shown: NDArray[Any] = (colour.astype(np.uint32) * alpha + 127) // 255
     return shown
+
+
+def _require_ground(
+    pixels: NDArray[Any], black: Marks, least: float, noise: int, path: Path
+) -> None:
+    """Raise ImageError where no more than a share is black, unless the rest has one colour.
+
+    Of colours it is the brightest channel that counts, so that red on white has one value.
+    """
+    share = float(black.mean())
+    if share <= least and float(np.max(np.ptp(pixels[~black], axis=0), initial=0)) > noise:
+        raise ImageError(
+            f"the mask {path} has no black ground: {100 * share:.1f} % of it is black, so that "
+            "nothing says which of its colours is the defect; make the defect white and all else "
+            "black"
+        )
 
 
 def _are_classes(values: NDArray[Any], levels: NDArray[Any]) -> bool:
@@ -196,7 +229,7 @@ def _is_lossy(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(64)
             if head.startswith(b"RIFF"):
-                return b"VP8L" not in head
+                return not is_lossless(head + file.read())
             if not head.startswith((b"II", b"MM")):
                 return head.startswith(b"\xff\xd8")
             file.seek(0)

@@ -103,9 +103,14 @@ def _require_values(array: NDArray[Any]) -> None:
         raise ImageError("the float image holds NaN or infinite values; give finite ones in [0, 1]")
     if low < 0 or high > 1:
         raise ImageError(
-            f"the float image ranges from {low:g} to {high:g}; scale it to [0, 1] by the camera's "
-            "own range, or give uint8 or uint16"
+            f"the float image ranges from {_digits(array.min())} to {_digits(array.max())}; scale "
+            "it to [0, 1] by the camera's own range, or give uint8 or uint16"
         )
+
+
+def _digits(value: np.floating[Any]) -> str:
+    """Write a number with all the digits that tell it from its neighbours."""
+    return str(value).removesuffix(".0")
 
 
 def _levels(array: NDArray[Any]) -> Frame:

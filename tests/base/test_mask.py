@@ -167,13 +167,13 @@ def test_a_large_inverted_defect(tmp_path):
 
 
 def test_large_defects_are_no_inverted_masks(tmp_path):
-    """The whole part; one side of it; all of a round part but the corners; a frame around it."""
+    """The whole part; one side of it; all of a round part but the corners; most of a frame."""
     rows, columns = np.mgrid[-1:1:384j, -1:1:512j]
     for mask in (
         np.ones(SIZE, np.bool_),
         columns < 0.7,
         rows**2 + columns**2 < 1,
-        (abs(rows) > 0.8) | (abs(columns) > 0.8),
+        (abs(rows) > 0.8) | (columns > 0.8),
     ):
         np.testing.assert_array_equal(decode_mask(saved(tmp_path, grey(mask)), SIZE), mask)
 
@@ -182,7 +182,7 @@ def test_grey_that_is_neither_defect_nor_edge(tmp_path, rng):
     photograph = Image.fromarray(rng.integers(0, 256, SIZE, np.uint8)).resize((512, 384))
     faint = np.zeros(SIZE, np.uint8)
     faint[300, 50:400], faint[100:150, 200:280] = 90, 255  # one thin, one large, 90 is no class
-    for image in (Image.fromarray(faint), photograph.point(lambda value: value // 2 + 20)):
+    for image in (Image.fromarray(faint), photograph.point(lambda value: max(value // 2 - 9, 0))):
         try:
             assert area(saved(tmp_path, image)) > AREA
         except ImageError as problem:

@@ -79,3 +79,21 @@ def test_file(tmp_path, monkeypatch, content, wanted, truncated_allowed):
     same(frame, of_pillow(content) if isinstance(wanted, str) else wanted)
     assert image_size(path) == frame.shape[:2]
     np.testing.assert_array_equal(as_rgb(decode_pixels(path)), frame)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (np.nextafter(np.float32(1), np.float32(2)), "from 0 to 1.0000001;"),
+        (np.nextafter(1.0, 2.0), "from 0 to 1.0000000000000002;"),
+        (np.float16(1.001), "from 0 to 1.001;"),
+        (255.0, "from 0 to 255;"),
+        (np.float32(-1e-9), "from -1e-09 to 0;"),
+    ],
+)
+def test_a_float_beyond_the_range_is_told_from_its_end(value, wanted):
+    array = np.zeros((9, 9), getattr(value, "dtype", np.float64))
+    array[3, 3] = value
+    with pytest.raises(ImageError) as caught:
+        as_rgb(array)
+    assert wanted in str(caught.value)

@@ -22,6 +22,7 @@ from tests.base.picture_cases import (
     RGBA,
 )
 from tests.base.picture_files import encoded, levels, ramp, tiff, tiff_of
+from tests.base.tiff_directories import without
 
 
 def converted(mode: str, values: np.ndarray) -> np.ndarray:
@@ -65,6 +66,13 @@ TIFFS = {
             for kind in "fd"
         ],
         (encoded(BITS, "TIFF", compression="group4"), levels(BITS, 1)),
+    ],
+    "TIFF that does not say whether 0 is black or white (no PhotometricInterpretation, tag 262)": [
+        (without(tiff(values, 8, 1 if values.ndim == 2 else 2), 262), REFUSED)
+        for values in (R8, DRAWN)
+    ],
+    "TIFF of undefined samples (SampleFormat 4) of 8 or 16 bits": [
+        (tiff(ramp(n), n, 1, tags=[(339, "H", [4])]), levels(ramp(n), 2**n - 1)) for n in (8, 16)
     ],
     "TIFF, float of 16, 32 or 64 bits": [
         *[(tiff_of(FLOATS.astype(kind)), levels(FLOATS.astype(kind), 1)) for kind in "efd"],

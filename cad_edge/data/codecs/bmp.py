@@ -1,4 +1,4 @@
-"""BMP: 1 to 32 bits, packed and run-length encoded, bottom-up and top-down; read by Pillow.
+"""BMP: 1 to 32 bits, bottom-up and top-down; headers and colours without a palette by Pillow.
 
 Pillow can be told, by a switch of the whole process, to take what is missing for black. It is
 therefore given the file by a reader that does not end quietly.
@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image
 
+from cad_edge.data.codecs.bmp_palette import decode_palette, read_layout
 from cad_edge.data.codecs.orientation import UPRIGHT
 from cad_edge.data.codecs.samples import Damaged, Samples, Unsupported, strips
 
-_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
-"""Pillow's modes of BMP files, and what each is converted to."""
+_MODES = ("RGB", "RGBA")
+"""Pillow's modes of BMP files without a palette."""
 
 _LARGE = 4_000_000  # pixels
 
@@ -39,6 +40,7 @@ class BmpFile:
     orientation = UPRIGHT
 
     def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         try:
             # Not by Image.open, which has a limit of size for the whole process.
             self._image = BmpImagePlugin.BmpImageFile(cast(BinaryIO, _Strict(file)))
@@ -51,10 +53,12 @@ class BmpFile:
     def decode(self) -> Samples:
         """Decode all of it."""
         image = self._image
+        if layout := read_layout(self._file, image):
+            return decode_palette(self._file, layout)
         if image.mode not in _MODES:
             raise Unsupported(f"BMP of Pillow's mode {image.mode}")
         image.load()
-        return Samples(pixels_of(image, _MODES[image.mode]))
+        return Samples(pixels_of(image, image.mode))
 
 
 def pixels_of(image: Image.Image, mode: str) -> NDArray[Any]:

@@ -18,6 +18,9 @@ _PLAIN = b"123"
 _TOKEN = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])+([0-9]{1,9})")
 _COMMENT = re.compile(rb"#[^\n\r]*")
 _BLANK = re.compile(rb"\s")
+_LINE = re.compile(rb"#[\t\x20-\x7e]*(?:\r\n|\n|\r)")
+_SPACED_END = re.compile(rb"[ \t]+\r?\n")
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
 _AT_ONCE = 1 << 16  # bytes of digits
 
 
@@ -68,10 +71,35 @@ class NetpbmFile:
         return self._body(count, np.dtype(">u2")).astype(np.uint16)
 
     def _body(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        begin = self._begin + 1  # after one blank
-        if begin + count * dtype.itemsize > len(self._data):
+        return np.frombuffer(self._data, dtype, count, self._pixels(count * dtype.itemsize))
+
+    def _pixels(self, length: int) -> int:
+        """Find where the pixels begin, which is after one blank, and must not be found wrongly.
+
+        Some writers end the line with two bytes, or write a comment after it; both can be pixels
+        too. Two bytes are one blank unless the header has blanks of a return alone. A comment is
+        what leaves just as many bytes as there are pixels.
+        """
+        data, begin = self._data, self._begin
+        if comment := _LINE.match(data, begin):  # right behind the number
+            begin = comment.end()
+        elif data[begin : begin + 2] == b"\r\n" and not _LONE_RETURN.search(data, 0, begin):
+            begin += 2
+        elif _BLANK.match(data, begin):
+            begin += 1
+        elif begin < len(data):
+            raise Damaged("it is damaged: its header does not end in a blank")
+        left = len(data) - begin - length
+        if left < 0:
             raise Damaged("it is truncated")
-        return np.frombuffer(self._data, dtype, count, begin)
+        after = begin
+        while left and (comment := _LINE.match(data, after)):
+            after = comment.end()
+            if len(data) - after == length:
+                return after
+        if after > begin or (left and _SPACED_END.match(data, self._begin)):
+            raise Damaged("it is damaged: where its header ends and its pixels begin is not clear")
+        return begin
 
     def _plain(self, count: int) -> NDArray[Any]:
         """Read numbers that are written as digits."""

@@ -24,6 +24,7 @@ _NEEDED = frozenset(
     }
 )
 
+_NONE, _BITS = 1, 258
 _LARGEST_TILE = 1 << 24  # pixels of a tile, however small the picture
 
 
@@ -92,7 +93,35 @@ def require_segments(page: Page) -> None:
     if page.planarconfig == 2:
         count *= page.samplesperpixel
     size = page.parent.filehandle.size
+    if count == 1 and page.compression == _NONE and not page.is_tiled:
+        _require_depth(page)
+        _mend_length(page, size)
     places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     there = all(begin > 0 and length > 0 and begin + length <= size for begin, length in places)
     if len(places) != count or not there:
         raise Damaged("it is truncated: strips or tiles are missing")
+
+
+def _least(page: Page) -> int:
+    """Bytes that all rows of a page of interleaved samples take without compression."""
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
+    return -(-page.imagewidth * samples * bits // 8) * int(page.imagelength)
+
+
+def _require_depth(page: Page) -> None:
+    """Raise Damaged where one bit, which stands for no word on the depth, is too few."""
+    if _BITS not in page.tags and page.databytecounts[0] >= 2 * _least(page):
+        raise Damaged("it is damaged: it does not say how many bits a sample has (TIFF tag 258)")
+
+
+def _mend_length(page: Page, size: int) -> None:
+    """Give a single strip the length that its rows have, where the stated one cannot be.
+
+    Old writers state 0, or what does not fit into the file, beside whole pixels.
+    """
+    begins, lengths = page.dataoffsets, page.databytecounts
+    if len(begins) == len(lengths) == 1 and begins[0] > 0:
+        least = _least(page)
+        if not 0 < lengths[0] <= size - begins[0] and begins[0] + least <= size:
+            page.databytecounts = (least,)

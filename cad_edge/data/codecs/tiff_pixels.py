@@ -22,15 +22,16 @@ _NAMES = {
     32845: "LogLuv colour",
     34892: "the raw pixels of a camera (LinearRaw)",
 }
-_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
+_UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED = 1, 2, 3, 4
 _FORMATS = {
     _SIGNED: "signed integers",
     _FLOAT: "floats",
-    4: "undefined",
+    _UNDEFINED: "undefined",
     5: "complex",
     6: "complex",
 }
 _IGNORED, _PREMULTIPLIED = 0, 1
+_PHOTOMETRIC = 262
 _YCBCR_COEFFICIENTS, _REFERENCE = 529, 532
 _BT601, _FULL_SWING = (0.299, 0.587, 0.114), (0, 255, 128, 255, 128, 255)
 _JPEG = (6, 7)
@@ -39,13 +40,18 @@ _JPEG = (6, 7)
 def require_known(page: Page) -> None:
     """Raise Unsupported where a page holds what has no rule."""
     photometric = int(page.photometric)
+    if _PHOTOMETRIC not in page.tags:  # tifffile and Pillow take 0 for white, libtiff for black
+        raise Unsupported("no word on whether 0 is black or white (TIFF tag 262 is missing)")
     if photometric not in _COLOURS:
         what = _NAMES.get(photometric, f"the photometric interpretation {photometric}")
         raise Unsupported(what)
     bits, form = page.bitspersample, page.sampleformat
     if isinstance(bits, tuple) or isinstance(form, tuple):
         raise Unsupported("samples of different sizes or formats")
-    integer = form == _UNSIGNED and 1 <= bits <= 16
+    # What is undefined is unsigned to all readers, as where nothing is said.
+    integer = 1 <= bits <= 16 and (
+        form == _UNSIGNED or (form == _UNDEFINED and page.dtype is not None)
+    )
     if not integer and not (form == _FLOAT and bits in (16, 24, 32, 64)):
         name = _FORMATS.get(int(form), "unsigned integers")
         raise Unsupported(f"the sample format {name} of {bits} bits")

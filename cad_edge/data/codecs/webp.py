@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Iterator
 
 from cad_edge.data.codecs.bmp import pixels_of
 from cad_edge.data.codecs.orientation import orientation
@@ -9,6 +10,25 @@ from cad_edge.data.codecs.samples import Damaged, Samples
 
 _ANIMATED = 0x02
 _MAXIMUM = 0x3FFF  # 14 bits of a side
+_FRAME_HEADER = 16  # bytes before the chunks of a frame
+
+
+def is_lossless(data: bytes) -> bool:
+    """Whether the pixels of a WebP file are stored without loss; of an animation the first."""
+    for kind, body in _chunks(data, 12):
+        if kind == b"ANMF":
+            return any(inner == b"VP8L" for inner, _ in _chunks(body, _FRAME_HEADER))
+        if kind in (b"VP8 ", b"VP8L"):
+            return kind == b"VP8L"
+    return False
+
+
+def _chunks(data: bytes, place: int) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and contents of each chunk from a place on."""
+    while place + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, place)
+        yield kind, data[place + 8 : place + 8 + length]
+        place += 8 + length + length % 2
 
 
 class WebpFile:
@@ -20,17 +40,13 @@ class WebpFile:
         self._animated = False
         exif: bytes | None = None
         xmp: bytes | None = None
-        place = 12
-        while place + 8 <= len(data):
-            kind, length = struct.unpack_from("<4sI", data, place)
-            body = data[place + 8 : place + 8 + length]
+        for kind, body in _chunks(data, 12):
             if not self.width:
                 self._note_size(kind, body)
             if kind == b"EXIF":
                 exif = body
             elif kind == b"XMP ":
                 xmp = body
-            place += 8 + length + length % 2
         if not self.width:
             raise Damaged("it is truncated, damaged or no image")
         self.orientation = orientation(exif, xmp)

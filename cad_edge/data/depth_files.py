@@ -113,7 +113,7 @@ def _of_tiff(file: TiffFile, path: Path, max_pixels: int) -> NDArray[Any]:
     if dtype is None or (len(shape) == 2 and dtype.kind != "f"):
         require_known(page)
     _require_plane(shape, dtype, path)
-    if page.photometric == WHITE_IS_ZERO:
+    if page.photometric == WHITE_IS_ZERO and 262 in page.tags:  # tifffile's default otherwise
         raise ImageError(
             f"{shown(path)} states that 0 is white, which a distance is not; save it with "
             "photometric interpretation 1 (black is 0)"

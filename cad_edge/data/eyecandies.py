@@ -36,6 +36,7 @@ from typing import Any
 import yaml
 
 from cad_edge.data.folder import images_in
+from cad_edge.data.folder_names import refuse_other_names
 from cad_edge.data.left_out import refuse_deeper
 from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.data.rgbd_folders import match_depths
@@ -67,6 +68,9 @@ def read_eyecandies(path: Path) -> ProductImages:
         There are no images of good parts, an image lacks its depth or depth its image, depth lacks
         its distances, a test image its label, or a mask its image.
     """
+    refuse_other_names(path, ("train", "val", "test_public"))
+    for place in ("train", "val", "test_public"):
+        refuse_other_names(path / place, ("data",))
     learned = _parts(path / "train" / "data")
     if not learned:
         raise DatasetError(

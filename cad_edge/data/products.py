@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from cad_edge.data.dataset import Layout, read_product
 from cad_edge.data.folder import folders_in, images_in
 from cad_edge.data.product import GOOD
-from cad_edge.data.product_folders import find_products, is_product, layout_of
+from cad_edge.data.product_folders import find_products, is_product, layout_of, refuse_outside
 from cad_edge.data.stream import Stream, StreamTask, read_stream
 from cad_edge.errors import DatasetError
 from cad_edge.schema import TaskName
@@ -74,8 +74,12 @@ def _find(folder: Path) -> dict[str, tuple[Path, Layout]]:
         return {folder.name: (folder, "visa")}
     if (folder / _VISA).is_file():
         products = [path for path in folders_in(folder) if (path / "Data").is_dir()]
+        if products:
+            refuse_outside(folder, products)
         return {path.name: (path, "visa") for path in products}
     found = find_products(folder, ["*", "*/*"])
+    if found:
+        refuse_outside(folder, [path for path, _ in found.values()])
     return found or _images_alone(folder)
 
 

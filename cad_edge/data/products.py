@@ -1,5 +1,6 @@
 """The products of a command: a stream file, one product's folder, or a folder of such folders."""
 
+import os
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -41,6 +42,11 @@ def read_products(place: Path, rate: float = DEFAULT_RATE) -> Stream:
         return read_stream(place)
     if place.is_dir():
         return _stream_of(place.absolute(), rate)
+    if os.path.lexists(place):
+        raise DatasetError(
+            f"--stream {place} is neither a file nor a folder; give a stream file, a product's "
+            "folder or a folder of such folders"
+        )
     raise DatasetError(
         f"--stream {place} does not exist; give a stream file, a product's folder or a folder of "
         "such folders"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -17,9 +17,6 @@ from pydantic import (
 
 from cad_edge.errors import CadEdgeError
 from cad_edge.strict_json import NotStrictJson, read_json_object
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """Lower-case hexadecimal sha256."""
@@ -153,7 +150,7 @@ def first_problem(problem: ValidationError) -> str:
     return f"{place}: {plain.get(first['type'], said)}{more}"
 
 
-def first_error(problem: ValidationError) -> "ErrorDetails":
+def first_error(problem: ValidationError) -> Mapping[str, Any]:
     """Return the first error without its input, which may stand for more than memory holds."""
     return problem.errors(include_url=False, include_input=False, include_context=False)[0]
 

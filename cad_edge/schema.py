@@ -135,16 +135,24 @@ def parse_object(
 
 def first_problem(problem: ValidationError) -> str:
     """Say the first validation error as ``place: message``, with the number of further ones."""
-    errors = problem.errors(include_url=False)
-    place = _shortened(".".join(str(part) for part in errors[0]["loc"])) or "the file"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    first = first_error(problem)
+    place = _shortened(".".join(str(part) for part in first["loc"])) or "the file"
+    count = problem.error_count()
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    if first["type"] == "string_pattern_mismatch":
+        given = problem.errors(include_url=False, include_context=False)[0]["input"]
+        return f"{place}: {_shortened(repr(given))} is not allowed{more}"
     plain = {
         "extra_forbidden": "there is no such key",
         "model_type": "it is not a mapping of keys to values",
-        "string_pattern_mismatch": f"{_shortened(repr(errors[0]['input']))} is not allowed",
     }
-    said = _shortened(errors[0]["msg"].removeprefix("Value error, "))  # by a validator of ours
-    return f"{place}: {plain.get(errors[0]['type'], said)}{more}"
+    said = _shortened(first["msg"].removeprefix("Value error, "))  # by a validator of ours
+    return f"{place}: {plain.get(first['type'], said)}{more}"
+
+
+def first_error(problem: ValidationError) -> Mapping[str, Any]:
+    """Return the first error without its input, which may stand for more than memory holds."""
+    return problem.errors(include_url=False, include_input=False, include_context=False)[0]
 
 
 def _shortened(text: str) -> str:

@@ -33,12 +33,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cad_edge.data.folder import images_in
+from cad_edge.data.folder_names import refuse_other_names
 from cad_edge.data.left_out import refuse_deeper
 from cad_edge.data.product import LabelledImage, ProductImages
 from cad_edge.data.rgbd_folders import match_depths
+from cad_edge.data.text_file import NotReadable, parse_yaml, read_text
 from cad_edge.errors import CadEdgeError, DatasetError, ImageError
 
 LIGHT = "image_4"
@@ -67,6 +67,9 @@ def read_eyecandies(path: Path) -> ProductImages:
         There are no images of good parts, an image lacks its depth or depth its image, depth lacks
         its distances, a test image its label, or a mask its image.
     """
+    refuse_other_names(path, ("train", "val", "test_public"))
+    for place in ("train", "val", "test_public"):
+        refuse_other_names(path / place, ("data",))
     learned = _parts(path / "train" / "data")
     if not learned:
         raise DatasetError(
@@ -179,11 +182,13 @@ def _kind(metadata: Path) -> str | None:
 
 def _mapping(path: Path, error: type[CadEdgeError]) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(read_text(path))
     except OSError as problem:
         raise error(f"{path} cannot be read: {problem.strerror}; copy it again") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise error(f"{path} is not YAML; copy it again") from None
+    except UnicodeDecodeError:
+        raise error(f"{path} is not YAML: it is not UTF-8 text; copy it again") from None
+    except NotReadable as problem:
+        raise error(f"{path} is not YAML: {problem}; copy it again") from None
     if not isinstance(content, dict):
         raise error(f"{path} holds no keys with values; copy it again")
     return content

@@ -13,6 +13,7 @@ Only names and the CSV are read, never an image.
 """
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from cad_edge.data.folder import key_of
+from cad_edge.data.text_file import TABLE_BYTES, read_text
 from cad_edge.errors import DatasetError
 from cad_edge.schema import OmitDefaults
 
@@ -171,7 +173,7 @@ def _read_table(table: Path, file_column: str, group_column: str) -> dict[str, l
     """Return what the group column has for each file, once for every line of it."""
     found: dict[str, list[str]] = {}
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_text(table, TABLE_BYTES), newline="") as file:
             reader = csv.DictReader(file)
             known = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = known

@@ -10,15 +10,18 @@ The first answer says whether the part is defective; paths are relative to the f
 shown in several views, ``image`` is a list of them.
 """
 
-import json
 from pathlib import Path
 
 from cad_edge.data.folder import found_file
 from cad_edge.data.product import LabelledImage, ProductImages
+from cad_edge.data.text_file import NotReadable, parse_json, read_text
 from cad_edge.errors import DatasetError
 
 DEFECT = "anomaly"
 """Kind of defect of an image that was answered with Yes; the format names none."""
+
+_MOST_BYTES = 1 << 30
+"""Of a file; 125,000 conversations have some 100 MB."""
 
 _ANSWERS = {"yes": DEFECT, "no": None}
 
@@ -64,10 +67,12 @@ def read_instructions(folder: Path, views: int) -> ProductImages:
 
 def _entries(file: Path) -> list[object]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(read_text(file, _MOST_BYTES), values=None)
     except OSError as problem:
-        raise DatasetError(f"{file} cannot be read: {problem.strerror}") from None
-    except ValueError as problem:
+        raise DatasetError(
+            f"{file} cannot be read: {problem.strerror}; give a JSON file of conversations"
+        ) from None
+    except (UnicodeDecodeError, NotReadable) as problem:
         raise DatasetError(f"{file} is not JSON ({problem}); correct it") from None
     if not isinstance(content, list):
         raise DatasetError(f"{file} is no list of conversations; see docs/data.md")

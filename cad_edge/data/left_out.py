@@ -4,38 +4,26 @@ A product that is learned from fewer parts than its folder holds looks like any 
 notices. So what lies where a layout has no place for it is named, with its number and the remedy.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from cad_edge.data.folder import contents_of, counted, folders_in, images_in, real_path
+from cad_edge.data.good_names import GOOD as GOOD
+from cad_edge.data.good_names import means_good
 from cad_edge.errors import DatasetError
-
-GOOD = "good"
-
-_WORDS = (
-    "good ok okay normal nominal pass passed healthy defectfree nodefect nodefects "
-    "nondefective faultless flawless gut io bon bueno buono 良品 正常 合格"
-)
-_GOOD_WORDS = frozenset(_WORDS.split())
-_FILLERS = re.compile(r"(parts?|images?|samples?|pictures?|products?|\d+)+$")
-
-
-def means_good(name: str) -> bool:
-    """Whether a folder's name says that its parts are good, and is not the word that is read."""
-    word = re.sub(r"[\W_]", "", name.casefold())
-    return name != GOOD and (word in _GOOD_WORDS or _FILLERS.sub("", word) in _GOOD_WORDS)
 
 
 def refuse_other_good(folders: Sequence[Path]) -> None:
     """Raise DatasetError where a folder of good parts is called by another name than ``good``."""
+    beside = any(folder.name == GOOD for folder in folders)
+    alone = not any(folder.name == GOOD and count_below(folder) for folder in folders)
     for folder in folders:
-        if means_good(folder.name):
-            beside = folder.with_name(GOOD)
-            both = any(other.name == GOOD for other in folders)
+        if means_good(folder.name, alone):
+            good = folder.with_name(GOOD)
             raise DatasetError(
                 f"{folder} would not count as good parts by its name; "
-                + (f"move its images into {beside}" if both else f"rename it to {beside}")
+                + (f"move its images into {good}" if beside else f"rename it to {good}")
+                + ", or give it the name of its defect if it holds defective ones"
             )
 
 

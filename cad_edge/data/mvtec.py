@@ -11,6 +11,7 @@ validation/good/000.png              MVTec LOCO AD has it: further good parts
 from pathlib import Path
 
 from cad_edge.data.folder import images_in
+from cad_edge.data.folder_names import refuse_other_names
 from cad_edge.data.ground_truth import masks_of, refuse_loose_masks
 from cad_edge.data.left_out import count_below, refuse_beside_good, refuse_deeper, refuse_left_out
 from cad_edge.data.product import (
@@ -46,6 +47,7 @@ def read_mvtec(path: Path, by_folder: bool = False) -> ProductImages:
         There are no images of good parts, a mask has no image or an image two masks, an image
         has no label, or some would be left out.
     """
+    refuse_other_names(path, ("train", "test", "validation", "ground_truth"))
     refuse_beside_good(path / "train")
     train = good_parts(path / "train" / GOOD, by_folder, _GROUPS)
     train += _validation(path / "validation", by_folder)

@@ -1,5 +1,6 @@
 """The products of a command: a stream file, one product's folder, or a folder of such folders."""
 
+import os
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -7,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from cad_edge.data.dataset import Layout, read_product
 from cad_edge.data.folder import folders_in, images_in
 from cad_edge.data.product import GOOD
-from cad_edge.data.product_folders import find_products, is_product, layout_of
+from cad_edge.data.product_folders import find_products, is_product, layout_of, refuse_outside
 from cad_edge.data.stream import Stream, StreamTask, read_stream
 from cad_edge.errors import DatasetError
 from cad_edge.schema import TaskName
@@ -41,6 +42,11 @@ def read_products(place: Path, rate: float = DEFAULT_RATE) -> Stream:
         return read_stream(place)
     if place.is_dir():
         return _stream_of(place.absolute(), rate)
+    if os.path.lexists(place):
+        raise DatasetError(
+            f"--stream {place} is neither a file nor a folder; give a stream file, a product's "
+            "folder or a folder of such folders"
+        )
     raise DatasetError(
         f"--stream {place} does not exist; give a stream file, a product's folder or a folder of "
         "such folders"
@@ -74,8 +80,12 @@ def _find(folder: Path) -> dict[str, tuple[Path, Layout]]:
         return {folder.name: (folder, "visa")}
     if (folder / _VISA).is_file():
         products = [path for path in folders_in(folder) if (path / "Data").is_dir()]
+        if products:
+            refuse_outside(folder, products)
         return {path.name: (path, "visa") for path in products}
     found = find_products(folder, ["*", "*/*"])
+    if found:
+        refuse_outside(folder, [path for path, _ in found.values()])
     return found or _images_alone(folder)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cad_edge.data.folder import folders_in, images_in, key_of
+from cad_edge.data.folder_names import refuse_other_names
 from cad_edge.data.ground_truth import masks_of
 from cad_edge.data.left_out import refuse_beside_good, refuse_deeper, refuse_left_out
 from cad_edge.data.product import (
@@ -83,9 +84,10 @@ def match_depths(
 
 
 def _read(path: Path, depth: str, good: list[Path]) -> ProductImages:
+    refuse_other_names(path, ("train", "test", "validation"))
     for folder in good:
         refuse_beside_good(folder.parent)
-        _refuse_beside_planes(folder)
+        _refuse_beside_planes(folder, ("rgb", depth))
     train = good_parts(good[0] / "rgb")
     train_depth = _depths(good[0], depth, train)
     for folder in good[1:]:
@@ -99,7 +101,7 @@ def _read(path: Path, depth: str, good: list[Path]) -> ProductImages:
 
 def _test(folder: Path, depth: str) -> list[LabelledImage]:
     """Test images of one kind."""
-    _refuse_beside_planes(folder)
+    _refuse_beside_planes(folder, ("rgb", depth, "gt"))
     refuse_deeper(folder / "rgb")
     images = images_in(folder / "rgb")
     depths = _depths(folder, depth, images)
@@ -110,13 +112,14 @@ def _test(folder: Path, depth: str) -> list[LabelledImage]:
     ]
 
 
-def _refuse_beside_planes(folder: Path) -> None:
+def _refuse_beside_planes(folder: Path, planes: tuple[str, ...]) -> None:
     """Raise DatasetError for images beside the folder ``rgb``, or in folders of further parts."""
     if loose := images_in(folder):
         raise DatasetError(
             f"{loose[0]} lies beside the folder rgb and would be left out; move it into "
             f"{folder / 'rgb'}, and its depth into the folder beside that"
         )
+    refuse_other_names(folder, planes)
     batches = [place for place in folders_in(folder) if (place / "rgb").is_dir()]
     refuse_left_out([place / "rgb" for place in batches], folder / "rgb", "with their depth, ")
 

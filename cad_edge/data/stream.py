@@ -12,12 +12,10 @@ YAML or JSON (by the suffix ``.json``); paths are relative to the file. ``steps`
 tasks for a continual protocol, which measures after every step and not after every task.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import ClassVar
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cad_edge.data.dataset import GOOD_FOLDERS, Layout, read_product
@@ -25,8 +23,9 @@ from cad_edge.data.grouping import GroupRule
 from cad_edge.data.labelled import LabelledSplit, split_labelled
 from cad_edge.data.placing import placed, refuse_shared, stream_folders
 from cad_edge.data.product import ProductImages
+from cad_edge.data.text_file import NotReadable, parse_json, parse_yaml, read_text
 from cad_edge.errors import DatasetError
-from cad_edge.schema import Record, TaskName, WithViews, first_problem
+from cad_edge.schema import Record, TaskName, WithViews, first_error, first_problem
 
 
 class StreamTask(WithViews):
@@ -151,7 +150,7 @@ def read_stream(path: Path, root: Path | None = None) -> Stream:
     try:
         stream = Stream.model_validate(content)
     except ValidationError as problem:
-        named = problem.errors()[0]["type"] == "string_pattern_mismatch"
+        named = first_error(problem)["type"] == "string_pattern_mismatch"
         advice = "use up to 64 letters, digits, '_', '.' and '-'" if named else "correct it"
         raise DatasetError(
             f"{path} is not a valid stream file: {first_problem(problem)}; {advice}"
@@ -205,38 +204,13 @@ def parse_file(path: Path, kind: str) -> object:
         It cannot be read or parsed.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
+        return parse_json(text) if path.suffix.lower() == ".json" else parse_yaml(text)
     except OSError as problem:
         raise DatasetError(
             f"{path} cannot be read: {problem.strerror}; give a YAML or JSON {kind}"
         ) from None
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not UTF-8 text; give a YAML or JSON {kind}") from None
-    try:
-        if path.suffix.lower() == ".json":
-            return json.loads(text, object_pairs_hook=_unrepeated)
-        return yaml.load(text, Loader=_StreamLoader)  # noqa: S506 - a SafeLoader, see below
-    except yaml.MarkedYAMLError as problem:
-        line = f" in line {problem.problem_mark.line + 1}" if problem.problem_mark else ""
-        reason = f"{problem.problem}{line}"
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        reason = str(problem).splitlines()[0]
-    raise DatasetError(f"{path} cannot be read as a {kind}: {reason}; correct it")
-
-
-def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Make a mapping of ``pairs``; raise ValueError on a key that comes twice."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)} comes twice")
-    return content
-
-
-class _StreamLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        names = [key.value for key, _ in node.value]
-        _unrepeated([(name, None) for name in names if isinstance(name, str)])
-        return super().construct_mapping(node, deep=deep)
+    except NotReadable as problem:
+        raise DatasetError(f"{path} cannot be read as a {kind}: {problem}; correct it") from None

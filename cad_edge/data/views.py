@@ -7,6 +7,7 @@ order of their names. There are no masks: what looks at several views locates no
 from pathlib import Path
 
 from cad_edge.data.folder import folders_in, images_in
+from cad_edge.data.folder_names import refuse_other_names
 from cad_edge.data.left_out import count_below, refuse_beside_good, refuse_deeper
 from cad_edge.data.product import GOOD, LabelledImage, ProductImages, kinds_in
 from cad_edge.errors import DatasetError
@@ -44,6 +45,7 @@ def read_views(path: Path, layout: str, views: int) -> ProductImages:
             f"layout {layout} has one image of each part; leave `views` out, or use mvtec, folder "
             "or instruction"
         )
+    refuse_other_names(path, ("train", "test", "validation"))
     refuse_beside_good(path / "train")
     refuse_beside_good(path / "validation")
     train = _good_parts(path / "train" / GOOD, views) + _parts(path / "validation" / GOOD, views)

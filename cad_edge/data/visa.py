@@ -5,11 +5,13 @@ visa/candle/Data/Images/...
 """
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 from cad_edge.data.folder import found_file, key_of
 from cad_edge.data.product import LabelledImage, ProductImages
+from cad_edge.data.text_file import TABLE_BYTES, read_text
 from cad_edge.errors import DatasetError
 
 
@@ -61,7 +63,7 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     """Rows of a VisA split file with their line numbers."""
     columns = ("object", "split", "label", "image", "mask")
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_text(table, TABLE_BYTES), newline="") as file:
             reader = csv.DictReader(file)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             rows = [
@@ -72,7 +74,11 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
         raise DatasetError(
             f"{table} does not exist; layout visa needs split_csv/1cls.csv beside the product"
         ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+    except OSError as problem:
+        raise DatasetError(
+            f"{table} cannot be read: {problem.strerror}; give the CSV file of the split"
+        ) from None
+    except (UnicodeDecodeError, csv.Error) as problem:
         raise DatasetError(f"{table} cannot be read as CSV ({problem}); save it again") from None
     if missing:
         raise DatasetError(

@@ -18,6 +18,7 @@ among them, so that a byte that has changed is refused by name.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from cad_edge.data.folder import is_hidden
 from cad_edge.errors import ArtifactError
 from cad_edge.schema import canonical_json, parse_object, sha256_of
 from cad_edge.store.artifact_record import FORMAT, Artifact, BackboneIdentity, Provenance
@@ -208,7 +210,39 @@ def _tensors(data: bytes, path: Path) -> Tensors:
 
 
 def list_artifacts(folder: Path) -> list[Path]:
-    """Artifact folders under ``folder``, in stream order (position, then name)."""
-    found = [path.parent for path in folder.glob("*/artifact.json") if path.parent.name[0] != "."]
+    """Artifact folders under ``folder``, in stream order (position, then name).
+
+    Raises
+    ------
+    ArtifactError
+        A record cannot be read; or a folder has lost its record, or a link its folder, so that the
+        product would be left out without a word.
+    """
+    found = [path for path in _visible(folder) if _holds_record(path)]
     keyed = [(read_record(path).position, path.name, path) for path in found]
     return [path for _, _, path in sorted(keyed)]
+
+
+def _holds_record(folder: Path) -> bool:
+    """Whether a folder of artifacts has an artifact here, and not something else."""
+    if folder.is_symlink() and not os.path.exists(folder):  # noqa: PTH110 - it never raises
+        raise ArtifactError(f"the link {folder} leads nowhere; restore its target, or remove it")
+    names = {path.name for path in _visible(folder)}
+    tensors = sorted(name for name in names if name.endswith(".safetensors"))
+    if tensors and _RECORD not in names:
+        raise ArtifactError(
+            f"{folder} holds {tensors[0]} and no {_RECORD}, so that its product would be left out; "
+            f"{_AGAIN}, or move the folder out of {folder.parent}"
+        )
+    return _RECORD in names
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Entries of a folder that are not hidden; none of what is no folder."""
+    try:
+        return [path for path in folder.iterdir() if not is_hidden(path.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as problem:
+        advice = advice_about(problem) or "copy it again"
+        raise ArtifactError(f"{folder} cannot be read: {words_of(problem)}; {advice}") from None

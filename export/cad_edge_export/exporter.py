@@ -22,7 +22,7 @@ from cad_edge_export.entries import (
 )
 from cad_edge_export.fusions import fusion_of, require_capabilities
 from cad_edge_export.graphs import Graphs
-from cad_edge_export.held_bundle import require_held, require_openable
+from cad_edge_export.held_bundle import require_held, require_openable, require_own_folder
 from cad_edge_export.missing_tasks import (
     missing_tasks,
     read_all,
@@ -75,7 +75,8 @@ def export_artifacts(
         that do not differ, or one of ``without_depth`` stands for no task of the bundle or looks at
         depth.
     BundleError, GraphError
-        The name is taken by another artifact, the bundle cannot be written, or a device would
+        The name is taken by another artifact, the bundle cannot be written, its folder holds
+        something else, or a device would
         refuse what it holds.
     CertificateError
         An engine does not answer as torch did.
@@ -84,6 +85,7 @@ def export_artifacts(
     """
     load_onnxruntime()
     bundle = Bundle(bundle_path)
+    require_own_folder(bundle)
     bundle.require_signer(signer)
     learned, spare = read_all(artifacts), read_all(without_depth)
     require_capabilities([*learned, *spare], plan.style, plan.merge_shared)

@@ -4,11 +4,41 @@ An engine that was added to a version which no device opens would be lost with i
 through the check that a detector makes before it has a session.
 """
 
+from cad_edge.data.folder import is_hidden
+from cad_edge.errors import BundleError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Pointer
 from cad_edge_runtime.explainer_check import explainer_steps
 from cad_edge_runtime.inventory import Inventory
 from cad_edge_runtime.preparation import Preparation, prepared_version
+
+_OF_A_BUNDLE = frozenset({"bundle.json", "objects", "manifests", "signatures"})
+
+
+def require_own_folder(bundle: Bundle) -> None:
+    """Refuse to make a bundle in a folder that holds something else, such as images or artifacts.
+
+    Raises
+    ------
+    BundleError
+        It does, or cannot be read.
+    """
+    if bundle.exists():
+        return
+    try:
+        names = sorted(path.name for path in bundle.path.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return  # made, or refused, where it is written
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise BundleError(f"{bundle.path} cannot be read: {reason}; give another folder") from None
+    others = [name for name in names if name not in _OF_A_BUNDLE and not is_hidden(name)]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise BundleError(
+            f"{bundle.path} is no bundle and holds {others[0]}{more}; give a bundle, or a folder "
+            "that is empty or not there yet"
+        )
 
 
 def require_held(bundle: Bundle) -> None:

@@ -214,56 +214,6 @@ def test_a_link_to_itself_is_named(tmp_path):
     assert "cam2 leads nowhere (Too many levels" in refusal(tmp_path)
 
 
-GOOD_NAMES = (
-    "Good",
-    "GOOD",
-    "OK",
-    "ok",
-    "Ok",
-    "normal",
-    "Normal",
-    "good_parts",
-    "OK 2",
-    "No-Defect",
-)
-
-
-class TestOtherNamesOfGood:
-    @pytest.mark.parametrize("name", GOOD_NAMES)
-    @pytest.mark.parametrize("views", [1, 2])
-    def test_in_test(self, tmp_path, name, views):
-        part = "0.png" if views == 1 else "0/0.png"
-        touch(tmp_path, f"train/good/{part}", f"test/{name}/{part}", f"test/NG/{part}")
-        if views == 2:
-            touch(tmp_path, "train/good/0/1.png", f"test/{name}/0/1.png", "test/NG/0/1.png")
-        said = refusal(tmp_path, views=views)
-        assert f"{tmp_path / 'test' / name} would not count as good parts by its name" in said
-        assert f"rename it to {tmp_path / 'test/good'}" in said
-
-    def test_two_of_them(self, tmp_path):
-        touch(tmp_path, "train/good/0.png", "test/good/0.png", "test/OK/0.png")
-        assert f"move its images into {tmp_path / 'test/good'}" in refusal(tmp_path)
-
-    @pytest.mark.parametrize("name", GOOD_NAMES)
-    def test_in_train(self, tmp_path, name):
-        touch(tmp_path / "nut", f"train/{name}/0.png", "test/good/0.png")
-        said = f"train/{name} would not count as good parts by its name; rename"
-        assert said in refusal(tmp_path / "nut")
-        for place in (tmp_path, tmp_path / "nut"):
-            with pytest.raises(DatasetError, match=said):
-                read_products(place)
-
-    def test_with_depth(self, tmp_path):
-        for place in ("train/good", "test/OK"):
-            touch(tmp_path, f"{place}/rgb/0.png", f"{place}/depth/0.png")
-        assert "test/OK would not count as good" in refusal(tmp_path, "rgbd")
-
-    @pytest.mark.parametrize("name", ["NG", "not_good", "nok", "normals", "ok_but_scratched"])
-    def test_names_of_defects(self, tmp_path, name):
-        touch(tmp_path, "train/good/0.png", f"test/{name}/0.png")
-        assert read_product(tmp_path).test[0].label == name
-
-
 def test_names_that_are_not_utf8(tmp_path):
     good = os.path.join(os.fsencode(tmp_path), b"train/good")  # noqa: PTH118
     os.makedirs(good)  # noqa: PTH103

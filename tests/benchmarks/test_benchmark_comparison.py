@@ -183,6 +183,7 @@ def test_a_report_that_calls_the_reference_workload_a_yardstick_is_read(tmp_path
     ("content", "sentence"),
     [
         ("{", "is not a report of `cad-edge benchmark`"),
+        ("[" * 100_000, "is not a report of `cad-edge benchmark`"),
         ("[1]", "is not a report of `cad-edge benchmark`"),
         ('{"kind": "latency", "format": 1}', "is not a report of `cad-edge benchmark`"),
         (

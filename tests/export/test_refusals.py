@@ -56,6 +56,26 @@ def test_artifact_of_another_format_version(workplace):
     refused(workplace, f"{path} has format 2, this version reads format 1; learn the task again")
 
 
+def test_an_artifact_that_has_lost_its_record(workplace):
+    path = workplace / "artifacts" / NAMES[1]
+    (path / "artifact.json").unlink()
+    refused(workplace, f"{path} holds routing.safetensors and no artifact.json")
+
+
+def test_a_bundle_is_not_made_among_images(workplace):
+    shutil.rmtree(workplace / "bundle")
+    (workplace / "bundle").mkdir()
+    (workplace / "bundle/000.png").touch()
+    refused(workplace, f"{workplace / 'bundle'} is no bundle and holds 000.png; give a bundle")
+
+
+def test_a_bundle_is_not_made_among_artifacts(workplace):
+    shutil.rmtree(workplace / "bundle")
+    (workplace / "artifacts").rename(workplace / "bundle")
+    words = f"{workplace / 'bundle'} is no bundle and holds {sorted(NAMES)[0]} and 2 more; give"
+    refused(workplace, words, artifacts="bundle")
+
+
 @pytest.mark.parametrize("part", ["tensors", "routing", "witness"])
 def test_broken_or_missing_tensors(workplace, part):
     path = workplace / "artifacts" / NAMES[1] / f"{part}.safetensors"

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from cad_edge.errors import OptionError
 from cad_edge.schema import first_problem
+from cad_edge.store.plain_file import RECORD_BYTES, read_plain
 from cad_edge_benchmarks.instruments.report_schema import (
     FORMAT,
     KIND,
@@ -86,10 +87,10 @@ def read_previous_report(path: Path) -> PreviousReport:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_plain(path, RECORD_BYTES, follow=True))
     except OSError as problem:
         raise OptionError(f"--against {path} cannot be read: {problem.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.get("kind") != KIND:
         raise OptionError(

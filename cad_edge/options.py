@@ -14,7 +14,7 @@ import click
 from cad_edge.data.dataset import Layout
 from cad_edge.data.image_limits import MAXIMUM_PIXELS, MINIMUM_SIDE
 from cad_edge.errors import OptionError
-from cad_edge.option import Option
+from cad_edge.option import Option as Option
 from cad_edge.trust_options import expires as expires
 from cad_edge.trust_options import sign as sign
 from cad_edge.trust_options import trusted_keys as trusted_keys

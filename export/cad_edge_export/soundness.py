@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from cad_edge.errors import ArtifactError, BundleError
+from cad_edge.routing import Discriminant, RoutingStatistics, held_out_distances
 from cad_edge.schema import canonical_json, first_problem
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import Manifest
@@ -20,6 +21,8 @@ from cad_edge.store.manifest import Manifest
 # Mean squared deviation of descriptors, in units of their squared length. Arithmetic in float32
 # alone makes 1e-14; pictures of one product make 1e-4 and more.
 LEAST_SPREAD = 1e-10
+
+MISTAKEN = 0.5  # of a task's own good parts, from which it cannot be told from another
 
 
 def require_spread(tasks: Sequence[LearnedTask]) -> None:
@@ -77,6 +80,42 @@ def require_radii(radii: Mapping[str, float]) -> None:
                 f"task {name}: its good parts lie at a distance of {radius:g} from each other, so "
                 "that no frame could be told to show it; learn it again from pictures of different "
                 "good parts"
+            )
+
+
+def require_told_apart(fitted: Discriminant, tasks: Mapping[str, RoutingStatistics]) -> None:
+    """Refuse tasks whose good parts the selector would take for those of another.
+
+    A good part is held against its own task as if it had not been learned. Where another task
+    learned the same part, under another name, it is nearer to that one.
+
+    Parameters
+    ----------
+    fitted
+        Selector of all tasks.
+    tasks
+        What it was fitted to.
+
+    Raises
+    ------
+    ArtifactError
+        Half of a task's good parts are nearer to one other task; both are named.
+    """
+    freedom = sum(one.count for one in tasks.values()) - len(tasks)
+    for place, name in enumerate(fitted.tasks):
+        task = tasks[name]
+        if len(task.samples) == 0:
+            continue
+        apart = fitted.distances(task.samples.astype(np.float64))
+        apart[:, place] = held_out_distances(task, fitted.matrix, freedom)
+        taken = np.bincount(apart.argmin(axis=1), minlength=len(fitted.tasks))
+        taken[place] = 0
+        if taken.max() >= MISTAKEN * len(task.samples):
+            other = fitted.tasks[int(taken.argmax())]
+            raise ArtifactError(
+                f"good parts of {name} cannot be told from those of {other}: {taken.max()} of "
+                f"{len(task.samples)} look more like {other}; give each product images of its own "
+                "parts and learn it again, or export only one of the two to this bundle"
             )
 
 

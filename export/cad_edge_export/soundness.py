@@ -8,6 +8,7 @@ before it is put in force.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from pydantic import ValidationError
@@ -22,7 +23,8 @@ from cad_edge.store.manifest import Manifest
 # alone makes 1e-14; pictures of one product make 1e-4 and more.
 LEAST_SPREAD = 1e-10
 
-MISTAKEN = 0.5  # of a task's own good parts, from which it cannot be told from another
+WITHIN = 0.5  # of good parts of each of two tasks, that lie where the other surely shows
+MISTAKEN = 0.25  # of good parts of both, that are nearer to the other than to their own
 
 
 def require_spread(tasks: Sequence[LearnedTask]) -> None:
@@ -86,8 +88,8 @@ def require_radii(radii: Mapping[str, float]) -> None:
 def require_told_apart(fitted: Discriminant, tasks: Mapping[str, RoutingStatistics]) -> None:
     """Refuse tasks whose good parts the selector would take for those of another.
 
-    A good part is held against its own task as if it had not been learned. Where another task
-    learned the same part, under another name, it is nearer to that one.
+    A good part is held against its own task as if it had not been learned. Two tasks are one where
+    most good parts of each lie within the radius of the other, and many are nearer to the other.
 
     Parameters
     ----------
@@ -99,23 +101,25 @@ def require_told_apart(fitted: Discriminant, tasks: Mapping[str, RoutingStatisti
     Raises
     ------
     ArtifactError
-        Half of a task's good parts are nearer to one other task; both are named.
+        Two tasks cannot be told apart; both are named.
     """
     freedom = sum(one.count for one in tasks.values()) - len(tasks)
+    apart = []
     for place, name in enumerate(fitted.tasks):
-        task = tasks[name]
-        if len(task.samples) == 0:
-            continue
-        apart = fitted.distances(task.samples.astype(np.float64))
-        apart[:, place] = held_out_distances(task, fitted.matrix, freedom)
-        taken = np.bincount(apart.argmin(axis=1), minlength=len(fitted.tasks))
-        taken[place] = 0
-        if taken.max() >= MISTAKEN * len(task.samples):
-            other = fitted.tasks[int(taken.argmax())]
+        distances = fitted.distances(tasks[name].samples.astype(np.float64))
+        distances[:, place] = held_out_distances(tasks[name], fitted.matrix, freedom)
+        apart.append(distances)
+    radii = np.array(fitted.radii)
+    for one, other in combinations(range(len(apart)), 2):
+        seen = ((apart[one], one, other), (apart[other], other, one))
+        within = [float(np.mean(far[:, to] <= radii[to])) for far, _, to in seen if len(far)]
+        nearer = np.concatenate([far[:, to] <= far[:, own] for far, own, to in seen])
+        if min(within, default=0.0) >= WITHIN and nearer.mean() >= MISTAKEN:
+            first, second = fitted.tasks[one], fitted.tasks[other]
             raise ArtifactError(
-                f"good parts of {name} cannot be told from those of {other}: {taken.max()} of "
-                f"{len(task.samples)} look more like {other}; give each product images of its own "
-                "parts and learn it again, or export only one of the two to this bundle"
+                f"good parts of {second} cannot be told from those of {first}: {nearer.sum()} of "
+                f"{len(nearer)} look more like the other product; give each product images of its "
+                "own parts and learn it again, or export only one of the two to this bundle"
             )
 
 

@@ -1,8 +1,5 @@
 """Products that hold the same photographs under two names are refused, a few of them are named."""
 
-import shutil
-
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")

@@ -8,13 +8,21 @@ left. Every pair is then verified as `near_copies` does, each picture turned as 
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cad_edge_training.check.contrast_pyramid import COARSE, MIDDLE, SIDE, ContrastPyramid
-from cad_edge_training.check.near_copies import NearCopy
+from cad_edge_training.check.near_copies import (
+    AGREES,
+    EXPLAINING,
+    OWN,
+    OWN_ALONE,
+    OWN_FINE,
+    PASSED_OVER,
+    SMALL,
+    NearCopy,
+)
 from cad_edge_training.check.registration import (
     AxisOverlap,
     Plane,
@@ -26,7 +34,7 @@ from cad_edge_training.check.registration import (
     spectrum,
 )
 from cad_edge_training.check.turn_search import SAME, TurnSearch
-from cad_edge_training.check.turns import EXACT, FLIPS, Turn, inner, turned_contrast
+from cad_edge_training.check.turns import EXACT, FLIPS, Turn, TurnedFit, inner, turned_contrast
 
 LIKEST = 4  # pictures that are looked at for each one, by either way of search
 ALIKE = 0.5  # coarse correlation below which nothing is looked at
@@ -34,21 +42,9 @@ MORE = 0.02  # by which a turn must be better than none
 LIES = 0.75  # coarse correlation of a picture that lies on the reference
 GRAIN = 0.4
 FINALISTS = 2
-RESEMBLES = 0.85  # as in `near_copies`, and so all that follows
-AGREES = 0.92
-OWN, OWN_FINE, OWN_ALONE = 0.88, 0.85, 0.96
-EXPLAINING, PASSED_OVER = 3, 0.1
-SMALL = 200
+RESEMBLES = 0.85  # as in `near_copies`
 SIDES = {"coarse": COARSE, "middle": MIDDLE, "fine": SIDE}
 CLOSE, CLOSER = 0.75, 0.25  # degrees that are tried beside a turn, coarse and middle
-
-
-@dataclass(frozen=True)
-class TurnedFit:
-    """How a picture lies in another once it is turned."""
-
-    turn: Turn
-    fit: Registration
 
 
 class TurnedPictures:
@@ -59,7 +55,7 @@ class TurnedPictures:
         self.search = search
         self._turned: dict[tuple[int, Turn, str], Plane] = {}
         self._fits: dict[tuple[int, int, str], TurnedFit] = {}
-        self._lying: dict[int, TurnedFit] = {}
+        self.lying: dict[int, TurnedFit] = {}
 
     def _plane(self, number: int, turn: Turn, scale: str) -> Plane:
         key = (number, turn, scale)
@@ -77,9 +73,9 @@ class TurnedPictures:
     def _found(self, first: int, second: int, scale: str) -> TurnedFit:
         if scale == "coarse":
             turns = [self.search.found(first, second)]
-            on_reference = {first, second} <= self._lying.keys()
+            on_reference = {first, second} <= self.lying.keys()
             if on_reference:
-                turns.append(self._lying[second].turn.after(self._lying[first].turn))
+                turns.append(self.lying[second].turn.after(self.lying[first].turn))
             straight = self._best(first, second, turns)
             if on_reference or straight.turn in FLIPS:
                 return straight
@@ -176,22 +172,18 @@ class TurnedPictures:
         for number in range(count):
             lies = self._on(reference, number)
             if lies.fit.correlation >= LIES:
-                self._lying[number] = lies
+                self.lying[number] = lies
                 plane = self._plane(number, lies.turn, "coarse")
                 left[number] = laid_on(plane, lies.fit)[0].ravel()
-        if 2 * len(self._lying) < count:
-            self._lying.clear()  # parts that do not lie alike are told apart without it
+        if 2 * len(self.lying) < count:
+            self.lying.clear()  # parts that do not lie alike are told apart without it
             return np.full((count, count), -1.0, np.float32)
-        lying = list(self._lying)
+        lying = list(self.lying)
         left[lying] -= left[lying].mean(axis=0)
         left /= np.linalg.norm(left, axis=1, keepdims=True).clip(1e-6)
         grain: NDArray[np.float32] = left @ left.T
         np.fill_diagonal(grain, -1.0)
         return grain
-
-    def lying(self) -> list[int]:
-        """Pictures that lie on the reference."""
-        return list(self._lying)
 
     def _on(self, reference: int, number: int) -> TurnedFit:
         """Fit on the reference: as it lies, in the likest turn, and from there by degrees."""
@@ -230,7 +222,7 @@ def turned_copies(
     laid = TurnedPictures(pictures, search)
     by_turn = np.where(search.likeness > search.upright + MORE, search.likeness, -1.0)
     grain = laid.on_reference()
-    lying = laid.lying()
+    lying = list(laid.lying)
     by_turn[np.ix_(lying, lying)] = -1.0
     pairs = _likest(by_turn, ALIKE) | _likest(grain, GRAIN, FINALISTS)
     coarse = np.full_like(by_turn, -1.0)

@@ -13,7 +13,7 @@ from cad_edge_training.check.contrast_pyramid import (
     ContrastPyramid,
     contrast_of,
 )
-from cad_edge_training.check.registration import Plane
+from cad_edge_training.check.registration import Plane, Registration
 
 INNER = 16  # a 16th of each side is left out, where a turned picture shows what it was filled with
 
@@ -64,6 +64,14 @@ class Turn:
         if self.degrees:
             said.append(f"turned by {self.degrees:.1f} degrees")
         return ", ".join(said)
+
+
+@dataclass(frozen=True)
+class TurnedFit:
+    """How a picture lies in another once it is turned."""
+
+    turn: Turn
+    fit: Registration
 
 
 FLIPS = tuple(Turn(mirrored, quarters) for mirrored in (False, True) for quarters in range(4))

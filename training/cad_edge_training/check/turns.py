@@ -74,6 +74,7 @@ class TurnedFit:
     fit: Registration
 
 
+UPRIGHT = Turn()
 FLIPS = tuple(Turn(mirrored, quarters) for mirrored in (False, True) for quarters in range(4))
 """The eight ways in which a square lies on itself, the first upright."""
 SMALL_TURNS = tuple(Turn(degrees=sign * size) for size in (1.5, 3.0, 5.0) for sign in (-1, 1))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cad_edge.routing import RoutingStatistics, fit_discriminant, sure_radius
 from cad_edge.store.manifest import SelectorKind
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
-from cad_edge_export.soundness import require_radii
+from cad_edge_export.soundness import require_radii, require_told_apart
 from cad_edge_export.trunk import (
     enter,
     folded,
@@ -106,7 +106,8 @@ def fuse_selector(
     Raises
     ------
     ArtifactError
-        That distance is 0 or no number, since a task's good parts do not differ.
+        That distance is 0 or no number, since a task's good parts do not differ, or good parts of
+        two tasks cannot be told apart.
     """
     if kind == "discriminant":
         return _discriminant(tasks, entry, views)
@@ -140,6 +141,7 @@ def _discriminant(
 ) -> tuple[FusedTask, dict[str, float]]:
     fitted = fit_discriminant(tasks)
     require_radii(dict(zip(fitted.tasks, fitted.radii, strict=True)))
+    require_told_apart(fitted, tasks)
     tensors = fitted.to_tensors()
     width = len(fitted.centre)
     distance = StageModule(

@@ -8,11 +8,13 @@ before it is put in force.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from pydantic import ValidationError
 
 from cad_edge.errors import ArtifactError, BundleError
+from cad_edge.routing import Discriminant, RoutingStatistics, held_out_distances
 from cad_edge.schema import canonical_json, first_problem
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import Manifest
@@ -20,6 +22,9 @@ from cad_edge.store.manifest import Manifest
 # Mean squared deviation of descriptors, in units of their squared length. Arithmetic in float32
 # alone makes 1e-14; pictures of one product make 1e-4 and more.
 LEAST_SPREAD = 1e-10
+
+WITHIN = 0.5  # of good parts of each of two tasks, that lie where the other surely shows
+MISTAKEN = 0.25  # of good parts of both, that are nearer to the other than to their own
 
 
 def require_spread(tasks: Sequence[LearnedTask]) -> None:
@@ -77,6 +82,44 @@ def require_radii(radii: Mapping[str, float]) -> None:
                 f"task {name}: its good parts lie at a distance of {radius:g} from each other, so "
                 "that no frame could be told to show it; learn it again from pictures of different "
                 "good parts"
+            )
+
+
+def require_told_apart(fitted: Discriminant, tasks: Mapping[str, RoutingStatistics]) -> None:
+    """Refuse tasks whose good parts the selector would take for those of another.
+
+    A good part is held against its own task as if it had not been learned. Two tasks are one where
+    most good parts of each lie within the radius of the other, and many are nearer to the other.
+
+    Parameters
+    ----------
+    fitted
+        Selector of all tasks.
+    tasks
+        What it was fitted to.
+
+    Raises
+    ------
+    ArtifactError
+        Two tasks cannot be told apart; both are named.
+    """
+    freedom = sum(one.count for one in tasks.values()) - len(tasks)
+    apart = []
+    for place, name in enumerate(fitted.tasks):
+        distances = fitted.distances(tasks[name].samples.astype(np.float64))
+        distances[:, place] = held_out_distances(tasks[name], fitted.matrix, freedom)
+        apart.append(distances)
+    radii = np.array(fitted.radii)
+    for one, other in combinations(range(len(apart)), 2):
+        seen = ((apart[one], one, other), (apart[other], other, one))
+        within = [float(np.mean(far[:, to] <= radii[to])) for far, _, to in seen if len(far)]
+        nearer = np.concatenate([far[:, to] <= far[:, own] for far, own, to in seen])
+        if min(within, default=0.0) >= WITHIN and nearer.mean() >= MISTAKEN:
+            first, second = fitted.tasks[one], fitted.tasks[other]
+            raise ArtifactError(
+                f"good parts of {second} cannot be told from those of {first}: {nearer.sum()} of "
+                f"{len(nearer)} look more like the other product; give each product images of its "
+                "own parts and learn it again, or export only one of the two to this bundle"
             )
 
 

@@ -20,7 +20,7 @@ from cad_edge_training.learning import Learning
 from cad_edge_training.methods.patch_memory.config import Config
 from tests.base.bundle_samples import manifest_of
 from tests.export.test_incremental import content
-from tests.training.copied_products import part
+from tests.training.copied_products import COPIES, part
 from tests.training.small_products import LITE0, NAMES, quiet
 from tests.training.test_pictures_refused import flat, save
 
@@ -38,6 +38,21 @@ def test_a_task_of_one_picture_is_refused_by_name(tmp_path, picture):
     with pytest.raises(ArtifactError, match=r"task plate: the good parts .* do not differ"):
         export(tmp_path / "out", tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+def test_the_same_parts_under_another_name_are_refused(tmp_path):
+    """They were learned apart, so that nothing but the export sees both."""
+    rng = np.random.default_rng(0)
+    for name, change in (("bolt", "exact"), ("nut", "encoded")):
+        pictures = [COPIES[change](part(number), rng) for number in range(12)]
+        unasked(save(tmp_path / name, pictures), tmp_path / f"out-{name}")
+    bundle = tmp_path / "bundle"
+    export(tmp_path / "out-bolt", bundle)
+    before = content(bundle)
+    said = r"good parts of nut cannot be told from those of bolt: \d+ of 24 look"
+    with pytest.raises(ArtifactError, match=said):
+        export(tmp_path / "out-nut", bundle)
+    assert content(bundle) == before
 
 
 def test_a_bundle_stays_as_it_was(tmp_path, tiny, tiny_first, dinov2):

@@ -7,6 +7,7 @@ from cad_edge.data.stream import StreamTask
 from cad_edge.errors import DatasetError
 from cad_edge_training.check.findings import Finding, counted, summary_lines
 from cad_edge_training.check.product import CheckOptions, judged, see_product
+from cad_edge_training.check.twin_products import ProductPictures, Twins, twin_products
 from cad_edge_training.good_parts import GoodParts
 
 SHARED = 0.5  # of the pictures of the smaller product, from which two products are one
@@ -47,6 +48,7 @@ def survey(tasks: Sequence[StreamTask], rate: float, check: bool = True, limit: 
     found: list[Finding] = []
     parts: dict[str, GoodParts] = {}
     lines: list[str] = []
+    pictures: list[ProductPictures] = []
     options = CheckOptions(None, rate, tests=False)
     try:
         for task in tasks:
@@ -54,9 +56,12 @@ def survey(tasks: Sequence[StreamTask], rate: float, check: bool = True, limit: 
             if check:
                 found += judged(seen, options).findings
             parts[task.name] = GoodParts.of(seen)
+            if len(tasks) > 1:
+                pictures.append(ProductPictures.of(seen))
     except Exception as problem:  # whatever it is, learning goes on and meets it again or not
         lines = [f"the images were not all checked: {problem}"]
     shared = shared_lines(list(parts.values()))
+    shared += [_twin_line(twins) for twins in twin_products(pictures)]
     return Survey(parts, (*summary_lines(found, limit - len(lines)), *lines, *shared))
 
 
@@ -98,6 +103,22 @@ def _shared_line(product: GoodParts, other: GoodParts, named: Sequence[tuple[str
         f"warning: {product.task}: {counted(len(named), 'picture')} of good parts "
         f"{'is' if len(named) == 1 else 'are'} in {other.task} as well, {example}; keep each "
         "picture in the product that it shows"
+    )
+
+
+def _twin_line(twins: Twins) -> str:
+    """Say which pictures of two products are near copies; raise where they are too many."""
+    name, twin = twins.pairs[0]
+    said = f"{counted(len(twins.pairs), 'picture')} of good parts"
+    example = f"for example {name} is {twin}, encoded or cut otherwise"
+    if twins.share >= SHARED:
+        raise DatasetError(
+            f"tasks {twins.other.task} and {twins.smaller.task} have {said} in common, {example}; "
+            "nothing would tell the two products apart, so give each its own images"
+        )
+    return (
+        f"warning: {twins.smaller.task}: {said} {'is' if len(twins.pairs) == 1 else 'are'} in "
+        f"{twins.other.task} as well, {example}; keep each picture in the product that it shows"
     )
 
 

@@ -25,11 +25,16 @@ class ContrastPyramid:
         square = grey.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
         self.grey: NDArray[np.float16] = np.asarray(square).astype(np.float16)
         self.smallest_side = min(rgb.shape[:2])
+        self.aspect = rgb.shape[0] / rgb.shape[1]
+
+    def grey_at(self, side: int) -> Plane:
+        """Grey levels (side, side)."""
+        return self.grey.astype(np.float32) if side == SIDE else self._reduced(SIDE // side)
 
     @cached_property
     def coarse(self) -> Plane:
         """Contrast (64, 64)."""
-        return local_contrast(self._reduced(SIDE // COARSE), 0.7, 2.5)
+        return contrast_of(self.grey_at(COARSE))
 
     @cached_property
     def blocks(self) -> Plane:
@@ -39,12 +44,12 @@ class ContrastPyramid:
     @cached_property
     def middle(self) -> Plane:
         """Contrast (128, 128)."""
-        return local_contrast(self._reduced(SIDE // MIDDLE), 1.0, 4.0)
+        return contrast_of(self.grey_at(MIDDLE))
 
     @cached_property
     def fine(self) -> Plane:
         """Contrast (256, 256)."""
-        return local_contrast(self.grey.astype(np.float32), 1.0, 4.0)
+        return contrast_of(self.grey_at(SIDE))
 
     def _reduced(self, factor: int) -> Plane:
         side = SIDE // factor
@@ -65,3 +70,9 @@ class ContrastPyramid:
         energy = (self.middle**2).reshape(8, 16, 8, 16).sum(axis=(1, 3)).ravel()
         filled = energy.sum() ** 2 / max(float((energy**2).sum()), 1e-12)
         return bool(weak > ACROSS * (weak + strong) and filled >= SPREAD)
+
+
+def contrast_of(grey: Plane) -> Plane:
+    """Contrast of grey levels (side, side) at one of the three scales."""
+    fine, coarse = (0.7, 2.5) if len(grey) == COARSE else (1.0, 4.0)
+    return local_contrast(grey, fine, coarse)

@@ -11,6 +11,7 @@ from cad_edge_training.check.files import DecodedImage
 from cad_edge_training.check.findings import EvidenceImages, Finding, Kind, Level, below, counted
 from cad_edge_training.check.near_copies import NearCopy, near_copies
 from cad_edge_training.check.still_frames import distances, nothing_varies, still_frames
+from cad_edge_training.check.turned_copies import turned_copies
 
 _STILL = (
     "all good images differ by little more than noise; if they are frames of one part, take images "
@@ -72,14 +73,17 @@ def find_copies(train: Sequence[DecodedImage], test: Sequence[DecodedImage]) -> 
     # Copies of copies say nothing new, and flat pictures agree with whatever is flat.
     kept = [number for number in alone if not everything[number].flat]
     learned = sum(number < len(train) for number in kept)
-    found = near_copies([everything[number].contrast for number in kept], learned)
+    pictures = [everything[number].contrast for number in kept]
+    found = near_copies(pictures, learned)
+    # Training pictures alone, as for groups no test image has a say in them.
+    found += turned_copies(pictures[:learned], [(one.first, one.second) for one in found])
     parts = [seen.source.part for seen in everything]
     near = tuple(
         NearCopy(kept[one.first], kept[one.second], one.fit, one.own)
         for one in found
         if parts[kept[one.first]] != parts[kept[one.second]]
     )
-    lying = [everything[number].contrast for number in kept[:learned]]
+    lying = pictures[:learned]
     in_place = distances(lying) if lying else np.zeros((0, 0), np.float32)
     frames = [(kept[first], kept[second]) for first, second in still_frames(in_place)]
     apart = frozenset(pair for pair in frames if parts[pair[0]] != parts[pair[1]])
@@ -207,6 +211,8 @@ def _words(pair: NearCopy) -> str:
     """Say how a near copy differs from its picture."""
     rows, columns = pair.fit.rows, pair.fit.columns
     said = f"detail that is theirs alone correlates by {pair.own:.2f}"
+    if not pair.turn.upright:
+        said += f"; {pair.turn.words()}"
     moved = [
         f"{100 * abs(axis.shift):.0f} % {where}"
         for axis, where in ((columns, "across"), (rows, "down"))

@@ -24,6 +24,7 @@ from cad_edge_training.check.registration import (
     refined,
     spectrum,
 )
+from cad_edge_training.check.turns import UPRIGHT, Turn
 
 ZOOMS = (1.0, 0.95, 1 / 0.95)
 """Scales of the coarse search, so that a picture that was cropped is found too."""
@@ -53,6 +54,8 @@ class NearCopy:
     """Of the second on the first, at the middle scale."""
     own: float
     """Correlation of what no other picture explains."""
+    turn: Turn = UPRIGHT
+    """Of the second, before it is laid on the first."""
 
 
 def near_copies(pictures: Sequence[ContrastPyramid], learned: int) -> list[NearCopy]:

@@ -82,15 +82,19 @@ def windowed(contrast: Plane) -> Plane:
     return result
 
 
-def spectrum(contrast: Plane) -> NDArray[np.complex64]:
-    """Fourier transform of `windowed` contrast without the finest quarter.
+def spectrum(contrast: Plane, kept: int = 3 * FULL // 8) -> NDArray[np.complex64]:
+    """Fourier transform of `windowed` contrast (64, 64) up to a frequency.
+
+    Parameters
+    ----------
+    kept
+        How many frequencies; all but the finest quarter if not given.
 
     Returns
     -------
-    (48, 25) complex64 for contrast of 64 pixels a side.
+    (2 * kept, kept + 1) complex64.
     """
     transformed = fft.rfft2(windowed(contrast))
-    kept = 3 * contrast.shape[0] // 8
     cut: NDArray[np.complex64] = np.concatenate(
         [transformed[:kept, : kept + 1], transformed[-kept:, : kept + 1]]
     )

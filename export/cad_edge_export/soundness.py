@@ -131,13 +131,13 @@ def require_readable(manifest: Manifest) -> None:
     BundleError
         A value is not allowed in a manifest, or is no finite number.
     """
-    try:
-        read = Manifest.model_validate_json(canonical_json(manifest))
-    except ValidationError as problem:
-        raise _unreadable(first_problem(problem)) from None
-    for place, value in _numbers(read.model_dump(mode="python"), ""):
+    for place, value in _numbers(manifest.model_dump(mode="python"), ""):
         if not math.isfinite(value):
             raise _unreadable(f"{place} is {value:g}")
+    try:
+        Manifest.model_validate_json(canonical_json(manifest))
+    except ValidationError as problem:
+        raise _unreadable(first_problem(problem)) from None
 
 
 def _unreadable(why: str) -> BundleError:

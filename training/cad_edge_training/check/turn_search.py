@@ -1,4 +1,4 @@
-"""The coarse search for turns: how much pictures agree at a low resolution, turned and as they lie."""
+"""The coarse search for turns: how much small pictures agree, turned and as they lie."""
 
 from collections.abc import Sequence
 
@@ -61,7 +61,7 @@ class TurnSearch:
         self.best[first, better], self.best[better, first] = turns
 
     def _by_flips(self, pictures: Sequence[ContrastPyramid]) -> NDArray[np.float32]:
-        """Correlate pictures in place in each of `FLIPS`, and note where one of them is a copy's."""
+        """Correlate pictures in place in each of `FLIPS`; note where one is that of a copy."""
         plain = np.stack([picture.coarse for picture in pictures])
         plain = plain - plain.mean(axis=(1, 2), keepdims=True)
         plain /= np.linalg.norm(plain, axis=(1, 2), keepdims=True).clip(1e-6)

@@ -1,4 +1,4 @@
-"""Turns of a picture: mirrored, by quarters, and by a few degrees, as offline augmentation makes."""
+"""Turns of a picture: mirrored, by quarters, by a few degrees, as offline augmentation does."""
 
 from dataclasses import dataclass
 

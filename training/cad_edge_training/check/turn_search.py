@@ -50,7 +50,8 @@ class TurnSearch:
 
     def found(self, first: int, second: int) -> Turn:
         """Return the turn of the second that lays it on the first, a copy's flip before others."""
-        return TURNS[self.flip[first, second] or self.best[first, second]]
+        found: Turn = TURNS[self.flip[first, second] or self.best[first, second]]
+        return found
 
     def _keep(self, first: int, turns: tuple[int, int], reached: NDArray[np.float32]) -> None:
         """Keep what a turn of the second reached; its inverse lays the first on the second."""

@@ -5,8 +5,10 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from cad_edge.cli import main
 from cad_edge.store.bundle import Bundle
@@ -67,6 +69,9 @@ def test_every_scenario_is_measured_and_reported(golden, images, tmp_path):
     before, out = contents(golden), tmp_path / "out"
     # One more, so that most frames are of a product in the layout shared, whose backbone is cut.
     shutil.copy(images / "red/train/good/0.png", images / "red/train/good/1.png")
+    for number in range(2):
+        checks = np.indices((32, 32, 3))[:2].sum(axis=0) // (4 + number) % 2 * 255
+        Image.fromarray(checks.astype(np.uint8)).save(images / f"of-no-product-{number}.png")
     words = ("--images", images, "--scenario", "all", "--tasks", "2,5", "--out", out)
     done = run(golden, *words)
     assert done.exit_code == 0, done.output
@@ -90,8 +95,8 @@ def check_frames(report):
     assert routed.latency.samples >= 100
     assert set(routed.stages) == {"decode", "resize", "select", "detect", "post"}
     assert "select" not in single.measured("task given").stages
-    # 3 products with a good image to learn from, 2 good and 2 defective ones, and 2 masks,
-    # which a folder of images holds too, and which show no product.
+    # 3 products with a good image to learn from, 2 good and 2 defective ones, and 2 that show no
+    # product. Masks are no frames.
     assert set(routed.verdicts) == {"normal", "anomalous", "unknown_product"}
     assert any("refused as an unknown product" in note for note in single.notes)
     whole, parts = single.measured("file to verdict").latency, routed.latency

@@ -2,10 +2,11 @@
 
 A synthetic frame shows no product. As the bundle stands it would be refused after half the work,
 or, with its task given, be one large defect whose outlines take longer than all the rest. Here
-only decisions differ, which are numbers in the manifest: graphs and tensors are the bundle's own,
-read where they lie.
+only decisions differ, which are numbers in the manifest: graphs and tensors are the bundle's own.
 """
 
+import os
+import shutil
 from pathlib import Path
 
 from cad_edge.store.bundle import Bundle
@@ -17,14 +18,21 @@ _BEYOND = 1e30  # beyond every distance, score and map value
 def accept_all_version(bundle: Path, place: Path) -> Path:
     """Write a version of ``bundle`` that accepts all into the new folder ``place``; return it."""
     place.mkdir()
-    # No object is added there, so nothing is written into the bundle through the link.
-    (place / "objects").symlink_to((bundle / "objects").absolute(), target_is_directory=True)
+    shutil.copytree(bundle / "objects", place / "objects", copy_function=_linked)
     manifest = Bundle(bundle).manifest()
     tasks = {name: _accepting_all(entry) for name, entry in manifest.tasks.items()}
     store = Bundle(place)
     with store.lock():
         store.commit(manifest.model_copy(update={"version": 1, "previous": None, "tasks": tasks}))
     return place
+
+
+def _linked(source: str, target: str) -> None:
+    """Give a file a second name, which takes no room; a copy where that is on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _accepting_all(entry: TaskEntry) -> TaskEntry:

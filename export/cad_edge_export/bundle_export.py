@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import get_args
 
 from cad_edge.errors import OptionError
+from cad_edge.routing import RoutingStatistics, from_tensors
 from cad_edge.store.bundle import Bundle
-from cad_edge.store.manifest import Certificate, GraphLayout, Precision, SelectorKind
+from cad_edge.store.manifest import Certificate, GraphLayout, Manifest, Precision, SelectorKind
 from cad_edge.store.signature import signer_of
 from cad_edge.store.signatures import unsigned_note
 from cad_edge_export.drift import drift_lines, stand_in_drift_lines
 from cad_edge_export.exporter import export_folder
 from cad_edge_export.missing_tasks import rgb_only_fallback_line
 from cad_edge_export.plan import ExportPlan
+from cad_edge_export.soundness import mistaken_lines
+from cad_edge_export.stored_engine import read_tensors
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,21 @@ def export(
     added = export_folder(Path(artifacts), store.path, plan, progress or _silent, spare, signer)
     after = store.manifest()
     notes = [*drift_lines(after, added), *stand_in_drift_lines(before, after)]
+    if after.selector.kind == "discriminant":
+        notes += mistaken_lines(_routing(after, store), added)
     if base is not None and base.signature is not None and store.pointer().signature is None:
         notes.append(unsigned_note(after.version))
     if spare is not None:
         notes.append(rgb_only_fallback_line(after))
     certificates = {name: entry.certificate for name, entry in after.tasks.items()}
     return ExportResult(store.path, after.version, tuple(added), certificates, tuple(notes))
+
+
+def _routing(manifest: Manifest, store: Bundle) -> dict[str, RoutingStatistics]:
+    return {
+        name: from_tensors(read_tensors(entry.routing, store))
+        for name, entry in manifest.tasks.items()
+    }
 
 
 def _require(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cad_edge.routing import RoutingStatistics, fit_discriminant, sure_radius
 from cad_edge.store.manifest import SelectorKind
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
-from cad_edge_export.soundness import require_radii, require_told_apart
+from cad_edge_export.soundness import require_radii
 from cad_edge_export.trunk import (
     enter,
     folded,
@@ -141,7 +141,6 @@ def _discriminant(
 ) -> tuple[FusedTask, dict[str, float]]:
     fitted = fit_discriminant(tasks)
     require_radii(dict(zip(fitted.tasks, fitted.radii, strict=True)))
-    require_told_apart(fitted, tasks)
     tensors = fitted.to_tensors()
     width = len(fitted.centre)
     distance = StageModule(

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from cad_edge.errors import ArtifactError, BundleError
-from cad_edge.routing import Discriminant, RoutingStatistics, held_out_distances
+from cad_edge.routing import RoutingStatistics, fit_discriminant, held_out_distances
 from cad_edge.schema import canonical_json, first_problem
 from cad_edge.store.artifact import LearnedTask
 from cad_edge.store.manifest import Manifest
@@ -85,24 +85,23 @@ def require_radii(radii: Mapping[str, float]) -> None:
             )
 
 
-def require_told_apart(fitted: Discriminant, tasks: Mapping[str, RoutingStatistics]) -> None:
-    """Refuse tasks whose good parts the selector would take for those of another.
+def mistaken_lines(tasks: Mapping[str, RoutingStatistics], added: Sequence[str]) -> list[str]:
+    """Say which of the tasks that were added have good parts that pass for those of another.
 
-    A good part is held against its own task as if it had not been learned. Two tasks are one where
-    most good parts of each lie within the radius of the other, and many are nearer to the other.
+    A good part is held against its own task as if it had not been learned. Two tasks pass for one
+    where most good parts of each lie within the radius of the other, and many are nearer to the
+    other.
 
     Parameters
     ----------
-    fitted
-        Selector of all tasks.
     tasks
-        What it was fitted to.
-
-    Raises
-    ------
-    ArtifactError
-        Two tasks cannot be told apart; both are named.
+        All tasks that a discriminant tells apart.
+    added
+        Names of those that are new.
     """
+    if len(tasks) < 2 or not added:
+        return []
+    fitted = fit_discriminant(tasks)
     freedom = sum(one.count for one in tasks.values()) - len(tasks)
     apart = []
     for place, name in enumerate(fitted.tasks):
@@ -110,17 +109,20 @@ def require_told_apart(fitted: Discriminant, tasks: Mapping[str, RoutingStatisti
         distances[:, place] = held_out_distances(tasks[name], fitted.matrix, freedom)
         apart.append(distances)
     radii = np.array(fitted.radii)
+    lines = []
     for one, other in combinations(range(len(apart)), 2):
         seen = ((apart[one], one, other), (apart[other], other, one))
         within = [float(np.mean(far[:, to] <= radii[to])) for far, _, to in seen if len(far)]
         nearer = np.concatenate([far[:, to] <= far[:, own] for far, own, to in seen])
-        if min(within, default=0.0) >= WITHIN and nearer.mean() >= MISTAKEN:
-            first, second = fitted.tasks[one], fitted.tasks[other]
-            raise ArtifactError(
-                f"good parts of {second} cannot be told from those of {first}: {nearer.sum()} of "
-                f"{len(nearer)} look more like the other product; give each product images of its "
-                "own parts and learn it again, or export only one of the two to this bundle"
+        first, second = fitted.tasks[one], fitted.tasks[other]
+        mistaken = min(within, default=0.0) >= WITHIN and nearer.mean() >= MISTAKEN
+        if mistaken and {first, second}.intersection(added):
+            lines.append(
+                f"Warning: good parts of {second} cannot be told from those of {first}: "
+                f"{nearer.sum()} of {len(nearer)} look more like the other product; frames of both "
+                "need --task, or give each product images of its own parts and learn it again"
             )
+    return lines
 
 
 def require_readable(manifest: Manifest) -> None:

@@ -47,7 +47,9 @@ def run(arguments: list[str], folder: Path, start: float) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         said = {"modules": sorted(sys.modules), "writes": writes}
-        (folder / "said.json").write_text(json.dumps(said))
+        # Renamed, since the kill may come while it is written.
+        (folder / "saying.json").write_text(json.dumps(said))
+        (folder / "saying.json").rename(folder / "said.json")
         os._exit(status)
 
 

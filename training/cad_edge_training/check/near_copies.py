@@ -7,7 +7,7 @@ explain is taken off both, and what is left must still agree.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,29 @@ OWN_ALONE = 0.96  # at the middle scale, where the pictures are too small for th
 EXPLAINING = 3  # other pictures that explain what is usual
 PASSED_OVER = 0.1  # of the likest others explain nothing: they could be copies too
 SMALL = 200  # pixels of a side: below it the fine scale is interpolation
+
+
+def agreement_of_copy(own: Callable[[str], float], side: int) -> float | None:
+    """Hold what two pictures share and others do not explain against what copies share.
+
+    Parameters
+    ----------
+    own
+        Correlation of what others do not explain, by scale: ``middle``, then ``fine``.
+    side
+        Smallest side of the two, in pixels.
+
+    Returns
+    -------
+    The correlation that decided; None where it is not that of a copy.
+    """
+    middle = own("middle")
+    if middle < OWN:
+        return None
+    if side < SMALL:
+        return middle if middle >= OWN_ALONE else None
+    fine = own("fine")
+    return fine if fine >= OWN_FINE else None
 
 
 @dataclass(frozen=True)
@@ -220,13 +243,8 @@ class _Laid:
 
     def own(self, first: int, second: int) -> float | None:
         """Agreement in what others do not explain, None where it is not that of a copy."""
-        middle = self._own(first, second, "middle")
-        if middle < OWN:
-            return None
-        if min(self._pictures[n].smallest_side for n in (first, second)) < SMALL:
-            return middle if middle >= OWN_ALONE else None
-        fine = self._own(first, second, "fine")
-        return fine if fine >= OWN_FINE else None
+        side = min(self._pictures[n].smallest_side for n in (first, second))
+        return agreement_of_copy(lambda scale: self._own(first, second, scale), side)
 
     def _own(self, first: int, second: int, scale: str) -> float:
         """Correlation of the two pictures after what `explaining` ones say was taken off."""

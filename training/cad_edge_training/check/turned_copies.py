@@ -16,12 +16,9 @@ from cad_edge_training.check.contrast_pyramid import COARSE, MIDDLE, SIDE, Contr
 from cad_edge_training.check.near_copies import (
     AGREES,
     EXPLAINING,
-    OWN,
-    OWN_ALONE,
-    OWN_FINE,
     PASSED_OVER,
-    SMALL,
     NearCopy,
+    agreement_of_copy,
 )
 from cad_edge_training.check.registration import (
     AxisOverlap,
@@ -135,13 +132,8 @@ class TurnedPictures:
 
     def own(self, first: int, second: int) -> float | None:
         """Agreement in what others do not explain, None where it is not that of a copy."""
-        middle = self._own(first, second, "middle")
-        if middle < OWN:
-            return None
-        if min(self._pictures[n].smallest_side for n in (first, second)) < SMALL:
-            return middle if middle >= OWN_ALONE else None
-        fine = self._own(first, second, "fine")
-        return fine if fine >= OWN_FINE else None
+        side = min(self._pictures[n].smallest_side for n in (first, second))
+        return agreement_of_copy(lambda scale: self._own(first, second, scale), side)
 
     def _own(self, first: int, second: int, scale: str) -> float:
         one = self._plane(first, Turn(), scale)

@@ -1,0 +1,1 @@
+"""AnomalyMoE: experts for patches, components and the whole, and which of them say what."""

@@ -1,0 +1,68 @@
+"""The router of fitted experts: a linear discriminant on the entry's descriptor, for each level."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cad_edge_training.methods.anomaly_moe.config import LEVELS
+from cad_edge_training.methods.anomaly_moe.fitted import Weights
+
+SHRINKAGE = 0.1  # of the covariance within experts: share of the mean variance added
+NEVER = -1e9  # logit of an expert that a level does not have
+LEAST_WEIGHT = 1e-6  # of a level that explains nothing; its logarithm stays finite
+
+
+def fit_discriminant(descriptors: Tensor, chosen: Tensor, experts: int) -> dict[str, Tensor]:
+    """Fit log p(expert | descriptor) up to what all experts share.
+
+    Parameters
+    ----------
+    descriptors
+        (n, D) float32.
+    chosen
+        (n,) int64, expert of each; from 0 without gaps.
+    experts
+        Columns of the result; what a level does not have gets `NEVER`.
+
+    Returns
+    -------
+    dict
+        ``matrix`` (D, experts) and ``bias`` (experts,) float32, with equal priors.
+    """
+    wide = descriptors.double()
+    known = int(chosen.max()) + 1
+    means = torch.stack([wide[chosen == expert].mean(0) for expert in range(known)])
+    centred = wide - means[chosen]
+    covariance = centred.T @ centred / len(wide)
+    added = SHRINKAGE * covariance.diagonal().mean().clamp_min(1e-12)
+    covariance += added * torch.eye(len(covariance), dtype=torch.float64)
+    matrix = torch.linalg.solve(covariance, means.T)
+    bias = -0.5 * (means * matrix.T).sum(1)
+    missing = experts - known
+    return {
+        "matrix": functional.pad(matrix, (0, missing)).float(),
+        "bias": functional.pad(bias, (0, missing), value=NEVER).float(),
+    }
+
+
+def fitted_logits(router: Weights, descriptors: Tensor) -> Tensor:
+    """Logits (n, levels * experts) of descriptors (n, D).
+
+    The logarithm of the probability of each expert among those of its level, plus that of the
+    weight of its level. ``router`` holds ``<level>/matrix``, ``/bias`` and ``/log_weight``.
+    """
+    found = []
+    for level in LEVELS:
+        scores = descriptors @ router[f"{level}/matrix"] + router[f"{level}/bias"]
+        found.append(functional.log_softmax(scores, dim=1) + router[f"{level}/log_weight"])
+    return torch.cat(found, dim=1)
+
+
+def log_weight(explained: float) -> float:
+    """Logarithm of explained over unexplained variance, R^2 / (1 - R^2), of held-out parts.
+
+    The patch level, which has no constant predictor to beat, stands at 0: it weighs as much as a
+    level that explains half.
+    """
+    clipped = min(max(explained, 0.0), 0.99)
+    return float(torch.tensor(max(clipped / (1 - clipped), LEAST_WEIGHT)).log())

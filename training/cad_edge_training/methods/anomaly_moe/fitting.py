@@ -1,0 +1,163 @@
+"""Closed forms of the fitted experts, and of the principal channels that they share."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from cad_edge_training.memory_bank import drawn, fit_whitening, k_means
+from cad_edge_training.methods.anomaly_moe.config import Config
+from cad_edge_training.methods.anomaly_moe.fitted import (
+    Grid,
+    Weights,
+    describe_components,
+    standardised_components,
+)
+
+SPARE_IMAGES = 2  # the rank stays so far below the number of images that errors are not all zero
+EM_ROUNDS = 10
+DEVIATION_FLOOR = 1e-3  # of component vectors: areas and centres may be the same in every image
+
+W = TypeVar("W")
+
+
+def fit_space(patches: Tensor, config: Config) -> dict[str, Tensor]:
+    """Principal channels of patches (n, p, d), each channel brought to unit deviation before.
+
+    Returns
+    -------
+    dict
+        ``center`` (d,), and ``projection`` (d, c) with c = ``channels`` or d if that is less.
+    """
+    flat = patches.flatten(0, 1).double()
+    center, deviation = flat.mean(0), flat.std(0).clamp_min(1e-6)
+    scaled = (flat - center) / deviation
+    _, vectors = torch.linalg.eigh(scaled.T @ scaled)
+    kept = vectors[:, -min(config.channels, len(vectors)) :]
+    return {"center": center.float(), "projection": (kept / deviation[:, None]).float()}
+
+
+def fit_patch(patches: Tensor, config: Config) -> dict[str, Tensor]:
+    """One Gaussian of patches (n, p, d): ``mean`` (d,) and ``whitening`` (d, d).
+
+    The share ``shrinkage`` of the mean variance is added after channels were brought to unit
+    deviation.
+    """
+    flat = patches.flatten(0, 1)
+    deviation = flat.double().std(0).clamp_min(1e-6).float()
+    whitening = fit_whitening(flat / deviation, config.shrinkage)
+    return {
+        "mean": whitening.mean * deviation,
+        "whitening": whitening.matrix / deviation[:, None],
+    }
+
+
+def fit_global(projected: Tensor, config: Config) -> dict[str, Tensor]:
+    """Linear autoencoder of whole images (n, p, c): ``mean`` (p c,) and ``basis`` (p c, rank).
+
+    Principal directions by the products of images among each other, of which there are few. With
+    fewer than rank + 2 images the rank falls, and the directions that are missing are zero.
+    """
+    flat = projected.flatten(1).double()
+    mean = flat.mean(0)
+    centred = flat - mean
+    values, vectors = torch.linalg.eigh(centred @ centred.T)
+    rank = max(min(config.rank, len(flat) - SPARE_IMAGES), 0)
+    chosen = torch.arange(len(flat) - rank, len(flat))
+    used = values[chosen] > 1e-9 * values.clamp_min(0).sum().clamp_min(1e-30)
+    scale = torch.where(used, values[chosen].clamp_min(1e-30).rsqrt(), 0.0)
+    basis = centred.T @ (vectors[:, chosen] * scale)
+    missing = config.rank - rank
+    basis = torch.nn.functional.pad(basis, (0, missing))
+    return {"mean": mean.float(), "basis": basis.float()}
+
+
+def fit_components(projected: Tensor, grid: Grid, config: Config, seed: int) -> dict[str, Tensor]:
+    """Clusters of the cells of (n, p, c) and a linear autoencoder of each cluster's vector.
+
+    Returns
+    -------
+    dict
+        ``centres`` (K, c), ``mean`` and ``deviation`` (K, k), ``basis`` (K, k, rank). Where patches
+        are not as many as K, or fewer of them differ, the last clusters stay empty.
+    """
+    flat = drawn(projected.flatten(0, 1), seed)
+    distinct = torch.unique(flat, dim=0)
+    found = distinct if len(distinct) <= config.components else k_means(
+        flat, config.components, seed
+    )
+    # A centre beyond all patches has none, so that every product has the same shapes.
+    far = torch.full((config.components - len(found), found.shape[1]), 1e4)
+    weights = {"centres": torch.cat([found, far])}
+    described = describe_components(weights, projected, grid, config.geometry)
+    vectors = described.vectors.double()
+    weights["mean"] = vectors.mean(0).float()
+    weights["deviation"] = vectors.std(0).clamp_min(DEVIATION_FLOOR).float()
+    standardised = standardised_components(weights, described, config.geometry)
+    weights["basis"] = torch.stack(
+        [_principal(one, config.component_rank) for one in standardised.unbind(1)]
+    )
+    return weights
+
+
+def _principal(values: Tensor, rank: int) -> Tensor:
+    """Principal directions (k, rank) of values (n, k), zero where there are fewer."""
+    centred = values.double()
+    _, singular, rows = torch.linalg.svd(centred, full_matrices=False)
+    kept = max(min(rank, len(values) - SPARE_IMAGES, len(singular)), 0)
+    kept = min(kept, int((singular > 1e-9).sum()))
+    basis = rows[:kept].T
+    return torch.nn.functional.pad(basis, (0, rank - basis.shape[1])).float()
+
+
+def assign(
+    fit: Callable[[Tensor], W],
+    error: Callable[[W], Tensor],
+    start: Tensor,
+    experts: int,
+    smallest: int,
+) -> Tensor:
+    """Hard expectation maximisation: every image goes to the expert that explains it best.
+
+    Parameters
+    ----------
+    fit
+        Makes an expert of the images whose places (m,) int64 it is given.
+    error
+        Mean squared error (n,) of all images under an expert.
+    start
+        (n,) int64, expert of each image to begin with.
+    experts
+        How many there are.
+    smallest
+        An expert with fewer images is dropped, and its images go to the others.
+
+    Returns
+    -------
+    Tensor
+        (n,) int64, experts numbered from 0 without gaps.
+    """
+    chosen = start
+    for _ in range(EM_ROUNDS):
+        places = [torch.nonzero(chosen == expert)[:, 0] for expert in range(experts)]
+        large = [place for place in places if len(place) >= smallest]
+        if len(large) < 2:
+            return torch.zeros_like(start) if len(large) < 2 else chosen
+        errors = torch.stack([error(fit(place)) for place in large], dim=1)
+        renewed = errors.argmin(1)
+        if torch.equal(renewed, chosen):
+            break
+        chosen, experts = renewed, len(large)
+    return numbered(chosen.tolist())
+
+
+def numbered(names: Sequence[int]) -> Tensor:
+    """Number what occurs from 0 on, in ascending order, (n,) int64."""
+    place = {name: number for number, name in enumerate(sorted(set(names)))}
+    return torch.tensor([place[name] for name in names], dtype=torch.int64)
+
+
+def with_weights(prefix: str, weights: Weights) -> dict[str, Tensor]:
+    """Weights under ``prefix/name``."""
+    return {f"{prefix}/{name}": value for name, value in weights.items()}

@@ -20,9 +20,9 @@ def fit_discriminant(descriptors: Tensor, chosen: Tensor, experts: int) -> dict[
     descriptors
         (n, D) float32.
     chosen
-        (n,) int64, expert of each; from 0 without gaps.
+        (n,) int64, expert of each.
     experts
-        Columns of the result; what a level does not have gets `NEVER`.
+        How many there are; one that no image chose gets `NEVER` as its bias.
 
     Returns
     -------
@@ -30,32 +30,37 @@ def fit_discriminant(descriptors: Tensor, chosen: Tensor, experts: int) -> dict[
         ``matrix`` (D, experts) and ``bias`` (experts,) float32, with equal priors.
     """
     wide = descriptors.double()
-    known = int(chosen.max()) + 1
-    means = torch.stack([wide[chosen == expert].mean(0) for expert in range(known)])
-    centred = wide - means[chosen]
+    present = [expert for expert in range(experts) if bool((chosen == expert).any())]
+    means = torch.stack([wide[chosen == expert].mean(0) for expert in present])
+    own = torch.tensor([present.index(expert) for expert in chosen.tolist()])
+    centred = wide - means[own]
     covariance = centred.T @ centred / len(wide)
     added = SHRINKAGE * covariance.diagonal().mean().clamp_min(1e-12)
     covariance += added * torch.eye(len(covariance), dtype=torch.float64)
-    matrix = torch.linalg.solve(covariance, means.T)
-    bias = -0.5 * (means * matrix.T).sum(1)
-    missing = experts - known
-    return {
-        "matrix": functional.pad(matrix, (0, missing)).float(),
-        "bias": functional.pad(bias, (0, missing), value=NEVER).float(),
-    }
+    solved = torch.linalg.solve(covariance, means.T)
+    matrix = torch.zeros(wide.shape[1], experts)
+    bias = torch.full((experts,), NEVER)
+    matrix[:, present] = solved.float()
+    bias[present] = (-0.5 * (means * solved.T).sum(1)).float()
+    return {"matrix": matrix, "bias": bias}
 
 
-def fitted_logits(router: Weights, descriptors: Tensor) -> Tensor:
-    """Logits (n, levels * experts) of descriptors (n, D).
+def log_probabilities(router: Weights, descriptors: Tensor) -> Tensor:
+    """Logarithm (n, levels * experts) of the probability of each expert among those of its level.
 
-    The logarithm of the probability of each expert among those of its level, plus that of the
-    weight of its level. ``router`` holds ``<level>/matrix``, ``/bias`` and ``/log_weight``.
+    ``router`` holds ``<level>/matrix`` and ``/bias``, ``descriptors`` are (n, D).
     """
     found = []
     for level in LEVELS:
         scores = descriptors @ router[f"{level}/matrix"] + router[f"{level}/bias"]
-        found.append(functional.log_softmax(scores, dim=1) + router[f"{level}/log_weight"])
+        found.append(functional.log_softmax(scores, dim=1))
     return torch.cat(found, dim=1)
+
+
+def fitted_logits(router: Weights, descriptors: Tensor) -> Tensor:
+    """Logits (n, levels * experts): `log_probabilities` plus ``<level>/log_weight``."""
+    weights = torch.cat([router[f"{level}/log_weight"] for level in LEVELS])
+    return log_probabilities(router, descriptors) + weights
 
 
 def log_weight(explained: float) -> float:

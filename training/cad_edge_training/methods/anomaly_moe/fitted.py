@@ -131,12 +131,6 @@ def component_residual(weights: Weights, standardised: Tensor) -> Tensor:
     return standardised - (along @ basis.transpose(-1, -2))[..., 0, :]
 
 
-def component_error(weights: Weights, described: Described, geometry: bool) -> Tensor:
-    """Root mean square (n, K) of `component_residual`."""
-    standardised = standardised_components(weights, described, geometry)
-    return root_mean_square(component_residual(weights, standardised))
-
-
 def root_mean_square(values: Tensor) -> Tensor:
     """Over the last axis; the tiny addend keeps the root's slope finite at zero."""
     return torch.sqrt((values * values).mean(-1) + 1e-12)

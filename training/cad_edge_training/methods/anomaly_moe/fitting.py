@@ -1,7 +1,6 @@
 """Closed forms of the fitted experts, and of the principal channels that they share."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,10 +15,7 @@ from cad_edge_training.methods.anomaly_moe.fitted import (
 )
 
 SPARE_IMAGES = 2  # the rank stays so far below the number of images that errors are not all zero
-EM_ROUNDS = 10
 DEVIATION_FLOOR = 1e-3  # of component vectors: areas and centres may be the same in every image
-
-W = TypeVar("W")
 
 
 def fit_space(patches: Tensor, config: Config) -> dict[str, Tensor]:
@@ -84,8 +80,8 @@ def fit_components(projected: Tensor, grid: Grid, config: Config, seed: int) -> 
     """
     flat = drawn(projected.flatten(0, 1), seed)
     distinct = torch.unique(flat, dim=0)
-    found = distinct if len(distinct) <= config.components else k_means(
-        flat, config.components, seed
+    found = (
+        distinct if len(distinct) <= config.components else k_means(flat, config.components, seed)
     )
     # A centre beyond all patches has none, so that every product has the same shapes.
     far = torch.full((config.components - len(found), found.shape[1]), 1e4)
@@ -109,47 +105,6 @@ def _principal(values: Tensor, rank: int) -> Tensor:
     kept = min(kept, int((singular > 1e-9).sum()))
     basis = rows[:kept].T
     return torch.nn.functional.pad(basis, (0, rank - basis.shape[1])).float()
-
-
-def assign(
-    fit: Callable[[Tensor], W],
-    error: Callable[[W], Tensor],
-    start: Tensor,
-    experts: int,
-    smallest: int,
-) -> Tensor:
-    """Hard expectation maximisation: every image goes to the expert that explains it best.
-
-    Parameters
-    ----------
-    fit
-        Makes an expert of the images whose places (m,) int64 it is given.
-    error
-        Mean squared error (n,) of all images under an expert.
-    start
-        (n,) int64, expert of each image to begin with.
-    experts
-        How many there are.
-    smallest
-        An expert with fewer images is dropped, and its images go to the others.
-
-    Returns
-    -------
-    Tensor
-        (n,) int64, experts numbered from 0 without gaps.
-    """
-    chosen = start
-    for _ in range(EM_ROUNDS):
-        places = [torch.nonzero(chosen == expert)[:, 0] for expert in range(experts)]
-        large = [place for place in places if len(place) >= smallest]
-        if len(large) < 2:
-            return torch.zeros_like(start) if len(large) < 2 else chosen
-        errors = torch.stack([error(fit(place)) for place in large], dim=1)
-        renewed = errors.argmin(1)
-        if torch.equal(renewed, chosen):
-            break
-        chosen, experts = renewed, len(large)
-    return numbered(chosen.tolist())
 
 
 def numbered(names: Sequence[int]) -> Tensor:

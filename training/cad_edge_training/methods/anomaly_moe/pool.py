@@ -4,6 +4,7 @@
 ``router/<level>/...`` what chooses it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,21 +16,27 @@ from cad_edge_training.methods.anomaly_moe.discriminant import fit_discriminant
 from cad_edge_training.methods.anomaly_moe.fitted import (
     Grid,
     Weights,
-    component_error,
     component_residual,
     describe_components,
     global_error,
     patch_error,
     project,
+    root_mean_square,
     standardised_components,
 )
+from cad_edge_training.memory_bank import k_means
 from cad_edge_training.methods.anomaly_moe.fitting import (
+    SPARE_IMAGES,
     fit_components,
     fit_global,
     fit_patch,
     fit_space,
+    numbered,
     with_weights,
 )
+
+
+EM_ROUNDS = 10
 
 
 class Seen(NamedTuple):
@@ -45,17 +52,16 @@ class Seen(NamedTuple):
         return Seen(self.patches[places], self.descriptors[places])
 
 
-class Errors(NamedTuple):
-    """What one expert of each level says of images."""
+class Said(NamedTuple):
+    """What an expert says of images."""
 
-    patch: Tensor
-    """(n, p)"""
-    component: Tensor
-    """(n, K)"""
-    whole: Tensor
-    """(n, p)"""
-    members: Tensor
-    """(n, K, p), 1 where a cell belongs to a component."""
+    errors: Tensor
+    """(n, cells): of every cell of the grid, of the component level of every component."""
+    members: Tensor | None
+    """(n, K, p), 1 where a cell belongs to a component; None on other levels."""
+    squares: Tensor
+    """(n, 2) float64: mean squared error, and that of a predictor that says the mean; the patch
+    level has no such predictor, and twice the same."""
 
 
 @dataclass(frozen=True)
@@ -66,81 +72,137 @@ class FittedPool:
     grid: Grid
     geometry: bool
 
-    def expert(self, level: str, number: int) -> Weights:
-        """Weights of one expert by their own names."""
-        return named(self.tensors, f"{level}/{number}")
+    def project(self, seen: Seen) -> Tensor:
+        """Principal channels (n, p, c)."""
+        return project(named(self.tensors, "space"), seen.patches)
 
-    def errors(self, seen: Seen, experts: tuple[int, int, int]) -> Errors:
-        """Errors of images under one expert of each of `LEVELS`."""
-        patch, component, whole = (
-            self.expert(level, number) for level, number in zip(LEVELS, experts, strict=True)
-        )
-        projected = project(named(self.tensors, "space"), seen.patches)
-        described = describe_components(component, projected, self.grid, self.geometry)
-        return Errors(
-            patch_error(patch, seen.patches),
-            component_error(component, described, self.geometry),
-            global_error(whole, projected),
-            described.members,
-        )
-
-    def unexplained(self, seen: Seen, level: str, number: int) -> tuple[Tensor, Tensor]:
-        """Squared error (n,) of an expert and of its constant predictor, of the two upper levels."""
-        projected = project(named(self.tensors, "space"), seen.patches)
-        weights = self.expert(level, number)
-        if level == "global":
-            constant = projected.flatten(1) - weights["mean"]
-            return _squares(global_error(weights, projected)), _squares(constant)
-        described = describe_components(weights, projected, self.grid, self.geometry)
-        constant = standardised_components(weights, described, self.geometry)
-        return _squares(component_residual(weights, constant)), _squares(constant)
+    def ask(self, level: str, number: int, seen: Seen, projected: Tensor) -> Said:
+        """Ask one expert of a level; ``projected`` is from `project`."""
+        weights = named(self.tensors, f"{level}/{number}")
+        return ask_expert(level, weights, seen.patches, projected, self.grid, self.geometry)
 
 
-def _squares(values: Tensor) -> Tensor:
-    """Mean square (n,) over all but the first axis."""
-    flat = values.flatten(1).double()
-    return (flat * flat).mean(1)
+def ask_expert(
+    level: str, weights: Weights, patches: Tensor, projected: Tensor, grid: Grid, geometry: bool
+) -> Said:
+    """Ask an expert of a level about images.
+
+    Parameters
+    ----------
+    patches, projected
+        (n, p, d) of the backbone, and (n, p, c) of `fitted.project`.
+    """
+    if level == "patch":
+        errors = patch_error(weights, patches)
+        return Said(errors, None, _squares(errors, errors))
+    if level == "global":
+        errors = global_error(weights, projected)
+        return Said(errors, None, _squares(errors, projected.flatten(1) - weights["mean"]))
+    described = describe_components(weights, projected, grid, geometry)
+    constant = standardised_components(weights, described, geometry)
+    errors = root_mean_square(component_residual(weights, constant))
+    return Said(errors, described.members, _squares(errors, constant))
+
+
+def _squares(errors: Tensor, constant: Tensor) -> Tensor:
+    """Mean squares (n, 2) over all but the first axis."""
+    both = [values.flatten(1).double() for values in (errors, constant)]
+    return torch.stack([(values * values).mean(1) for values in both], dim=1)
 
 
 def named(tensors: Weights, prefix: str) -> Weights:
     """Tensors below ``prefix/``, without it."""
     start = prefix + "/"
     return {
-        name.removeprefix(start): value
-        for name, value in tensors.items()
-        if name.startswith(start)
+        name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
     }
 
 
+def fit_expert(
+    level: str, patches: Tensor, projected: Tensor, grid: Grid, config: Config, seed: int
+) -> dict[str, Tensor]:
+    """Fit an expert of a level to the images that it is for; arguments as those of `ask_expert`."""
+    if level == "patch":
+        return fit_patch(patches, config)
+    if level == "global":
+        return fit_global(projected, config)
+    return fit_components(projected, grid, config, seed)
+
+
 def fit_pool(
-    seen: Seen, chosen: tuple[Tensor, Tensor, Tensor], grid: Grid, config: Config, seed: int
+    seen: Seen, chosen: Mapping[str, Tensor], experts: int, grid: Grid, config: Config, seed: int
 ) -> FittedPool:
-    """Fit the experts of a step.
+    """Fit the experts of a step and its router.
 
     Parameters
     ----------
     seen
         All images that the step learns from.
     chosen
-        For each of `LEVELS` the expert (n,) int64 of every image, from 0 without gaps.
+        By level the expert (n,) int64 of every image.
+    experts
+        Of each level. One that no image chose is like the first, and is never chosen.
     """
     space = fit_space(seen.patches, config)
     projected = project(space, seen.patches)
     tensors = with_weights("space", space)
-    experts = 1 + max(int(one.max()) for one in chosen)
-    for level, expert_of in zip(LEVELS, chosen, strict=True):
-        tensors |= with_weights(
-            f"router/{level}", fit_discriminant(seen.descriptors, expert_of, experts)
-        )
+    for level in LEVELS:
+        router = fit_discriminant(seen.descriptors, chosen[level], experts)
+        tensors |= with_weights(f"router/{level}", router)
+        present = sorted({int(one) for one in chosen[level].tolist()})
         for number in range(experts):
-            # A level with fewer experts than others repeats its first, which is never chosen.
-            source = number if bool((expert_of == number).any()) else 0
-            places = torch.nonzero(expert_of == source)[:, 0]
-            if level == "patch":
-                weights = fit_patch(seen.patches[places], config)
-            elif level == "global":
-                weights = fit_global(projected[places], config)
-            else:
-                weights = fit_components(projected[places], grid, config, seed)
+            source = number if number in present else present[0]
+            own = chosen[level] == source
+            weights = fit_expert(level, seen.patches[own], projected[own], grid, config, seed)
             tensors |= with_weights(f"{level}/{number}", weights)
     return FittedPool(tensors, grid, config.geometry)
+
+
+def assign(
+    seen: Seen, products: Tensor, experts: int, grid: Grid, config: Config, seed: int
+) -> dict[str, Tensor]:
+    """Give every image an expert of each level: the one that explains it best.
+
+    Hard expectation maximisation from the products themselves, or where there are more experts than
+    products from clusters of descriptors. What explains too few images is dropped.
+
+    Parameters
+    ----------
+    products
+        (n,) int64, product of each image.
+
+    Returns
+    -------
+    dict
+        By level (n,) int64, experts numbered from 0 without gaps.
+    """
+    if experts == 1:
+        return dict.fromkeys(LEVELS, products)
+    start = products
+    if experts > int(products.max()) + 1:
+        start = _clusters(seen.descriptors, experts, seed)
+    projected = project(fit_space(seen.patches, config), seen.patches)
+    smallest = max(config.components, 2 * SPARE_IMAGES)
+    found = {}
+    for level in LEVELS:
+        chosen = start
+        for _ in range(EM_ROUNDS):
+            kept = [one for one in range(experts) if int((chosen == one).sum()) >= smallest]
+            squares = []
+            for number in kept or [int(chosen.mode().values)]:
+                own = chosen == number
+                weights = fit_expert(level, seen.patches[own], projected[own], grid, config, seed)
+                said = ask_expert(level, weights, seen.patches, projected, grid, config.geometry)
+                squares.append(said.squares[:, 0])
+            renewed = torch.stack(squares, dim=1).argmin(1)
+            if torch.equal(renewed, chosen):
+                break
+            chosen = renewed
+        found[level] = numbered(chosen.tolist())
+    return found
+
+
+def _clusters(descriptors: Tensor, count: int, seed: int) -> Tensor:
+    """Nearest of k-means centres of standardised descriptors, (n,) int64."""
+    scaled = (descriptors - descriptors.mean(0)) / descriptors.std(0).clamp_min(1e-6)
+    return torch.cdist(scaled, k_means(scaled, count, seed)).argmin(1)

@@ -52,6 +52,33 @@ class LevelScale:
         return (said - self.level_shift) * self.level_gain
 
 
+def level_and_map(
+    scale: LevelScale, errors: Tensor, members: Tensor | None, share: float
+) -> tuple[Tensor, Tensor]:
+    """Scaled word (n,) of an expert on the image, and its scaled map (n, p).
+
+    Parameters
+    ----------
+    errors, members
+        Of `Said`. An error of a component is painted on the cells that belong to it, and the image
+        is judged by the mean over components; elsewhere by the highest cells.
+    share
+        Of the cells, the highest.
+    """
+    cells = scale.cells(errors)
+    return scale.level(word(errors, cells, members, share)), painted(cells, members)
+
+
+def word(errors: Tensor, cells: Tensor, members: Tensor | None, share: float) -> Tensor:
+    """What an expert says of the image (n,), before `LevelScale.level`."""
+    return highest(cells, share) if members is None else errors.mean(1)
+
+
+def painted(cells: Tensor, members: Tensor | None) -> Tensor:
+    """Map (n, p) of scaled cells, or of components whose ``members`` are (n, K, p)."""
+    return cells if members is None else (cells[:, None] @ members)[:, 0]
+
+
 def highest(cells: Tensor, share: float) -> Tensor:
     """Mean (n,) of the highest ``share`` of cells (n, cells), of one at least."""
     count = max(1, math.ceil(share * cells.shape[1] - 1e-9))

@@ -1,0 +1,124 @@
+"""AnomalyMoE: one frame through the frozen backbone, the router and the chosen experts.
+
+    score = sum_l s_l,   s_l = sum_j G_j N(word of expert j)     over the experts j of level l
+    map   = A (sum_l M_l) A^T,   M_l = sum_j G_j N(errors of j)
+
+G are the gates of the router, 0 for experts that are not chosen, and N brings to the units of
+held-out good parts. The paper does not define how levels are fused.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cad_edge_training.backbones import Backbone
+from cad_edge_training.gaussian import smooth
+from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
+from cad_edge_training.methods.anomaly_moe.discriminant import fitted_logits
+from cad_edge_training.methods.anomaly_moe.features import features_of
+from cad_edge_training.methods.anomaly_moe.fitted import Grid
+from cad_edge_training.methods.anomaly_moe.gates import gates
+from cad_edge_training.methods.anomaly_moe.pool import FittedPool, Seen, named
+from cad_edge_training.methods.anomaly_moe.scales import LevelScale, level_and_map
+from cad_edge_training.patch_features import as_patches, grid_of
+from cad_edge_training.routing_statistics import describe
+
+GATES = "gates"
+"""Tensor (levels * experts,) of a product whose experts are chosen once."""
+
+
+class Answer(NamedTuple):
+    """What is said of n images."""
+
+    score: Tensor
+    """(n,)"""
+    levels: Tensor
+    """(n, levels), which add up to the score."""
+    level_maps: Tensor
+    """(n, levels, grid height, grid width)"""
+
+
+class AnomalyMoE(nn.Module):
+    """One learned task on its frozen backbone."""
+
+    def __init__(self, backbone: Backbone, config: Config, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.backbone, self.config, self.tensors = backbone, config, dict(tensors)
+        self.scales = scales_in(tensors)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Score (batch,) and map (batch, h, w) of image (batch, h, w, 3) uint8."""
+        answer = self.answer(image)
+        size = (image.shape[1], image.shape[2])
+        return answer.score, smooth(answer.level_maps.sum(1), size, self.config.smoothing)
+
+    def levels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Levels (batch, levels) and their maps (batch, levels, grid height, grid width)."""
+        answer = self.answer(image)
+        return answer.levels, answer.level_maps
+
+    def answer(self, image: Tensor) -> Answer:
+        """Judge image (batch, h, w, 3) uint8."""
+        seen, grid = look(self.backbone, self.config, image)
+        pool = FittedPool(self.tensors, grid, self.config.geometry)
+        return judge(pool, seen, self.scales, self.gates(seen), self.config)
+
+    def gates(self, seen: Seen) -> Tensor:
+        """Gates (n, levels * experts)."""
+        if GATES in self.tensors:
+            return self.tensors[GATES].expand(len(seen.patches), -1)
+        return gates(fitted_logits(named(self.tensors, "router"), seen.descriptors), self.config)
+
+
+def scales_in(tensors: Mapping[str, Tensor]) -> dict[tuple[str, int], LevelScale]:
+    """Scales of all experts of a task, by level and number."""
+    places = [name.split("/") for name in tensors if name.startswith("scale/")]
+    return {
+        (level, int(number)): LevelScale.of(named(tensors, f"scale/{level}/{number}"))
+        for level, number in sorted({(place[1], place[2]) for place in places})
+    }
+
+
+def look(backbone: Backbone, config: Config, image: Tensor) -> tuple[Seen, Grid]:
+    """See image (batch, h, w, 3) uint8 as experts and router do."""
+    last = max(config.blocks[-1], *backbone.routing_blocks)
+    states = backbone.run(backbone.normalise(image), last)
+    features = features_of(backbone, config, states)
+    return Seen(as_patches(features), describe(backbone, states)), grid_of(features)
+
+
+def judge(
+    pool: FittedPool,
+    seen: Seen,
+    scales: Mapping[tuple[str, int], LevelScale],
+    weights: Tensor,
+    config: Config,
+) -> Answer:
+    """Ask the experts in ``scales`` and add up what they say.
+
+    Parameters
+    ----------
+    scales
+        By level and number; the experts that are asked.
+    weights
+        Gates (n, levels * experts); what an expert with gate 0 says has no effect, NaN included.
+    """
+    projected, count = pool.project(seen), weights.shape[1] // len(LEVELS)
+    levels, maps = [], []
+    for place, level in enumerate(LEVELS):
+        said = torch.zeros(len(weights))
+        located = torch.zeros(seen.patches.shape[:2])
+        for (owner, number), scale in sorted(scales.items()):
+            if owner != level:
+                continue
+            gate = weights[:, place * count + number]
+            answer = pool.ask(level, number, seen, projected)
+            value, cells = level_and_map(scale, answer.errors, answer.members, config.share)
+            said = said + torch.where(gate > 0, gate * value, 0.0)
+            located = located + torch.where(gate[:, None] > 0, gate[:, None] * cells, 0.0)
+        levels.append(said)
+        maps.append(located.reshape(-1, *pool.grid))
+    added = torch.stack(levels, dim=1)
+    return Answer(added.sum(1), added, torch.stack(maps, dim=1))

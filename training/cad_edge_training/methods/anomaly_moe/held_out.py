@@ -48,7 +48,7 @@ class Heard(NamedTuple):
             for level in LEVELS
             for number in range(experts)
         }
-        return Heard(said, log_probabilities(named(pool.tensors, "router"), seen), places)
+        return Heard(said, log_probabilities(named(pool.tensors, "router"), seen.descriptors), places)
 
 
 class HeldOut(NamedTuple):

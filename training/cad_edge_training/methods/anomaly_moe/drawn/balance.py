@@ -39,5 +39,5 @@ def z_loss(logits: Tensor) -> Tensor:
 
 
 def balance_loss(logits: Tensor) -> Tensor:
-    """What ESB teaches the router of logits (n, N): importance and z; the load has no gradient."""
+    """Sum what ESB teaches the router of logits (n, N): importance and z; the load teaches none."""
     return importance(logits.softmax(dim=-1)) + z_loss(logits)

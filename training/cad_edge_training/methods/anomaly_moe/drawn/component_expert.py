@@ -56,9 +56,9 @@ def component_error(weights: Weights, pooled: Tensor, present: Tensor, layout: L
 
 def error_of(found: Tensor, pooled: Tensor, present: Tensor, layout: Layout) -> Tensor:
     """Error (n, K) between a reconstruction and what it is of, as `component_error` has it."""
-    sizes = (layout.features, layout.geometry)
-    features, numbers = pooled.split(sizes, dim=-1)
-    found_features, found_numbers = found.split(sizes, dim=-1)
+    sizes = [layout.features, layout.geometry]
+    features, numbers = torch.split(pooled, sizes, dim=-1)
+    found_features, found_numbers = torch.split(found, sizes, dim=-1)
     error = cosine_distance(found_features, features)
     if layout.geometry:
         error = error + (found_numbers - numbers).square().mean(-1)

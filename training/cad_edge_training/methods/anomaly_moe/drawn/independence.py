@@ -1,6 +1,6 @@
 """Expert independence, EIR: little mutual information between experts' features (Eq. 13 and 14)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -106,7 +106,7 @@ class Independence:
         values = [value for one in self.estimators for value in one.values()]
         self._optimiser = torch.optim.Adam(values, lr=RATE)
 
-    def loss(self, seen: list[Seen]) -> Tensor | None:
+    def loss(self, seen: Sequence[Seen]) -> Tensor | None:
         """Learn the estimators from detached features; then the mean bound over pairs of a level.
 
         Experts of different levels are no pairs. In sparse training pairs are few, and none with
@@ -123,7 +123,7 @@ class Independence:
         bounds = []
         self._optimiser.zero_grad()
         for q, pair, given, asked in pairs:
-            (-log_likelihood(*predicted(q, given.detach(), pair), asked.detach())).backward()
+            (-log_likelihood(*predicted(q, given.detach(), pair), asked.detach())).backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         for q, pair, given, asked in pairs:
             frozen = {name: value.detach() for name, value in q.items()}

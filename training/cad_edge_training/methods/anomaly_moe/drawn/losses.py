@@ -42,7 +42,7 @@ def hard_count(points: int, easy: float) -> int:
 
 
 def mined(distances: Tensor, easy: float) -> Tensor:
-    """The same distances, of any shape, with the gradients of the easiest share times a tenth.
+    """Return distances of any shape, the gradients of the easiest share times a tenth.
 
     The threshold is that of the whole batch, as released.
     """
@@ -106,7 +106,7 @@ def constant_losses(features: Tensor, pooled: Tensor, present: Tensor, layout: L
     pooled, present
         (n, K, d + geometry) and (n, K).
     """
-    groups = features.split(layout.channels, dim=1)
+    groups = torch.split(features, list(layout.channels), dim=1)
     patch = torch.stack([_one_direction(group.flatten(2).transpose(1, 2)) for group in groups])
     vectors = pooled[present > 0]
     component = _one_direction(vectors[:, : layout.features])
@@ -118,7 +118,8 @@ def constant_losses(features: Tensor, pooled: Tensor, present: Tensor, layout: L
 
 def _one_direction(vectors: Tensor) -> Tensor:
     units = functional.normalize(vectors.reshape(-1, vectors.shape[-1]), dim=-1)
-    return 1 - torch.linalg.vector_norm(units.mean(dim=0))
+    distance: Tensor = 1 - torch.linalg.vector_norm(units.mean(dim=0))
+    return distance
 
 
 class LevelScales:

@@ -86,7 +86,7 @@ def reconstruct_patches(
     """
     tokens = features.flatten(2).transpose(1, 2)
     if _is_as_wide(config, layout):
-        tokens = torch.stack(tokens.split(layout.channels, dim=-1)).mean(0)
+        tokens = torch.stack(torch.split(tokens, list(layout.channels), dim=-1)).mean(0)
     else:
         tokens = linear(weights, "in", tokens)
     hidden = functional.gelu(linear(weights, "bottleneck.0", dropped(tokens, noise)))
@@ -112,7 +112,7 @@ def _by_group(outputs: list[Tensor], groups: int) -> list[list[Tensor]]:
 
 def group_distances(maps: list[Tensor], features: Tensor, layout: Layout) -> Tensor:
     """1 - cosine (n, groups, h·w) between maps (n, h·w, channels) and features (n, d, h, w)."""
-    targets = features.flatten(2).transpose(1, 2).split(layout.channels, dim=-1)
+    targets = torch.split(features.flatten(2).transpose(1, 2), list(layout.channels), dim=-1)
     pairs = zip(maps, targets, strict=True)
     return torch.stack([cosine_distance(one, target) for one, target in pairs], dim=1)
 

@@ -76,7 +76,7 @@ def rate_at(update: int, config: Config) -> float:
 def _batches(images: int, config: Config) -> Iterator[Tensor]:
     done = 0
     while done < config.steps:
-        for index in torch.randperm(images).split(config.batch)[: config.steps - done]:
+        for index in torch.split(torch.randperm(images), config.batch)[: config.steps - done]:
             yield index
             done += 1
 
@@ -154,7 +154,7 @@ class _Training:
 
     @torch.no_grad()
     def result(self) -> DrawnExperts:
-        """What was learned."""
+        """Return what was learned."""
         found = gates(route(self.router, self.data.descriptors), self.config)
         levels = level_gates(found).mean(dim=0).tolist()
         names = [f"{level}.{n}" for level in LEVELS for n in range(self.config.experts)]

@@ -40,7 +40,7 @@ def draw_by_inputs(
     inputs: int,
     outputs: int,
     generator: Generator,
-    kernel: tuple[int, int] | None = None,
+    kernel: tuple[int, ...] = (),
 ) -> dict[str, Tensor]:
     """Layer as torch draws it, uniform within 1/sqrt(inputs); linear, or a convolution."""
     bound = 1 / math.sqrt(inputs * math.prod(kernel))

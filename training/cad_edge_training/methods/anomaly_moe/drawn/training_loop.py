@@ -57,7 +57,7 @@ def train_experts(
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        training = _Training(data, config, torch.Generator().manual_seed(seed))
+        training = Training(data, config, torch.Generator().manual_seed(seed))
         for update, index in enumerate(_batches(len(data), config)):
             training.update(update, index.to(data.features.device))
             progress("experts", update + 1, config.steps)
@@ -81,7 +81,7 @@ def _batches(images: int, config: Config) -> Iterator[Tensor]:
             done += 1
 
 
-class _Training:
+class Training:
     """State of a run: what is learned, and what is known of it so far."""
 
     def __init__(self, data: TrainingData, config: Config, generator: torch.Generator) -> None:

@@ -39,7 +39,7 @@ def gates(logits: Tensor, config: Config) -> Tensor:
 
 
 def chosen(logits: Tensor, config: Config) -> Tensor:
-    """Indices (n, k) int64 of the chosen experts: best first, or one of each level in their order.
+    """Return who is chosen, (n, k) int64: best first, or one of each level in their order.
 
     For image routing, which gathers the weights of these experts alone.
     """

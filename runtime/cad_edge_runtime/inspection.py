@@ -200,11 +200,12 @@ def _inspect_task(routed: _Routed, opened: OpenTask | None, rows: list[int]) -> 
     frames = [routed.frames[row] for row in rows]
     prepare(values, opened.chain, frames, f"task {opened.name!r}")
     opened.chain.run(values)
-    answers = answers_of(opened, values, len(rows))
+    scores, maps, probabilities, levels = answers_of(opened, values, len(rows))
+    others = zip(maps, probabilities, levels, strict=True)
     detect = (perf_counter() - began) / len(rows)
     return [
         _judge(routed, opened, row, _Answer(float(score), *rest), detect)
-        for row, score, *rest in zip(rows, *answers, strict=True)
+        for row, score, rest in zip(rows, scores, others, strict=True)
     ]
 
 
@@ -255,8 +256,8 @@ def _judge(
         size=size,
         version=routed.snapshot.pointer.version,
         timings=Timings(routed.prepare, routed.select, detect, perf_counter() - began),
-        levels=answer.levels and answer.levels.added,
-        level_maps=answer.levels and answer.levels.maps,
+        levels=None if answer.levels is None else answer.levels.added,
+        level_maps=None if answer.levels is None else answer.levels.maps,
     )
 
 

@@ -173,6 +173,8 @@ class ScoringFusion(ABC, Generic[C]):
         shapes = {name: value.shape for name, value in tensors.items()}
         made = f"{task.artifact.method} {config} {shapes} {precision}"
         key = f"head {backbone.identity.sha256} {backbone.recipe} {made}"
+        if head.outputs != ScoringHead.outputs:  # else a bundle's graphs would not be known again
+            key += f" {head.outputs}"
         return FusedTask((first, StageModule(head, inputs, head.outputs, key)), tensors)
 
     def fused(self, task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:

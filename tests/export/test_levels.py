@@ -8,12 +8,18 @@ import pytest
 import torch
 
 from cad_edge.errors import ArtifactError, CadEdgeError, CertificateError
+from cad_edge.store.artifact import read_artifact
 from cad_edge.store.bundle import Bundle
+from cad_edge_export.certificate import run_chain
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fused_task import FusedTask, StageModule
+from cad_edge_export.fusion import names_of_levels
+from cad_edge_export.fusions.patch_memory import PatchMemoryFusion, PatchMemoryHead
 from cad_edge_export.level_certificate import LevelAnswers, level_differences
+from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
+from cad_edge_training.backbones import load_backbone
 from tests.export import level_method
 from tests.export.level_method import Fast, Learner, Level, LevelFusion, LevelMethod, judged
 from tests.training.small_products import NAMES, quiet
@@ -189,3 +195,41 @@ def test_other_numbers_of_levels_are_refused_with_a_sentence():
         with pytest.raises(CertificateError, match=r"task tray: .* levels of shape \(2, .*torch"):
             level_differences(TASK, right, wrong)
     assert level_differences(TASK, None, right) == level_differences(TASK, right, None) == {}
+
+
+class TellingHead(PatchMemoryHead):
+    """A head that gives its map as one of two levels, too."""
+
+    outputs = OUTPUTS
+
+    def judge(self, states, tensors):
+        score, anomaly_map = super().judge(states, tensors)
+        maps = torch.stack([anomaly_map, -anomaly_map], dim=1)
+        return score, anomaly_map, maps.amax(dim=(2, 3)), maps
+
+
+class TellingScoringFusion(PatchMemoryFusion):
+    """Its fusion."""
+
+    head, level_names = TellingHead, ("high", "low")
+
+
+@pytest.mark.parametrize("layout", ["shared", "fused"])
+def test_a_scoring_head_gives_what_it_says_in_both_layouts(tiny, dinov2, layout):
+    task = read_artifact(tiny / NAMES[0])
+    backbone = load_backbone(f"dinov2:{dinov2}", 56)
+    fusion = TellingScoringFusion()
+    told, plain = (
+        getattr(one, layout)(task, backbone, "fp32") for one in (fusion, PatchMemoryFusion())
+    )
+    assert told.stages[-1].outputs == OUTPUTS and plain.stages[-1].outputs == OUTPUTS[:2]
+    assert names_of_levels(fusion, told) == ["high", "low"]
+    assert names_of_levels(fusion, plain) == []
+    images = task.witness["image"]
+    found, before = (
+        run_chain(one, [to_onnx(stage) for stage in one.stages], images) for one in (told, plain)
+    )
+    assert np.array_equal(found.score, before.score) and before.levels is None
+    maps = found.levels.level_maps
+    assert maps.shape == (len(images), 2, 56, 56) and np.array_equal(maps[:, 0], found.anomaly_map)
+    assert np.array_equal(found.levels.levels[:, 1], -found.anomaly_map.min(axis=(1, 2)))

@@ -28,7 +28,7 @@ from cad_edge_benchmarks.instruments.verdicts import pooled
 from cad_edge_benchmarks.reporting.document import Document, Markup, text
 from cad_edge_benchmarks.reporting.evaluation_tables import LEVELS_SECTION, evaluation_document
 from cad_edge_benchmarks.reporting.pictures import LEVEL_LEGEND
-from cad_edge_benchmarks.reporting.report_files import check_report, write_report
+from cad_edge_benchmarks.reporting.report_files import check_report, is_file, write_report
 from cad_edge_benchmarks.reporting.tables import json_of
 from cad_edge_benchmarks.reporting.verdict_sentences import beside, headline
 from cad_edge_runtime import Detection, Detector
@@ -60,7 +60,7 @@ def evaluate(
     with Detector.open(bundle, device=device, threads=threads, watch=False) as detector:
         recorder = LevelRecorder(detector)
         tasks = evaluate_stream(detector, products, recorder.watching)
-        examples = {} if out is None else recorder.examples()
+        examples = {} if out is None or is_file(out) else recorder.examples()
     result = evaluation_result(tasks, recorder.counts())
     document = evaluation_document(f"cad-edge evaluate: {bundle} on {products.name}", result)
     document = replace(document, lead=(*document.lead, images_read(tasks)))

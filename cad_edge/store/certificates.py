@@ -1,8 +1,10 @@
 """What a manifest says of how an engine was compared with torch."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
-from cad_edge.schema import Count, Evidence, Name
+from cad_edge.schema import Count, Evidence, Name, OmitDefaults
 
 
 class Quantisation(Evidence):
@@ -45,8 +47,10 @@ class MergedShared(Evidence):
     largest_flip_rate: float
 
 
-class Certificate(Evidence):
+class Certificate(OmitDefaults, Evidence):
     """Proof that an engine answers as torch did; differences are fractions of the score range."""
+
+    RARE: ClassVar[frozenset[str]] = frozenset({"level_maps_max", "levels_max"})
 
     reference: Name = Field(description="what the engine was compared with, e.g. torch 2.13.0")
     runtime: Name = Field(description="what ran the engine, e.g. onnxruntime 1.31.1 CPU")
@@ -60,6 +64,14 @@ class Certificate(Evidence):
     score_mean: float
     map_max: float | None
     map_mean: float | None
+    levels_max: float | None = Field(
+        default=None,
+        description="largest difference of a level, as a fraction of the range of levels; None "
+        "where engine or reference tells no levels apart",
+    )
+    level_maps_max: float | None = Field(
+        default=None, description="the same of the levels' maps, each by the range of its level"
+    )
     flips: Count = Field(description="images whose verdict differs at the calibrated threshold")
     drift: float | None = Field(
         default=None,

@@ -11,9 +11,12 @@ An engine is a chain of stages, and a stage is a graph with every input bound to
 The selector is a chain too; its last stage gives ``distance`` float32 (batch, tasks), one column
 per task. The last stage of an engine gives ``score`` float32 (batch,), where the method localises
 ``anomaly_map`` float32 (batch, h, w), and where it asks a language model ``probability`` float32
-(batch,). A stage whose sources are all frames or outputs of
-such stages is the same computation wherever it appears, so the runtime runs it once per frame:
-that is how routing shares the trunk with detection.
+(batch,). Where it tells levels of evidence apart, it gives ``levels`` float32 (batch, n), what each
+adds to the score in units of held-out good parts, and may give ``level_maps`` float32
+(batch, n, h, w), unsmoothed; the manifest then names them.
+
+A stage whose sources are all frames or outputs of such stages is the same computation wherever it
+appears, so the runtime runs it once per frame: that is how routing shares the trunk with detection.
 """
 
 from typing import Annotated, ClassVar, Literal, TypeAlias
@@ -75,6 +78,7 @@ Prompt: TypeAlias = Annotated[str, StringConstraints(max_length=100_000)]
 
 MAXIMUM_TASKS = 4096
 """Tasks of one bundle; of 64 MB, the most that a manifest may hold, each has 16 kB then."""
+MAXIMUM_LEVELS = 64
 SelectorKind: TypeAlias = Literal["discriminant", "key_set"]
 
 
@@ -205,7 +209,7 @@ class Recognition(Record):
 class TaskEntry(OmitDefaults):
     """One product in one version of the bundle."""
 
-    RARE: ClassVar[frozenset[str]] = frozenset({"depth", "recognition", "without_depth"})
+    RARE: ClassVar[frozenset[str]] = frozenset({"depth", "levels", "recognition", "without_depth"})
 
     method: Name
     position: Count
@@ -232,6 +236,20 @@ class TaskEntry(OmitDefaults):
     without_depth: "TaskEntry | None" = Field(
         default=None, description="what answers frames that have no depth; None: they are refused"
     )
+    levels: list[Name] = Field(
+        fail_fast=True,
+        default=[],
+        max_length=MAXIMUM_LEVELS,
+        description="levels of evidence that the engine tells apart, in the order of its output "
+        "`levels`; empty: none",
+    )
+
+    @field_validator("levels")
+    @classmethod
+    def _no_level_twice(cls, levels: list[str]) -> list[str]:
+        if len(set(levels)) < len(levels):
+            raise ValueError("a level is named twice")
+        return levels
 
 
 class Manifest(Record):

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,12 @@ from cad_edge.store.manifest import Certificate, Quantisation
 from cad_edge_export.drift import drift
 from cad_edge_export.fused_task import FusedTask, ModulePrecision
 from cad_edge_export.graph_files import Graph, open_graph
+from cad_edge_export.level_certificate import (
+    LevelAnswers,
+    level_differences,
+    levels_by_torch,
+    levels_in,
+)
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import load_method, saved_config
 
@@ -40,6 +46,7 @@ class ModelAnswers:
     """(n,) float32."""
     anomaly_map: Array | None
     """(n, h, w) float32."""
+    levels: LevelAnswers | None = None
 
 
 def adversarial_images(height: int, width: int) -> Array:
@@ -106,7 +113,10 @@ def certify(
     """
     expected, got = _both(task, model, fused, graphs)
     certificate = compare(expected, got, TOLERANCE[precision], threshold, *_known(task))
-    certificate = certificate.model_copy(update=drift(task, expected.score, threshold))
+    levels = level_differences(task, expected.levels, got.levels)
+    certificate = certificate.model_copy(
+        update={**drift(task, expected.score, threshold), **levels}
+    )
     _judge(certificate, TOLERANCE[precision], expected, got, threshold, task.artifact.task)
     return certificate
 
@@ -124,10 +134,14 @@ def measure(
     Scores are compared after the shift that calibration took up.
     """
     expected, got = _both(task, model, fused, graphs)
-    level = ModelAnswers(got.score - np.float32(evidence.score_shift), got.anomaly_map)
-    certificate = compare(expected, level, None, threshold, *_known(task))
+    moved = replace(got, score=got.score - np.float32(evidence.score_shift))
+    certificate = compare(expected, moved, None, threshold, *_known(task))
     return certificate.model_copy(
-        update={"quantisation": evidence, **drift(task, expected.score, threshold)}
+        update={
+            "quantisation": evidence,
+            **drift(task, expected.score, threshold),
+            **level_differences(task, expected.levels, got.levels),
+        }
     )
 
 
@@ -151,12 +165,15 @@ def _both(
     with torch.inference_mode():
         reference = _answers(model, adversarial, planes)
         known = _answers(model, witness, depth) if task.evolves else _witnessed(task)
+    shown, planes = np.concatenate([witness, adversarial]), _joined(depth, planes)
+    got = run_chain(fused, graphs, shown, planes)
     expected = ModelAnswers(
         np.concatenate([known.score, reference.score]),
         _joined(known.anomaly_map, reference.anomaly_map),
+        # A witness holds no levels: they are the model's as it is now.
+        None if got.levels is None else levels_by_torch(model, shown, planes),
     )
-    shown = np.concatenate([witness, adversarial])
-    return expected, run_chain(fused, graphs, shown, _joined(depth, planes))
+    return expected, got
 
 
 def _witness_depth(task: LearnedTask) -> Array | None:
@@ -202,7 +219,8 @@ def run_chain(
     """Answer with ONNX Runtime on the CPU."""
     values = run_stages(fused, graphs, images, depth)
     last = len(fused.stages) - 1
-    return ModelAnswers(values[f"{last}/score"], values.get(f"{last}/anomaly_map"))
+    score, anomaly_map = values[f"{last}/score"], values.get(f"{last}/anomaly_map")
+    return ModelAnswers(score, anomaly_map, levels_in(values, last))
 
 
 def run_stages(
@@ -273,20 +291,24 @@ def _judge(
     threshold: float,
     task: str,
 ) -> None:
-    if not np.isfinite(expected.score).all():
+    said = [expected.score, *([] if expected.levels is None else expected.levels.arrays())]
+    if not all(np.isfinite(one).all() for one in said):
         raise ArtifactError(
             f"task {task}: its own model answers with values that are no numbers, in torch too; "
             "look at the pictures of its good parts, and learn it again; nothing was written"
         )
-    worst = max(certificate.score_max, certificate.map_max or 0.0)
+    differences = [certificate.score_max, certificate.map_max]
+    differences += [certificate.levels_max, certificate.level_maps_max]
+    worst = float(np.max([one for one in differences if one is not None]))
     if np.isfinite(worst) and worst <= tolerance and not certificate.flips:
         return
     image = int(np.argmax(np.abs(expected.score - got.score)))
+    levels = "" if certificate.levels_max is None else f"levels by {certificate.levels_max:.2g}, "
     raise CertificateError(
         f"task {task}: the exported engine does not answer as torch did (score differs by "
         f"{certificate.score_max:.2g} of its range, map by {certificate.map_max or 0.0:.2g}, "
-        f"{certificate.flips} verdicts flip at threshold {threshold:.4g}; worst image {image} of "
-        f"{len(expected.score)}; tolerance {tolerance:g}); nothing was written"
+        f"{levels}{certificate.flips} verdicts flip at threshold {threshold:.4g}; worst image "
+        f"{image} of {len(expected.score)}; tolerance {tolerance:g}); nothing was written"
     )
 
 

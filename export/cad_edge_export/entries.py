@@ -11,7 +11,8 @@ from cad_edge.store.manifest import Certificate, Explainer, TaskEntry
 from cad_edge_export.certificate import certify, measure, reference_model
 from cad_edge_export.explanation import explainer_of
 from cad_edge_export.fused_task import FusedTask
-from cad_edge_export.fusions import load_fusion
+from cad_edge_export.fusion import names_of_levels
+from cad_edge_export.fusions import fusion_of, load_fusion
 from cad_edge_export.graph_files import Graph
 from cad_edge_export.graphs import Graphs, made_from
 from cad_edge_export.merging import merged
@@ -259,4 +260,5 @@ def _entry(
         provenance=artifact.provenance,
         explainer=words,
         depth=artifact.depth,
+        levels=names_of_levels(fusion_of(artifact.method), fused),
     )

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
+from cad_edge.errors import OptionError
 from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, ModulePrecision, StageModule
@@ -59,6 +60,19 @@ class Quantisable(Protocol):
 
 
 @runtime_checkable
+class NamesLevels(Protocol):
+    """Has engines that say which level of evidence a score rests on, by ``levels``.
+
+    Their last stage gives it beside score and map, and ``level_maps`` where it has maps of them.
+    """
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """Names of the levels in the order of the engine's outputs, e.g. patch and global."""
+        ...
+
+
+@runtime_checkable
 class Explains(Protocol):
     """Answers in words as well (``cad-edge explain``)."""
 
@@ -67,3 +81,22 @@ class Explains(Protocol):
     ) -> ExplainerSource:
         """Return the engine, decoder and texts by which a task answers questions."""
         ...
+
+
+def names_of_levels(fusion: Fusion[Any], fused: FusedTask) -> list[str]:
+    """Name the levels that an engine gives, for its entry in the manifest; [] where it has none.
+
+    Raises
+    ------
+    OptionError
+        Two of them have one name, or one has none.
+    """
+    if not isinstance(fusion, NamesLevels) or "levels" not in fused.stages[-1].outputs:
+        return []
+    names = list(fusion.level_names)
+    if not all(names) or len(set(names)) < len(names):
+        raise OptionError(
+            f"level_names of {type(fusion).__name__} are {', '.join(map(repr, names))}, and every "
+            "level needs a name of its own; correct it"
+        )
+    return names

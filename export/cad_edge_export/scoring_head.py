@@ -6,7 +6,7 @@ makes graphs of it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,13 +19,14 @@ from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_pr
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.gaussian import map_matrix
 
-OUTPUTS = ("score", "anomaly_map")
-
 C = TypeVar("C", bound=Record)
 
 
 class ScoringHead(nn.Module, ABC, Generic[C]):
-    """hidden and task tensors -> score (batch,) and anomaly_map (batch, height, width).
+    """hidden and task tensors -> `outputs`, float32.
+
+    Those are score (batch,), anomaly_map (batch, height, width) and, of a head that says which
+    level of evidence a score rests on, levels (batch, n) and level_maps (batch, n, h, w).
 
     Parameters
     ----------
@@ -40,6 +41,9 @@ class ScoringHead(nn.Module, ABC, Generic[C]):
     names
         Of the task's tensors, in the order of the graph's inputs.
     """
+
+    outputs: ClassVar[tuple[str, ...]] = ("score", "anomaly_map")
+    """What `judge` gives, in order, by the names that engines have for it."""
 
     def __init__(
         self,
@@ -56,8 +60,8 @@ class ScoringHead(nn.Module, ABC, Generic[C]):
     @abstractmethod
     def judge(
         self, states: Mapping[int, Tensor], tensors: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Score and map of hidden states, float32 by block."""
+    ) -> tuple[Tensor, ...]:
+        """Return `outputs` from hidden states, float32 by block."""
 
     @abstractmethod
     def means(self, states: Mapping[int, Tensor]) -> dict[str, Tensor]:
@@ -67,7 +71,7 @@ class ScoringHead(nn.Module, ABC, Generic[C]):
         """Prompt of a block, for methods that have prompts."""
         return None
 
-    def forward(self, hidden: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
         """Run the rest of the backbone and score."""
         tensors = dict(zip(self.names, values, strict=True))
         return self.judge(self.states(hidden, tensors), tensors)
@@ -91,7 +95,7 @@ class ScoringHead(nn.Module, ABC, Generic[C]):
 
 
 class SelfContained(nn.Module):
-    """image -> score, anomaly_map with the task's tensors as constants."""
+    """image -> outputs of the head, with the task's tensors as constants."""
 
     def __init__(self, head: ScoringHead[Any], tensors: Tensors) -> None:
         super().__init__()
@@ -99,12 +103,11 @@ class SelfContained(nn.Module):
         for name in head.names:
             self.register_buffer(f"constant_{name}", torch.from_numpy(tensors[name]))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Run one frame from pixels to score and map."""
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Run one frame from pixels to score, map and what else the head gives."""
         hidden = enter(self.head.backbone, image, self.head.precision)
         values = [self.get_buffer(f"constant_{name}") for name in self.head.names]
-        score, anomaly_map = self.head(hidden.float(), *values)
-        return score, anomaly_map
+        return tuple(self.head(hidden.float(), *values))
 
 
 class ScoringFusion(ABC, Generic[C]):
@@ -170,7 +173,9 @@ class ScoringFusion(ABC, Generic[C]):
         shapes = {name: value.shape for name, value in tensors.items()}
         made = f"{task.artifact.method} {config} {shapes} {precision}"
         key = f"head {backbone.identity.sha256} {backbone.recipe} {made}"
-        return FusedTask((first, StageModule(head, inputs, OUTPUTS, key)), tensors)
+        if head.outputs != ScoringHead.outputs:  # else a bundle's graphs would not be known again
+            key += f" {head.outputs}"
+        return FusedTask((first, StageModule(head, inputs, head.outputs, key)), tensors)
 
     def fused(self, task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
         """One graph from the image on, with the task's tensors inside."""
@@ -180,7 +185,7 @@ class ScoringFusion(ABC, Generic[C]):
         network, last = in_precision(network, precision), self.blocks(config)[-1]
         head = self.head(network, config, (-1, last), precision, tuple(tensors))
         module = SelfContained(head, tensors)
-        return FusedTask((StageModule(module, (image_input(backbone),), OUTPUTS),))
+        return FusedTask((StageModule(module, (image_input(backbone),), head.outputs),))
 
     def bias_corrected(
         self, fused: FusedTask, float_hidden: Array, quantised_hidden: Array

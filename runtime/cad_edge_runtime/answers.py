@@ -11,18 +11,28 @@ import numpy as np
 
 from cad_edge.errors import GraphError
 from cad_edge_runtime.chain import Values
-from cad_edge_runtime.preparation import ANOMALY_MAP, PROBABILITY, SCORE
+from cad_edge_runtime.engine_outputs import (
+    ANOMALY_MAP,
+    LEVEL_MAPS,
+    LEVELS,
+    PROBABILITY,
+    SCORE,
+)
+from cad_edge_runtime.levels import Levels
 from cad_edge_runtime.session import Array
 from cad_edge_runtime.snapshot import OpenTask
 
 _FLOAT = np.dtype(np.float32)
 _MAP_AXES = 3
+_LEVEL_MAP_AXES = 4
 
-Answers: TypeAlias = tuple[Array, Sequence[Array | None], Sequence[float | None]]
+Answers: TypeAlias = tuple[
+    Array, Sequence[Array | None], Sequence[float | None], Sequence[Levels | None]
+]
 
 
 def answers_of(opened: OpenTask, values: Values, count: int) -> Answers:
-    """Take score, map and probability of each frame.
+    """Take score, map, probability and levels of each frame.
 
     Parameters
     ----------
@@ -36,7 +46,7 @@ def answers_of(opened: OpenTask, values: Values, count: int) -> Answers:
     Returns
     -------
     Scores (count,) float32; maps (count, h, w) float32, or None for each frame; probabilities in
-    [0, 1], or None for each.
+    [0, 1], or None for each; levels by the names that the manifest has for them, or None for each.
 
     Raises
     ------
@@ -60,7 +70,25 @@ def answers_of(opened: OpenTask, values: Values, count: int) -> Answers:
         if said.dtype != _FLOAT or said.shape != (count,):
             raise _other(opened, PROBABILITY, said, f"({count},)")
         probabilities = [_probability(opened, float(one)) for one in said]
-    return scores, maps, probabilities
+    return scores, maps, probabilities, _levels(opened, values, count)
+
+
+def _levels(opened: OpenTask, values: Values, count: int) -> Sequence[Levels | None]:
+    results, names = opened.chain.results, opened.entry.levels
+    if LEVELS not in results:
+        return [None] * count
+    added = values[results[LEVELS]]
+    if added.dtype != _FLOAT or added.shape != (count, len(names)):
+        raise _other(opened, LEVELS, added, f"({count}, {len(names)})")
+    by_name = [dict(zip(names, map(float, row), strict=True)) for row in added]
+    if LEVEL_MAPS not in results:
+        return [Levels(one, None) for one in by_name]
+    found = values[results[LEVEL_MAPS]]
+    counted = found.ndim == _LEVEL_MAP_AXES and found.shape[:2] == added.shape and found.size
+    if found.dtype != _FLOAT or not counted:
+        raise _other(opened, LEVEL_MAPS, found, f"({count}, {len(names)}, h, w)")
+    maps = [dict(zip(names, row, strict=True)) for row in found]
+    return [Levels(*one) for one in zip(by_name, maps, strict=True)]
 
 
 def _probability(opened: OpenTask, said: float) -> float | None:

@@ -25,7 +25,7 @@ views of the frames in it."""
 Wanted = dict[str, set[str]]
 """Output names that are used, by name of the stage."""
 
-OPTIONAL_RESULTS = ("anomaly_map", "probability")
+OPTIONAL_RESULTS = ("anomaly_map", "probability", "levels", "level_maps")
 """Outputs of a last stage that are taken where the graph has them."""
 
 

@@ -1,6 +1,7 @@
 """Detections: what is said about one frame."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cad_edge.errors import OptionError
 from cad_edge_runtime.defects import Defect
+from cad_edge_runtime.levels import strongest
 from cad_edge_runtime.selection import RunnerUp
 
 Verdict = Literal["normal", "anomalous", "unknown_product"]
@@ -96,6 +99,26 @@ class Detection:
 
     timings: Timings
 
+    levels: Mapping[str, float] | None = None
+    """What each level of evidence adds to the score, by name and in units of held-out good parts;
+    may be NaN. None where the engine tells no levels apart, and for an unknown product."""
+
+    level_maps: Mapping[str, NDArray[np.float32]] | None = None
+    """(h, w) float32 of each level at the graph's resolution, unsmoothed; it covers the whole
+    frame. None where the engine gives none."""
+
+    @property
+    def level(self) -> str | None:
+        """Name of the level that adds most to the score; None where none adds anything."""
+        found = strongest(self.levels or {})
+        return None if found is None else found[0]
+
+    @property
+    def level_share(self) -> float | None:
+        """Share of `level` in what all levels add to the score, in (0, 1]; None as `level`."""
+        found = strongest(self.levels or {})
+        return None if found is None else found[1]
+
     def full_size_map(self) -> NDArray[np.float32] | None:
         """Return the anomaly map stretched bilinearly over the original frame, (height, width).
 
@@ -107,10 +130,45 @@ class Detection:
         >>> found.full_size_map().shape == found.size
         True
         """
-        if self.anomaly_map is None:
+        return None if self.anomaly_map is None else self._stretched(self.anomaly_map)
+
+    def level_map(self, name: str | None = None) -> NDArray[np.float32] | None:
+        """Return the map of one level stretched bilinearly over the original frame.
+
+        Parameters
+        ----------
+        name
+            One of the names in `levels`; None for the strongest, `level`.
+
+        Returns
+        -------
+        (height, width) float32; None where the engine gives no maps of levels, or where none is
+        strongest and none is named.
+
+        Raises
+        ------
+        OptionError
+            The engine names no such level.
+
+        Examples
+        --------
+        >>> from cad_edge_runtime import Detector
+        >>> with Detector.open("bundle") as detector:
+        ...     found = detector.detect("photo.png")
+        >>> found.level, found.level_map() is None
+        (None, True)
+        """
+        if name is not None and name not in (self.levels or {}):
+            held = ", ".join(self.levels or {}) or "no level"
+            raise OptionError(f"the detection names no level {name[:80]!r}; it has {held}")
+        wanted = self.level if name is None else name
+        if wanted is None or self.level_maps is None:
             return None
+        return self._stretched(self.level_maps[wanted])
+
+    def _stretched(self, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = self.size
-        image = Image.fromarray(np.ascontiguousarray(self.anomaly_map, dtype=np.float32))
+        image = Image.fromarray(np.ascontiguousarray(coarse, dtype=np.float32))
         return np.array(image.resize((width, height), resample=Image.Resampling.BILINEAR))
 
     def to_dict(self, path: Path | None = None) -> dict[str, object]:
@@ -136,6 +194,9 @@ class Detection:
             "defects": [defect.to_dict() for defect in self.defects],
             "calibrated_score": _finite(self.calibrated_score),
             "probability": self.probability,
+            "level": self.level,
+            "level_share": self.level_share,
+            "levels": self.levels and {name: _finite(one) for name, one in self.levels.items()},
             "nearest": self.nearest,
             "runner_up": runner_up and {"task": runner_up.task, "similarity": runner_up.similarity},
             "false_reject_supported": self.false_reject_supported,

@@ -10,12 +10,13 @@ from functools import partial
 from cad_edge.errors import BundleError, GraphError
 from cad_edge.store.manifest import Explainer
 from cad_edge_runtime.decoding import EMBEDDINGS, KEYS, OUTPUTS, VALUES
+from cad_edge_runtime.engine_outputs import Feeds
 from cad_edge_runtime.explainer_plan import ExplainerPlan, plan_explainer
 from cad_edge_runtime.graph_sizes import Feed
 from cad_edge_runtime.graph_summary import FLOAT, HALF
 from cad_edge_runtime.inventory import Inventory
 from cad_edge_runtime.joint_tensors import tensors_of
-from cad_edge_runtime.preparation import Feeds, Preparation
+from cad_edge_runtime.preparation import Preparation
 from cad_edge_runtime.tokens import TOKENIZER
 
 _EMBEDDING = "embedding"

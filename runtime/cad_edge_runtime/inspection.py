@@ -14,8 +14,9 @@ from cad_edge_runtime.answers import answers_of
 from cad_edge_runtime.chain import Chain, Values
 from cad_edge_runtime.defects import find_defects
 from cad_edge_runtime.detection import Detection, Timings
+from cad_edge_runtime.engine_outputs import DISTANCE
 from cad_edge_runtime.frames import FrameInput, depth_batch, image_batch
-from cad_edge_runtime.preparation import DISTANCE
+from cad_edge_runtime.levels import Levels
 from cad_edge_runtime.selection import Choice, select
 from cad_edge_runtime.session import Array
 from cad_edge_runtime.snapshot import OpenTask, Snapshot
@@ -199,13 +200,12 @@ def _inspect_task(routed: _Routed, opened: OpenTask | None, rows: list[int]) -> 
     frames = [routed.frames[row] for row in rows]
     prepare(values, opened.chain, frames, f"task {opened.name!r}")
     opened.chain.run(values)
-    scores, maps, probabilities = answers_of(opened, values, len(rows))
+    scores, maps, probabilities, levels = answers_of(opened, values, len(rows))
+    others = zip(maps, probabilities, levels, strict=True)
     detect = (perf_counter() - began) / len(rows)
     return [
-        _judge(routed, opened, row, _Answer(float(score), anomaly_map, probability), detect)
-        for row, score, anomaly_map, probability in zip(
-            rows, scores, maps, probabilities, strict=True
-        )
+        _judge(routed, opened, row, _Answer(float(score), *rest), detect)
+        for row, score, rest in zip(rows, scores, others, strict=True)
     ]
 
 
@@ -216,6 +216,7 @@ class _Answer:
     score: float
     anomaly_map: Array | None
     probability: float | None
+    levels: Levels | None
 
 
 def _judge(
@@ -255,6 +256,8 @@ def _judge(
         size=size,
         version=routed.snapshot.pointer.version,
         timings=Timings(routed.prepare, routed.select, detect, perf_counter() - began),
+        levels=None if answer.levels is None else answer.levels.added,
+        level_maps=None if answer.levels is None else answer.levels.maps,
     )
 
 

@@ -8,7 +8,7 @@ frame, stage by stage, from the recipe and the tensors that are bound.
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from cad_edge.errors import BundleError, CadEdgeError, GraphError
+from cad_edge.errors import BundleError, CadEdgeError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Manifest, Pointer, TaskEntry
 from cad_edge_runtime.chain import (
@@ -20,24 +20,25 @@ from cad_edge_runtime.chain import (
     plan_chain,
     require_tensors,
 )
+from cad_edge_runtime.engine_outputs import (
+    DISTANCE,
+    SCORE,
+    Feeds,
+    require_answers,
+    require_levels,
+    require_output,
+    shape_in,
+)
 from cad_edge_runtime.graph_sizes import Feed
 from cad_edge_runtime.graph_summary import FLOAT, UINT8
 from cad_edge_runtime.inventory import Inventory
 from cad_edge_runtime.joint_tensors import tensor_lists, tensors_of
-from cad_edge_runtime.operator_shapes import Shape
-
-DISTANCE = "distance"
-SCORE = "score"
-ANOMALY_MAP = "anomaly_map"
-PROBABILITY = "probability"
 
 _TENSOR_BYTES = 1 << 28
 _COPIES = 16  # of a tensor that several lists of joint objects hold
 
 _COUNTS = (1, 2)
 """Frames that graphs are worked out for: where a batch of two is right, larger ones are."""
-
-Feeds = dict[str, Feed]  # by name, as ``cad_edge_runtime.chain`` names them
 
 
 class Preparation:
@@ -119,7 +120,8 @@ class Preparation:
         for count in _COUNTS:
             given = self.chain(plan, plan.wanted(), "the selector", count)
             wanted = (count, len(selector.tasks))
-            _require(plan, given, DISTANCE, wanted == shape_in(plan, given, DISTANCE), f"{wanted}")
+            fits = wanted == shape_in(plan, given, DISTANCE)
+            require_output(plan, given, DISTANCE, fits, f"{wanted}")
         self.selector = plan
 
     def _check_task(self, name: str, entry: TaskEntry, plans: dict[str, ChainPlan]) -> None:
@@ -127,18 +129,10 @@ class Preparation:
         plan = plan_chain(entry.engine, (SCORE,), owner)
         for count in _COUNTS:
             given = self.chain(plan, plan.wanted(), owner, count)
-            self._check_answers(plan, given, count)
+            side = self._inventory.limits.map_side
+            require_answers(plan, given, count, side)
+            require_levels(plan, given, count, side, entry.levels, owner)
         plans[name] = plan
-
-    def _check_answers(self, plan: ChainPlan, given: Feeds, count: int) -> None:
-        for output in (SCORE, PROBABILITY):
-            found = shape_in(plan, given, output)
-            _require(plan, given, output, found in (None, (count,)), f"({count},)")
-        found, side = shape_in(plan, given, ANOMALY_MAP), self._inventory.limits.map_side
-        fits = found is None or (
-            len(found) == 3 and found[0] == count and 0 < min(found) <= max(found) <= side
-        )
-        _require(plan, given, ANOMALY_MAP, fits, f"({count}, h, w) with up to {side} for each")
 
     def _check_tensors(self) -> None:
         """Refuse what takes many times the memory of what is stored."""
@@ -207,12 +201,6 @@ class Preparation:
         return found
 
 
-def shape_in(plan: ChainPlan, given: Feeds, output: str) -> Shape | None:
-    """Shape of an output of the last stage, if it has it."""
-    feed = given.get(f"{plan.stages[-1].name}/{output}")
-    return None if feed is None else feed.shape
-
-
 def prepared_version(bundle: Bundle, pointer: Pointer, inventory: Inventory) -> Preparation:
     """Check everything of a version that needs no session.
 
@@ -231,20 +219,3 @@ def prepared_version(bundle: Bundle, pointer: Pointer, inventory: Inventory) -> 
             inventory.hashed(sha)
         raise
     return prepared
-
-
-def _require(
-    plan: ChainPlan,
-    given: Feeds,
-    output: str,
-    fits: bool,
-    wanted: str,
-) -> None:
-    """Refuse a last stage whose output is not what an engine promises."""
-    last = plan.stages[-1]
-    feed = given.get(f"{last.name}/{output}")
-    if feed is not None and not (feed.elem_type == FLOAT and fits):
-        raise GraphError(
-            f"graph {last.graph[:12]} gives {output!r} as {feed} where float32 of shape "
-            f"{wanted} is wanted; export the bundle again"
-        )

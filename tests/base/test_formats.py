@@ -170,6 +170,22 @@ def test_groups_are_written_where_there_are_some_and_nowhere_else(record):
     assert b'"groups": 2' in canonical_json(whole)
 
 
+def test_levels_are_written_where_an_engine_tells_some_apart_and_nowhere_else():
+    """So that manifests of engines without them keep the bytes that they had before."""
+    entry = MANIFEST.tasks["pcb-A.1"]
+    assert entry.levels == [] and b'"levels"' not in canonical_json(MANIFEST)
+    named = entry.model_copy(update={"levels": ["patch", "global"]})
+    assert json.loads(canonical_json(named))["levels"] == ["patch", "global"]
+    assert TaskEntry.model_validate_json(canonical_json(named)) == named
+
+
+@pytest.mark.parametrize("levels", [["patch", "patch"], [""], [f"{n}" for n in range(65)], "patch"])
+def test_levels_that_cannot_be_told_apart_are_refused(levels):
+    record = MANIFEST.tasks["pcb-A.1"].model_dump(mode="json") | {"levels": levels}
+    with pytest.raises(ValidationError, match="levels"):
+        TaskEntry.model_validate_json(json.dumps(record))
+
+
 def test_the_pointer_is_written_as_these_bytes():
     text = canonical_json(Pointer(manifest="8" * 64, version=7)).decode()
     assert text == f'{{\n "format": 1,\n "manifest": "{"8" * 64}",\n "version": 7\n}}\n'
@@ -227,6 +243,7 @@ def fields_of(value: object) -> set[str]:
 
 def test_every_field_is_documented():
     document = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-    assert "`groups`" in document  # which the records above leave out
+    # Which the records above leave out.
+    assert "`groups`" in document and "`levels`" in document
     names = set().union(*(fields_of(record.model_dump(mode="json")) for record in RECORDS.values()))
     assert [name for name in sorted(names - {"pcb-A.1"}) if f"`{name}`" not in document] == []

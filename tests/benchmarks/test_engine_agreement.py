@@ -41,6 +41,17 @@ def test_a_method_without_maps_is_compared_by_scores():
     assert compare(plain, plain, GOOD, 3.2) == Agreement(3, 0.0, None, 0)
 
 
+def test_levels_are_compared_by_the_range_of_all_of_them():
+    scores, levels = np.array([1.0, 3.0, 9.0]), np.array([[0.0, 2.0], [1.0, -2.0], [9.0, 9.0]])
+    expected = Answers(scores, None, levels)
+    # .5 of 2 - (-2); where one side tells no levels apart, nothing is compared.
+    found = compare(Answers(scores, None, levels - [0.5, 0.0]), expected, GOOD, 3.2)
+    assert found.levels_max == 0.125
+    assert compare(Answers(scores, None), expected, GOOD, 3.2).levels_max is None
+    parts = [Agreement(3, 0.1, None, 0, 0.2), Agreement(2, 0.2, None, 1)]
+    assert joined(parts).levels_max == 0.2
+
+
 def test_tasks_are_joined_by_the_worst():
     found = joined([Agreement(3, 0.1, 0.4, 0), Agreement(2, 0.2, None, 1)])
     assert found == Agreement(5, 0.2, 0.4, 1)

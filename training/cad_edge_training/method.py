@@ -52,6 +52,20 @@ class Method(Protocol[C]):
 
 
 @runtime_checkable
+class ShowsLevels(Protocol):
+    """A reference model, of `Method.build_model`, that says which level a score rests on."""
+
+    def levels(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return what each level of evidence adds to the scores, and a map of each level.
+
+        It takes what the model takes. Levels are (batch, n) float32 in units of held-out good
+        parts, maps (batch, n, h, w) float32, unsmoothed, or None; both as the engine gives them,
+        whose certificate compares them. The names are the fusion's (``NamesLevels``).
+        """
+        ...
+
+
+@runtime_checkable
 class LearnsTasksJointly(Protocol[C_contra]):
     """Learns several tasks in one step."""
 

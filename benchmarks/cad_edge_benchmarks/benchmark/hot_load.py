@@ -62,7 +62,7 @@ class FrameLoop(threading.Thread):
                 self.lost += 1
                 continue
             span = began, time.perf_counter_ns()
-            self.inspected.append((span, number, replace(found, anomaly_map=None)))
+            self.inspected.append((span, number, replace(found, anomaly_map=None, level_maps=None)))
 
     def wrong(self, expected: Mapping[int, Sequence[Answer]]) -> int:
         """Count answers that differ from those ``expected`` of their version."""

@@ -35,9 +35,9 @@ from cad_edge_benchmarks.instruments.synthetic_tasks import VersionMaker
 from cad_edge_benchmarks.instruments.timing import TimingPlan, distribution, in_turns, measurement
 from cad_edge_runtime import Detection
 from cad_edge_runtime.chain import Values
+from cad_edge_runtime.engine_outputs import DISTANCE
 from cad_edge_runtime.frames import image_batch, read_frame
 from cad_edge_runtime.inspection import inspect_frames
-from cad_edge_runtime.preparation import DISTANCE
 from cad_edge_runtime.selection import Choice, select
 from cad_edge_runtime.snapshot import Snapshot
 

@@ -10,6 +10,7 @@ between it and the detector keeps every detection, in files that the report read
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import click
@@ -41,8 +42,14 @@ _WARM_UP = 5  # frames of each product before the clock counts
 STAGES = ("prepare", "select", "detect", "post")
 """Fields of `cad_edge_runtime.detection.Timings`."""
 
-Maps = dict[int, NDArray[np.float32]]
-"""Anomaly map (h, w) of each frame that has one, by the frame's number."""
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps (h, w) float32 of the frames that have one, by the frame's number."""
+
+    anomaly: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    level: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    """Of the level that the score rests on."""
 
 
 class DemoInspection(Record):
@@ -60,6 +67,8 @@ class DemoInspection(Record):
     verdict: str
     calibrated_score: float | None
     p_value: float | None
+    level: str | None = None
+    level_share: float | None = None
     boxes: list[tuple[int, int, int, int]]
     """left, top, right, bottom of each defect, the worst first."""
 
@@ -113,7 +122,7 @@ class Recorder:
 
     def __init__(self, detector: Detector) -> None:
         self.frames: list[DemoInspection] = []
-        self.maps: Maps = {}
+        self.maps = Maps()
         self._detector = detector
 
     def inspect(self, frame: Frame | list[Frame], product: str, item: LabelledImage) -> Detection:
@@ -122,7 +131,9 @@ class Recorder:
         found = self._detector.detect(frame)
         seconds = time.perf_counter() - began
         if found.anomaly_map is not None:
-            self.maps[len(self.frames)] = found.anomaly_map
+            self.maps.anomaly[len(self.frames)] = found.anomaly_map
+        if found.level is not None and found.level_maps is not None:
+            self.maps.level[len(self.frames)] = found.level_maps[found.level]
         self.frames.append(
             DemoInspection(
                 path=item.path,
@@ -135,6 +146,8 @@ class Recorder:
                 verdict=found.verdict,
                 calibrated_score=found.calibrated_score,
                 p_value=found.p_value,
+                level=found.level,
+                level_share=found.level_share,
                 boxes=[defect.box for defect in found.defects],
                 seconds=seconds,
                 stages={stage: float(getattr(found.timings, stage)) for stage in STAGES},
@@ -178,8 +191,9 @@ def main(bundle: str, stream_file: str, unknown: str, out: str) -> None:
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inspections.json").write_text(inspections.model_dump_json(indent=1))
-    maps = {str(number): np.ascontiguousarray(one) for number, one in recorder.maps.items()}
-    save_file(maps, folder / "maps.safetensors")
+    for kind, of_kind in vars(recorder.maps).items():
+        maps = {str(number): np.ascontiguousarray(one) for number, one in of_kind.items()}
+        save_file(maps, folder / f"{kind}_maps.safetensors")
 
 
 def _images(folder: Path) -> tuple[LabelledImage, ...]:
@@ -197,5 +211,5 @@ def read_inspections(folder: Path) -> tuple[Inspections, Maps]:
             f"{source} is missing, so there is nothing to report; run the demo again"
         )
     inspections = parse_json(Inspections, source.read_bytes(), str(source), CadEdgeError)
-    maps = load_file(folder / "maps.safetensors")
-    return inspections, {int(number): one for number, one in maps.items()}
+    files = (load_file(folder / f"{one.name}_maps.safetensors") for one in fields(Maps))
+    return inspections, Maps(*({int(number): one for number, one in it.items()} for it in files))

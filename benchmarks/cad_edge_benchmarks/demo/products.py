@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cad_edge.calibration import standardise
-from cad_edge.data.image import decode_image
+from cad_edge.data.image import Frame, decode_image
 from cad_edge.data.mask import decode_mask
 from cad_edge.heatmap import overlay
 from cad_edge.store.manifest import Manifest
@@ -17,7 +17,15 @@ from cad_edge_benchmarks.demo.device import DemoInspection, Inspections, Maps
 from cad_edge_benchmarks.demo.results import ProductResult
 from cad_edge_benchmarks.instruments.verdicts import UNKNOWN
 from cad_edge_benchmarks.reporting.document import Block, Figure, Markup
-from cad_edge_benchmarks.reporting.pictures import Box, colour_bar, framed, resized
+from cad_edge_benchmarks.reporting.pictures import (
+    Box,
+    box_around,
+    colour_bar,
+    framed,
+    level_overlay,
+    level_words,
+    resized,
+)
 from cad_edge_benchmarks.reporting.plots import ACCENT, BAD, CARD, GOOD, SOFT, TEXT, plot
 from cad_edge_benchmarks.reporting.tables import figure, percents
 from cad_edge_runtime.commands import map_scale
@@ -176,26 +184,44 @@ def cards(
 ) -> Markup:
     """Draw ``frames``, which are some of ``inspections``."""
     numbers = {frame.path: number for number, frame in enumerate(inspections.frames)}
-    drawn = [_card(frame, maps.get(numbers[frame.path]), manifest) for frame in frames]
+    drawn = [
+        _card(frame, maps.anomaly.get(number), maps.level.get(number), manifest)
+        for frame in frames
+        for number in (numbers[frame.path],)
+    ]
     return Markup(f'<div class="cards">{"".join(drawn)}</div>')
 
 
-def _card(frame: DemoInspection, heat: NDArray[np.float32] | None, manifest: Manifest) -> str:
+def _card(
+    frame: DemoInspection,
+    heat: NDArray[np.float32] | None,
+    level_map: NDArray[np.float32] | None,
+    manifest: Manifest,
+) -> str:
     rgb = resized(decode_image(frame.path), ENLARGED)
+    of_level = level_overlay(rgb, level_map) if frame.verdict == "anomalous" else None
     truth = [] if frame.mask is None else [bounding_box(frame.mask, frame.size)]
     left = framed(rgb, frame.size, truth, "truth", f"window of {frame.product}")
     if heat is not None and frame.task is not None:
         rgb = overlay(rgb, heat, *map_scale(manifest.tasks[frame.task]))
     right = framed(rgb, frame.size, frame.boxes, "found", "heat map and what was found")
     shown = "no heat map: refused" if heat is None else "heat map"
+    third = "" if of_level is None else _level_picture(frame, of_level)
     mark, tone = _judgement(frame, manifest)
     return (
-        f'<figure class="card"><div class="pair"><div>{left}<small>the window</small></div>'
-        f"<div>{right}<small>{shown}</small></div></div><figcaption>"
+        f'<figure class="card"><div class="pair{" trio" if third else ""}">'
+        f"<div>{left}<small>the window</small></div>"
+        f"<div>{right}<small>{shown}</small></div>{third}</div><figcaption>"
         f"<strong>{html.escape(_truth(frame, manifest))}</strong> "
         f'<span class="verdict {tone}">{mark} verdict: {VERDICTS[frame.verdict]}</span><br>'
         f"{html.escape(_reason(frame, manifest))}</figcaption></figure>"
     )
+
+
+def _level_picture(frame: DemoInspection, drawn: Frame) -> str:
+    said = html.escape(level_words(frame.level, frame.level_share))
+    picture = framed(drawn, frame.size, [], "found", f"map of the level {frame.level}")
+    return f"<div>{picture}<small>rests on {said}</small></div>"
 
 
 def _judgement(frame: DemoInspection, manifest: Manifest) -> tuple[str, str]:
@@ -209,10 +235,7 @@ def _judgement(frame: DemoInspection, manifest: Manifest) -> tuple[str, str]:
 
 def bounding_box(mask: Path, size: tuple[int, int]) -> Box:
     """Box around everything in a mask of a frame of ``size`` (height, width)."""
-    rows, columns = np.nonzero(decode_mask(mask, size))
-    if not len(rows):
-        return (0, 0, 0, 0)
-    return (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+    return box_around(decode_mask(mask, size))
 
 
 def _truth(frame: DemoInspection, manifest: Manifest) -> str:

@@ -6,7 +6,16 @@ from cad_edge_benchmarks.demo.results import DemoReport, routing, speed_of, unkn
 from cad_edge_benchmarks.instruments.proportion import Count
 from cad_edge_benchmarks.instruments.verdicts import UNKNOWN, pooled
 from cad_edge_benchmarks.reporting import verdict_sentences
-from cad_edge_benchmarks.reporting.document import Block, Cell, Code, Document, Section, Table
+from cad_edge_benchmarks.reporting.document import (
+    Block,
+    Cell,
+    Code,
+    Document,
+    Markup,
+    Section,
+    Table,
+)
+from cad_edge_benchmarks.reporting.pictures import LEVEL_LEGEND
 from cad_edge_benchmarks.reporting.tables import UNDEFINED, figure, percent, percents
 
 _STAGES = {
@@ -20,7 +29,7 @@ _STAGES = {
 def demo_document(report: DemoReport) -> Document:
     """Lay out the report; a terminal gets the sentences and the first table."""
     rest: dict[str, tuple[Block, ...]] = {
-        "Each product": (LEGEND,),
+        "Each product": (LEGEND, *([Markup(LEVEL_LEGEND)] if report.maps.level else [])),
         **{
             one.name: product_blocks(one, report.inspections, report.maps, report.manifest)
             for one in report.products

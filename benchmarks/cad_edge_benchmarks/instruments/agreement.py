@@ -25,6 +25,8 @@ class Answers:
     scores: npt.NDArray[np.float64]
     maps: npt.NDArray[np.float32] | None
     """(n, h, w); None where the method does not localise."""
+    levels: npt.NDArray[np.float64] | None = None
+    """(n, levels); None where the method tells no levels of evidence apart."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Agreement:
     """The same of the map, as a fraction of the range of good parts' maps."""
     flips: int
     """Images on the other side of the threshold."""
+    levels_max: float | None = None
+    """The same of what levels of evidence add, as a fraction of the range of all levels of good
+    parts."""
 
 
 def agreement(
@@ -84,11 +89,13 @@ def compare(
 ) -> Agreement:
     """Compare answers to images, of which those in ``good`` (n,) have no defect."""
     flips = (found.scores > threshold) != (expected.scores > threshold)
-    maps = None
+    maps = levels = None
     if found.maps is not None and expected.maps is not None:
         maps = _largest(found.maps, expected.maps, good)
+    if found.levels is not None and expected.levels is not None:
+        levels = _largest(found.levels, expected.levels, good)
     largest = _largest(found.scores, expected.scores, good)
-    return Agreement(len(good), largest, maps, int(flips.sum()))
+    return Agreement(len(good), largest, maps, int(flips.sum()), levels)
 
 
 def _largest(found: Array, expected: Array, good: npt.NDArray[np.bool_]) -> float:
@@ -100,13 +107,18 @@ def _largest(found: Array, expected: Array, good: npt.NDArray[np.bool_]) -> floa
 def _by_bundle(
     detector: Detector, name: str, items: Sequence[LabelledImage], shift: float
 ) -> Answers:
-    scores, maps = [], []
+    scores, maps, levels = [], [], []
     for item in items:
         found = detector.detect(list(item.views) if item.more else item.path, name, item.depth)
         assert found.score is not None, "a frame whose task is given has a score"
         scores.append(found.score - shift)
         maps += [] if found.anomaly_map is None else [found.anomaly_map]
-    return Answers(np.array(scores, np.float64), np.stack(maps) if maps else None)
+        levels += [] if found.levels is None else [list(found.levels.values())]
+    return Answers(
+        np.array(scores, np.float64),
+        np.stack(maps) if maps else None,
+        np.array(levels, np.float64) if levels else None,
+    )
 
 
 def _by_torch(task: LearnedTask, items: Sequence[LabelledImage], backbone: str | None) -> Answers:
@@ -115,6 +127,7 @@ def _by_torch(task: LearnedTask, items: Sequence[LabelledImage], backbone: str |
     from cad_edge_export.certificate import reference_model
     from cad_edge_training.backbones import load_backbone
     from cad_edge_training.images import read_planes, read_samples
+    from cad_edge_training.method import ShowsLevels
 
     record, recipe = task.artifact, task.artifact.recipe
     network = load_backbone(backbone or record.backbone.id, recipe.width)
@@ -126,10 +139,13 @@ def _by_torch(task: LearnedTask, items: Sequence[LabelledImage], backbone: str |
         depth = read_planes(planes, [item.path for item in items], recipe, _quiet)
         inputs.append(torch.from_numpy(depth))
     with torch.inference_mode():
-        batches = zip(*(torch.split(one, _BATCH) for one in inputs), strict=True)
+        batches = [*zip(*(torch.split(one, _BATCH) for one in inputs), strict=True)]
         scores, maps = zip(*(model(*batch) for batch in batches), strict=True)
+        told = None
+        if isinstance(model, ShowsLevels):
+            told = torch.cat([model.levels(*batch)[0] for batch in batches]).double().numpy()
     joined = None if maps[0] is None else torch.cat(maps).numpy()
-    return Answers(torch.cat(scores).double().numpy(), joined)
+    return Answers(torch.cat(scores).double().numpy(), joined, told)
 
 
 def _quiet(doing: str, done: int, total: int) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from cad_edge.data.image import Frame, as_rgb, decode_image, decode_pixels
 from cad_edge.errors import ImageError
-from cad_edge.heatmap import COLOURS, OPACITY
+from cad_edge.heatmap import COLOURS, OPACITY, overlay
 
 LARGE, MIDDLE, SMALL = 220, 164, 84  # pixels of the longer side
+FAINTEST = 0.75  # quantile of a level's map that gets no colour
 _QUALITY = 88  # of JPEG, at which the grain of a surface stays
 
 Box = tuple[int, int, int, int]
@@ -64,6 +66,50 @@ def framed(
         f'aria-label="{html.escape(description)}"><image href="{data_address(rgb)}" '
         f'width="{width}" height="{height}"/>{marks}</svg>'
     )
+
+
+def box_around(marked: NDArray[np.bool_]) -> Box:
+    """Box around everything that is marked in a mask (h, w); of no size where nothing is."""
+    rows, columns = np.nonzero(marked)
+    if not len(rows):
+        return (0, 0, 0, 0)
+    return (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+
+
+def level_overlay(rgb: Frame, level_map: NDArray[np.float32] | None) -> Frame | None:
+    """Draw the map of one level of evidence over its frame, coloured by itself.
+
+    Maps of levels have no thresholds, so the quantile `FAINTEST` of the map itself gets no colour
+    and its peak full colour: it shows where the level sees something, and not how much.
+
+    Parameters
+    ----------
+    rgb
+        (h, w, 3) uint8.
+    level_map
+        (height, width) float32 at any size.
+
+    Returns
+    -------
+    (h, w, 3) uint8; None without a map, or where a value of it is no finite number.
+    """
+    if level_map is None or not np.isfinite(level_map).all():
+        return None
+    low = float(np.quantile(level_map, FAINTEST))
+    return overlay(rgb, level_map, low, float(level_map.max()))
+
+
+LEVEL_LEGEND = (
+    '<p class="legend">Beside the heat map stands the map of the level of evidence that the score '
+    "rests on, with its share of what all levels add. It is coloured by itself, from its upper "
+    "quartile to its peak: it shows where, and colours of two pictures do not compare.</p>"
+)
+"""How to read maps of levels, as markup."""
+
+
+def level_words(level: str | None, share: float | None) -> str:
+    """Write a level and its share of the score, e.g. ``global 71 %``; empty without a level."""
+    return "" if level is None or share is None else f"{level} {100 * share:.0f} %"
 
 
 def colour_bar() -> str:

@@ -25,7 +25,7 @@ from cad_edge_benchmarks.reporting.tables import text_table, write_result
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import ExportPlan
 
-HEAD = ("task", "images", "score", "map", "flips")
+HEAD = ("task", "images", "score", "map", "levels", "flips")
 
 
 @click.command("engine_agreement")
@@ -83,18 +83,21 @@ def main(
 def joined(parts: Sequence[Agreement]) -> Agreement:
     """Agreement over all tasks: of the differences the largest."""
     maps = [one.map_max for one in parts if one.map_max is not None]
+    levels = [one.levels_max for one in parts if one.levels_max is not None]
     return Agreement(
         sum(one.images for one in parts),
         max(one.score_max for one in parts),
         max(maps, default=None),
         sum(one.flips for one in parts),
+        max(levels, default=None),
     )
 
 
 def row(name: str, one: Agreement) -> list[str]:
     """Lay out one line of the table."""
     differences = [
-        "-" if value is None else f"{value:.1e}" for value in (one.score_max, one.map_max)
+        "-" if value is None else f"{value:.1e}"
+        for value in (one.score_max, one.map_max, one.levels_max)
     ]
     return [name, str(one.images), *differences, str(one.flips)]
 

@@ -1,5 +1,7 @@
 """The advice on methods as a report: the method of every product, and the figures behind it."""
 
+from collections.abc import Sequence
+
 from cad_edge_benchmarks.advise.held_out_parts import LOCAL, STRUCTURAL
 from cad_edge_benchmarks.advise.method_schema import MethodFigures, MethodsAdvice, ProductAdvice
 from cad_edge_benchmarks.advise.report import FEW
@@ -29,7 +31,7 @@ RULES = (
 def methods_document(advice: MethodsAdvice) -> Document:
     """Lay out the advice."""
     reasons = [[one.name, f"{one.taken}: {one.reason}."] for one in advice.products]
-    rows = [row for one in advice.products for row in _rows(one)]
+    rows = [row for one in advice.products for row in _rows(one, advice.asked.methods)]
     rate = f"{100 * advice.stated_false_reject_rate:g} %"
     note = f"At {rate} false rejects stated. The method taken is marked."
     refused = [
@@ -72,9 +74,12 @@ def warnings(advice: MethodsAdvice) -> list[str]:
     return found
 
 
-def _rows(product: ProductAdvice) -> list[list[str | Cell]]:
+def _rows(product: ProductAdvice, methods: Sequence[str]) -> list[list[str | Cell]]:
     rows: list[list[str | Cell]] = []
-    for method, one in product.methods.items():
+    for method in methods:
+        if method not in product.methods:
+            continue
+        one = product.methods[method]
         taken = method == product.taken
         cells = (
             f"{product.name}, {method}{' (taken)' if taken else ''}",

@@ -39,7 +39,7 @@ class ProductAdvice(Record):
     path: str
     learned: int = Field(description="good parts that every method learned from")
     held_out: int = Field(description="good parts that judged")
-    methods: dict[str, MethodFigures] = Field(description="the one that ties go to first")
+    methods: dict[str, MethodFigures] = Field(description="by name")
     refused: dict[str, str] = Field(description="why a method could not learn the product")
     taken: str
     reason: str = Field(description="one sentence")

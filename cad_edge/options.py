@@ -133,12 +133,16 @@ def seed(several: bool = False) -> Callable[[FC], FC]:
     )
 
 
-method = click.option(
-    "--method",
-    cls=Option,
-    metavar="NAME",
-    help="How to learn: {methods} [default: patch_memory; with clip:ID and dinov2:ID, cmpmb].",
-)
+def method(several: bool = False) -> Callable[[FC], FC]:
+    """Choose how products are learned; ``several`` methods are compared."""
+    return click.option(
+        "--method",
+        "methods" if several else "method",
+        cls=Option,
+        multiple=several,
+        metavar="NAME",
+        help="How to learn: {methods} [default: patch_memory; with clip:ID and dinov2:ID, cmpmb].",
+    )
 
 
 def backbone(default: str | None) -> Callable[[FC], FC]:

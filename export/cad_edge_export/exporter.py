@@ -23,6 +23,7 @@ from cad_edge_export.entries import (
 from cad_edge_export.fusions import fusion_of, require_capabilities
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.held_bundle import require_held, require_openable, require_own_folder
+from cad_edge_export.key_block import require_one_key_block
 from cad_edge_export.missing_tasks import (
     missing_tasks,
     read_all,
@@ -81,7 +82,8 @@ def export_artifacts(
     CertificateError
         An engine does not answer as torch did.
     OptionError
-        A task looks at depth, or at another size than the selector, and the plan is of eight bits.
+        A task looks at depth, or at another size than the selector, and the plan is of eight bits;
+        or tasks have key sets of several blocks.
     """
     load_onnxruntime()
     bundle = Bundle(bundle_path)
@@ -99,6 +101,7 @@ def export_artifacts(
         held = dict(before.tasks) if before else {}
         trunks = trunk_sizes(learned, before, plan)
         require_one_trunk(others, trunks.routing)
+        require_one_key_block(kind, before, new, trunks.routing)
         graphs = Graphs(bundle, before, plan.style)
         with discard_on_failure(bundle_path):
             make = float_entries if plan.style is None else quantised_entries

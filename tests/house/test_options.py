@@ -206,7 +206,7 @@ def known(what: str) -> list[str]:
 def test_the_default_method_is_the_one_that_is_named():
     from cad_edge_training.methods import default_method
 
-    (method,) = [option for option in options("advise") if option.name == "method"]
+    (method,) = [option for option in options("train") if option.name == "method"]
     default = re.search(r"\[default: (\S+); with clip:ID and dinov2:ID, (\S+)\]", method.help or "")
     assert default is not None
     assert default.groups() == (default_method("efficientnet-lite0"), default_method("clip:ID"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.stream
 @options.out_folder()
-@options.method
+@options.method()
 @options.backbone(DEFAULT_BACKBONE)
 @options.size
 @options.budget_ms

@@ -144,6 +144,32 @@ class NamesUnsupportedParts(Protocol):
 
 
 @dataclass(frozen=True)
+class Suitability:
+    """What a method says of a product from its good parts alone."""
+
+    value: float
+    """The figure that it goes by."""
+    limit: float
+    """Below it the method is not recommended for the product."""
+    sentence: str
+    """What the figure is and says, for a report."""
+
+    @property
+    def suits(self) -> bool:
+        """Whether the figure reaches the limit; what is no number does not."""
+        return self.value >= self.limit
+
+
+@runtime_checkable
+class StatesSuitability(Protocol):
+    """Says of a product that it has learned whether it suits it."""
+
+    def suitability(self, tensors: Tensors) -> Suitability | None:
+        """Read it from the tensors of an artifact; None where they do not say."""
+        ...
+
+
+@dataclass(frozen=True)
 class Axis:
     """One thing that is varied; a value is a word without space, comma or equals sign."""
 

@@ -46,6 +46,17 @@ def synthetic_defects(
     ImageError
         ``images`` is not uint8 of that shape, or a side is under 8 px.
     """
+    require_images(images)
+    damaged = np.empty_like(images)
+    masks = np.empty(images.shape[:3], np.bool_)
+    for index, image in enumerate(images):
+        rng = np.random.default_rng((seed, index))
+        damaged[index], masks[index] = KINDS[index % len(KINDS)](image, rng)
+    return damaged, masks
+
+
+def require_images(images: NDArray[np.uint8]) -> None:
+    """Raise ImageError unless (n, height, width, 3) uint8 with sides of at least 8 px."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise ImageError(
             f"the images are {images.dtype} of shape {images.shape}; "
@@ -56,12 +67,6 @@ def synthetic_defects(
             f"the images are {images.shape[2]}x{images.shape[1]} px; "
             f"give at least {MINIMUM_SIDE} px a side"
         )
-    damaged = np.empty_like(images)
-    masks = np.empty(images.shape[:3], np.bool_)
-    for index, image in enumerate(images):
-        rng = np.random.default_rng((seed, index))
-        damaged[index], masks[index] = KINDS[index % len(KINDS)](image, rng)
-    return damaged, masks
 
 
 def cut_paste(image: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.bool_]]:

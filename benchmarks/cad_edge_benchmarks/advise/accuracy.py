@@ -149,6 +149,42 @@ def drawn_auroc(scores: Scores, anomalous: NDArray[np.bool_], weights: NDArray[n
     return found
 
 
+def drawn_found(
+    scores: Scores, anomalous: NDArray[np.bool_], weights: NDArray[np.int64], rate: float
+) -> Scores:
+    """Share of defects that every draw finds, if it may reject a share of its good images.
+
+    The threshold is the lowest one above which no more than ``rate`` of the good images lie
+    (`perfect_threshold` of the verdicts), so that all that is compared rejects alike.
+
+    Parameters
+    ----------
+    scores, anomalous, weights
+        As in `drawn_auroc`.
+    rate
+        Stated false-reject rate, in (0, 1).
+
+    Returns
+    -------
+    (draws,) float64
+
+    Examples
+    --------
+    >>> once = np.ones((1, 4), dtype=np.int64)
+    >>> drawn_found(np.arange(4.0), np.array([0, 1, 0, 1]) == 1, once, rate=0.1)
+    array([0.5])
+    """
+    good = np.sort(scores[~anomalous])[::-1]
+    order = np.argsort(-scores[~anomalous], kind="stable")
+    above = weights[:, ~anomalous][:, order].cumsum(axis=1)
+    allowed = np.floor(rate * above[:, -1:] + 1e-9)
+    thresholds = good[(above > allowed).argmax(axis=1)]
+    counts = weights[:, anomalous]
+    hits = (counts * (scores[anomalous] > thresholds[:, None])).sum(axis=1)
+    found: Scores = hits / counts.sum(axis=1)
+    return found
+
+
 def spread(draws: Scores) -> float:
     """Estimate the standard error from ``draws`` (n,) float64 of a figure or of a difference."""
     return float(draws.std(ddof=1))

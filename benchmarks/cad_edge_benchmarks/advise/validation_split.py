@@ -10,13 +10,14 @@ of its good images; copies of these get synthetic anomalies.
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from cad_edge.data.grouping import GroupRule
 from cad_edge.data.image import decode_image
 from cad_edge.data.product import GOOD, LabelledImage, ProductImages
 from cad_edge.data.stream import Stream, StreamTask
@@ -139,8 +140,24 @@ def _shuffled(origins: list[str], rng: np.random.Generator) -> list[str]:
     return [origins[at] for at in rng.permutation(len(origins))]
 
 
+Draw = Callable[[Path, Path, Path, int], list[LabelledImage]]
+"""From a good image, another one, the folder of the product and a seed to defective copies."""
+
+
+def anomalous(image: Path, other: Path, place: Path, seed: int) -> list[LabelledImage]:
+    """Write copies of one image with an anomaly each, and their masks."""
+    from cad_edge_training.synthetic import synthetic_defects
+
+    rgb = decode_image(image)
+    damaged, masks = synthetic_defects(np.repeat(rgb[None], COPIES, axis=0), seed)
+    return [
+        write_defective(place, SYNTHETIC, f"{image.stem}-{n}", damaged[n], masks[n])
+        for n in range(COPIES)
+    ]
+
+
 def write_synthetic(
-    task: StreamTask, product: ProductImages, place: Path, seed: int
+    task: StreamTask, product: ProductImages, place: Path, seed: int, draw: Draw = anomalous
 ) -> tuple[StreamTask, list[SplitImage]]:
     """Hold good images out and draw synthetic anomalies on copies of them.
 
@@ -152,26 +169,45 @@ def write_synthetic(
         Folder in the layout ``mvtec``; what is there is replaced.
     seed
         Of the images chosen and of the anomalies.
+    draw
+        Writes the anomalous copies of an image; the other one is held out as well.
 
     Raises
     ------
     DatasetError
-        There are too few images to learn from some and hold others out.
+        There are too few images to learn from some and hold others out, or their groups are not
+        told.
     ImageError
         An image cannot be read.
     """
-    held_out = set(_held_out(task, len(product.train), seed))
+    groups = task.groups(product)
+    named = _named(product.train)
+    held_out = _held_out(task, len(named), groups, seed)
     shutil.rmtree(place, ignore_errors=True)
     images: list[SplitImage] = []
-    for number, (image, name) in enumerate(_named(product.train)):
-        if number not in held_out:
-            link_image(image, place / "train" / GOOD / name)
-            continue
+    for number, following in zip(held_out, [*held_out[1:], held_out[0]], strict=True):
+        image, name = named[number]
         copy = place / "test" / GOOD / name
         link_image(image, copy)
         images.append(SplitImage(LabelledImage(copy), name))
-        images += [SplitImage(one, name) for one in _anomalous(copy, place, seed + number)]
-    return StreamTask(name=task.name, path=place.absolute()), images
+        drawn = draw(copy, named[following][0], place, seed + number)
+        images += [SplitImage(one, name) for one in drawn]
+    learned = sorted({*range(len(named))} - {*held_out})
+    own = None if groups is None else [groups[number] for number in learned]
+    rule = _link_learned(place, [named[number] for number in learned], own)
+    return StreamTask(name=task.name, path=place.absolute(), group=rule), images
+
+
+def _link_learned(
+    place: Path, images: Sequence[tuple[Path, str]], groups: Sequence[str] | None
+) -> GroupRule | None:
+    """Link what is learned from, each group in a folder of its own where several are left."""
+    folder = place / "train" / GOOD
+    names = sorted(set(groups or ()))
+    for at, (image, name) in enumerate(images):
+        own = f"group-{names.index(groups[at])}" if groups and len(names) > 1 else ""
+        link_image(image, folder / own / name)
+    return GroupRule(folder=True) if len(names) > 1 else None
 
 
 def _named(images: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -183,27 +219,21 @@ def _named(images: Sequence[Path]) -> list[tuple[Path, str]]:
     ]
 
 
-def _held_out(task: StreamTask, images: int, seed: int) -> Sequence[int]:
+def _held_out(task: StreamTask, images: int, groups: Sequence[str] | None, seed: int) -> list[int]:
+    """Numbers of the images that are held out, ascending; groups are held out whole."""
     from cad_edge_training.folds import MINIMUM_IMAGES
+    from cad_edge_training.whole_groups import WholeGroups
 
-    count = max(FEWEST_HELD_OUT, round(images * HELD_OUT))
-    if images - count < MINIMUM_IMAGES:
+    count, rng = max(FEWEST_HELD_OUT, round(images * HELD_OUT)), np.random.default_rng(seed)
+    if groups is None:
+        held = rng.permutation(images)[:count]
+    else:
+        whole = WholeGroups.of(groups, images)
+        held = np.flatnonzero(np.isin(whole.members, whole.hold_out(count, FEWEST_HELD_OUT, rng)))
+    if images - len(held) < MINIMUM_IMAGES:
         raise DatasetError(
             f"{task.path} has {images} images of good parts and no good and defective test images; "
             f"give at least {MINIMUM_IMAGES + FEWEST_HELD_OUT}, of which some are held out, or add "
             f"test/{GOOD} and test/<defect>"
         )
-    order = np.random.default_rng(seed).permutation(images)
-    return [int(number) for number in order[:count]]
-
-
-def _anomalous(image: Path, place: Path, seed: int) -> list[LabelledImage]:
-    """Write copies of one image with an anomaly each, and their masks."""
-    from cad_edge_training.synthetic import synthetic_defects
-
-    rgb = decode_image(image)
-    damaged, masks = synthetic_defects(np.repeat(rgb[None], COPIES, axis=0), seed)
-    return [
-        write_defective(place, SYNTHETIC, f"{image.stem}-{n}", damaged[n], masks[n])
-        for n in range(COPIES)
-    ]
+    return sorted(int(number) for number in held)

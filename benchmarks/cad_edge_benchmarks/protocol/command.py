@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     "paths of a stream file are relative to.",
 )
 @options.out_folder()
-@options.method
+@options.method()
 @options.backbone(BACKBONE)
 @options.size
 @options.settings

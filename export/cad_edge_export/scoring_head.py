@@ -136,6 +136,15 @@ class ScoringFusion(ABC, Generic[C]):
         """Last block of the entry: as far as routing goes, but not past one that is scored."""
         return min(max(backbone.routing_blocks), min(self.blocks(config)))
 
+    def further_inputs(
+        self, entry_outputs: Mapping[str, Tensor], config: C
+    ) -> tuple[GraphInput, ...]:
+        """Inputs of the head beside ``hidden`` that the entry gives; none, if not overridden.
+
+        The head finds them among its tensors, but in the fused layout, where it runs the entry.
+        """
+        return ()
+
     def follow(self, tensors: Tensors, moved: Tensors) -> Tensors:
         """Tensors that change where rounding has ``moved`` the means of `ScoringHead.means`.
 
@@ -159,12 +168,16 @@ class ScoringFusion(ABC, Generic[C]):
         tensors = self.tensors(task.tensors, backbone, config)
         first = self.entry(backbone, config, precision)
         with torch.inference_mode():
-            hidden = first.module(first.inputs[0].example)[1]
+            given = first.module(first.inputs[0].example)
+        entered = {name: one.clone() for name, one in zip(first.outputs, given, strict=True)}
+        further = self.further_inputs(entered, config)
         blocks = self.entry_block(backbone, config), self.blocks(config)[-1]
         network = in_precision(folded(backbone), precision)
-        head = self.head(network, config, blocks, precision, tuple(tensors))
+        names = (*(one.name for one in further), *tensors)
+        head = self.head(network, config, blocks, precision, names)
         inputs = (
-            GraphInput("hidden", "0/hidden", hidden.clone(), (0,)),
+            GraphInput("hidden", "0/hidden", entered["hidden"], (0,)),
+            *further,
             *(
                 GraphInput(name, f"tensor/{name}", torch.from_numpy(value))
                 for name, value in tensors.items()

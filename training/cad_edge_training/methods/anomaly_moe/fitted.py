@@ -36,18 +36,18 @@ class Described(NamedTuple):
 def patch_error(weights: Weights, patches: Tensor) -> Tensor:
     """Root mean square (n, p) of whitened patches (n, p, d).
 
-    ``weights`` are ``mean`` (d,) and ``whitening`` (d, d), which is multiplied from the right.
+    ``weights`` are ``whitening`` (d, d), which is multiplied from the right, and ``bias`` (d,),
+    which takes the mean off.
     """
-    shift = -(weights["mean"][..., None, :] @ weights["whitening"])
-    return root_mean_square(patches @ weights["whitening"] + shift)
+    return root_mean_square(patches @ weights["whitening"] + weights["bias"][..., None, :])
 
 
 def project(space: Weights, patches: Tensor) -> Tensor:
     """Principal channels (n, p, c) of patches (n, p, d).
 
-    ``space`` is ``center`` (d,) and ``projection`` (d, c).
+    ``space`` is ``projection`` (d, c) and ``bias`` (c,), which takes the mean off.
     """
-    return patches @ space["projection"] - space["center"] @ space["projection"]
+    return patches @ space["projection"] + space["bias"]
 
 
 def global_residual(weights: Weights, projected: Tensor) -> Tensor:
@@ -106,11 +106,11 @@ def _with_places(projected: Tensor, grid: Grid) -> Tensor:
 
 
 def standardised_components(weights: Weights, described: Described, geometry: bool) -> Tensor:
-    """Bring component vectors (n, K, k) to the units of good parts, by ``mean`` and ``deviation``.
+    """Bring component vectors (n, K, k) to the units of good parts, by ``mean`` and ``gain``.
 
     Of a component that is not there, area alone speaks: all else is as expected.
     """
-    scaled = (described.vectors - weights["mean"]) / weights["deviation"]
+    scaled = (described.vectors - weights["mean"]) * weights["gain"]
     present = described.members.amax(2, keepdim=True)
     if not geometry:
         return scaled * present

@@ -24,29 +24,28 @@ def fit_space(patches: Tensor, config: Config) -> dict[str, Tensor]:
     Returns
     -------
     dict
-        ``center`` (d,), and ``projection`` (d, c) with c = ``channels`` or d if that is less.
+        ``projection`` (d, c), with c = ``channels`` or d if that is less, and ``bias`` (c,).
     """
     flat = patches.flatten(0, 1).double()
     center, deviation = flat.mean(0), flat.std(0).clamp_min(1e-6)
     scaled = (flat - center) / deviation
     _, vectors = torch.linalg.eigh(scaled.T @ scaled)
-    kept = vectors[:, -min(config.channels, len(vectors)) :]
-    return {"center": center.float(), "projection": (kept / deviation[:, None]).float()}
+    projection = vectors[:, -min(config.channels, len(vectors)) :] / deviation[:, None]
+    return {"projection": projection.float(), "bias": -(center @ projection).float()}
 
 
 def fit_patch(patches: Tensor, config: Config) -> dict[str, Tensor]:
-    """One Gaussian of patches (n, p, d): ``mean`` (d,) and ``whitening`` (d, d).
+    """One Gaussian of patches (n, p, d): ``whitening`` (d, d) and ``bias`` (d,).
 
     The share ``shrinkage`` of the mean variance is added after channels were brought to unit
     deviation.
     """
     flat = patches.flatten(0, 1)
-    deviation = flat.double().std(0).clamp_min(1e-6).float()
-    whitening = fit_whitening(flat / deviation, config.shrinkage)
-    return {
-        "mean": whitening.mean * deviation,
-        "whitening": whitening.matrix / deviation[:, None],
-    }
+    deviation = flat.double().std(0).clamp_min(1e-6)
+    fitted = fit_whitening(flat / deviation.float(), config.shrinkage)
+    whitening = fitted.matrix.double() / deviation[:, None]
+    bias = -(fitted.mean.double() * deviation) @ whitening
+    return {"whitening": whitening.float(), "bias": bias.float()}
 
 
 def fit_global(projected: Tensor, config: Config) -> dict[str, Tensor]:
@@ -75,7 +74,7 @@ def fit_components(projected: Tensor, grid: Grid, config: Config, seed: int) -> 
     Returns
     -------
     dict
-        ``centres`` (K, c), ``mean`` and ``deviation`` (K, k), ``basis`` (K, k, rank). Where patches
+        ``centres`` (K, c), ``mean`` and ``gain`` (K, k), ``basis`` (K, k, rank). Where patches
         are not as many as K, or fewer of them differ, the last clusters stay empty.
     """
     flat = drawn(projected.flatten(0, 1), seed)
@@ -89,7 +88,7 @@ def fit_components(projected: Tensor, grid: Grid, config: Config, seed: int) -> 
     described = describe_components(weights, projected, grid, config.geometry)
     vectors = described.vectors.double()
     weights["mean"] = vectors.mean(0).float()
-    weights["deviation"] = vectors.std(0).clamp_min(DEVIATION_FLOOR).float()
+    weights["gain"] = (1 / vectors.std(0).clamp_min(DEVIATION_FLOOR)).float()
     standardised = standardised_components(weights, described, config.geometry)
     weights["basis"] = torch.stack(
         [_principal(one, config.component_rank) for one in standardised.unbind(1)]

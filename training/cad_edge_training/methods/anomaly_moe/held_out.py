@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from cad_edge_training.folds import Index
-
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
 from cad_edge_training.methods.anomaly_moe.discriminant import log_probabilities, log_weight
 from cad_edge_training.methods.anomaly_moe.fitted import Weights
@@ -48,7 +47,9 @@ class Heard(NamedTuple):
             for level in LEVELS
             for number in range(experts)
         }
-        return Heard(said, log_probabilities(named(pool.tensors, "router"), seen.descriptors), places)
+        return Heard(
+            said, log_probabilities(named(pool.tensors, "router"), seen.descriptors), places
+        )
 
 
 class HeldOut(NamedTuple):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cad_edge_training.memory_bank import k_means
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
 from cad_edge_training.methods.anomaly_moe.discriminant import fit_discriminant
 from cad_edge_training.methods.anomaly_moe.fitted import (
@@ -24,7 +25,6 @@ from cad_edge_training.methods.anomaly_moe.fitted import (
     root_mean_square,
     standardised_components,
 )
-from cad_edge_training.memory_bank import k_means
 from cad_edge_training.methods.anomaly_moe.fitting import (
     SPARE_IMAGES,
     fit_components,
@@ -34,7 +34,6 @@ from cad_edge_training.methods.anomaly_moe.fitting import (
     numbered,
     with_weights,
 )
-
 
 EM_ROUNDS = 10
 

@@ -1,8 +1,8 @@
 """Scales that bring the error of an expert to the units of held-out good parts.
 
 Every cell of a map has its own mean and deviation, and what a level says of an image, the mean of
-its highest cells, has one of each. A held-out part is scaled by what the others of it say, since its
-own say would make it look more usual than a new part does.
+its highest cells, has one of each. A held-out part is scaled by the other ones, since its own say
+would make it look more usual than a new part does.
 """
 
 import math
@@ -70,7 +70,7 @@ def level_and_map(
 
 
 def word(errors: Tensor, cells: Tensor, members: Tensor | None, share: float) -> Tensor:
-    """What an expert says of the image (n,), before `LevelScale.level`."""
+    """Judge the image (n,), before `LevelScale.level`."""
     return highest(cells, share) if members is None else errors.mean(1)
 
 
@@ -96,7 +96,7 @@ def cell_scale(errors: Tensor) -> tuple[Tensor, Tensor]:
 def cross_scaled(errors: Tensor, parts: Tensor) -> Tensor:
     """Scale errors (n, cells), each by the `cell_scale` of those in other ``parts`` (n,) int64."""
     found = torch.empty_like(errors)
-    for part in parts.unique():
+    for part in sorted(set(parts.tolist())):
         own = parts == part
         shift, gain = cell_scale(errors[~own] if bool((~own).any()) else errors)
         found[own] = (errors[own] - shift) * gain

@@ -11,20 +11,24 @@ from cad_edge.errors import ArtifactError, CadEdgeError, CertificateError
 from cad_edge.store.artifact import read_artifact
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import run_chain
-from cad_edge_export.exporter import export_artifacts
+from cad_edge_export.exporter import export_artifacts, export_folder
 from cad_edge_export.fused_task import FusedTask, StageModule
 from cad_edge_export.fusion import names_of_levels
+from cad_edge_export.fusions import padim
+from cad_edge_export.fusions.padim import PaDiMFusion, PadimHead
 from cad_edge_export.fusions.patch_memory import PatchMemoryFusion, PatchMemoryHead
 from cad_edge_export.level_certificate import LevelAnswers, level_differences
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
+from cad_edge_training.methods.padim import method as padim_method
 from tests.export import level_method
 from tests.export.level_method import Fast, Learner, Level, LevelFusion, LevelMethod, judged
-from tests.training.small_products import NAMES, quiet
+from tests.training.small_products import NAMES, learn, quiet, stream_of
 
 LEVELS = ("bright", "dark")
+SMALL_PADIM = {"dimensions": "12"}
 OUTPUTS = ("score", "anomaly_map", "levels", "level_maps")
 
 
@@ -197,6 +201,12 @@ def test_other_numbers_of_levels_are_refused_with_a_sentence():
     assert level_differences(TASK, None, right) == level_differences(TASK, right, None) == {}
 
 
+def two_levels(anomaly_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give a map and its negative as maps of levels, and the peaks of both."""
+    maps = torch.stack([anomaly_map, -anomaly_map], dim=1)
+    return maps.amax(dim=(2, 3)), maps
+
+
 class TellingHead(PatchMemoryHead):
     """A head that gives its map as one of two levels, too."""
 
@@ -204,8 +214,7 @@ class TellingHead(PatchMemoryHead):
 
     def judge(self, states, tensors):
         score, anomaly_map = super().judge(states, tensors)
-        maps = torch.stack([anomaly_map, -anomaly_map], dim=1)
-        return score, anomaly_map, maps.amax(dim=(2, 3)), maps
+        return score, anomaly_map, *two_levels(anomaly_map)
 
 
 class TellingScoringFusion(PatchMemoryFusion):
@@ -233,3 +242,39 @@ def test_a_scoring_head_gives_what_it_says_in_both_layouts(tiny, dinov2, layout)
     maps = found.levels.level_maps
     assert maps.shape == (len(images), 2, 56, 56) and np.array_equal(maps[:, 0], found.anomaly_map)
     assert np.array_equal(found.levels.levels[:, 1], -found.anomaly_map.min(axis=(1, 2)))
+
+
+class TellingPadim(PadimHead):
+    """PaDiM's head with two levels of one map."""
+
+    outputs = OUTPUTS
+
+    def judge(self, states, tensors):
+        score, anomaly_map = super().judge(states, tensors)
+        return score, anomaly_map, *two_levels(anomaly_map)
+
+
+def test_eight_bits_say_by_how_much_levels_move(products, tmp_path, monkeypatch):
+    """Nothing is refused for them: the evidence is that of the score."""
+    built = padim_method.METHOD.build_model
+
+    def telling(backbone, config, tensors):
+        model = built(backbone, config, tensors)
+        model.levels = lambda images: two_levels(model(images)[1])
+        return model
+
+    monkeypatch.setattr(padim_method.METHOD, "build_model", telling, raising=False)
+    fusion = type("Telling", (PaDiMFusion,), {"head": TellingPadim, "level_names": ("high", "low")})
+    monkeypatch.setattr(padim, "FUSION", fusion())
+    learn(stream_of(products, NAMES[:1]), tmp_path / "made", method="padim", options=SMALL_PADIM)
+    plan = ExportPlan(precision="uint8", calibration=products / f"{NAMES[0]}.json")
+    export_folder(tmp_path / "made", tmp_path / "bundle", plan, quiet)
+    entry = Bundle(tmp_path / "bundle").manifest().tasks[NAMES[0]]
+    proof = entry.certificate
+    assert entry.levels == ["high", "low"] and proof.tolerance is None
+    assert 1e-6 < proof.levels_max < 0.5 and 1e-6 < proof.level_maps_max < 0.5
+    part = products / NAMES[0] / "test" / "blot" / "000.png"
+    with Detector.open(tmp_path / "bundle", device="cpu", watch=False) as detector:
+        found = detector.detect(part, task=NAMES[0])
+    assert found.level == "high" and found.level_share == 1.0
+    assert found.levels["high"] == pytest.approx(float(found.anomaly_map.max()))

@@ -139,7 +139,7 @@ class ScoringFusion(ABC, Generic[C]):
     def further_inputs(
         self, entry_outputs: Mapping[str, Tensor], config: C
     ) -> tuple[GraphInput, ...]:
-        """Inputs of the head beside ``hidden`` that the entry gives; none, if not overridden.
+        """Take more than ``hidden`` of what the entry gives; nothing, if not overridden.
 
         The head finds them among its tensors, but in the fused layout, where it runs the entry.
         """

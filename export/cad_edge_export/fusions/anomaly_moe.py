@@ -1,4 +1,4 @@
-"""AnomalyMoE fused: the experts of a product as tensors of one head, or all of a step with a router.
+"""AnomalyMoE fused: experts of a product as tensors of one head, or all of a step and a router.
 
 Product routing binds the experts that the product's mean descriptor chose, and nothing chooses at
 run time. Image routing binds all experts of the step, stacked along a first axis, of which the

@@ -55,7 +55,7 @@ class Config(Record):
     top_k: int = Field(default=3, ge=1, description="experts chosen of all, with routing=top_k")
     routing_at: RoutingAt = Field(
         default="product",
-        description="product: a product's mean descriptor chooses, once; image: that of every frame",
+        description="product: a product's mean descriptor chooses, once; image: every frame's does",
     )
     experts: int = Field(
         default=6,

@@ -107,7 +107,7 @@ def _principal(values: Tensor, rank: int) -> Tensor:
 
 
 def numbered(names: Sequence[int]) -> Tensor:
-    """Number what occurs from 0 on, in ascending order, (n,) int64."""
+    """Give what occurs numbers from 0 on, in ascending order, (n,) int64."""
     place = {name: number for number, name in enumerate(sorted(set(names)))}
     return torch.tensor([place[name] for name in names], dtype=torch.int64)
 

@@ -28,6 +28,9 @@ MULTIMODAL = {
 }
 LATE = {**MULTIMODAL, "blocks": "3", "prompt_from_block": "3", "text_layer": "last"}
 PROMPTED_TINY = {**FLAT, "blocks": "1,2", "bank_size": "16", "keys": "8", "epochs": "1"}
+EXPERTS = {"channels": "16", "rank": "4", "components": "3"}
+BY_IMAGE = {**EXPERTS, "experts": "2", "routing_at": "image"}
+BEST = {**BY_IMAGE, "routing": "top_k", "top_k": "3"}
 # Method, backbone, size, options, and the layout that is exported here; the default is in both
 # bundles.
 CASES = {
@@ -35,6 +38,11 @@ CASES = {
     "patch memory on dinov2": ("patch_memory", "dinov2", 56, TINY, "shared"),
     "padim": ("padim", LITE0, 64, {"dimensions": "12"}, "shared"),
     "padim fused": ("padim", LITE0, 64, {"dimensions": "12"}, "fused"),
+    "anomaly moe": ("anomaly_moe", LITE0, 64, EXPERTS, "shared"),
+    "anomaly moe fused": ("anomaly_moe", LITE0, 64, EXPERTS, "fused"),
+    "experts by image": ("anomaly_moe", LITE0, 64, BY_IMAGE, "shared"),
+    "experts by image fused": ("anomaly_moe", LITE0, 64, BY_IMAGE, "fused"),
+    "best experts of all": ("anomaly_moe", LITE0, 64, BEST, "shared"),
     "prompts": ("cmpmb", LITE0, 64, PROMPTS, "shared"),
     "published": ("cmpmb", LITE0, 64, PUBLISHED, "fused"),
     "clip": ("cmpmb", "clip", 32, MULTIMODAL, "shared"),

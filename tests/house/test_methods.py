@@ -21,11 +21,13 @@ from cad_edge_training.backbones import DEFAULT_BACKBONE
 from cad_edge_training.method import (
     HasRouter,
     KnowsLastBlock,
+    LearnsAllAtOnce,
     LearnsDistributed,
     LearnsTasksJointly,
     Method,
     NamesUnsupportedParts,
     Settings,
+    StatesSuitability,
     Sweepable,
     UpdatesEarlierTasks,
     UsesDepth,
@@ -38,6 +40,8 @@ from cad_edge_training.train import TrainingPlan, read_config
 
 CAPABILITIES = (
     LearnsTasksJointly,
+    LearnsAllAtOnce,
+    StatesSuitability,
     UpdatesEarlierTasks,
     LearnsDistributed,
     UsesDepth,
@@ -112,6 +116,12 @@ def assert_same_parameters(found: object, contract: type) -> None:
 def test_capabilities_are_those_that_the_methods_have_been_built_with():
     """Of the methods below; one that is added needs no line here."""
     built = {
+        "anomaly_moe": {
+            "LearnsTasksJointly",
+            "LearnsAllAtOnce",
+            "KnowsLastBlock",
+            "StatesSuitability",
+        },
         "cl_anomaly": {"UpdatesEarlierTasks", "LearnsDistributed", "UsesViews", "HasRouter"},
         "cmpmb": {"KnowsLastBlock", "NamesUnsupportedParts", "Sweepable"},
         "ib_iumad": {"LearnsTasksJointly", "UpdatesEarlierTasks", "UsesDepth", "KnowsLastBlock"},

@@ -81,6 +81,15 @@ class LearnsTasksJointly(Protocol[C_contra]):
 
 
 @runtime_checkable
+class LearnsAllAtOnce(Protocol[C_contra]):
+    """Can learn a fixed set of products in one step, to which none is added later."""
+
+    def all_at_once(self, config: C_contra) -> bool:
+        """Whether these options ask for that."""
+        ...
+
+
+@runtime_checkable
 class UpdatesEarlierTasks(Protocol[C_contra]):
     """Shares weights between its tasks, so that a new one changes what the older ones answer."""
 

@@ -1,7 +1,9 @@
 """Lines on a task that was learned: from how many good parts, and which of them are odd."""
 
-from cad_edge.store.artifact import Artifact
+from cad_edge.store.artifact import Artifact, LearnedTask
 from cad_edge_training.good_parts import GoodParts, learned_from
+from cad_edge_training.method import StatesSuitability
+from cad_edge_training.methods import default_method, load_method
 
 
 def learned_line(record: Artifact, parts: GoodParts | None) -> str:
@@ -23,6 +25,18 @@ def learned_line(record: Artifact, parts: GoodParts | None) -> str:
         record.provenance.images if parts is None else parts.count,
         held_out if calibration.scheme == "split" else None,
     ) + ("" if parts is None else parts.copies_said())
+
+
+def suitability_lines(task: LearnedTask, backbone: str) -> list[str]:
+    """Warn where a method says that it does not suit the product; which one to take instead."""
+    name = task.artifact.method
+    method = load_method(name)
+    said = method.suitability(task.tensors) if isinstance(method, StatesSuitability) else None
+    if said is None or said.suits:
+        return []
+    instead = default_method(backbone)
+    advice = "" if instead == name else f"; learn it with --method {instead}"
+    return [f"{task.artifact.task}: {said.sentence}, so that {name} hardly suits it{advice}"]
 
 
 def outlier_lines(record: Artifact) -> list[str]:

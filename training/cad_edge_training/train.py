@@ -9,16 +9,21 @@ from pydantic import ValidationError
 from cad_edge.data.stream import Stream, StreamTask
 from cad_edge.errors import OptionError
 from cad_edge.schema import Record
-from cad_edge.store.artifact import Artifact, read_record
+from cad_edge.store.artifact import Artifact, read_artifact, read_record
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.check.before_learning import Survey, survey
 from cad_edge_training.held_artifacts import check_held, held_artifacts
 from cad_edge_training.input_size import AUTO, InputSizes, Size, input_sizes
 from cad_edge_training.learned import Progress
 from cad_edge_training.learning import Learning, discard_unfinished, learns_steps
-from cad_edge_training.method import LearnsDistributed, NamesUnsupportedParts, UsesViews
+from cad_edge_training.method import (
+    LearnsAllAtOnce,
+    LearnsDistributed,
+    NamesUnsupportedParts,
+    UsesViews,
+)
 from cad_edge_training.methods import load_method
-from cad_edge_training.notes import learned_line, outlier_lines
+from cad_edge_training.notes import learned_line, outlier_lines, suitability_lines
 from cad_edge_training.processes import started_processes
 from cad_edge_training.views import views_of
 
@@ -96,6 +101,7 @@ def train(
     held = held_artifacts(out, stream)
     check_held(held, out, backbone, views)
     pending = [task for task in stream.tasks if task.name not in held]
+    at_once = _all_at_once(plan, config, held, pending)
     _check_groups(pending)
     found = Survey({}, ())
     if processes.leads or learns_in_several(plan.method):
@@ -116,7 +122,7 @@ def train(
         parts=found.parts,
         known={record.provenance.data_sha256: record.task for record in held.values()},
     )
-    for tasks in _pending(stream, held, plan.method):
+    for tasks in [pending] if at_once else _pending(stream, held, plan.method):
         # What is there has been read by all before one writes, and written before all read on.
         processes.wait()
         if processes.leads or learns_in_several(plan.method):
@@ -128,9 +134,25 @@ def train(
     if processes.leads:
         for name in learned:
             record = read_record(out / name)
-            for line in (learned_line(record, found.parts.get(name)), *outlier_lines(record)):
+            said = learned_line(record, found.parts.get(name)), *outlier_lines(record)
+            for line in (*said, *suitability_lines(read_artifact(out / name), plan.backbone)):
                 say(line)
     return learned
+
+
+def _all_at_once(
+    plan: TrainingPlan, config: Record, held: Mapping[str, Artifact], pending: Sequence[StreamTask]
+) -> bool:
+    """Whether all products are learned in one step; OptionError where some are there already."""
+    method = load_method(plan.method)
+    if not isinstance(method, LearnsAllAtOnce) or not method.all_at_once(config) or not pending:
+        return False
+    if held:
+        raise OptionError(
+            f"a fixed set of products is learned at once, and {', '.join(sorted(held)[:5])} are "
+            "there already; give --out another folder"
+        )
+    return True
 
 
 def unsupported_parts(plan: TrainingPlan) -> str | None:

@@ -36,7 +36,7 @@ from cad_edge_training.patch_calibration import calibrate_maps, frame_maps
 from cad_edge_training.patch_features import batches
 
 MOST_MORE = 2  # fitted experts of a level than products of the step
-AGREEMENT, EXPLAINED = "agreement", "explained/"
+AGREEMENT, EXPLAINED = "agreement", "explained"
 """Names of tensors beside those of the model: the share of good parts that choose as their product
 does, and R^2 on held-out parts, by level."""
 
@@ -77,6 +77,17 @@ def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> Anomaly
     """Return the reference model of a learned task."""
     learned = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
     return AnomalyMoE(backbone, config, learned).eval()
+
+
+def explained_by_whole(tensors: Tensors) -> float:
+    """R^2 on held-out parts of the experts for the whole that a product's router chooses.
+
+    The mean of them where there are several; NaN where none was chosen.
+    """
+    count = len(tensors[f"{EXPLAINED}/global"])
+    chosen = [number for number in range(count) if f"scale/global/{number}/shift" in tensors]
+    values = tensors[f"{EXPLAINED}/global"][chosen]
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def is_whole(shared_weights: Mapping[str, object]) -> bool:
@@ -180,7 +191,7 @@ class Step:
             tensors = kept(tensors, scaled.scales) | {GATES: product_gates[0]}
         for (level, number), scale in scaled.scales.items():
             tensors |= with_weights(f"scale/{level}/{number}", scale.tensors())
-        tensors |= with_weights("explained", known)
+        tensors |= with_weights(EXPLAINED, known)
         tensors[AGREEMENT] = agreement.all(1).float().mean()
         maps = frame_maps(request, scaled.maps.reshape(-1, *self.grid), config.smoothing)
         calibration = calibrate_maps(request, held_out.places, scaled.scores, maps)

@@ -1,9 +1,19 @@
 """AnomalyMoE as the core sees it."""
 
+from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.method import Method
+from cad_edge_training.method import Method, Suitability
 from cad_edge_training.methods.anomaly_moe.config import Config, defaults_for
-from cad_edge_training.methods.anomaly_moe.learn import build_model, is_whole, learn, learn_step
+from cad_edge_training.methods.anomaly_moe.learn import (
+    build_model,
+    explained_by_whole,
+    is_whole,
+    learn,
+    learn_step,
+)
+
+SUITS_FROM = 0.3
+"""R^2 of the expert for the whole below which patches say more (README.md)."""
 
 
 class AnomalyMoEMethod:
@@ -15,6 +25,20 @@ class AnomalyMoEMethod:
     learn_step = staticmethod(learn_step)
     is_whole = staticmethod(is_whole)
     build_model = staticmethod(build_model)
+
+    def all_at_once(self, config: Config) -> bool:
+        """Whether the stream is one step, to which no product is added."""
+        return config.joint
+
+    def suitability(self, tensors: Tensors) -> Suitability | None:
+        """Share of how held-out good parts differ that the expert for the whole explains."""
+        explained = explained_by_whole(tensors)
+        return Suitability(
+            explained,
+            SUITS_FROM,
+            f"its expert for the whole explains {explained:.0%} of how held-out good parts differ, "
+            f"and {SUITS_FROM:.0%} say that it has an arrangement to learn",
+        )
 
     def last_block(self, backbone: Backbone, config: Config) -> int:
         """Deepest block whose features are used."""

@@ -68,7 +68,7 @@ class AnomalyMoE(nn.Module):
     def gates(self, seen: Seen) -> Tensor:
         """Gates (n, levels * experts)."""
         if GATES in self.tensors:
-            return self.tensors[GATES].expand(len(seen.patches), -1)
+            return self.tensors[GATES].expand(seen.patches.shape[0], -1)
         return gates(fitted_logits(named(self.tensors, "router"), seen.descriptors), self.config)
 
 
@@ -108,8 +108,8 @@ def judge(
     projected, count = pool.project(seen), weights.shape[1] // len(LEVELS)
     levels, maps = [], []
     for place, level in enumerate(LEVELS):
-        said = torch.zeros(len(weights))
-        located = torch.zeros(seen.patches.shape[:2])
+        said = weights.new_zeros(weights.shape[0])
+        located = seen.patches[..., 0] * 0
         for (owner, number), scale in sorted(scales.items()):
             if owner != level:
                 continue

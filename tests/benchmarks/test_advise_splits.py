@@ -92,5 +92,7 @@ def test_synthetic_anomalies_are_the_same_again(tmp_path):
 
 def test_a_product_too_small_to_hold_images_out_is_refused(tmp_path):
     without_defects(tmp_path, good=7)
-    with pytest.raises(DatasetError, match=r"has 7 images of good parts .* give at least 8"):
+    with pytest.raises(
+        DatasetError, match=r"has 7 images of good parts, .* give at least 8; or add test/good"
+    ):
         split_stream(stream_of(tmp_path, ("checks",)), tmp_path / "place", 0)

@@ -96,7 +96,11 @@ def _split(task: StreamTask, product: ProductImages, place: Path, seed: int) -> 
         images = [SplitImage(item, str(item.path)) for item in product.test]
         source, learned = task, len(product.train)
     else:
-        source, images = write_synthetic(task, product, place, own_seed)
+        try:
+            source, images = write_synthetic(task, product, place, own_seed)
+        except DatasetError as problem:
+            also = f"test/{GOOD} and test/<defect>, since there are {reason}"
+            raise DatasetError(f"{problem}; or add {also}") from None
         learned = len(product.train) - len({one.origin for one in images})
     return ProductSplits(source, learned, *deal(images, own_seed), reason)
 
@@ -232,8 +236,7 @@ def _held_out(task: StreamTask, images: int, groups: Sequence[str] | None, seed:
         held = np.flatnonzero(np.isin(whole.members, whole.hold_out(count, FEWEST_HELD_OUT, rng)))
     if images - len(held) < MINIMUM_IMAGES:
         raise DatasetError(
-            f"{task.path} has {images} images of good parts and no good and defective test images; "
-            f"give at least {MINIMUM_IMAGES + FEWEST_HELD_OUT}, of which some are held out, or add "
-            f"test/{GOOD} and test/<defect>"
+            f"{task.path} has {images} images of good parts, too few to learn from some and to "
+            f"judge by others; give at least {MINIMUM_IMAGES + FEWEST_HELD_OUT}"
         )
     return sorted(int(number) for number in held)

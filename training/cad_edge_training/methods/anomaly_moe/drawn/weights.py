@@ -15,6 +15,7 @@ from torch.nn import functional
 Weights: TypeAlias = Mapping[str, Tensor]
 
 NORM_EPS = 1e-8
+SMALLEST_LENGTH = 1e-6
 
 
 def part(weights: Weights, prefix: str) -> dict[str, Tensor]:
@@ -75,5 +76,9 @@ def dropped(values: Tensor, share: float) -> Tensor:
 
 def cosine_distance(first: Tensor, second: Tensor) -> Tensor:
     """1 - cosine along the last axis; 1 where one of the two is 0."""
-    squares = first.square().sum(-1) * second.square().sum(-1)
-    return 1 - (first * second).sum(-1) / (squares + 1e-12).sqrt()
+    # Lengths are bounded and not increased: exporting drops what it takes for adding nothing.
+    lengths = [
+        torch.linalg.vector_norm(one, dim=-1).clamp(min=SMALLEST_LENGTH) for one in (first, second)
+    ]
+    cosine: Tensor = (first * second).sum(-1) / lengths[0] / lengths[1]
+    return 1 - cosine

@@ -280,3 +280,59 @@ def test_onnx_with_bound_weights_finds_the_same(form: str) -> None:
     expected = module(*frames.values(), *tensors.values())
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
+
+
+class _Routed(torch.nn.Module):
+    """Patch and component experts of every image, gathered from all of them."""
+
+    def __init__(self, config: Config, weights: list[dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.config = config
+        self.names = [list(one) for one in weights]
+
+    def forward(
+        self, features: Tensor, pooled: Tensor, present: Tensor, chosen: Tensor, *values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        left = iter(values)
+        patch, component = (
+            {name: next(left).index_select(0, chosen[:, level]) for name in names}
+            for level, names in enumerate(self.names)
+        )
+        return (
+            patch_error(patch, features, self.config, LAYOUT),
+            component_error(component, pooled, present, LAYOUT),
+        )
+
+
+def test_every_image_can_have_its_own_expert_in_onnx_too() -> None:
+    config, generator = _config(), _generator()
+    patches = [draw_patch(config, LAYOUT, generator) for _ in range(3)]
+    components = [draw_component(LAYOUT, generator) for _ in range(3)]
+    stacked = [
+        {name: torch.stack([one[name] for one in experts]) for name in experts[0]}
+        for experts in (patches, components)
+    ]
+    frames = {
+        "features": torch.rand(4, 10, 4, 4, generator=generator),
+        "pooled": torch.rand(4, 2, 13, generator=generator),
+        "present": torch.ones(4, 2),
+        "chosen": torch.tensor([[0, 1], [2, 2], [1, 0], [1, 1]]),
+    }
+    tensors = {
+        f"{level}_{name}".replace(".", "_"): value
+        for level, one in enumerate(stacked)
+        for name, value in one.items()
+    }
+    inputs = [GraphInput(name, f"0/{name}", one[:2], dynamic=(0,)) for name, one in frames.items()]
+    inputs += [GraphInput(name, f"tensor/{name}", one) for name, one in tensors.items()]
+    module = _Routed(config, stacked)
+    graph = to_onnx(StageModule(module, tuple(inputs), ("patch", "component")))[GRAPH]
+    values = {name: one.numpy() for name, one in (frames | tensors).items()}
+    found = onnxruntime.InferenceSession(graph).run(None, values)
+    features, pooled, present, chosen = frames.values()
+    for row, (patch, component) in enumerate(chosen.tolist()):
+        one = slice(row, row + 1)
+        alone = patch_error(patches[patch], features[one], config, LAYOUT)
+        np.testing.assert_allclose(found[0][one], alone.numpy(), atol=1e-5)
+        alone = component_error(components[component], pooled[one], present[one], LAYOUT)
+        np.testing.assert_allclose(found[1][one], alone.numpy(), atol=1e-5)

@@ -19,6 +19,9 @@ from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_pr
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.gaussian import map_matrix
 
+IMAGE = "image"
+"""Name of the frame, (batch, height, width, 3) uint8, among the tensors of a head that sees it."""
+
 C = TypeVar("C", bound=Record)
 
 
@@ -100,13 +103,16 @@ class SelfContained(nn.Module):
     def __init__(self, head: ScoringHead[Any], tensors: Tensors) -> None:
         super().__init__()
         self.head = head
-        for name in head.names:
-            self.register_buffer(f"constant_{name}", torch.from_numpy(tensors[name]))
+        for name, value in tensors.items():
+            self.register_buffer(f"constant_{name}", torch.from_numpy(value))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run one frame from pixels to score, map and what else the head gives."""
         hidden = enter(self.head.backbone, image, self.head.precision)
-        values = [self.get_buffer(f"constant_{name}") for name in self.head.names]
+        values = [
+            image if name == IMAGE else self.get_buffer(f"constant_{name}")
+            for name in self.head.names
+        ]
         return tuple(self.head(hidden.float(), *values))
 
 
@@ -137,13 +143,17 @@ class ScoringFusion(ABC, Generic[C]):
         return min(max(backbone.routing_blocks), min(self.blocks(config)))
 
     def further_inputs(
-        self, entry_outputs: Mapping[str, Tensor], config: C
+        self, backbone: Backbone, entry_outputs: Mapping[str, Tensor], config: C
     ) -> tuple[GraphInput, ...]:
         """Take more than ``hidden`` of what the entry gives; nothing, if not overridden.
 
         The head finds them among its tensors, but in the fused layout, where it runs the entry.
         """
         return ()
+
+    def sees_frame(self, tensors: Tensors) -> bool:
+        """Whether the head wants the frame itself among its ``tensors``, as `IMAGE`."""
+        return False
 
     def follow(self, tensors: Tensors, moved: Tensors) -> Tensors:
         """Tensors that change where rounding has ``moved`` the means of `ScoringHead.means`.
@@ -170,7 +180,9 @@ class ScoringFusion(ABC, Generic[C]):
         with torch.inference_mode():
             given = first.module(first.inputs[0].example)
         entered = {name: one.clone() for name, one in zip(first.outputs, given, strict=True)}
-        further = self.further_inputs(entered, config)
+        further = self.further_inputs(backbone, entered, config)
+        if self.sees_frame(tensors):
+            further = (*further, image_input(backbone))
         blocks = self.entry_block(backbone, config), self.blocks(config)[-1]
         network = in_precision(folded(backbone), precision)
         names = (*(one.name for one in further), *tensors)
@@ -196,7 +208,8 @@ class ScoringFusion(ABC, Generic[C]):
         learned = self.tensors(task.tensors, backbone, config)
         network, tensors = self.baked(backbone, learned)
         network, last = in_precision(network, precision), self.blocks(config)[-1]
-        head = self.head(network, config, (-1, last), precision, tuple(tensors))
+        seen = (IMAGE,) if self.sees_frame(tensors) else ()
+        head = self.head(network, config, (-1, last), precision, (*seen, *tensors))
         module = SelfContained(head, tensors)
         return FusedTask((StageModule(module, (image_input(backbone),), head.outputs),))
 

@@ -31,7 +31,12 @@ class Division:
 
 
 def divide(
-    images: int, rate: float, seed: int, task: str, groups: Sequence[str] | None = None
+    images: int,
+    rate: float,
+    seed: int,
+    task: str,
+    groups: Sequence[str] | None = None,
+    fewest: int = 1,
 ) -> Division:
     """Draw the good parts that calibrate and take no part in learning.
 
@@ -50,6 +55,8 @@ def divide(
         Whose they are.
     groups
         Name of the group of each image; none is divided.
+    fewest
+        How many images are held out at least, or half of them if those are fewer; not of groups.
 
     Raises
     ------
@@ -63,7 +70,7 @@ def divide(
         )
     if groups is not None:
         return _divide_whole(WholeGroups.of(groups, images), rate, seed)
-    count = max(1, round(images * SHARE))
+    count = max(min(fewest, images // 2), round(images * SHARE))
     if (needed := images_needed(rate)) <= images // 2:
         count = max(count, needed)
     order = np.random.default_rng(seed).permutation(images)

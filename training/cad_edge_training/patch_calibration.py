@@ -70,15 +70,17 @@ def calibrate_maps(
         (n, height, width) float32, from `frame_maps`.
     """
     return calibrate(
-        HeldOutScores(
-            scores.double().numpy(),
-            maps.max(axis=(1, 2)).astype(np.float64),
-            lower_quartile(maps),
-        ),
+        held_out_scores(scores, maps),
         request.held_out_images(places, request.folds.groups),
         request.folds.scheme,
         request.folds.count,
     )
+
+
+def held_out_scores(scores: Tensor, maps: Maps) -> HeldOutScores:
+    """Sum up image scores (n,) and maps (n, height, width) of held-out images."""
+    peaks = maps.max(axis=(1, 2)).astype(np.float64)
+    return HeldOutScores(scores.double().numpy(), peaks, lower_quartile(maps))
 
 
 def calibrate_patches(

@@ -139,6 +139,11 @@ class Config(Record):
             raise ValueError("patch experts with attention are not fitted; give form=gaussian")
         if self.start == "drawn" and self.form == "gaussian":
             raise ValueError("a Gaussian is fitted and not drawn; give start=fitted")
+        if self.start == "fitted" and self.steps:
+            raise ValueError(
+                f"steps={self.steps} asks for gradient updates of fitted experts, which is not "
+                "built; give steps=0, or start=drawn and form=attention"
+            )
         return self
 
     @property

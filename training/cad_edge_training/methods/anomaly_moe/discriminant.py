@@ -57,12 +57,6 @@ def log_probabilities(router: Weights, descriptors: Tensor) -> Tensor:
     return torch.cat(found, dim=1)
 
 
-def fitted_logits(router: Weights, descriptors: Tensor) -> Tensor:
-    """Logits (n, levels * experts): `log_probabilities` plus ``<level>/log_weight``."""
-    weights = torch.cat([router[f"{level}/log_weight"] for level in LEVELS])
-    return log_probabilities(router, descriptors) + weights
-
-
 def log_weight(explained: float) -> float:
     """Logarithm of explained over unexplained variance, R^2 / (1 - R^2), of held-out parts.
 

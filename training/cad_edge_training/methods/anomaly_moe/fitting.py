@@ -68,6 +68,18 @@ def fit_global(projected: Tensor, config: Config) -> dict[str, Tensor]:
     return {"mean": mean.float(), "basis": basis.float()}
 
 
+def fit_centres(projected: Tensor, config: Config, seed: int) -> Tensor:
+    """Cluster the cells of (n, p, c): centres (K, c), those that are left over far from all."""
+    flat = drawn(projected.flatten(0, 1), seed)
+    distinct = torch.unique(flat, dim=0)
+    found = (
+        distinct if len(distinct) <= config.components else k_means(flat, config.components, seed)
+    )
+    # A centre beyond all patches has none, so that every product has the same shapes.
+    far = torch.full((config.components - len(found), found.shape[1]), 1e4)
+    return torch.cat([found, far])
+
+
 def fit_components(projected: Tensor, grid: Grid, config: Config, seed: int) -> dict[str, Tensor]:
     """Clusters of the cells of (n, p, c) and a linear autoencoder of each cluster's vector.
 
@@ -77,14 +89,7 @@ def fit_components(projected: Tensor, grid: Grid, config: Config, seed: int) -> 
         ``centres`` (K, c), ``mean`` and ``gain`` (K, k), ``basis`` (K, k, rank). Where patches
         are not as many as K, or fewer of them differ, the last clusters stay empty.
     """
-    flat = drawn(projected.flatten(0, 1), seed)
-    distinct = torch.unique(flat, dim=0)
-    found = (
-        distinct if len(distinct) <= config.components else k_means(flat, config.components, seed)
-    )
-    # A centre beyond all patches has none, so that every product has the same shapes.
-    far = torch.full((config.components - len(found), found.shape[1]), 1e4)
-    weights = {"centres": torch.cat([found, far])}
+    weights = {"centres": fit_centres(projected, config, seed)}
     described = describe_components(weights, projected, grid, config.geometry)
     vectors = described.vectors.double()
     weights["mean"] = vectors.mean(0).float()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from cad_edge_training.folds import Index
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
-from cad_edge_training.methods.anomaly_moe.discriminant import log_probabilities, log_weight
+from cad_edge_training.methods.anomaly_moe.discriminant import log_weight
 from cad_edge_training.methods.anomaly_moe.fitted import Weights
-from cad_edge_training.methods.anomaly_moe.gates import gates
-from cad_edge_training.methods.anomaly_moe.pool import FittedPool, Said, Seen, named
+from cad_edge_training.methods.anomaly_moe.pool import Said, Seen, named
+from cad_edge_training.methods.anomaly_moe.pools import Key, Pool, experts_in
+from cad_edge_training.methods.anomaly_moe.routing import DEVIATION, unweighted_logits
 from cad_edge_training.methods.anomaly_moe.scales import (
     LevelScale,
     cell_scale,
@@ -24,9 +25,6 @@ from cad_edge_training.methods.anomaly_moe.scales import (
 )
 
 LEAST_PARTS = 4  # held-out parts of an expert; with fewer it is scaled by all of the product
-
-Key: TypeAlias = tuple[str, int]
-"""Level and number of an expert."""
 
 
 class Heard(NamedTuple):
@@ -39,17 +37,12 @@ class Heard(NamedTuple):
     """(m,) place of each among the product's images."""
 
     @staticmethod
-    def of(pool: FittedPool, seen: Seen, experts: int, places: Index) -> "Heard":
-        """Ask every expert."""
+    def of(pool: Pool, seen: Seen, places: Index) -> "Heard":
+        """Ask every expert that there is."""
         projected = pool.project(seen)
-        said = {
-            (level, number): pool.ask(level, number, seen, projected)
-            for level in LEVELS
-            for number in range(experts)
-        }
-        return Heard(
-            said, log_probabilities(named(pool.tensors, "router"), seen.descriptors), places
-        )
+        said = {key: pool.ask(*key, seen, projected) for key in experts_in(pool.tensors)}
+        logits = unweighted_logits(named(pool.tensors, "router"), seen.descriptors)
+        return Heard(said, logits, places)
 
 
 class HeldOut(NamedTuple):
@@ -79,14 +72,17 @@ class HeldOut(NamedTuple):
 def explained(held_out: HeldOut, experts: int) -> dict[str, Tensor]:
     """R^2 (experts,) of every level on the held-out parts that its router gives to each expert.
 
-    1 - (mean squared error) / (that of the expert's constant predictor); 0 for the patch level, and
-    for a predictor that is never wrong.
+    1 - (mean squared error) / (that of the expert's constant predictor); 0 for the patch level, for
+    a predictor that is never wrong, and for an expert that is not there.
     """
     found = {}
     for place, level in enumerate(LEVELS):
         own = held_out.logits[:, place * experts : (place + 1) * experts].argmax(1)
         values = []
         for number in range(experts):
+            if (level, number) not in held_out.said:
+                values.append(0.0)
+                continue
             squares = held_out.said[level, number].squares
             mine = squares[own == number]
             error, constant = (mine if len(mine) >= 2 else squares).mean(0).tolist()
@@ -95,8 +91,13 @@ def explained(held_out: HeldOut, experts: int) -> dict[str, Tensor]:
     return found
 
 
-def log_weights(explained_by: Weights) -> dict[str, Tensor]:
-    """``<level>/log_weight`` (experts,) of the router; see `log_weight`."""
+def log_weights(router: Weights, explained_by: Weights) -> dict[str, Tensor]:
+    """``<level>/log_weight`` (experts,) of the router; see `log_weight`.
+
+    None for drawn experts, whose router has learned by itself what a level weighs.
+    """
+    if DEVIATION in router:
+        return {}
     found = {}
     for level in LEVELS:
         values = [
@@ -104,11 +105,6 @@ def log_weights(explained_by: Weights) -> dict[str, Tensor]:
         ]
         found[f"{level}/log_weight"] = torch.tensor(values)
     return found
-
-
-def weigh(logits: Tensor, weights: Weights, config: Config) -> Tensor:
-    """Gates (n, levels * experts) of logits to which the levels' weights are added."""
-    return gates(logits + torch.cat([weights[f"{level}/log_weight"] for level in LEVELS]), config)
 
 
 @dataclass(frozen=True)
@@ -127,6 +123,8 @@ def fit_scales(
 ) -> Scaled:
     """Scale every expert that is chosen, from the parts that choose it.
 
+    With image routing all are scaled, since frames may choose what no held-out part does.
+
     Parameters
     ----------
     gate
@@ -141,7 +139,7 @@ def fit_scales(
         level, number = key
         own = gate[:, LEVELS.index(level) * experts + number]
         chosen = own > 0
-        if not bool(chosen.any()):
+        if config.routing_at == "product" and not bool(chosen.any()):
             continue
         used = chosen if int(chosen.sum()) >= LEAST_PARTS else torch.ones_like(chosen)
         crossed = torch.zeros_like(said.errors)

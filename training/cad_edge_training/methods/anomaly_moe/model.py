@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.gaussian import smooth
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
-from cad_edge_training.methods.anomaly_moe.discriminant import fitted_logits
-from cad_edge_training.methods.anomaly_moe.features import features_of
-from cad_edge_training.methods.anomaly_moe.fitted import Grid
+from cad_edge_training.methods.anomaly_moe.drawn.layout import Layout
+from cad_edge_training.methods.anomaly_moe.features import descriptor_of, group_maps, layout_of
 from cad_edge_training.methods.anomaly_moe.gates import gates
-from cad_edge_training.methods.anomaly_moe.pool import FittedPool, Seen, named
+from cad_edge_training.methods.anomaly_moe.pool import Seen, named
+from cad_edge_training.methods.anomaly_moe.pools import Pool, pool_of
+from cad_edge_training.methods.anomaly_moe.routing import logits_of
 from cad_edge_training.methods.anomaly_moe.scales import LevelScale, level_and_map
-from cad_edge_training.patch_features import as_patches, grid_of
-from cad_edge_training.routing_statistics import describe
+from cad_edge_training.patch_features import as_patches
 
 GATES = "gates"
 """Tensor (levels * experts,) of a product whose experts are chosen once."""
@@ -61,15 +61,15 @@ class AnomalyMoE(nn.Module):
 
     def answer(self, image: Tensor) -> Answer:
         """Judge image (batch, h, w, 3) uint8."""
-        seen, grid = look(self.backbone, self.config, image)
-        pool = FittedPool(self.tensors, grid, self.config.geometry)
+        seen, layout = look(self.backbone, self.config, image)
+        pool = pool_of(self.tensors, layout, self.config)
         return judge(pool, seen, self.scales, self.gates(seen), self.config)
 
     def gates(self, seen: Seen) -> Tensor:
         """Gates (n, levels * experts)."""
         if GATES in self.tensors:
             return self.tensors[GATES].expand(seen.patches.shape[0], -1)
-        return gates(fitted_logits(named(self.tensors, "router"), seen.descriptors), self.config)
+        return gates(logits_of(named(self.tensors, "router"), seen.descriptors), self.config)
 
 
 def scales_in(tensors: Mapping[str, Tensor]) -> dict[tuple[str, int], LevelScale]:
@@ -81,16 +81,18 @@ def scales_in(tensors: Mapping[str, Tensor]) -> dict[tuple[str, int], LevelScale
     }
 
 
-def look(backbone: Backbone, config: Config, image: Tensor) -> tuple[Seen, Grid]:
+def look(backbone: Backbone, config: Config, image: Tensor) -> tuple[Seen, Layout]:
     """See image (batch, h, w, 3) uint8 as experts and router do."""
     last = max(config.blocks[-1], *backbone.routing_blocks)
     states = backbone.run(backbone.normalise(image), last)
-    features = features_of(backbone, config, states)
-    return Seen(as_patches(features), describe(backbone, states)), grid_of(features)
+    maps = group_maps(backbone, config, states)
+    descriptors = descriptor_of(backbone, config, states)
+    seen = Seen(as_patches(torch.cat(maps, dim=1)), descriptors, image)
+    return seen, layout_of(backbone, config, maps, descriptors.shape[1])
 
 
 def judge(
-    pool: FittedPool,
+    pool: Pool,
     seen: Seen,
     scales: Mapping[tuple[str, int], LevelScale],
     weights: Tensor,

@@ -4,7 +4,7 @@
 ``router/<level>/...`` what chooses it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,11 +44,21 @@ class Seen(NamedTuple):
     patches: Tensor
     """(n, p, d) float32, p cells row by row."""
     descriptors: Tensor
-    """(n, D) float32 of the entry."""
+    """(n, D) float32, which the router sees."""
+    images: Tensor | None = None
+    """(n, height, width, 3) uint8; drawn experts for the whole alone look at them."""
 
     def of(self, places: Tensor) -> "Seen":
         """Take the images ``places`` (m,) int64."""
-        return Seen(self.patches[places], self.descriptors[places])
+        images = None if self.images is None else self.images[places]
+        return Seen(self.patches[places], self.descriptors[places], images)
+
+    @staticmethod
+    def joined(parts: "Sequence[Seen]") -> "Seen":
+        """Join images of several products, without their pixels."""
+        return Seen(
+            torch.cat([one.patches for one in parts]), torch.cat([one.descriptors for one in parts])
+        )
 
 
 class Said(NamedTuple):
@@ -59,8 +69,8 @@ class Said(NamedTuple):
     members: Tensor | None
     """(n, K, p), 1 where a cell belongs to a component; None on other levels."""
     squares: Tensor
-    """(n, 2) float64: mean squared error, and that of a predictor that says the mean; the patch
-    level has no such predictor, and twice the same."""
+    """(n, 2) float64: mean squared error (of drawn experts their loss), and that of a predictor
+    that says the mean; the patch level has no such predictor, and twice the same."""
 
 
 @dataclass(frozen=True)

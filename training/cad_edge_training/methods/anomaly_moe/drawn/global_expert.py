@@ -2,9 +2,11 @@
 
 import math
 
+import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from cad_edge_training.gaussian import resize_matrix
 from cad_edge_training.methods.anomaly_moe.config import Config
 from cad_edge_training.methods.anomaly_moe.drawn.layout import Layout
 from cad_edge_training.methods.anomaly_moe.drawn.weights import (
@@ -157,6 +159,11 @@ def _convolve(
 
 
 def _resized(values: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(values.shape[-2:]) == size:
+    """Bilinear, as products with constant matrices, since engines have no operator that resizes."""
+    cells = (int(values.shape[-2]), int(values.shape[-1]))
+    if cells == size:
         return values
-    return functional.interpolate(values, size=size, mode="bilinear", align_corners=False)
+    rows, columns = (
+        torch.from_numpy(resize_matrix(*one)).to(values) for one in zip(size, cells, strict=True)
+    )
+    return rows @ values @ columns.T

@@ -136,7 +136,12 @@ def linear_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     queries, keys, values
         (n, heads, tokens, channels).
     """
-    queries, keys = functional.elu(queries) + 1, functional.elu(keys) + 1
+    queries, keys = _positive(queries), _positive(keys)
     seen = queries @ (keys.transpose(-1, -2) @ values)
     total = queries @ keys.sum(dim=-2).unsqueeze(-1)
     return seen / total.clamp(min=SMALLEST_SUM)
+
+
+def _positive(values: Tensor) -> Tensor:
+    """Elu + 1, without the operator of that name, which engines do not have."""
+    return functional.relu(values) + values.clamp(max=0).exp()

@@ -31,6 +31,13 @@ PROMPTED_TINY = {**FLAT, "blocks": "1,2", "bank_size": "16", "keys": "8", "epoch
 EXPERTS = {"channels": "16", "rank": "4", "components": "3"}
 BY_IMAGE = {**EXPERTS, "experts": "2", "routing_at": "image"}
 BEST = {**BY_IMAGE, "routing": "top_k", "top_k": "3"}
+DRAWN = {
+    **{"start": "drawn", "form": "attention", "components": "3", "experts": "2"},
+    **{"width": "16", "depth": "1", "heads": "2", "steps": "3", "warm_up": "0"},
+}
+DRAWN_BY_IMAGE = {**DRAWN, "routing_at": "image"}
+PAIR = {**DRAWN_BY_IMAGE, "global_form": "pair", "routing": "top_k", "geometry": "false"}
+DRAWN_TINY = {**DRAWN_BY_IMAGE, "groups": "1+2,3"}
 # Method, backbone, size, options, and the layout that is exported here; the default is in both
 # bundles.
 CASES = {
@@ -43,6 +50,11 @@ CASES = {
     "experts by image": ("anomaly_moe", LITE0, 64, BY_IMAGE, "shared"),
     "experts by image fused": ("anomaly_moe", LITE0, 64, BY_IMAGE, "fused"),
     "best experts of all": ("anomaly_moe", LITE0, 64, BEST, "shared"),
+    "drawn experts": ("anomaly_moe", LITE0, 64, DRAWN, "shared"),
+    "drawn experts fused": ("anomaly_moe", LITE0, 64, DRAWN, "fused"),
+    "drawn experts by image": ("anomaly_moe", LITE0, 64, DRAWN_BY_IMAGE, "shared"),
+    "best drawn experts of all": ("anomaly_moe", LITE0, 64, PAIR, "fused"),
+    "drawn experts on dinov2": ("anomaly_moe", "dinov2", 56, DRAWN_TINY, "shared"),
     "prompts": ("cmpmb", LITE0, 64, PROMPTS, "shared"),
     "published": ("cmpmb", LITE0, 64, PUBLISHED, "fused"),
     "clip": ("cmpmb", "clip", 32, MULTIMODAL, "shared"),

@@ -10,7 +10,6 @@ from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
 from cad_edge_training.methods.anomaly_moe.discriminant import (
     NEVER,
     fit_discriminant,
-    fitted_logits,
     log_weight,
 )
 from cad_edge_training.methods.anomaly_moe.fitted import (
@@ -30,6 +29,7 @@ from cad_edge_training.methods.anomaly_moe.fitting import (
 from cad_edge_training.methods.anomaly_moe.gates import gates
 from cad_edge_training.methods.anomaly_moe.model import judge
 from cad_edge_training.methods.anomaly_moe.pool import Seen, ask_expert, assign, fit_pool
+from cad_edge_training.methods.anomaly_moe.routing import logits_of
 from cad_edge_training.methods.anomaly_moe.scales import (
     LevelScale,
     cell_scale,
@@ -46,6 +46,7 @@ def config(**options) -> Config:
         {
             "groups": ("1",),
             "start": "fitted",
+            "steps": 0,
             "form": "gaussian",
             "routing": "per_level",
             "experts": 1,
@@ -217,7 +218,7 @@ class TestRouter:
             router[f"{level}/matrix"] = torch.zeros(2, 1)
             router[f"{level}/bias"] = torch.zeros(1)
             router[f"{level}/log_weight"] = torch.tensor([math.log(weight)])
-        found = gates(fitted_logits(router, torch.zeros(1, 2)), config())
+        found = gates(logits_of(router, torch.zeros(1, 2)), config())
         assert torch.allclose(found, torch.tensor([[0.25, 0.125, 0.625]]))
 
     def test_two_variants_get_an_expert_each(self, rng):

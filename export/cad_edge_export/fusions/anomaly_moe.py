@@ -141,7 +141,7 @@ def bound(learned: Tensors) -> Tensors:
 
 
 def _renumbered(learned: Tensors) -> Tensors:
-    """Number the experts of each level from 0 on; gates are those of as many for every level."""
+    """Give the experts of each level numbers from 0 on; gates are those of equally many a level."""
     chosen = {
         level: [one for owner, one in experts_in(learned) if owner == level] for level in LEVELS
     }

@@ -32,7 +32,7 @@ class AnomalyMoEMethod:
 
     def suitability(self, tensors: Tensors) -> Suitability | None:
         """Share of how held-out good parts differ that the expert for the whole explains."""
-        explained = explained_by_whole(tensors)
+        explained = max(explained_by_whole(tensors), 0.0)  # worse than the mean explains nothing
         return Suitability(
             explained,
             SUITS_FROM,

@@ -1,4 +1,4 @@
-"""Learning experts and router of a step together (paper Eq. 9 and section 3.4)."""
+"""Learning experts and router of a step together (paper Eq. 9)."""
 
 import math
 from collections.abc import Iterator

@@ -101,13 +101,18 @@ class SelfContained(nn.Module):
         super().__init__()
         self.head = head
         for name in head.names:
-            self.register_buffer(f"constant_{name}", torch.from_numpy(tensors[name]))
+            self.register_buffer(_constant(name), torch.from_numpy(tensors[name]))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run one frame from pixels to score, map and what else the head gives."""
         hidden = enter(self.head.backbone, image, self.head.precision)
-        values = [self.get_buffer(f"constant_{name}") for name in self.head.names]
+        values = [self.get_buffer(_constant(name)) for name in self.head.names]
         return tuple(self.head(hidden.float(), *values))
+
+
+def _constant(name: str) -> str:
+    """Name of a buffer, which can have no dot."""
+    return f"constant_{name.replace('.', '_')}"
 
 
 class ScoringFusion(ABC, Generic[C]):

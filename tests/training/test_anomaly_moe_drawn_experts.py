@@ -2,15 +2,10 @@
 
 import math
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor
 
-from cad_edge_export.fused_task import GraphInput, StageModule
-from cad_edge_export.graph_files import GRAPH
-from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_training.methods.anomaly_moe.config import Config
 from cad_edge_training.methods.anomaly_moe.drawn import global_expert, patch_expert
 from cad_edge_training.methods.anomaly_moe.drawn.component_expert import (
@@ -230,53 +225,3 @@ def test_channels_are_standardised() -> None:
     torch.testing.assert_close(found.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     assert found[:, :2].std(dim=(0, 2, 3), correction=0).tolist() == pytest.approx([1.0, 1.0])
     assert torch.equal(found[:, 2], torch.zeros(5, 2, 2))
-
-
-class _Graph(torch.nn.Module):
-    """All three levels, with the weights as inputs."""
-
-    def __init__(self, config: Config, weights: list[dict[str, Tensor]]) -> None:
-        super().__init__()
-        self.config = config
-        self.names = [list(one) for one in weights]
-
-    def forward(
-        self, features: Tensor, pixels: Tensor, pooled: Tensor, present: Tensor, *values: Tensor
-    ) -> tuple[Tensor, ...]:
-        left = iter(values)
-        patch, component, whole = ({name: next(left) for name in names} for names in self.names)
-        return (
-            patch_error(patch, features, self.config, LAYOUT),
-            component_error(component, pooled, present, LAYOUT),
-            global_error(whole, pixels, features),
-        )
-
-
-@pytest.mark.parametrize("form", ["single", "pair"])
-def test_onnx_with_bound_weights_finds_the_same(form: str) -> None:
-    config = _config(global_form=form)
-    generator = _generator()
-    weights = [
-        draw_patch(config, LAYOUT, generator),
-        draw_component(LAYOUT, generator),
-        draw_global(config, LAYOUT, generator),
-    ]
-    shapes = {"features": (10, 4, 4), "pixels": (3, 32, 32), "pooled": (2, 13), "present": (2,)}
-    frames = {name: torch.rand(3, *shape, generator=generator) for name, shape in shapes.items()}
-    tensors = {
-        f"{k}_{name}".replace(".", "_"): value
-        for k, one in enumerate(weights)
-        for name, value in one.items()
-    }
-    inputs = [GraphInput(name, f"0/{name}", one[:2], dynamic=(0,)) for name, one in frames.items()]
-    inputs += [GraphInput(name, f"tensor/{name}", one) for name, one in tensors.items()]
-    module = _Graph(config, weights)
-    outputs = ("patch", "component", "global")
-    graph = to_onnx(StageModule(module, tuple(inputs), outputs))[GRAPH]
-    values = {name: one.numpy() for name, one in (frames | tensors).items()}
-    session = onnxruntime.InferenceSession(graph)
-    wanted = {one.name for one in session.get_inputs()}
-    found = session.run(None, {name: one for name, one in values.items() if name in wanted})
-    expected = module(*frames.values(), *tensors.values())
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other.numpy(), atol=1e-5)

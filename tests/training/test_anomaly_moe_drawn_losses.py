@@ -27,6 +27,7 @@ from cad_edge_training.methods.anomaly_moe.drawn.losses import (
     LevelScales,
     component_loss,
     constant_losses,
+    gate_spread,
     global_loss,
     hard_count,
     mined,
@@ -98,17 +99,31 @@ def test_a_constant_predictor_explains_nothing() -> None:
     assert found.tolist() == pytest.approx([direction, direction + 2.5, 1.25])
 
 
-def test_scales_make_levels_alike_unless_raw() -> None:
+def test_scales_make_losses_1_minus_r2_unless_raw() -> None:
     constants = torch.tensor([0.5, 1.0, 20.0])
     scales, raw = LevelScales(constants, False), LevelScales(constants, True)
     losses = (torch.tensor([0.1, 0.2]), torch.tensor([0.9]), torch.tensor([7.0, 9.0]))
     for level, loss in enumerate(losses):
         scales.observe(level, loss)
-        assert (loss * scales.of(level)).mean().item() == pytest.approx(1.0)
     assert scales.unexplained == pytest.approx({"patch": 0.3, "component": 0.9, "global": 0.4})
+    assert [scales.of(level) for level in range(3)] == pytest.approx([2.0, 1.0, 0.05])
+    assert [raw.of(level) for level in range(3)] == [1.0, 0.1, 0.1]
     scales.observe(0, torch.tensor([0.05]))
     assert scales.unexplained["patch"] == pytest.approx(0.9 * 0.3 + 0.1 * 0.1)
-    assert [raw.of(level) for level in range(3)] == [1.0, 0.1, 0.1]
+
+
+def test_with_the_spread_gates_are_a_softmin_of_the_losses() -> None:
+    losses = torch.tensor([[0.0, 0.0, 1.0, 0.3], [0.5, 0.2, 0.9, 0.1]])
+    config = _config(experts=4, top_k=4)
+    logits = torch.cat([-losses, torch.full((2, 8), -99.0)], dim=1).requires_grad_()
+    weights = gates(logits, config)
+    objective = (weights[:, :4] * losses).sum() / 2 + gate_spread(weights)
+    gradient = torch.autograd.grad(objective, logits)[0]
+    torch.testing.assert_close(gradient, torch.zeros(2, 12), atol=1e-6, rtol=0)
+    assert gate_spread(torch.tensor([[0.5, 0.5, 0.0]])).item() == pytest.approx(-math.log(2))
+    # Of three levels, the worst that can be.
+    weights = gates(torch.tensor([[0.0, 0.0, -1.0]]), _config(experts=1))
+    assert weights[0, 2].item() == pytest.approx(0.155, abs=1e-3)
 
 
 def test_the_router_follows_what_is_small() -> None:

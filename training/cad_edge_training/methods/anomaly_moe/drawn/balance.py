@@ -1,4 +1,4 @@
-"""Expert selection balance, ESB: that experts share the images (paper Eq. 10 to 12)."""
+"""Expert selection balance, ESB: that experts share the images."""
 
 import torch
 from torch import Tensor

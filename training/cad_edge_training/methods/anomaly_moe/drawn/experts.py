@@ -1,4 +1,4 @@
-"""All experts of a step as one flat dictionary, and the answer of any of them."""
+"""All experts of a step as one flat dictionary, and any of them taken out of it."""
 
 from torch import Generator, Tensor
 

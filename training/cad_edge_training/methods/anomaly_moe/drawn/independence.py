@@ -1,4 +1,4 @@
-"""Expert independence, EIR: little mutual information between experts' features (Eq. 13 and 14)."""
+"""Expert independence: little mutual information between the features of experts (EIR)."""
 
 from collections.abc import Mapping, Sequence
 

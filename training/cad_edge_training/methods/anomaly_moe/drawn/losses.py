@@ -26,7 +26,7 @@ RAW_SCALES = (1.0, 0.1, 0.1)  # of LEVELS, as released; the paper has none
 COMPONENT_NOISE = 0.1
 GLOBAL_NOISE = 0.2
 KEPT = 0.9  # of a running mean, from update to update
-SMALLEST = 1e-6  # running mean or constant predictor's loss that is divided by
+SMALLEST = 1e-6  # loss that is divided by, should all parts be identical
 
 
 def hard_count(points: int, easy: float) -> int:
@@ -122,13 +122,23 @@ def _one_direction(vectors: Tensor) -> Tensor:
     return distance
 
 
+def gate_spread(gates: Tensor) -> Tensor:
+    """Σ G log G of gates (n, N), the mean over images: what makes gates a softmin of the losses.
+
+    Σ G L alone has its minimum with all weight on the smallest loss, however small the lead. With
+    this term, which is ours, it has it at G = softmax(-L): with L = 1 - R² no level of three has
+    less than exp(-1) / (2 + exp(-1)) = .155, and a gate says how well a level explains an image.
+    """
+    chosen = gates[gates > 0]
+    return (chosen * chosen.log()).sum() / len(gates)
+
+
 class LevelScales:
     """What losses are multiplied by before gates weigh them.
 
     The router's gradient of an expert is G (L - Σ G L): it rises where a loss is *small*, so that
     with unlike units the unit chooses the level. Losses are therefore divided by that of the
-    level's constant predictor, and then by the running mean of what is left: on the average no
-    level is cheaper, and a gate says for which images a level is better than it usually is.
+    level's constant predictor, which makes each of them 1 - R².
 
     Parameters
     ----------
@@ -139,20 +149,17 @@ class LevelScales:
     """
 
     def __init__(self, constants: Tensor, raw: bool) -> None:
-        self.constants = constants
-        self.raw = raw
+        self._constants: list[float] = constants.tolist()
+        self._raw = raw
         self.unexplained: dict[str, float] = {}
         """Running mean of 1 - R² by level, of levels that were chosen."""
 
     def observe(self, level: int, losses: Tensor) -> None:
         """Take in the losses (m,) of a level's chosen experts, before they are scaled."""
-        value = losses.detach().mean().item() / self.constants[level].item()
+        value = losses.detach().mean().item() / self._constants[level]
         before = self.unexplained.get(LEVELS[level], value)
         self.unexplained[LEVELS[level]] = KEPT * before + (1 - KEPT) * value
 
     def of(self, level: int) -> float:
-        """Scale of a level that has been observed."""
-        if self.raw:
-            return RAW_SCALES[level]
-        mean = max(self.unexplained[LEVELS[level]], SMALLEST)
-        return 1 / (self.constants[level].item() * mean)
+        """Scale of a level."""
+        return RAW_SCALES[level] if self._raw else 1 / self._constants[level]

@@ -1,4 +1,4 @@
-"""Patch experts: a noisy bottleneck and blocks with linear attention (paper Eq. 5 and 6)."""
+"""Patch experts: a noisy bottleneck and blocks with linear attention (paper Eq. 5)."""
 
 from itertools import pairwise
 

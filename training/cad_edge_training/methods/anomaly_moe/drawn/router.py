@@ -1,4 +1,4 @@
-"""The router: an image's descriptor to a logit of every expert (paper Eq. 2)."""
+"""The router: an image's descriptor to a logit of every expert."""
 
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -9,7 +9,7 @@ from cad_edge_training.methods.anomaly_moe.drawn.weights import Weights, draw_na
 
 
 def draw_router(config: Config, layout: Layout, generator: Generator) -> dict[str, Tensor]:
-    """Draw a router: D→D/3→experts as released (768→256→18); one matrix in the paper."""
+    """Draw a router: D→D/3→experts as released (768→256→18); one matrix W_gate in the paper."""
     hidden = max(layout.descriptor // 3, 4)
     count = len(LEVELS) * config.experts
     first = draw_narrow("layer.0", layout.descriptor, hidden, generator)

@@ -1,4 +1,4 @@
-"""Learning experts and router of a step together (paper Eq. 9 and section 3.4)."""
+"""Learning experts and router of a step together (paper Eq. 9)."""
 
 import math
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from cad_edge_training.methods.anomaly_moe.drawn.losses import (
     LevelScales,
     component_loss,
     constant_losses,
+    gate_spread,
     global_loss,
     patch_loss,
 )
@@ -105,7 +106,10 @@ class Training:
     def update(self, update: int, index: Tensor) -> None:
         """Learn from one batch of images (m,) int64."""
         logits = route(self.router, self.data.descriptors[index])
-        loss, seen = self._mixture(gates(logits, self.config), index)
+        weights = gates(logits, self.config)
+        loss, seen = self._mixture(weights, index)
+        if not self.config.raw_losses:
+            loss = loss + gate_spread(weights)
         loss = loss + self.config.balance * balance_loss(logits)
         if self.config.independence:
             bound = self.independence.loss(seen)

@@ -58,15 +58,25 @@ def draw_norm(name: str, size: int) -> dict[str, Tensor]:
 
 
 def linear(weights: Weights, name: str, tokens: Tensor) -> Tensor:
-    """Apply a linear layer along the last axis."""
-    return functional.linear(tokens, weights[f"{name}.weight"], weights[f"{name}.bias"])
+    """Apply a linear layer along the last axis; of tokens (n, m, inputs) each its own, if stacked.
+
+    Stacked weights are (n, outputs, inputs) and (n, outputs): those of each image's expert, which
+    image routing gathers.
+    """
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    if weight.dim() == 2:
+        return functional.linear(tokens, weight, bias)
+    return tokens @ weight.transpose(-1, -2) + bias.unsqueeze(-2)
 
 
 def norm(weights: Weights, name: str, tokens: Tensor) -> Tensor:
-    """Apply a LayerNorm along the last axis."""
+    """Apply a LayerNorm along the last axis; stacked weights are (n, channels), as in `linear`."""
     size = (tokens.shape[-1],)
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    return functional.layer_norm(tokens, size, weight, bias, eps=NORM_EPS)
+    if weight.dim() == 1:
+        return functional.layer_norm(tokens, size, weight, bias, eps=NORM_EPS)
+    plain = functional.layer_norm(tokens, size, eps=NORM_EPS)
+    return plain * weight.unsqueeze(-2) + bias.unsqueeze(-2)
 
 
 def dropped(values: Tensor, share: float) -> Tensor:

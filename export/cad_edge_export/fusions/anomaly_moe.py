@@ -130,7 +130,12 @@ def _stack(learned: Tensors, level: str) -> Tensors:
             for name, value in sorted(learned.items()):
                 if name.startswith(prefix):
                     parts.setdefault(start + name.removeprefix(prefix), []).append(value)
-    return {name: np.stack(values) for name, values in parts.items()}
+    # A number of each expert is an axis of one in the artifact.
+    stacked = {name: np.stack(values) for name, values in parts.items()}
+    return {
+        name: value.reshape(count) if "level_" in name else value
+        for name, value in stacked.items()
+    }
 
 
 class AnomalyMoEFusion(ScoringFusion[Config]):

@@ -80,17 +80,14 @@ def _shade(surface: Surface, light: Light) -> Field:
     down, right = np.gradient(surface.height, PITCH)
     z = 1 / np.sqrt(1 + down**2 + right**2)
     x, y = -right * z, -down * z
-    beyond = [gaussian_filter(surface.height, s / PITCH, truncate=2.0) for s in (0.5, 1.5)]
-    hollow = sum(
-        np.clip(mean - surface.height, 0, None) / s
-        for mean, s in zip(beyond, (1.0, 2.6), strict=True)
-    )
+    hollow = np.zeros_like(z)  # how deep a point lies among what is near it
+    for near, depth in ((0.5, 1.0), (1.5, 2.6)):  # mm
+        mean = gaussian_filter(surface.height, near / PITCH, truncate=2.0)
+        hollow += np.clip(mean - surface.height, 0, None) / depth
     open_sky = 1 / (1 + 1.1 * hollow)
     lit = 1 - _shadow(surface.height, light.turn)
-    slant = np.arctan(1 / _STEEP)
-    key = np.clip(
-        z * np.cos(slant) + (x * np.cos(light.turn) + y * np.sin(light.turn)) * np.sin(slant), 0, 1
-    )
+    toward = x * np.cos(light.turn) + y * np.sin(light.turn)
+    key = np.clip((z * _STEEP + toward) / np.hypot(_STEEP, 1), 0, 1)
     fall = 0.72 * key * lit + open_sky * (0.20 + 0.18 * z)
     mirrored = _around(2 * z * x, 2 * z * y, 2 * z * z - 1, light, surface.gloss)
     mirrored = mirrored * open_sky * (0.45 + 0.55 * lit)

@@ -4,16 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cad_edge_studies.procedural_assembly.layout import BAYS
-from cad_edge_studies.procedural_assembly.surfaces import (
-    PITCH,
-    RIM,
-    TRAY,
-    Pose,
-    Surface,
-    smooth,
-    window,
-)
+from cad_edge_studies.procedural_assembly.surfaces import PITCH, Surface, smooth, window
 from cad_edge_studies.procedural_rgbd_line.fields import Field, Plane, noise
 
 _Where = tuple[slice, slice]
@@ -37,9 +28,9 @@ def _on_one_surface(
     raise AssertionError("no surface is large enough")
 
 
-def _scratch(surface: Surface, pose: Pose, rng: np.random.Generator) -> tuple[_Where, Field]:
-    half, bend = rng.uniform(5, 9), rng.normal(0, 0.012)
-    wide, phase = rng.uniform(0.26, 0.36), rng.uniform(0, 6)
+def _scratch(surface: Surface, rng: np.random.Generator) -> tuple[_Where, Field]:
+    half, bend = rng.uniform(6, 11), rng.normal(0, 0.012)
+    wide, phase = rng.uniform(0.34, 0.48), rng.uniform(0, 6)
 
     def shape(at: Plane) -> Field:
         wander = bend * at.u**2 + 0.12 * np.sin(at.u * 0.9 + phase)
@@ -58,9 +49,9 @@ def _scratch(surface: Surface, pose: Pose, rng: np.random.Generator) -> tuple[_W
     return where, cover
 
 
-def _stain(surface: Surface, pose: Pose, rng: np.random.Generator) -> tuple[_Where, Field]:
+def _stain(surface: Surface, rng: np.random.Generator) -> tuple[_Where, Field]:
     size, strength = rng.uniform(2.4, 3.8), rng.uniform(0.5, 0.7)
-    lobes, turns = rng.normal(0, 0.1, 4), rng.uniform(0, 6, 4)
+    lobes, turns = rng.normal(0, 0.08, 4), rng.uniform(0, 6, 4)
 
     def shape(at: Plane) -> Field:
         waves = [
@@ -77,36 +68,13 @@ def _stain(surface: Surface, pose: Pose, rng: np.random.Generator) -> tuple[_Whe
     return where, cover
 
 
-def _chip(surface: Surface, pose: Pose, rng: np.random.Generator) -> tuple[_Where, Field]:
-    """Break a piece out of an edge of the tray's rim, that of the tray or that of a bay."""
-    edges = (TRAY, *BAYS.values())
-    number, side = int(rng.integers(len(edges))), int(rng.integers(4))
-    box, along = edges[number], rng.uniform(0.2, 0.8)
-    x = (box.right, box.left + along * (box.right - box.left), box.left)[(0, 1, 2, 1)[side]]
-    y = (box.bottom, box.top + along * (box.bottom - box.top), box.top)[(1, 0, 1, 2)[side]]
-    outward = side * np.pi / 2 + (np.pi if number == 0 else 0.0)  # from the edge into the rim
-    size = rng.uniform(2.0, 3.0)
-    where, at = window(*pose(x, y), outward + pose.turn, 2 * size)
-    rough = noise(rng, max(at.u.shape), 9)[: at.u.shape[0], : at.u.shape[1]]
-    bite = size - np.hypot(at.u, 0.7 * at.v) + 0.22 * rough
-    cover = smooth(bite / 0.25 + 0.5) * (at.u > -0.9) * (surface.height[where] > 1.0)
-    broken = np.clip(RIM - 1.2 * bite - 0.6 + 0.25 * rough, 1.5, RIM)
-    surface.height[where] += cover * (
-        np.minimum(broken, surface.height[where]) - surface.height[where]
-    )
-    fresh = 0.34 * (1 + 0.15 * rough)
-    surface.albedo[where] += cover[..., None] * (fresh[..., None] - surface.albedo[where])
-    surface.gloss[where] *= 1 - 0.6 * cover
-    return where, cover
-
-
-_DAMAGES = {"chip": _chip, "scratch": _scratch, "stain": _stain}
+_DAMAGES = {"scratch": _scratch, "stain": _stain}
 
 DAMAGES: tuple[str, ...] = tuple(_DAMAGES)
 """By name, in alphabetical order."""
 
 
-def damage(surface: Surface, name: str, pose: Pose, rng: np.random.Generator) -> Field:
+def damage(surface: Surface, name: str, rng: np.random.Generator) -> Field:
     """Damage the surface.
 
     Parameters
@@ -115,8 +83,6 @@ def damage(surface: Surface, name: str, pose: Pose, rng: np.random.Generator) ->
         A whole scene; it is changed.
     name
         One of `DAMAGES`.
-    pose
-        Of the tray.
     rng
         Draws where, how large and how strong.
 
@@ -126,6 +92,6 @@ def damage(surface: Surface, name: str, pose: Pose, rng: np.random.Generator) ->
         (rows, columns) of the surface, 1 where it is damaged.
     """
     damaged = np.zeros_like(surface.height)
-    where, cover = _DAMAGES[name](surface, pose, rng)
+    where, cover = _DAMAGES[name](surface, rng)
     damaged[where] = cover
     return damaged

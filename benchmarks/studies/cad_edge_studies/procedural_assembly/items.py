@@ -47,7 +47,13 @@ class Body(NamedTuple):
     """(rows, columns, 3), linear, if it is not that of the material."""
 
 
+def _lengthwise(at: Plane) -> Plane:
+    """Coordinates whose u runs down a long item."""
+    return Plane(at.v, -at.u)
+
+
 def _screw(at: Plane, item: Item, rng: np.random.Generator) -> Body:
+    at = _lengthwise(at)
     tip, neck = SCREW / 2, -SCREW / 2 + 2.7
     root = 1.25 * np.clip((tip - at.u) / 4.5, 0.02, 1)
     around = np.arcsin(np.clip(at.v / 1.8, -1, 1)) / (2 * np.pi)
@@ -85,6 +91,7 @@ def _nut(at: Plane, item: Item, rng: np.random.Generator) -> Body:
 
 def _spring(at: Plane, item: Item, rng: np.random.Generator) -> Body:
     """Roll a ball along the wire: what it leaves is the tube."""
+    at = _lengthwise(at)
     wire, coil, turns = 0.48, 2.2, 9.5
     phase = np.linspace(0, turns, int(turns * 48))
     lift = np.interp(phase, (0, 1, turns - 1, turns), (0, 0.055, 0.945, 1))  # ends lie closed

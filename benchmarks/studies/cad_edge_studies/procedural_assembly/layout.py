@@ -41,8 +41,6 @@ class Seat(NamedTuple):
     bay: str
     x: float
     y: float
-    upright: bool = False
-    """Whether a long item lies along y, not along x."""
 
 
 class Item(NamedTuple):
@@ -53,14 +51,14 @@ class Item(NamedTuple):
     x: float
     y: float
     turn: float
-    """Radians; 0 lies along x."""
+    """Radians; 0 is upright."""
     seed: int
     """Of its texture."""
     colour: str | None = None
     """One of `COLOURS`, for caps and labels."""
 
 
-LANES = tuple(Seat("screws", x, -22.0, True) for x in (-37.9, -30.45, -23.0, -15.55, -8.1))
+LANES = tuple(Seat("screws", x, -22.0) for x in (-37.9, -30.45, -23.0, -15.55, -8.1))
 """Four of them hold a screw; which one is free is drawn."""
 
 SEATS: Mapping[str, tuple[Seat, ...]] = {
@@ -70,7 +68,7 @@ SEATS: Mapping[str, tuple[Seat, ...]] = {
         Seat("nuts", 16.5, -8.2),
         Seat("nuts", 35.8, -15.6),
     ),
-    "spring": (Seat("springs", -28, 11), Seat("springs", -28, 35)),
+    "spring": (Seat("springs", -37.5, 23), Seat("springs", -18.5, 23)),
     "cap": (Seat("cap", 3, 17),),
     "label": (Seat("label", 31, 17),),
 }
@@ -107,9 +105,8 @@ def place(kind: str, seat: Seat, rng: np.random.Generator, colour: str | None = 
     """
     shift, turn = _LOOSE[kind]
     dx, dy = rng.uniform(-shift, shift, 2)
-    degrees = 90 * seat.upright + rng.uniform(-turn, turn)
-    seed = int(rng.integers(2**31))
-    return Item(kind, seat, seat.x + dx, seat.y + dy, float(np.deg2rad(degrees)), seed, colour)
+    turned = float(np.deg2rad(rng.uniform(-turn, turn)))
+    return Item(kind, seat, seat.x + dx, seat.y + dy, turned, int(rng.integers(2**31)), colour)
 
 
 def good_layout(rng: np.random.Generator) -> tuple[Item, ...]:

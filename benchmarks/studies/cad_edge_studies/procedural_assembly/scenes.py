@@ -64,15 +64,16 @@ def render(seeds: tuple[int, ...], defect: str | None = None) -> Scene:
     pose, light = draw_pose(chance[0]), draw_light(chance[1])
     surface = empty_tray(pose, chance[2])
     good = good_layout(chance[3])
-    items = RULE_BREAKS[defect](good, chance[4]) if defect in RULE_BREAKS else good
+    logical = defect is not None and LEVELS[defect] == "logical"
+    items = RULE_BREAKS[defect](good, chance[4]) if defect and logical else good
     absent = [item for item in good if item not in items]
     wrong = _places(absent, surface, pose)
     for item in items:
         cover = draw_item(surface, item, pose)
         if item not in good:
             np.maximum(wrong, cover, out=wrong)
-    if defect in DAMAGES:
-        wrong = damage(surface, defect, pose, chance[4])
+    if defect and not logical:
+        wrong = damage(surface, defect, chance[4])
     levels = expose(surface, light)
     mask = wrong.reshape(SIDE, FINER, SIDE, FINER).mean(axis=(1, 3)) > _COVERED
     return Scene(sense(levels, chance[5]), mask, levels, items)

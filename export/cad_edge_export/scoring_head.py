@@ -104,16 +104,20 @@ class SelfContained(nn.Module):
         super().__init__()
         self.head = head
         for name, value in tensors.items():
-            self.register_buffer(f"constant_{name}", torch.from_numpy(value))
+            self.register_buffer(_constant(name), torch.from_numpy(value))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run one frame from pixels to score, map and what else the head gives."""
         hidden = enter(self.head.backbone, image, self.head.precision)
         values = [
-            image if name == IMAGE else self.get_buffer(f"constant_{name}")
-            for name in self.head.names
+            image if name == IMAGE else self.get_buffer(_constant(name)) for name in self.head.names
         ]
         return tuple(self.head(hidden.float(), *values))
+
+
+def _constant(name: str) -> str:
+    """Name of a buffer, which can have no dot."""
+    return f"constant_{name.replace('.', '_')}"
 
 
 class ScoringFusion(ABC, Generic[C]):

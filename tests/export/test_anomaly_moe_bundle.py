@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
@@ -14,7 +13,7 @@ from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
-from tests.training.small_products import NAMES, learn, quiet, stream_of
+from tests.training.small_products import NAMES, SIDE, learn, quiet, stream_of
 
 OPTIONS = {"channels": "16", "rank": "4", "components": "3"}
 METHOD = "anomaly_moe"
@@ -96,11 +95,12 @@ class TestJoint:
 
 @pytest.mark.parametrize("precision", ["fp16", "uint8"])
 def test_other_precisions_are_certified_and_answer(one_by_one, products, tmp_path, precision):
-    plan = ExportPlan(precision=precision)
+    measured = products / "checks-stripes-waves.json" if precision == "uint8" else None
+    plan = ExportPlan(precision=precision, calibration=measured)
     export_artifacts([one_by_one / NAMES[0]], tmp_path / "bundle", plan, quiet)
     with Detector.open(tmp_path / "bundle") as detector:
         blot = sorted((products / NAMES[0] / "test" / "blot").iterdir())[0]
-        found = detector.detect(blot)
+        found = detector.detect(blot, task=NAMES[0])
     assert found.verdict == "anomalous" and found.level is not None
 
 
@@ -112,6 +112,6 @@ def test_the_device_says_which_level_it_was(bundle, products):
         assert sum(found.levels.values()) == pytest.approx(found.score, rel=1e-4)
         assert found.level == max(found.levels, key=lambda level: found.levels[level])
         located = found.level_map("patch")
-        assert located.shape == found.size == Image.open(blot).size[::-1]
+        assert located.shape == found.size == (SIDE, SIDE)
         rows, columns = np.unravel_index(located.argmax(), located.shape)
         assert 20 < rows < 56 and 24 < columns < 60, "the blot lies at 30..46, 34..50"

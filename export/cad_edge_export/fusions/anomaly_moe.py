@@ -163,13 +163,18 @@ def _renumbered(learned: Tensors) -> Tensors:
 
 
 def _stack(learned: Tensors, level: str) -> Tensors:
+    count = len(learned[f"router/{level}/bias"])
     parts: dict[str, list[np.ndarray[Any, Any]]] = {}
-    for number in range(len(learned[f"router/{level}/bias"])):
+    for number in range(count):
         for prefix, start in ((f"{level}/{number}/", ""), (f"scale/{level}/{number}/", "scale/")):
             for name, value in sorted(learned.items()):
                 if name.startswith(prefix):
                     parts.setdefault(start + name.removeprefix(prefix), []).append(value)
-    return {name: np.stack(values) for name, values in parts.items()}
+    # A number of each expert is an axis of one in the artifact.
+    stacked = {name: np.stack(values) for name, values in parts.items()}
+    return {
+        name: value.reshape(count) if "level_" in name else value for name, value in stacked.items()
+    }
 
 
 class AnomalyMoEFusion(ScoringFusion[Config]):

@@ -107,8 +107,8 @@ class Config(Record):
     clip: float = Field(default=0.1, gt=0, description="largest norm of a gradient")
     raw_losses: bool = Field(
         default=False,
-        description="weigh losses as they are, as published; else each is divided by the running "
-        "mean of its level, so that a gate does not follow the unit of a loss",
+        description="weigh losses as they are, as published; else each is divided by that of its "
+        "level's constant predictor, and gates are a softmin of what remains",
     )
     hard_mining: float = Field(
         default=0.9, ge=0, lt=1, description="share of the easiest points that count a tenth"

@@ -132,5 +132,5 @@ def component_residual(weights: Weights, standardised: Tensor) -> Tensor:
 
 
 def root_mean_square(values: Tensor) -> Tensor:
-    """Over the last axis; the tiny addend keeps the root's slope finite at zero."""
-    return torch.sqrt((values * values).mean(-1) + 1e-12)
+    """Over the last axis."""
+    return torch.sqrt((values * values).mean(-1).clamp_min(1e-12))

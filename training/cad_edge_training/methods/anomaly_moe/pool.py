@@ -87,7 +87,10 @@ class FittedPool:
 
     def ask(self, level: str, number: int, seen: Seen, projected: Tensor) -> Said:
         """Ask one expert of a level; ``projected`` is from `project`."""
-        weights = named(self.tensors, f"{level}/{number}")
+        return self.say(level, named(self.tensors, f"{level}/{number}"), seen, projected)
+
+    def say(self, level: str, weights: Weights, seen: Seen, projected: Tensor) -> Said:
+        """Ask an expert with such weights."""
         return ask_expert(level, weights, seen.patches, projected, self.grid, self.geometry)
 
 

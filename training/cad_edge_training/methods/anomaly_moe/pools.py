@@ -42,6 +42,14 @@ class Pool(Protocol):
         """Ask one expert of a level; ``projected`` is from `project`."""
         ...
 
+    def say(self, level: str, weights: Mapping[str, Tensor], seen: Seen, projected: Tensor) -> Said:
+        """Ask an expert of a level with such weights.
+
+        A leading axis of every weight gives each image an expert of its own; drawn experts for the
+        whole have none.
+        """
+        ...
+
 
 def pool_of(tensors: Mapping[str, Tensor], layout: Layout, config: Config) -> Pool:
     """Make the experts of ``tensors`` ready to be asked about images of a layout."""

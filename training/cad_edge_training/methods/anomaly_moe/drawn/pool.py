@@ -82,7 +82,11 @@ class DrawnPool:
 
         For the level ``global`` images of ``seen`` must be there.
         """
-        weights = _with_dots(named(self.tensors, f"{level}/{number}"))
+        return self.say(level, named(self.tensors, f"{level}/{number}"), seen, projected)
+
+    def say(self, level: str, weights: Weights, seen: Seen, projected: Tensor) -> Said:
+        """Ask an expert with such weights, whose names have slashes."""
+        weights = {name.replace("/", "."): value for name, value in weights.items()}
         if level == "component":
             return self._of_components(weights, projected)
         features = projected.transpose(1, 2).reshape(-1, projected.shape[2], *self.grid)
@@ -134,10 +138,6 @@ def pixels_of(space: Weights, images: Tensor) -> Tensor:
     """
     scaled = images.to(torch.float32) * space["pixel_scale"] + space["pixel_offset"]
     return scaled.permute(0, 3, 1, 2)
-
-
-def _with_dots(weights: Weights) -> dict[str, Tensor]:
-    return {name.replace("/", "."): value for name, value in weights.items()}
 
 
 def _means(errors: Tensor, constant: Tensor) -> Tensor:

@@ -1,0 +1,78 @@
+"""Image routing: every image is judged by the experts that its own descriptor chooses."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cad_edge_export.fusions.anomaly_moe.expert_tensors import STACKED
+from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
+from cad_edge_training.methods.anomaly_moe.gates import gates
+from cad_edge_training.methods.anomaly_moe.model import Answer, scales_in
+from cad_edge_training.methods.anomaly_moe.pool import Seen, named
+from cad_edge_training.methods.anomaly_moe.pools import Pool
+from cad_edge_training.methods.anomaly_moe.routing import logits_of
+from cad_edge_training.methods.anomaly_moe.scales import LevelScale, level_and_map
+
+
+class Heard(NamedTuple):
+    """What an expert says of n images, or of every image one of its own."""
+
+    gate: Tensor
+    """(n,)"""
+    value: Tensor
+    """(n,)"""
+    cells: Tensor
+    """(n, p)"""
+
+
+def judge_routed(pool: Pool, seen: Seen, config: Config) -> Answer:
+    """Ask the experts that are chosen; what one with gate 0 says has no effect.
+
+    Of a level whose experts are stacked every image gathers its own; of others all run.
+    """
+    weights = gates(logits_of(named(pool.tensors, "router"), seen.descriptors), config)
+    by_level = weights.reshape(weights.shape[0], len(LEVELS), -1)
+    projected = pool.project(seen)
+    levels, maps = [], []
+    for place, level in enumerate(LEVELS):
+        stacked = any(name.startswith(f"{STACKED}/{level}/") for name in pool.tensors)
+        ask = _gathered if stacked else _all_of
+        heard = ask(level, by_level[:, place], pool, seen, projected, config)
+        said = [torch.where(one.gate > 0, one.gate * one.value, 0.0) for one in heard]
+        located = [
+            torch.where(one.gate[:, None] > 0, one.gate[:, None] * one.cells, 0.0) for one in heard
+        ]
+        levels.append(torch.stack(said).sum(0))
+        maps.append(torch.stack(located).sum(0).reshape(-1, *pool.grid))
+    added = torch.stack(levels, dim=1)
+    return Answer(added.sum(1), added, torch.stack(maps, dim=1))
+
+
+def _gathered(
+    level: str, weights: Tensor, pool: Pool, seen: Seen, projected: Tensor, config: Config
+) -> list[Heard]:
+    """Gather as many experts as can be chosen of a level, by gates ``weights`` (n, experts)."""
+    stacked = named(pool.tensors, f"{STACKED}/{level}")
+    slots = min(config.top_k if config.routing == "top_k" else 1, weights.shape[1])
+    values, chosen = weights.topk(slots, dim=1)
+    heard = []
+    for slot in range(slots):
+        own = {name: one.index_select(0, chosen[:, slot]) for name, one in stacked.items()}
+        said = pool.say(level, own, seen, projected)
+        scale = LevelScale.of(named(own, "scale"))
+        found = level_and_map(scale, said.errors, said.members, config.share)
+        heard.append(Heard(values[:, slot], *found))
+    return heard
+
+
+def _all_of(
+    level: str, weights: Tensor, pool: Pool, seen: Seen, projected: Tensor, config: Config
+) -> list[Heard]:
+    heard = []
+    for (owner, number), scale in sorted(scales_in(pool.tensors).items()):
+        if owner == level:
+            said = pool.ask(level, number, seen, projected)
+            found = level_and_map(scale, said.errors, said.members, config.share)
+            heard.append(Heard(weights[:, number], *found))
+    return heard

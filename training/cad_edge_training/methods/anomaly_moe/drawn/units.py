@@ -29,7 +29,7 @@ def fit_space(patches: Tensor, backbone: Backbone) -> dict[str, Tensor]:
         "mean": mean,
         "deviation": deviation.clamp(min=SMALLEST),
         "pixel_scale": (high - low) / 255,
-        "pixel_offset": low,
+        "pixel_offset": low.clone(),
     }
 
 

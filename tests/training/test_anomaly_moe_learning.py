@@ -97,7 +97,7 @@ def assert_equal(ours: Tensors, theirs: Tensors) -> None:
 
 
 def files_of(artifact: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(artifact.iterdir())}
+    return {file.name: file.read_bytes() for file in artifact.rglob("*") if file.is_file()}
 
 
 class TestTogether:

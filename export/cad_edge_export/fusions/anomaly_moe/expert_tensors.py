@@ -14,6 +14,13 @@ from cad_edge_training.methods.anomaly_moe.routing import DEVIATION
 STACKED = "stacked"
 """``stacked/<level>/...``: weights of all experts of a level, and ``scale/...`` below it."""
 
+NEEDED_BY = {
+    **dict.fromkeys(("projection", "bias"), ("component", "global")),
+    **dict.fromkeys(("centres", "geometry_mean", "geometry_gain"), ("component",)),
+    **dict.fromkeys(("pixel_scale", "pixel_offset"), ("global",)),
+}
+"""Levels that look at a tensor of ``space``; at others all do."""
+
 
 def bound(learned: Tensors) -> Tensors:
     """Tensors of an artifact as the head takes them, under names that a graph can have.
@@ -36,10 +43,18 @@ def bound(learned: Tensors) -> Tensors:
             else:
                 stacked = _stack(learned, level).items()
                 kept |= {f"{STACKED}/{level}/{name}": one for name, one in stacked}
+    levels = {level for level, _ in experts_in(learned)}
     return {
         name.replace("/", "."): np.array(value, dtype=np.float32, order="C")
         for name, value in sorted(kept.items())
+        if _is_needed(name, levels)
     }
+
+
+def _is_needed(name: str, levels: set[str]) -> bool:
+    """Whether experts of ``levels`` look at a tensor; a graph has no inputs that none looks at."""
+    owner, _, own = name.partition("/")
+    return owner != "space" or bool(levels.intersection(NEEDED_BY.get(own, LEVELS)))
 
 
 def _renumbered(learned: Tensors) -> Tensors:
@@ -68,6 +83,8 @@ def _stack(learned: Tensors, level: str) -> Tensors:
     """Stack the experts of a level and their scales; for one that was dropped stands the first."""
     count = len(learned[f"{EXPLAINED}/{level}"])
     there = [number for owner, number in experts_in(learned) if owner == level]
+    if not there:
+        return {}
     parts: dict[str, list[np.ndarray[Any, Any]]] = {}
     for number in range(count):
         source = number if number in there else there[0]

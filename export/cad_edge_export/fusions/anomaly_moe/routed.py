@@ -38,13 +38,13 @@ def judge_routed(pool: Pool, seen: Seen, config: Config) -> Answer:
     for place, level in enumerate(LEVELS):
         stacked = any(name.startswith(f"{STACKED}/{level}/") for name in pool.tensors)
         ask = _gathered if stacked else _all_of
-        heard = ask(level, by_level[:, place], pool, seen, projected, config)
-        said = [torch.where(one.gate > 0, one.gate * one.value, 0.0) for one in heard]
-        located = [
-            torch.where(one.gate[:, None] > 0, one.gate[:, None] * one.cells, 0.0) for one in heard
-        ]
-        levels.append(torch.stack(said).sum(0))
-        maps.append(torch.stack(located).sum(0).reshape(-1, *pool.grid))
+        said, located = by_level[:, place, 0] * 0, seen.patches[..., 0] * 0
+        for one in ask(level, by_level[:, place], pool, seen, projected, config):
+            gate = one.gate[:, None]
+            said = said + torch.where(one.gate > 0, one.gate * one.value, 0.0)
+            located = located + torch.where(gate > 0, gate * one.cells, 0.0)
+        levels.append(said)
+        maps.append(located.reshape(-1, *pool.grid))
     added = torch.stack(levels, dim=1)
     return Answer(added.sum(1), added, torch.stack(maps, dim=1))
 

@@ -83,7 +83,9 @@ class FittedPool:
 
     def project(self, seen: Seen) -> Tensor:
         """Principal channels (n, p, c)."""
-        return project(named(self.tensors, "space"), seen.patches)
+        space = named(self.tensors, "space")
+        # Experts of patches alone, which an engine may have, look at no other channels.
+        return project(space, seen.patches) if space else seen.patches
 
     def ask(self, level: str, number: int, seen: Seen, projected: Tensor) -> Said:
         """Ask one expert of a level; ``projected`` is from `project`."""

@@ -29,6 +29,7 @@ from cad_edge_training.routing_statistics import describe
 
 DESCRIPTOR = "descriptor"
 STACKED = "stacked"
+MATRICES = (".whitening", ".projection", ".basis")
 
 
 class AnomalyMoEHead(ScoringHead[Config]):
@@ -133,8 +134,7 @@ def _stack(learned: Tensors, level: str) -> Tensors:
     # A number of each expert is an axis of one in the artifact.
     stacked = {name: np.stack(values) for name, values in parts.items()}
     return {
-        name: value.reshape(count) if "level_" in name else value
-        for name, value in stacked.items()
+        name: value.reshape(count) if "level_" in name else value for name, value in stacked.items()
     }
 
 
@@ -151,6 +151,15 @@ class AnomalyMoEFusion(ScoringFusion[Config]):
     def tensors(self, learned: Tensors, backbone: Backbone, config: Config) -> Tensors:
         """Experts and scales, as `bound` has them."""
         return bound(learned)
+
+    def stored(self, tensors: Tensors, precision: ModulePrecision) -> Tensors:
+        """Keep the large matrices of an fp16 engine in halves; the head computes in float32."""
+        if precision != "fp16":
+            return tensors
+        return {
+            name: value.astype(np.float16) if name.endswith(MATRICES) else value
+            for name, value in tensors.items()
+        }
 
     def further_inputs(
         self, entry_outputs: Mapping[str, Tensor], config: Config

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cad_edge.store.artifact import Tensors
-from cad_edge_export.fused_task import GraphInput
+from cad_edge_export.fused_task import GraphInput, ModulePrecision
 from cad_edge_export.fusion import Fusion
 from cad_edge_export.scoring_head import ScoringFusion, ScoringHead
 from cad_edge_training.backbones import Backbone

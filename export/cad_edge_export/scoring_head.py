@@ -142,6 +142,10 @@ class ScoringFusion(ABC, Generic[C]):
         """Tensors as the head takes them, float32: those of the artifact, if not overridden."""
         return {name: np.array(value, order="C") for name, value in sorted(learned.items())}
 
+    def stored(self, tensors: Tensors, precision: ModulePrecision) -> Tensors:
+        """Give tensors the number format that an engine of ``precision`` keeps them in."""
+        return tensors
+
     def entry_block(self, backbone: Backbone, config: C) -> int:
         """Last block of the entry: as far as routing goes, but not past one that is scored."""
         return min(max(backbone.routing_blocks), min(self.blocks(config)))
@@ -179,7 +183,7 @@ class ScoringFusion(ABC, Generic[C]):
     ) -> FusedTask:
         """Entry and head of the method, with everything of the task as tensors."""
         config = self.config.model_validate(task.artifact.hyperparameters)
-        tensors = self.tensors(task.tensors, backbone, config)
+        tensors = self.stored(self.tensors(task.tensors, backbone, config), precision)
         first = self.entry(backbone, config, precision)
         with torch.inference_mode():
             given = first.module(first.inputs[0].example)
@@ -209,7 +213,7 @@ class ScoringFusion(ABC, Generic[C]):
     def fused(self, task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
         """One graph from the image on, with the task's tensors inside."""
         config = self.config.model_validate(task.artifact.hyperparameters)
-        learned = self.tensors(task.tensors, backbone, config)
+        learned = self.stored(self.tensors(task.tensors, backbone, config), precision)
         network, tensors = self.baked(backbone, learned)
         network, last = in_precision(network, precision), self.blocks(config)[-1]
         seen = (IMAGE,) if self.sees_frame(tensors) else ()

@@ -10,11 +10,12 @@ kernels of its own for every image.
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cad_edge.store.artifact import Tensors
-from cad_edge_export.fused_task import GraphInput
+from cad_edge_export.fused_task import GraphInput, ModulePrecision
 from cad_edge_export.fusion import Fusion
 from cad_edge_export.fusions.anomaly_moe.expert_tensors import bound
 from cad_edge_export.fusions.anomaly_moe.routed import judge_routed
@@ -34,6 +35,7 @@ from cad_edge_training.methods.anomaly_moe.pools import pool_of, require_size
 from cad_edge_training.patch_features import as_patches
 
 DESCRIPTOR = "descriptor"
+MATRICES = (".whitening", ".projection", ".basis", ".weight")
 
 
 class AnomalyMoEHead(ScoringHead[Config]):
@@ -93,6 +95,15 @@ class AnomalyMoEFusion(ScoringFusion[Config]):
         """
         require_size(learned, backbone)
         return bound(learned)
+
+    def stored(self, tensors: Tensors, precision: ModulePrecision) -> Tensors:
+        """Keep the large matrices of an fp16 engine in halves; the head computes in float32."""
+        if precision != "fp16":
+            return tensors
+        return {
+            name: value.astype(np.float16) if name.endswith(MATRICES) else value
+            for name, value in tensors.items()
+        }
 
     def further_inputs(
         self, backbone: Backbone, entry_outputs: Mapping[str, Tensor], config: Config

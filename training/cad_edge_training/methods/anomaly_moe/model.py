@@ -59,6 +59,10 @@ class AnomalyMoE(nn.Module):
         answer = self.answer(image)
         return answer.levels, answer.level_maps
 
+    def gates_of(self, image: Tensor) -> Tensor:
+        """Gates (batch, levels * experts) of image (batch, h, w, 3) uint8."""
+        return self.gates(look(self.backbone, self.config, image)[0])
+
     def answer(self, image: Tensor) -> Answer:
         """Judge image (batch, h, w, 3) uint8."""
         seen, layout = look(self.backbone, self.config, image)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -11,8 +12,9 @@ from cad_edge.store.bundle import Bundle
 from cad_edge_export.certificate import ModelAnswers, adversarial_images, run_chain
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import load_fusion
-from cad_edge_export.graph_files import Graph
+from cad_edge_export.graph_files import GRAPH, Graph
 from cad_edge_export.onnx_graph import to_onnx
+from cad_edge_runtime.operators import RULES
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.methods import load_method, saved_config
 from tests.training.small_products import LITE0, SMALL, TINY, learn, spoil, stream_of, texture
@@ -151,6 +153,12 @@ def test_onnx_runtime_answers_as_torch(case, graphs):
     for layout, stages in graphs.items():
         got = run_chain(case.fused(layout), stages, case.images)
         assert_close(got, case.reference(), len(case.natural), 1e-4)
+
+
+def test_operators_are_those_that_the_device_allows(graphs):
+    models = [onnx.load_from_string(one[GRAPH]) for stages in graphs.values() for one in stages]
+    kinds = {node.op_type for model in models for node in model.graph.node}
+    assert kinds and kinds <= RULES.keys()
 
 
 def test_answers_do_not_depend_on_the_batch(case, graphs):

@@ -45,8 +45,7 @@ def chosen(logits: Tensor, config: Config) -> Tensor:
     """
     rows = _by_choice(logits, config)
     # Ranks have no ties, so every TopK finds the same.
-    ranks = _ranks(rows).to(torch.float32)
-    found = torch.topk(ranks, _chosen_of_row(logits, config), dim=-1, largest=False).indices
+    found = torch.topk(_ranks(rows), _chosen_of_row(logits, config), dim=-1, largest=False).indices
     if config.routing == "top_k":
         return found.reshape(logits.shape[0], -1)
     first = torch.arange(len(LEVELS), device=logits.device) * (logits.shape[-1] // len(LEVELS))
@@ -71,9 +70,10 @@ def _chosen_of_row(logits: Tensor, config: Config) -> int:
 def _ranks(rows: Tensor) -> Tensor:
     """How many come before each along the last axis: larger ones, and equal ones to the left.
 
-    Counted and not sorted, since `torch.topk` gives equal values in any order.
+    Counted and not sorted, since `torch.topk` gives equal values in any order; in float32 and
+    without And and Or, which engines do not have.
     """
     count = rows.shape[-1]
     this, other = rows.unsqueeze(-1), rows.unsqueeze(-2)
-    left = torch.ones(count, count, dtype=torch.bool, device=rows.device).tril(-1)
-    return ((other > this) | ((other == this) & left)).sum(dim=-1)
+    left = torch.ones(count, count, device=rows.device).tril(-1)
+    return ((other > this).float() + (other == this).float() * left).sum(dim=-1)

@@ -221,6 +221,7 @@ class TestHeldOut:
         held, learned = standard[division.held_out], standard[division.learned]
         lost = (held - made).square().mean()
         usual = (held - learned.mean(0)).square().mean()
+        assert load_method(METHOD).suitability(tensors) is None, "updates, and not the product"
         assert tensors["explained/global"][0] == pytest.approx(1 - float(lost / usual), abs=1e-4)
         flat = learned.flatten(0, 1)
         torch.testing.assert_close(flat.mean(0), torch.zeros(232), atol=1e-4, rtol=0)

@@ -31,7 +31,12 @@ class AnomalyMoEMethod:
         return config.joint
 
     def suitability(self, tensors: Tensors) -> Suitability | None:
-        """Share of how held-out good parts differ that the expert for the whole explains."""
+        """Share of how held-out good parts differ that the expert for the whole explains.
+
+        None for drawn experts, of which it says how long they learned, and not what the product is.
+        """
+        if "space/deviation" in tensors:
+            return None
         explained = max(explained_by_whole(tensors), 0.0)  # worse than the mean explains nothing
         return Suitability(
             explained,

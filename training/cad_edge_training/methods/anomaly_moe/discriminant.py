@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from cad_edge_training.methods.anomaly_moe.config import LEVELS
 from cad_edge_training.methods.anomaly_moe.fitted import Weights
@@ -53,7 +52,9 @@ def log_probabilities(router: Weights, descriptors: Tensor) -> Tensor:
     found = []
     for level in LEVELS:
         scores = descriptors @ router[f"{level}/matrix"] + router[f"{level}/bias"]
-        found.append(functional.log_softmax(scores, dim=1))
+        # Written out, since engines have no operator for the logarithm of a softmax.
+        shifted = scores - scores.amax(dim=1, keepdim=True)
+        found.append(shifted - shifted.exp().sum(dim=1, keepdim=True).log())
     return torch.cat(found, dim=1)
 
 

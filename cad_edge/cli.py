@@ -14,6 +14,7 @@ import click
 
 from cad_edge import __version__, standard_output
 from cad_edge.errors import CadEdgeError, one_line
+from cad_edge.memory_shortage import shortage_behind
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,16 @@ class LazyGroup(click.Group):
         try:
             with standard_output.checked_output():
                 return super().__call__(args)
-        except OSError as problem:  # of --help and --version, which no command prints
-            if problem.filename != standard_output.NAME:
+        except Exception as problem:
+            if isinstance(problem, OSError) and problem.filename == standard_output.NAME:
+                _end(f"{problem.filename}: {problem.strerror}")  # of --help and of --version
+            lacking = shortage_behind(problem)
+            if lacking is None:
                 raise
-            _end(f"{problem.filename}: {problem.strerror}")
+        _end(
+            f"there is not enough memory to run this command ({lacking}); free some, or raise the "
+            "limit of this process"
+        )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order in which a user meets them."""
@@ -172,7 +179,7 @@ class LazyGroup(click.Group):
 
 def _end(sentence: str) -> NoReturn:
     """End the program as click ends a command that has failed."""
-    click.echo(f"Error: {sentence}", err=True)
+    click.echo(one_line(f"Error: {sentence}"), err=True)
     sys.exit(1)
 
 

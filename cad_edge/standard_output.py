@@ -10,10 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO, TypeGuard
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import Any, TextIO, TypeGuard
 
 NAME = "standard output"
 """The file name in an OSError about it."""
@@ -24,7 +21,7 @@ OUTPUT = 1  # file descriptor
 class _NamedFile(io.FileIO):
     """A file without a path whose errors have a name all the same."""
 
-    def write(self, data: "ReadableBuffer", /) -> int:
+    def write(self, data: Any, /) -> int:  # noqa: ANN401  (buffers are untyped before 3.12)
         try:
             return super().write(data)
         except OSError as problem:

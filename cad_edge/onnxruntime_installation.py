@@ -73,8 +73,8 @@ def load_onnxruntime() -> ModuleType:
         if problem.name != "onnxruntime":
             raise _not_loaded(problem) from None
         raise DeviceError(
-            "onnxruntime is not installed; run `pip install cad-edge[cpu]`, or cad-edge[gpu] on a "
-            "machine with an NVIDIA GPU"
+            'onnxruntime is not installed; run `pip install "cad-edge[cpu]"`, or "cad-edge[gpu]" '
+            "on a machine with an NVIDIA GPU"
         ) from None
     except (ImportError, MemoryError, OSError, RuntimeError) as problem:
         raise _not_loaded(problem) from None

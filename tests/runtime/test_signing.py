@@ -38,8 +38,15 @@ class TestRollback:
     def test_it_is_refused_without_signature_or_permission(self, two, keys):
         before = content(two)
         said = sentence("rollback", two, "--trusted-key", keys[1])
-        assert "(`cad-edge rollback --sign`), or permit it here" in said
+        assert "(`cad-edge rollback --to 1 --sign`), or permit it here" in said
         assert content(two) == before
+
+    def test_a_rollback_that_devices_refuse_says_how_to_sign_it(self, two, keys):
+        said = run("rollback", two).output
+        assert "refuse version 1 once they have opened a newer one" in said
+        again = run("rollback", two, "--to", 1, "--sign", keys[0])
+        assert again.exit_code == 0 and "refuse" not in again.output
+        assert opens(two, keys[1]) == 1
 
     def test_a_new_signature_takes_it_to_every_device(self, two, keys, monkeypatch, tmp_path):
         assert run("rollback", two, "--sign", keys[0]).exit_code == 0
@@ -148,6 +155,19 @@ class TestSigning:
         until = {10: "2099-02-01T00:00:00Z", 22: "2099-01-31T12:00:00+01:00"}[len(date)]
         found = Bundle(bundle).statement().expires
         assert found == datetime.fromisoformat(until.replace("Z", "+00:00"))
+
+    def test_an_expiry_that_the_next_signature_lacks_is_said(self, bundle, keys):
+        done = run("sign", bundle, keys[0], "--expires", "2099-01-31")
+        assert done.output.endswith(" until 2099-02-01 00:00 UTC\n")
+        change = ["threshold", bundle, "--task", "red", "--sign", keys[0], "--false-reject-rate"]
+        lost = "is signed for ever, and the one before was until 2099-02-01 00:00 UTC"
+        assert lost not in run(*change, "0.2", "--expires", "2098-01-31").output
+        assert Bundle(bundle).statement().expires is not None
+        run("sign", bundle, keys[0], "--expires", "2099-01-31")
+        assert f"version 3 {lost}" in run(*change, "0.1").output
+        run("sign", bundle, keys[0], "--expires", "2099-01-31")
+        assert f"version 2 {lost}" in run("rollback", bundle, "--sign", keys[0]).output
+        assert run("sign", bundle, keys[0]).output.endswith(" for ever\n")
 
     def test_bad_options_are_one_sentence(self, bundle, keys, tmp_path):
         (tmp_path / "x.pem").write_text("hello")

@@ -136,11 +136,12 @@ def _is_as_drawn(folder: Path, shots: Sequence[_Shot], side: int) -> bool:
     expected = sum(2 + (shot.defect is not None) for shot in shots)
     firsts = (file for shot in shots if shot.number == 0 for file in shot.files(side))
     return len(list(folder.rglob("*.png"))) == expected and all(
-        _holds(folder / path, pixels) for path, pixels in firsts
+        holds(folder / path, pixels) for path, pixels in firsts
     )
 
 
-def _holds(path: Path, pixels: NDArray[Any]) -> bool:
+def holds(path: Path, pixels: NDArray[Any]) -> bool:
+    """Whether a file holds these pixels, as far as another processor would draw them."""
     if not path.is_file():
         return False
     with Image.open(path) as image:

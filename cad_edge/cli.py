@@ -5,12 +5,16 @@ On a device only the runtime is installed; a command that needs more says which 
 
 import importlib
 import importlib.util
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import click
 
-from cad_edge import __version__
+from cad_edge import __version__, standard_output
 from cad_edge.errors import CadEdgeError, one_line
+from cad_edge.memory_shortage import shortage_behind
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,27 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """Knows its commands by name; turns what goes wrong into one sentence."""
 
+    def __call__(self, args: Sequence[str] | None = None) -> object:
+        """Be the program `cad-edge`, with the arguments of the process unless others are given."""
+        if sys.stdout is None:
+            _end(
+                f"{standard_output.NAME} is closed, so that results would be lost; redirect it to "
+                "a file, or to /dev/null"
+            )
+        try:
+            with standard_output.checked_output():
+                return super().__call__(args)
+        except Exception as problem:
+            if isinstance(problem, OSError) and problem.filename == standard_output.NAME:
+                _end(f"{problem.filename}: {problem.strerror}")  # of --help and of --version
+            lacking = shortage_behind(problem)
+            if lacking is None:
+                raise
+        _end(
+            f"there is not enough memory to run this command ({lacking}); free some, or raise the "
+            "limit of this process"
+        )
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order in which a user meets them."""
         return list(COMMANDS)
@@ -150,6 +175,12 @@ class LazyGroup(click.Group):
         except click.UsageError as problem:  # it quotes what was given
             problem.message = one_line(problem.message)  # type: ignore[misc]
             raise
+
+
+def _end(sentence: str) -> NoReturn:
+    """End the program as click ends a command that has failed."""
+    click.echo(one_line(f"Error: {sentence}"), err=True)
+    sys.exit(1)
 
 
 def _missing(command: str, problem: ModuleNotFoundError) -> click.ClickException:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cad_edge.errors import DeviceError
+from cad_edge.memory_shortage import short_of_memory
 
 _EXTRAS = {
     "onnxruntime": "cad-edge[cpu]",
@@ -26,12 +27,6 @@ _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _CONFIG_FROM_MODEL = "ORT_LOAD_CONFIG_FROM_MODEL"  # would let a graph set session options
 FATAL_ONLY = 4
 """Severity of log lines: what fails is raised as well, and is said once, in our sentence."""
-
-_SHORTAGES = (
-    *("bad_alloc", "bad allocation", "allocate memory", "memory allocation", "allocateraw"),
-    *("out of memory", "enough memory", "alloc_failed"),
-)
-"""Words of messages about memory, in small letters."""
 
 
 class Port(Protocol):
@@ -78,8 +73,8 @@ def load_onnxruntime() -> ModuleType:
         if problem.name != "onnxruntime":
             raise _not_loaded(problem) from None
         raise DeviceError(
-            "onnxruntime is not installed; run `pip install cad-edge[cpu]`, or cad-edge[gpu] on a "
-            "machine with an NVIDIA GPU"
+            'onnxruntime is not installed; run `pip install "cad-edge[cpu]"`, or "cad-edge[gpu]" '
+            "on a machine with an NVIDIA GPU"
         ) from None
     except (ImportError, MemoryError, OSError, RuntimeError) as problem:
         raise _not_loaded(problem) from None
@@ -113,12 +108,6 @@ def open_session(
     return session
 
 
-def short_of_memory(problem: BaseException) -> bool:
-    """Whether an exception of ONNX Runtime, or of its import, says that memory does not suffice."""
-    text = str(problem).lower()
-    return isinstance(problem, MemoryError) or any(word in text for word in _SHORTAGES)
-
-
 def refuse_several_wheels() -> None:
     """Raise DeviceError if more than one wheel of ONNX Runtime is installed.
 
@@ -149,10 +138,7 @@ def first_line(problem: BaseException) -> str:
 
 
 def _not_loaded(problem: BaseException) -> DeviceError:
-    # Where it is not forbidden, it is memory that a library's segment lacks.
-    text = str(problem)
-    unmapped = "failed to map segment" in text and "not permitted" not in text
-    if unmapped or short_of_memory(problem):
+    if short_of_memory(problem):
         return DeviceError(
             f"there is not enough memory to load onnxruntime ({first_line(problem)}); free some, "
             "or raise the limit of this process"

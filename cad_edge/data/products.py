@@ -92,6 +92,12 @@ def _find(folder: Path) -> dict[str, tuple[Path, Layout]]:
 def _images_alone(folder: Path) -> dict[str, tuple[Path, Layout]]:
     if not images_in(folder):
         return {}
+    product = folder.parent.parent
+    if folder.name == GOOD and is_product(product):
+        raise DatasetError(
+            f"--stream {folder} is one folder of the product {product}, not the product; give "
+            f"--stream {product}, or a stream file with `layout: folder` and a name"
+        )
     read_product(folder, "folder")
     return {folder.name: (folder, "folder")}
 

@@ -43,7 +43,8 @@ class SeenVersions:
                 f"version {statement.version} of {place} was signed "
                 f"{statement.issued:%Y-%m-%d %H:%M:%S} UTC, before one that this machine has "
                 f"opened or signed ({newest:%Y-%m-%d %H:%M:%S}); sign it again (`cad-edge rollback "
-                "--sign`), or permit it here (`cad-edge rollback --allow-older`)"
+                f"--to {statement.version} --sign`), or permit it here (`cad-edge rollback --to "
+                f"{statement.version} --allow-older`)"
             )
         self.require_place(statement, place)
 

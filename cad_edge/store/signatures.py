@@ -104,3 +104,18 @@ def unsigned_note(version: int) -> str:
         f"version {version} is unsigned: devices that check signatures stay at the version before; "
         "sign it by `cad-edge sign`"
     )
+
+
+def valid_until(expires: datetime | None) -> str:
+    """Say until when a signature is accepted."""
+    return f"until {expires:%Y-%m-%d %H:%M} UTC" if expires else "for ever"
+
+
+def lost_expiry_notes(before: Statement | None, signer: Signer | None, version: int) -> list[str]:
+    """Say that a version is signed for ever where the one before it, ``before``, was not."""
+    if before is None or before.expires is None or signer is None or signer.expires is not None:
+        return []
+    return [
+        f"version {version} is signed for ever, and the one before was "
+        f"{valid_until(before.expires)}; if it is to expire, sign it by `cad-edge sign --expires`"
+    ]

@@ -11,7 +11,7 @@ from cad_edge.routing import RoutingStatistics, from_tensors
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Certificate, GraphLayout, Manifest, Precision, SelectorKind
 from cad_edge.store.signature import signer_of
-from cad_edge.store.signatures import unsigned_note
+from cad_edge.store.signatures import lost_expiry_notes, unsigned_note
 from cad_edge_export.drift import drift_lines, stand_in_drift_lines
 from cad_edge_export.exporter import export_folder
 from cad_edge_export.missing_tasks import rgb_only_fallback_line
@@ -146,6 +146,7 @@ def export(
     plan = ExportPlan(layout, precision, selector, backbone, measured, explanations, merge_shared)
     store = Bundle(Path(bundle))
     base = store.pointer() if store.exists() else None
+    signed = None if base is None or signer is None else store.statement()
     before = None if base is None else store.manifest(base)
     spare = None if without_depth is None else Path(without_depth)
     added = export_folder(Path(artifacts), store.path, plan, progress or _silent, spare, signer)
@@ -155,6 +156,10 @@ def export(
         notes += mistaken_lines(_routing(after, store), added)
     if base is not None and base.signature is not None and store.pointer().signature is None:
         notes.append(unsigned_note(after.version))
+    if before is None or after.version != before.version:
+        notes += lost_expiry_notes(signed, signer, after.version)
+    elif signer is not None:
+        notes.append("nothing was signed, as nothing changed; `cad-edge sign` signs what is there")
     if spare is not None:
         notes.append(rgb_only_fallback_line(after))
     certificates = {name: entry.certificate for name, entry in after.tasks.items()}

@@ -277,6 +277,10 @@ def _listed(folder: Path) -> list[Path]:
         raise ArtifactError(f"{folder} is not a folder of artifacts; learn tasks into it first")
     found = list_artifacts(folder)
     if not found:
+        if (folder / "bundle.json").exists():
+            raise ArtifactError(
+                f"{folder} is a bundle; give the folder of artifacts that `cad-edge train` wrote"
+            )
         raise ArtifactError(
             f"{folder} holds no artifact; run `cad-edge train --out {folder}` first"
         )

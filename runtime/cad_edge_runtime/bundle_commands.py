@@ -13,7 +13,7 @@ from cad_edge.errors import OptionError, one_line
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import TaskEntry
 from cad_edge.store.signature import short, signer_of
-from cad_edge.store.signatures import unsigned_note
+from cad_edge.store.signatures import lost_expiry_notes, unsigned_note, valid_until
 from cad_edge_runtime.inspection import unknown_task
 
 Frames: TypeAlias = Literal["all", "with-depth", "without-depth"]
@@ -42,7 +42,7 @@ def signed_by(store: Bundle) -> str:
     statement = store.statement()
     if statement is None:
         return "unsigned"
-    until = f" until {statement.expires:%Y-%m-%d %H:%M} UTC" if statement.expires else ""
+    until = f" {valid_until(statement.expires)}" if statement.expires else ""
     checked = "" if store.checks_signatures else ", not checked: no key is trusted here"
     return f"signed with the key {short(statement.key)}{until}{checked}"
 
@@ -146,6 +146,7 @@ def threshold(
     store.pointer()  # a path that is no bundle is said before the lock makes a folder of it
     with store.lock():
         pointer = store.pointer()
+        signed = None if signer is None else store.statement()
         manifest = store.manifest(pointer)
         before = manifest.tasks.get(task)
         if before is None:
@@ -157,7 +158,8 @@ def threshold(
             "tasks": {**manifest.tasks, task: after},
         }
         version = store.commit(manifest.model_copy(update=update), signer).version
-    for line in _restatements(task, before, after, version):
+    notes = lost_expiry_notes(signed, signer, version)
+    for line in [*_restatements(task, before, after, version), *notes]:
         click.echo(line)
     if pointer.signature is not None and signer is None:
         click.echo(unsigned_note(version))

@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 
 from cad_edge.errors import CadEdgeError, DeviceError, GraphError
+from cad_edge.memory_shortage import short_of_memory
 from cad_edge.onnxruntime_installation import (
     FATAL_ONLY,
     InferenceSession,
     first_line,
     load_onnxruntime,
     open_session,
-    short_of_memory,
 )
 from cad_edge.store.bundle import Bundle
 from cad_edge_runtime.cores import available_cores, require_startable, require_threads

@@ -19,7 +19,7 @@ from cad_edge_runtime.explainer_check import explainer_steps
 from cad_edge_runtime.frames import Sample
 from cad_edge_runtime.graph_summary import GraphLimits
 from cad_edge_runtime.inventory import Inventory, require_size
-from cad_edge_runtime.preparation import Preparation
+from cad_edge_runtime.preparation import Preparation, prepared_version
 
 _GREY = 128
 _TOKENS = 2  # of an answer in words, to see that one comes
@@ -55,6 +55,28 @@ def problems_of(bundle: Bundle) -> list[str]:
     for step in (*prepared.steps(), *explainer_steps(prepared, inventory)):
         attempt(step)
     return list(dict.fromkeys(found))
+
+
+def refusal_of(bundle: Bundle) -> str | None:
+    """Say why a device would not open the version in force; None where it would.
+
+    What lies beside that version, older ones and files that belong to none, has no say in it.
+
+    Parameters
+    ----------
+    bundle
+        Whose version in force is prepared, without ONNX Runtime, and whose objects are hashed.
+    """
+    inventory = Inventory(bundle)
+    try:
+        prepared = prepared_version(bundle, bundle.pointer(), inventory)
+        for step in explainer_steps(prepared, inventory):
+            step()
+        for sha in sorted(prepared.manifest.objects()):
+            inventory.hashed(sha)
+    except CadEdgeError as problem:
+        return str(problem)
+    return None
 
 
 def _too_large(bundle: Bundle) -> list[str]:

@@ -1,15 +1,16 @@
 """Commands that put versions of a bundle in force, vouch for them, and delete old ones."""
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import click
 
 from cad_edge import options
-from cad_edge.errors import OptionError
+from cad_edge.errors import BundleError, OptionError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.signature import Signer, short, signer_of
-from cad_edge.store.signatures import unsigned_note
+from cad_edge.store.signatures import lost_expiry_notes, unsigned_note, valid_until
 
 
 @click.command()
@@ -46,10 +47,20 @@ def rollback(
     signer = signer_of(sign, expires)
     store = Bundle(bundle)
     before = store.pointer(trusted=False)
+    signed = None
+    with suppress(BundleError):  # what is rolled back may be damaged
+        signed = store.statement()
     after = store.rollback(version, signer, allow_older)
     click.echo(f"{bundle}: version {after.version} is in force, it was {before.version}")
     if before.signature is not None and after.signature is None:
         click.echo(unsigned_note(after.version))
+    elif before.signature is not None and signer is None and not store.checks_signatures:
+        click.echo(
+            f"devices that check signatures refuse version {after.version} once they have opened a "
+            f"newer one; sign it again by `cad-edge rollback --to {after.version} --sign`"
+        )
+    for line in lost_expiry_notes(signed, signer, after.version):
+        click.echo(line)
 
 
 @click.command("sign")
@@ -67,7 +78,10 @@ def sign_command(bundle: Path, key: Path, expires: datetime | None) -> None:
     signer = Signer(key, expires)
     store = Bundle(bundle)
     version = store.sign(signer).version
-    click.echo(f"{bundle}: version {version} is signed with the key {short(signer.public.id)}")
+    click.echo(
+        f"{bundle}: version {version} is signed with the key {short(signer.public.id)} "
+        f"{valid_until(signer.expires)}"
+    )
 
 
 @click.command()

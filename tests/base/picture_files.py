@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import tifffile
@@ -107,6 +108,13 @@ def encoded(image: Image.Image | np.ndarray, form: str, **options: object) -> by
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     picture.save(file, form, **options)
     return file.getvalue()
+
+
+def save(folder: Path, name: str, image: Image.Image, **options: object) -> Path:
+    """Write a file by Pillow into a folder, and return its path."""
+    path = folder / name
+    image.save(path, **options)
+    return path
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

@@ -10,24 +10,7 @@ from PIL import Image
 from cad_edge.data.image import as_rgb, decode_image, decode_pixels, image_size
 from cad_edge.data.image_limits import require_max_pixels
 from cad_edge.errors import ImageError, OptionError
-
-SIDE = 12
-
-
-def save(folder: Path, name: str, image: Image.Image, **options) -> Path:
-    path = folder / name
-    image.save(path, **options)
-    return path
-
-
-@pytest.fixture
-def colour(rng):
-    return rng.integers(0, 256, (SIDE, SIDE + 4, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def grey(rng):
-    return rng.integers(0, 256, (SIDE, SIDE + 4), dtype=np.uint8)
+from tests.base.picture_files import save
 
 
 def test_missing(tmp_path):

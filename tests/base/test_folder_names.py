@@ -122,3 +122,11 @@ class TestBesideProducts:
         (here / "line/bolt").symlink_to(tmp_path / "far/bolt")
         (here / "good").symlink_to(tmp_path / "far/bolt/train/good")
         assert [task.name for task in read_products(here).tasks] == ["bolt"]
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_folder_within_a_product_is_no_product(tmp_path, part):
+    touch(tmp_path, "cookie/train/good/0.png", "cookie/test/good/0.png", "good/0.png")
+    with pytest.raises(DatasetError, match=r"one folder of the product .*cookie, not the product"):
+        read_products(tmp_path / "cookie" / part / "good")
+    assert [task.name for task in read_products(tmp_path / "good").tasks] == ["good"]

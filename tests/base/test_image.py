@@ -1,7 +1,5 @@
 """What a pixel value means, for every kind of file and array, and what is refused."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,25 +12,8 @@ from cad_edge.data.image import (
 )
 from cad_edge.data.mask import decode_mask
 from cad_edge.errors import ImageError
-from tests.base.picture_files import png, tiff
-
-SIDE = 12
-
-
-def save(folder: Path, name: str, image: Image.Image, **options) -> Path:
-    path = folder / name
-    image.save(path, **options)
-    return path
-
-
-@pytest.fixture
-def colour(rng):
-    return rng.integers(0, 256, (SIDE, SIDE + 4, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def grey(rng):
-    return rng.integers(0, 256, (SIDE, SIDE + 4), dtype=np.uint8)
+from tests.base.conftest import SIDE
+from tests.base.picture_files import png, save, tiff
 
 
 class TestArrays:

@@ -40,7 +40,7 @@ def run(arguments: list[str], folder: Path, start: float) -> None:
     try:
         from cad_edge.cli import main
 
-        main(arguments, standalone_mode=True)
+        main(arguments)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     finally:

@@ -1,6 +1,7 @@
 """`export --sign`: what is added is vouched for, and what lies there already must be as well."""
 
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_a_signed_export_is_accepted_where_its_key_is_trusted(tiny, dinov2, plac
     trusting = Bundle(place, [keys[1]])
     assert trusting.pointer().version == 2
     assert sorted(trusting.manifest().tasks) == sorted(NAMES)
+
+
+def test_an_export_that_adds_nothing_says_that_it_signs_nothing(tiny, dinov2, place, keys):
+    export(tiny, place, backbone=f"dinov2:{dinov2}")
+    until = datetime(2099, 1, 1, tzinfo=timezone.utc)
+    Bundle(place).sign(Signer(keys[0], until))
+    done = export(tiny, place, backbone=f"dinov2:{dinov2}", sign=keys[0])
+    assert done.added == () and done.notes[-1].startswith("nothing was signed")
+    assert Bundle(place).statement().expires == until
 
 
 def test_what_nobody_signed_is_not_built_on(tiny, dinov2, place, keys):

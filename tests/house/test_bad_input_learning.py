@@ -99,6 +99,12 @@ def test_file_in_the_place_of_the_artifacts(place, out):
     assert f"{place / 'stream.json'} is a file; give --out a folder" in train(place, out=out)
 
 
+def test_a_bundle_in_the_place_of_the_artifacts(place):
+    (place / "out").mkdir()
+    (place / "out/bundle.json").write_text("{}")
+    assert "out is a bundle; give --out a folder of its own" in train(place)
+
+
 def test_folder_of_others_with_the_name_of_a_task(place):
     (place / "out/red").mkdir(parents=True)
     assert f"{place / 'out/red'} is there but holds no artifact" in train(place)
@@ -150,6 +156,8 @@ def test_export_without_artifacts(place):
     assert "artifacts is not a folder of artifacts; learn tasks into it first" in export(place)
     (place / "artifacts").mkdir()
     assert "holds no artifact; run `cad-edge train --out" in export(place)
+    (place / "artifacts/bundle.json").write_text("{}")
+    assert "artifacts is a bundle; give the folder of artifacts" in export(place)
 
 
 def test_two_artifacts_of_one_task(place):

@@ -29,7 +29,7 @@ def start(code: str, *arguments: object, wheels: Path | None = None) -> tuple[in
 def test_missing_onnxruntime_says_what_to_install(tmp_path):
     status, said = start(WITHOUT + COMMAND, "detect", GOLDEN, tmp_path)
     assert status == 1 and said.count("\n") == 1
-    assert said.startswith("Error: onnxruntime is not installed; run `pip install cad-edge[cpu]`")
+    assert said.startswith('Error: onnxruntime is not installed; run `pip install "cad-edge[cpu]"`')
 
 
 @pytest.mark.parametrize("command", ["tasks", "verify"])

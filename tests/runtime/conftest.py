@@ -12,6 +12,9 @@ from safetensors.numpy import load_file, save
 from cad_edge.onnxruntime_installation import load_onnxruntime
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Engine, Manifest, Stage, TaskEntry
+from cad_edge.store.seen_versions import STATE
+from cad_edge.store.signature import Signer
+from cad_edge.store.trust import TRUSTED_KEYS
 from cad_edge_runtime import Detector
 from cad_edge_runtime.session import GraphSession, SessionFactory
 from tests.runtime.golden_words import Dialogue, features, give_words
@@ -171,3 +174,26 @@ def runs(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(GraphSession, "run", counted)
     return seen
+
+
+@pytest.fixture
+def fresh_device(tmp_path, monkeypatch) -> Path:
+    """State of a device that trusts no key and has seen no version; the folder is not there yet."""
+    monkeypatch.delenv(TRUSTED_KEYS, raising=False)
+    monkeypatch.setenv(STATE, str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def keys(tmp_path) -> tuple[Path, Path]:
+    """Files of a private key and of its public key."""
+    from tests.base.signing_keys import make_keys  # needs the extra `signing`
+
+    return make_keys(tmp_path / "keys", "line")
+
+
+@pytest.fixture
+def signed(bundle, keys, fresh_device) -> Path:
+    """The golden bundle, signed with ``keys``."""
+    Bundle(bundle).sign(Signer(keys[0]))
+    return bundle

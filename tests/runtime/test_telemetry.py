@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cad_edge.onnxruntime_installation import load_onnxruntime, open_session, short_of_memory
+from cad_edge.onnxruntime_installation import load_onnxruntime, open_session
 
 pytestmark = pytest.mark.torchless
 
@@ -144,23 +144,6 @@ def test_output_that_nobody_reads_any_more(bundle, picture, home):
         " stderr=subprocess.PIPE, text=True); print(done.returncode, done.stderr)"
     )
     assert start(home, code, "detect", bundle, *[picture] * 20).stdout == "1 \n"
-
-
-@pytest.mark.parametrize(
-    ("problem", "short"),
-    [
-        (MemoryError(), True),
-        (RuntimeError("std::bad_alloc"), True),
-        (RuntimeError("bad allocation"), True),
-        (RuntimeError("BFCArena: Failed to allocate memory for requested buffer"), True),
-        (OSError(12, "Cannot allocate memory"), True),
-        (RuntimeError("CUDA failure 2: out of memory"), True),
-        (RuntimeError("Invalid input name: memory"), False),
-        (RuntimeError("No graph was found in the protobuf."), False),
-    ],
-)
-def test_what_is_short_of_memory(problem, short):
-    assert short_of_memory(problem) is short
 
 
 LITTLE = """

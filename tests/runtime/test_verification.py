@@ -110,6 +110,63 @@ def test_verify_and_opening_say_the_same(bundle, workshop, name):
     assert code == 1 and said in lines
 
 
+def standing(bundle, *options) -> str:
+    """What the last line says of the version in force, where something is wrong."""
+    done = CliRunner().invoke(main, ["verify", str(bundle), *options])
+    assert done.exit_code == 1 and done.stderr.startswith("Error: ")
+    assert done.stdout.startswith(f"{bundle}: ") and done.stdout.count("\n") == 1
+    return done.stdout.removeprefix(f"{bundle}: ").rstrip("\n")
+
+
+def strayed(bundle, workshop):
+    (bundle / "objects" / "notes.txt").write_text("from the last service")
+
+
+def older_graph_changed(bundle, workshop):
+    sha = workshop.store.manifest().tasks["blue"].engine.stages[-1].graph
+    workshop.change_graph("blue", workshop.graph("blue") + field(2, b"another producer"))
+    assert sha not in workshop.store.manifest().objects()
+    path = bundle / "objects" / sha / "graph.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def older_manifest_gone_bad(bundle, workshop):
+    sha = workshop.store.pointer().manifest
+    workshop.change_graph("blue", workshop.graph("blue") + field(2, b"another producer"))
+    (bundle / "manifests" / f"{sha}.json").write_text("{}")
+
+
+@pytest.mark.parametrize("harm", [strayed, older_graph_changed, older_manifest_gone_bad])
+def test_faults_beside_the_version_in_force_leave_it_sound(bundle, workshop, harm):
+    harm(bundle, workshop)
+    with Detector.open(bundle, watch=False) as detector:
+        version = f"version {detector.version} is in force and itself sound"
+    said = f"{version}: a detector opens it in spite of the faults found"
+    assert standing(bundle) == said
+    assert standing(bundle, "--open") == said.replace("it in", "it and answers in")
+
+
+def test_a_fault_of_the_version_in_force_is_said_of_it(bundle, workshop):
+    strayed(bundle, workshop)
+    last_stage(workshop, "red", bank="tensor/memory")
+    with pytest.raises(BundleError, match="memory"):
+        Detector.open(bundle, watch=False)
+    refused = "version 2 is in force and a detector would refuse it"
+    assert standing(bundle) == standing(bundle, "--open") == refused
+
+
+def test_a_changed_byte_that_no_check_but_the_hash_sees_is_said_of_it(bundle, workshop):
+    sha = workshop.store.manifest().tasks["blue"].routing
+    path = bundle / "objects" / sha / "routing.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    assert standing(bundle) == "version 1 is in force and a detector would refuse it"
+
+
+def test_without_a_version_in_force_there_is_none_to_open(bundle):
+    (bundle / "bundle.json").write_text("{")
+    assert standing(bundle) == "no version is in force that a detector would open"
+
+
 def test_every_fault_has_a_sentence(bundle, workshop):
     last_stage(workshop, "red", bank="tensor/memory")
     last_stage(workshop, "green", features="0/colours")
@@ -160,6 +217,8 @@ def test_open_answers_in_words(bundle, workshop):
     assert verify(bundle) == (0, [])
     code, lines = verify(bundle, "--open")
     assert code == 1 and len(lines) == 1 and "tokenizer.json of object" in lines[0]
+    said = "version 3 is in force and does not answer here for every product"
+    assert standing(bundle, "--open") == said
 
 
 def test_words_are_prepared_too(bundle, workshop):

@@ -22,6 +22,8 @@ def held_artifacts(out: Path, stream: Stream) -> dict[str, Artifact]:
         raise ArtifactError(f"{place} is a file; give --out a folder")
     if place != out:
         return {}
+    if (out / "bundle.json").exists():
+        raise ArtifactError(f"{out} is a bundle; give --out a folder of its own for artifacts")
     held = {path.name: read_record(path) for path in list_artifacts(out)}
     for task in stream.tasks:
         if task.name not in held and (out / task.name).exists():

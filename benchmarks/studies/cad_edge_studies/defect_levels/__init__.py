@@ -1,0 +1,1 @@
+"""Logical and local defects: how many are found, and whether the level named is right."""

@@ -8,7 +8,7 @@ OPENVINO := .venv-openvino
 INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-PASSIVE := $(addprefix result-,accuracy choices recognition contamination method_choice)
+PASSIVE := $(addprefix result-,accuracy choices recognition contamination method_choice defect_levels)
 COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison
 STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-embedded_language_model
 .PHONY: demo test lint types units torchless campaign benchmark results $(STUDIES) $(COMPARISONS) \
@@ -62,6 +62,7 @@ result-choices:  ## defaults chosen by the categories they are not reported on
 result-recognition:  ## products told apart, bundles of 1, 2, 4 and all
 result-contamination:  ## defective parts among the good ones
 result-method_choice:  ## each category by the method that its good parts chose
+result-defect_levels:  ## logical and local defects, found and named
 result-precisions: FLAGS = --work out/precisions  ## eight bits beside float32: time and accuracy
 result-peers: $(PEERS)/.installed  ## anomalib on the same frames in turns
 result-cl_anomaly_full_size: FLAGS = --work out/sizes  ## CL-Anomaly at 0.5B dimensions beside transformers

@@ -223,7 +223,7 @@ def test_missing_onnxruntime_says_what_to_install(bundle, monkeypatch):
 
     monkeypatch.setattr(onnxruntime_installation, "distribution", absent)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(DeviceError, match=r"pip install cad-edge\[cpu\]"):
+    with pytest.raises(DeviceError, match=r'pip install "cad-edge\[cpu\]"'):
         Detector.open(bundle)
 
 

@@ -2,13 +2,12 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor
 
 from cad_edge_export.fused_task import GraphInput, StageModule
-from cad_edge_export.graph_files import GRAPH
+from cad_edge_export.graph_files import GRAPH, open_graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_training.methods.anomaly_moe.config import Config
 from cad_edge_training.methods.anomaly_moe.drawn.component_expert import (
@@ -75,7 +74,7 @@ def test_onnx_with_bound_weights_finds_the_same(form: str) -> None:
     outputs = ("patch", "component", "global")
     graph = to_onnx(StageModule(module, tuple(inputs), outputs))[GRAPH]
     values = {name: one.numpy() for name, one in (frames | tensors).items()}
-    session = onnxruntime.InferenceSession(graph)
+    session = open_graph({GRAPH: graph})
     wanted = {one.name for one in session.get_inputs()}
     found = session.run(None, {name: one for name, one in values.items() if name in wanted})
     expected = module(*frames.values(), *tensors.values())
@@ -129,7 +128,7 @@ def test_every_image_can_have_its_own_expert_in_onnx_too() -> None:
     module = _Routed(config, stacked)
     graph = to_onnx(StageModule(module, tuple(inputs), ("patch", "component")))[GRAPH]
     values = {name: one.numpy() for name, one in (frames | tensors).items()}
-    found = onnxruntime.InferenceSession(graph).run(None, values)
+    found = open_graph({GRAPH: graph}).run(None, values)
     features, pooled, present, chosen = frames.values()
     for row, (patch, component) in enumerate(chosen.tolist()):
         one = slice(row, row + 1)
@@ -161,7 +160,7 @@ def test_router_and_gates_in_one_graph() -> None:
     kinds = {node.op_type for node in onnx.load_from_string(graph).graph.node}
     assert not kinds & {"If", "Loop", "NonZero"}
     values = {"descriptors": descriptors.numpy()} | {k: v.numpy() for k, v in tensors.items()}
-    (found,) = onnxruntime.InferenceSession(graph).run(None, values)
+    (found,) = open_graph({GRAPH: graph}).run(None, values)
     expected = gates(route(router, descriptors), config)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert len({tuple(row.nonzero()[0]) for row in found}) > 1

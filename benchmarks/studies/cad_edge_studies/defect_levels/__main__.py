@@ -164,21 +164,25 @@ def must_reach(figures: Mapping[str, Mapping[str, Mapping[str, object]]]) -> lis
             limit = 0.05 if product == "assembly_tray" else 0.02
             targets.append(Target(f"{product}: that above {other}", "at least", limit, ahead))
     if "assembly_tray" in figures[first]:
-        product = figures[first]["assembly_tray"]
-        rights = [
-            (_read(product, name, "level_right"), _read(product, name, "images"))
-            for name in ("all logical", "all local")
-        ]
-        if all(right is not None and count for right, count in rights):
-            whole = sum(float(count or 0) for _, count in rights)
-            right = sum(float(one or 0) * float(count or 0) for one, count in rights) / whole
-            targets.append(Target("assembly_tray: level named right", "at least", 0.85, right))
+        right = _mean_right(figures[first]["assembly_tray"])
+        targets.append(Target("assembly_tray: level named right", "at least", 0.85, right))
     if "juice_bottle" in figures[first]:
         right = _read(figures[first]["juice_bottle"], "all logical", "level_right")
         targets.append(
             Target("juice_bottle: logical defects not named patch", "at least", 0.9, right)
         )
     return targets
+
+
+def _mean_right(product: Mapping[str, object]) -> float | None:
+    """Share of all logical and local defects of a product whose level is right."""
+    right, total = 0.0, 0.0
+    for group in ("all logical", "all local"):
+        share_right, count = (_read(product, group, name) for name in ("level_right", "images"))
+        if share_right is None or count is None:
+            return None
+        right, total = right + share_right * count, total + count
+    return right / total
 
 
 def _read(product: Mapping[str, object], group: str, name: str) -> float | None:

@@ -38,7 +38,7 @@ def levels_of(anomaly_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return maps.mean(dim=(2, 3)) - torch.tensor([0.0, 20.0]), maps
 
 
-class Telling(Level):
+class WithLevels(Level):
     """A reference model that shows its levels, which are times ``factor``."""
 
     factor = 1.0
@@ -48,7 +48,7 @@ class Telling(Level):
         return levels * self.factor, maps
 
 
-class FastTelling(Fast):
+class FastWithLevels(Fast):
     """Its fast form; ``wrong`` is added to levels and to their maps."""
 
     def __init__(self, wrong: tuple[float, float]) -> None:
@@ -61,16 +61,16 @@ class FastTelling(Fast):
         return score, anomaly_map, levels + self.wrong[0], maps + self.wrong[1]
 
 
-class TellingMethod(LevelMethod):
+class WithLevelsMethod(LevelMethod):
     """The method whose model shows levels."""
 
-    model = Telling
+    model = WithLevels
 
     def build_model(self, backbone, config, tensors):
         return self.model(config.depth, torch.from_numpy(tensors["gain"]))
 
 
-class TellingFusion(LevelFusion):
+class WithLevelsFusion(LevelFusion):
     """A fusion that names the levels of its engines."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class TellingFusion(LevelFusion):
 
     def shared(self, task, backbone, precision) -> FusedTask:
         entry, stage = level_method.shared(task, backbone, precision).stages
-        module = FastTelling(self.wrong) if "levels" in self.outputs else Fast()
+        module = FastWithLevels(self.wrong) if "levels" in self.outputs else Fast()
         last = StageModule(module, stage.inputs, self.outputs)
         return FusedTask((entry, last), {"gain": task.model_tensors()["gain"]})
 
@@ -89,7 +89,7 @@ class TellingFusion(LevelFusion):
 def made(tiny, dinov2, tmp_path, monkeypatch):
     """A learned task, the method and the fusion that it is exported by, and how."""
     level_method.install(monkeypatch)
-    method, fusion = TellingMethod(), TellingFusion()
+    method, fusion = WithLevelsMethod(), WithLevelsFusion()
     for path, content in (
         (f"cad_edge_training.methods.{level_method.NAME}.method", {"METHOD": method}),
         (f"cad_edge_export.fusions.{level_method.NAME}", {"FUSION": fusion}),
@@ -141,7 +141,7 @@ def test_an_engine_without_levels_names_none(made):
     [
         ((), "gives 'levels', and the manifest names no level of task 'checks'"),
         (("bright",), r"gives 'levels' as float32 of shape \(1, 2\) where"),
-        (("bright", "bright"), "TellingFusion are 'bright', 'bright', and every level needs a"),
+        (("bright", "bright"), "WithLevelsFusion are 'bright', 'bright', and every level needs a"),
     ],
 )
 def test_what_no_device_would_open_is_not_written(made, names, said):
@@ -160,7 +160,7 @@ def test_levels_that_torch_does_not_give_are_not_written(made, wrong):
 
 
 def test_levels_of_torch_that_are_no_numbers_are_not_written(made):
-    made.method.model = type("Broken", (Telling,), {"factor": float("nan")})
+    made.method.model = type("Broken", (WithLevels,), {"factor": float("nan")})
     with pytest.raises(ArtifactError, match="its own model answers with values that are no"):
         made.export()
 
@@ -207,7 +207,7 @@ def two_levels(anomaly_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return maps.amax(dim=(2, 3)), maps
 
 
-class TellingHead(PatchMemoryHead):
+class WithLevelsHead(PatchMemoryHead):
     """A head that gives its map as one of two levels, too."""
 
     outputs = OUTPUTS
@@ -217,17 +217,17 @@ class TellingHead(PatchMemoryHead):
         return score, anomaly_map, *two_levels(anomaly_map)
 
 
-class TellingScoringFusion(PatchMemoryFusion):
+class WithLevelsScoringFusion(PatchMemoryFusion):
     """Its fusion."""
 
-    head, level_names = TellingHead, ("high", "low")
+    head, level_names = WithLevelsHead, ("high", "low")
 
 
 @pytest.mark.parametrize("layout", ["shared", "fused"])
 def test_a_scoring_head_gives_what_it_says_in_both_layouts(tiny, dinov2, layout):
     task = read_artifact(tiny / NAMES[0])
     backbone = load_backbone(f"dinov2:{dinov2}", 56)
-    fusion = TellingScoringFusion()
+    fusion = WithLevelsScoringFusion()
     told, plain = (
         getattr(one, layout)(task, backbone, "fp32") for one in (fusion, PatchMemoryFusion())
     )
@@ -244,7 +244,7 @@ def test_a_scoring_head_gives_what_it_says_in_both_layouts(tiny, dinov2, layout)
     assert np.array_equal(found.levels.levels[:, 1], -found.anomaly_map.min(axis=(1, 2)))
 
 
-class TellingPadim(PadimHead):
+class WithLevelsPadim(PadimHead):
     """PaDiM's head with two levels of one map."""
 
     outputs = OUTPUTS
@@ -264,7 +264,9 @@ def test_eight_bits_say_by_how_much_levels_move(products, tmp_path, monkeypatch)
         return model
 
     monkeypatch.setattr(padim_method.METHOD, "build_model", telling, raising=False)
-    fusion = type("Telling", (PaDiMFusion,), {"head": TellingPadim, "level_names": ("high", "low")})
+    fusion = type(
+        "WithLevels", (PaDiMFusion,), {"head": WithLevelsPadim, "level_names": ("high", "low")}
+    )
     monkeypatch.setattr(padim, "FUSION", fusion())
     learn(stream_of(products, NAMES[:1]), tmp_path / "made", method="padim", options=SMALL_PADIM)
     plan = ExportPlan(precision="uint8", calibration=products / f"{NAMES[0]}.json")

@@ -95,7 +95,7 @@ class Case:
 
 
 def run_modules(fused: FusedTask, images: np.ndarray) -> ModelAnswers:
-    """Answer with the torch modules of the stages, bound as the graphs are."""
+    """Prediction with the torch modules of the stages, bound as the graphs are."""
     values = {"frame/image": torch.from_numpy(images)}
     values |= {f"tensor/{name}": torch.from_numpy(value) for name, value in fused.tensors.items()}
     with torch.inference_mode():

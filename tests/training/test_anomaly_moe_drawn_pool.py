@@ -22,10 +22,10 @@ from cad_edge_training.methods.anomaly_moe.drawn.router import draw_router
 from cad_edge_training.methods.anomaly_moe.drawn.step import experts_of
 from cad_edge_training.methods.anomaly_moe.drawn.training_data import DrawnExperts, TrainingRecord
 from cad_edge_training.methods.anomaly_moe.drawn.units import fit_descriptors, fit_space
+from cad_edge_training.methods.anomaly_moe.fitted_pool import FrozenFeatures
 from cad_edge_training.methods.anomaly_moe.fitting import with_weights
 from cad_edge_training.methods.anomaly_moe.gates import gates
-from cad_edge_training.methods.anomaly_moe.pool import Seen
-from cad_edge_training.methods.anomaly_moe.pools import SIZE, experts_in, require_size
+from cad_edge_training.methods.anomaly_moe.pool import SIZE, experts_in, require_size
 from cad_edge_training.methods.anomaly_moe.routing import logits_of
 
 LAYOUT = Layout(channels=(2, 1), grid=(2, 2), pixels=(16, 16), descriptor=4, geometry=3)
@@ -117,9 +117,11 @@ class TestConstants:
         tensors[last] = patches.mean((0, 1))
         tensors["component/0/layer/5/bias"] = constants.components[0]
         pool = DrawnPool(tensors | with_weights("space", space), layout, options, constants)
-        seen = Seen(patches, torch.zeros(5, 4), torch.zeros(5, 16, 16, 3, dtype=torch.uint8))
+        seen = FrozenFeatures(
+            patches, torch.zeros(5, 4), torch.zeros(5, 16, 16, 3, dtype=torch.uint8)
+        )
         for level in ("component", "global"):
-            error, constant = pool.ask(level, 0, seen, pool.project(seen)).squares.mean(0)
+            error, constant = pool.expert_errors(level, 0, seen, pool.project(seen)).squares.mean(0)
             assert error > 0.01
             torch.testing.assert_close(error, constant, rtol=1e-4, atol=0)
 

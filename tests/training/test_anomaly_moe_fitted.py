@@ -20,6 +20,12 @@ from cad_edge_training.methods.anomaly_moe.fitted import (
     project,
     standardised_components,
 )
+from cad_edge_training.methods.anomaly_moe.fitted_pool import (
+    FrozenFeatures,
+    assign,
+    expert_errors,
+    fit_pool,
+)
 from cad_edge_training.methods.anomaly_moe.fitting import (
     fit_components,
     fit_global,
@@ -28,7 +34,6 @@ from cad_edge_training.methods.anomaly_moe.fitting import (
 )
 from cad_edge_training.methods.anomaly_moe.gates import gates
 from cad_edge_training.methods.anomaly_moe.model import judge
-from cad_edge_training.methods.anomaly_moe.pool import Seen, ask_expert, assign, fit_pool
 from cad_edge_training.methods.anomaly_moe.routing import logits_of
 from cad_edge_training.methods.anomaly_moe.scales import (
     LevelScale,
@@ -135,7 +140,7 @@ class TestComponents:
         described = describe_components(weights, torch.zeros(1, 6, 1), GRID, geometry=True)
         found = standardised_components(weights, described, geometry=True)
         assert found[0, 1].tolist() == [0, -5, 0, 0], "area alone: (0 - .5) * 10"
-        said = ask_expert(
+        said = expert_errors(
             "component", weights, torch.zeros(1, 6, 1), torch.zeros(1, 6, 1), GRID, True
         )
         assert said.members is not None and said.members[0, 1].sum() == 0
@@ -156,7 +161,7 @@ class TestComponents:
         images[:, 3:] = 1
         weights = fit_components(images, GRID, config(components=4), seed=0)
         assert weights["centres"].shape == (4, 4)
-        said = ask_expert("component", weights, images, images, GRID, True)
+        said = expert_errors("component", weights, images, images, GRID, True)
         assert said.members is not None
         assert said.members.sum(2)[0].tolist() == [3, 3, 0, 0]
         assert said.errors.isfinite().all()
@@ -227,7 +232,7 @@ class TestRouter:
         which = torch.arange(40) % 2
         noise = drawn(rng, 40, 1, 1)
         patches = pattern[which] * (1 + 0.1 * noise) + 0.01 * drawn(rng, 40, 6, 4)
-        seen = Seen(patches, which[:, None].float() + 0.01 * drawn(rng, 40, 1))
+        seen = FrozenFeatures(patches, which[:, None].float() + 0.01 * drawn(rng, 40, 1))
         found = assign(seen, torch.zeros(40, dtype=torch.int64), 2, GRID, config(experts=2), 0)
         for level in LEVELS:
             assert len(set(zip(found[level].tolist(), which.tolist(), strict=True))) == 2, level
@@ -237,7 +242,7 @@ class TestJudge:
     def test_an_expert_with_gate_zero_says_nothing_even_nan(self, rng):
         options = config(experts=2)
         patches = drawn(rng, 24, 6, 4)
-        seen = Seen(patches, drawn(rng, 24, 2))
+        seen = FrozenFeatures(patches, drawn(rng, 24, 2))
         chosen = dict.fromkeys(LEVELS, torch.arange(24) % 2)
         pool = fit_pool(seen, chosen, 2, GRID, options, 0)
         cells = {"patch": 6, "component": 2, "global": 6}

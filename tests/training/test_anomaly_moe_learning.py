@@ -17,10 +17,10 @@ from cad_edge_training.learned import LearningRequest
 from cad_edge_training.methods import load_method, saved_config
 from cad_edge_training.methods.anomaly_moe.config import Config, defaults_for
 from cad_edge_training.methods.anomaly_moe.drawn.global_expert import reconstruct_whole
+from cad_edge_training.methods.anomaly_moe.fitted_pool import named
 from cad_edge_training.methods.anomaly_moe.learn import learn as learn_alone
 from cad_edge_training.methods.anomaly_moe.learn import learn_step
 from cad_edge_training.methods.anomaly_moe.model import look
-from cad_edge_training.methods.anomaly_moe.pool import named
 from tests.training.small_products import (
     LITE0,
     NAMES,

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from cad_edge.data.image import Frame
 from cad_edge_studies.procedural_assembly.camera import draw_light, expose, sense
-from cad_edge_studies.procedural_assembly.damages import DAMAGES, damage
 from cad_edge_studies.procedural_assembly.items import draw_item
 from cad_edge_studies.procedural_assembly.layout import Item, good_layout
+from cad_edge_studies.procedural_assembly.local_defects import DAMAGES, damage
 from cad_edge_studies.procedural_assembly.rule_breaks import RULE_BREAKS
 from cad_edge_studies.procedural_assembly.surfaces import (
     FINER,

@@ -7,7 +7,7 @@ import numpy as np
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.methods.anomaly_moe.config import LEVELS
 from cad_edge_training.methods.anomaly_moe.model import GATES
-from cad_edge_training.methods.anomaly_moe.pools import experts_in
+from cad_edge_training.methods.anomaly_moe.pool import experts_in
 from cad_edge_training.methods.anomaly_moe.result import EXPLAINED
 from cad_edge_training.methods.anomaly_moe.routing import DEVIATION
 

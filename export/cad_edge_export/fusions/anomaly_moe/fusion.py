@@ -29,9 +29,9 @@ from cad_edge_training.methods.anomaly_moe.features import (
     has_class_token,
     layout_of,
 )
+from cad_edge_training.methods.anomaly_moe.fitted_pool import FrozenFeatures
 from cad_edge_training.methods.anomaly_moe.model import GATES, judge, scales_in
-from cad_edge_training.methods.anomaly_moe.pool import Seen
-from cad_edge_training.methods.anomaly_moe.pools import pool_of, require_size
+from cad_edge_training.methods.anomaly_moe.pool import pool_of, require_size
 from cad_edge_training.patch_features import as_patches
 
 DESCRIPTOR = "descriptor"
@@ -53,7 +53,7 @@ class AnomalyMoEHead(ScoringHead[Config]):
         descriptor = self._descriptor(states, learned)
         layout = layout_of(self.backbone, self.config, maps, descriptor.shape[-1])
         pool = pool_of(learned, layout, self.config)
-        seen = Seen(patches, descriptor, learned.get(IMAGE))
+        seen = FrozenFeatures(patches, descriptor, learned.get(IMAGE))
         if GATES in learned:
             weights = learned[GATES].expand(patches.shape[0], -1)
             answer = judge(pool, seen, scales_in(learned), weights, self.config)

@@ -7,15 +7,15 @@ from torch import Tensor
 
 from cad_edge_export.fusions.anomaly_moe.expert_tensors import STACKED
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
+from cad_edge_training.methods.anomaly_moe.fitted_pool import FrozenFeatures, named
 from cad_edge_training.methods.anomaly_moe.gates import gates
-from cad_edge_training.methods.anomaly_moe.model import Answer, scales_in
-from cad_edge_training.methods.anomaly_moe.pool import Seen, named
-from cad_edge_training.methods.anomaly_moe.pools import Pool
+from cad_edge_training.methods.anomaly_moe.model import Prediction, scales_in
+from cad_edge_training.methods.anomaly_moe.pool import Pool
 from cad_edge_training.methods.anomaly_moe.routing import logits_of
 from cad_edge_training.methods.anomaly_moe.scales import LevelScale, level_and_map
 
 
-class Heard(NamedTuple):
+class FoldErrors(NamedTuple):
     """What an expert says of n images, or of every image one of its own."""
 
     gate: Tensor
@@ -26,7 +26,7 @@ class Heard(NamedTuple):
     """(n, p)"""
 
 
-def judge_routed(pool: Pool, seen: Seen, config: Config) -> Answer:
+def judge_routed(pool: Pool, seen: FrozenFeatures, config: Config) -> Prediction:
     """Ask the experts that are chosen; what one with gate 0 says has no effect.
 
     Of a level whose experts are stacked every image gathers its own; of others all run.
@@ -46,12 +46,12 @@ def judge_routed(pool: Pool, seen: Seen, config: Config) -> Answer:
         levels.append(said)
         maps.append(located.reshape(-1, *pool.grid))
     added = torch.stack(levels, dim=1)
-    return Answer(added.sum(1), added, torch.stack(maps, dim=1))
+    return Prediction(added.sum(1), added, torch.stack(maps, dim=1))
 
 
 def _gathered(
-    level: str, weights: Tensor, pool: Pool, seen: Seen, projected: Tensor, config: Config
-) -> list[Heard]:
+    level: str, weights: Tensor, pool: Pool, seen: FrozenFeatures, projected: Tensor, config: Config
+) -> list[FoldErrors]:
     """Gather as many experts as can be chosen of a level, by gates ``weights`` (n, experts)."""
     stacked = named(pool.tensors, f"{STACKED}/{level}")
     slots = min(config.top_k if config.routing == "top_k" else 1, weights.shape[1])
@@ -59,20 +59,20 @@ def _gathered(
     heard = []
     for slot in range(slots):
         own = {name: one.index_select(0, chosen[:, slot]) for name, one in stacked.items()}
-        said = pool.say(level, own, seen, projected)
+        said = pool.errors_with(level, own, seen, projected)
         scale = LevelScale.of(named(own, "scale"))
         found = level_and_map(scale, said.errors, said.members, config.share)
-        heard.append(Heard(values[:, slot], *found))
+        heard.append(FoldErrors(values[:, slot], *found))
     return heard
 
 
 def _all_of(
-    level: str, weights: Tensor, pool: Pool, seen: Seen, projected: Tensor, config: Config
-) -> list[Heard]:
+    level: str, weights: Tensor, pool: Pool, seen: FrozenFeatures, projected: Tensor, config: Config
+) -> list[FoldErrors]:
     heard = []
     for (owner, number), scale in sorted(scales_in(pool.tensors).items()):
         if owner == level:
-            said = pool.ask(level, number, seen, projected)
+            said = pool.expert_errors(level, number, seen, projected)
             found = level_and_map(scale, said.errors, said.members, config.share)
-            heard.append(Heard(weights[:, number], *found))
+            heard.append(FoldErrors(weights[:, number], *found))
     return heard

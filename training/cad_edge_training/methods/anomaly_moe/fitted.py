@@ -24,7 +24,7 @@ Weights = Mapping[str, Tensor]
 Grid = tuple[int, int]
 
 
-class Described(NamedTuple):
+class ComponentVectors(NamedTuple):
     """Components of n images."""
 
     vectors: Tensor
@@ -68,7 +68,7 @@ def global_error(weights: Weights, projected: Tensor) -> Tensor:
 
 def describe_components(
     weights: Weights, projected: Tensor, grid: Grid, geometry: bool
-) -> Described:
+) -> ComponentVectors:
     """Cluster the cells and describe every cluster.
 
     Parameters
@@ -92,9 +92,9 @@ def describe_components(
     area = members.sum(2, keepdim=True)
     pooled = (members @ what) / area.clamp_min(1)
     if not geometry:
-        return Described(pooled, members)
+        return ComponentVectors(pooled, members)
     features, centre = pooled[..., :-2], pooled[..., -2:]
-    return Described(torch.cat([features, area / members.shape[2], centre], dim=2), members)
+    return ComponentVectors(torch.cat([features, area / members.shape[2], centre], dim=2), members)
 
 
 def _with_places(projected: Tensor, grid: Grid) -> Tensor:
@@ -105,7 +105,9 @@ def _with_places(projected: Tensor, grid: Grid) -> Tensor:
     return torch.cat([projected, places.expand(projected.shape[0], -1, -1)], dim=2)
 
 
-def standardised_components(weights: Weights, described: Described, geometry: bool) -> Tensor:
+def standardised_components(
+    weights: Weights, described: ComponentVectors, geometry: bool
+) -> Tensor:
     """Bring component vectors (n, K, k) to the units of good parts, by ``mean`` and ``gain``.
 
     Of a component that is not there, area alone speaks: all else is as expected.

@@ -10,9 +10,14 @@ from cad_edge_training.folds import Index
 from cad_edge_training.learned import LearningRequest
 from cad_edge_training.methods.anomaly_moe.config import Config
 from cad_edge_training.methods.anomaly_moe.fitted import Grid
-from cad_edge_training.methods.anomaly_moe.held_out import Heard, HeldOut
-from cad_edge_training.methods.anomaly_moe.pool import FittedPool, Seen, assign, fit_pool
-from cad_edge_training.methods.anomaly_moe.result import Learned
+from cad_edge_training.methods.anomaly_moe.fitted_pool import (
+    FittedPool,
+    FrozenFeatures,
+    assign,
+    fit_pool,
+)
+from cad_edge_training.methods.anomaly_moe.held_out import FoldErrors, HeldOut
+from cad_edge_training.methods.anomaly_moe.result import LearnedProduct
 
 MOST_MORE = 2  # fitted experts of a level than products of the step
 
@@ -23,12 +28,12 @@ class FittedStep:
     def __init__(
         self,
         requests: Sequence[LearningRequest],
-        seen: Sequence[Seen],
+        seen: Sequence[FrozenFeatures],
         grid: Grid,
         config: Config,
     ) -> None:
         self.requests, self.grid, self.config = requests, grid, config
-        self.seen = Seen.joined(seen)
+        self.seen = FrozenFeatures.joined(seen)
         counts = [len(one.patches) for one in seen]
         self.starts = np.cumsum([0, *counts])
         products = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
@@ -51,7 +56,7 @@ class FittedStep:
     def hold_out(self) -> list[HeldOut]:
         """Ask experts about the parts of every product that they have not learned from."""
         folds = [list(request.folds.splits()) for request in self.requests]
-        heard: list[list[Heard]] = [[] for _ in folds]
+        heard: list[list[FoldErrors]] = [[] for _ in folds]
         rounds = max(len(one) for one in folds)
         for number in range(rounds):
             pool = self.fit([one[number % len(one)][0] for one in folds])
@@ -59,15 +64,15 @@ class FittedStep:
                 if number < len(one):
                     held = one[number][1]
                     seen = self.seen.of(self.places(product, held))
-                    heard[product].append(Heard.of(pool, seen, held))
+                    heard[product].append(FoldErrors.of(pool, seen, held))
             self.requests[0].progress("held-out scores", number + 1, rounds)
         return [HeldOut.of(one) for one in heard]
 
-    def learn(self) -> list[Learned]:
+    def learn(self) -> list[LearnedProduct]:
         """Learn all products."""
         pool = self.fit([request.folds.learned() for request in self.requests])
         return [
-            Learned(
+            LearnedProduct(
                 request=request,
                 pool=pool,
                 held_out=held_out,

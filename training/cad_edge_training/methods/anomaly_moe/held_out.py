@@ -12,54 +12,54 @@ from cad_edge_training.folds import Index
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
 from cad_edge_training.methods.anomaly_moe.discriminant import log_weight
 from cad_edge_training.methods.anomaly_moe.fitted import Weights
-from cad_edge_training.methods.anomaly_moe.pool import Said, Seen, named
-from cad_edge_training.methods.anomaly_moe.pools import Key, Pool, experts_in
+from cad_edge_training.methods.anomaly_moe.fitted_pool import ExpertErrors, FrozenFeatures, named
+from cad_edge_training.methods.anomaly_moe.pool import Key, Pool, experts_in
 from cad_edge_training.methods.anomaly_moe.routing import DEVIATION, unweighted_logits
 from cad_edge_training.methods.anomaly_moe.scales import (
     LevelScale,
     cell_scale,
     cross_scaled,
     level_scale,
+    level_statistic,
     painted,
-    word,
 )
 
 LEAST_PARTS = 4  # held-out parts of an expert; with fewer it is scaled by all of the product
 
 
-class Heard(NamedTuple):
+class FoldErrors(NamedTuple):
     """What every expert of a pool says of the held-out parts of a fold."""
 
-    said: dict[Key, Said]
+    said: dict[Key, ExpertErrors]
     logits: Tensor
     """(m, levels * experts), the weights of levels not yet added."""
     places: Index
     """(m,) place of each among the product's images."""
 
     @staticmethod
-    def of(pool: Pool, seen: Seen, places: Index) -> "Heard":
+    def of(pool: Pool, seen: FrozenFeatures, places: Index) -> "FoldErrors":
         """Ask every expert that there is."""
         projected = pool.project(seen)
-        said = {key: pool.ask(*key, seen, projected) for key in experts_in(pool.tensors)}
+        said = {key: pool.expert_errors(*key, seen, projected) for key in experts_in(pool.tensors)}
         logits = unweighted_logits(named(pool.tensors, "router"), seen.descriptors)
-        return Heard(said, logits, places)
+        return FoldErrors(said, logits, places)
 
 
 class HeldOut(NamedTuple):
     """What was heard of all held-out parts of a product, in the order of their folds."""
 
-    said: dict[Key, Said]
+    said: dict[Key, ExpertErrors]
     logits: Tensor
     places: Index
 
     @staticmethod
-    def of(parts: Sequence[Heard]) -> "HeldOut":
+    def of(parts: Sequence[FoldErrors]) -> "HeldOut":
         """Join folds."""
         said = {}
         for key in parts[0].said:
             errors, members, squares = zip(*(part.said[key] for part in parts), strict=True)
             present = [one for one in members if one is not None]
-            said[key] = Said(
+            said[key] = ExpertErrors(
                 torch.cat(errors), torch.cat(present) if present else None, torch.cat(squares)
             )
         return HeldOut(
@@ -108,7 +108,7 @@ def log_weights(router: Weights, explained_by: Weights) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class Scaled:
+class ScaledScores:
     """Scales, and what held-out parts give by them, none of which had a say in its own."""
 
     scales: dict[Key, LevelScale]
@@ -120,7 +120,7 @@ class Scaled:
 
 def fit_scales(
     held_out: HeldOut, gate: Tensor, parts: Tensor, config: Config, keep_outliers: bool
-) -> Scaled:
+) -> ScaledScores:
     """Scale every expert that is chosen, from the parts that choose it.
 
     With image routing all are scaled, since frames may choose what no held-out part does.
@@ -144,11 +144,11 @@ def fit_scales(
         used = chosen if int(chosen.sum()) >= LEAST_PARTS else torch.ones_like(chosen)
         crossed = torch.zeros_like(said.errors)
         crossed[used] = cross_scaled(said.errors[used], parts[used])
-        heard = word(said.errors, crossed, said.members, config.share)
+        heard = level_statistic(said.errors, crossed, said.members, config.share)
         shift, gain = cell_scale(said.errors[used])
         scale = LevelScale(shift, gain, *level_scale(heard[used], keep_outliers))
         scales[key] = scale
         located = painted(crossed, said.members)
         scores = scores + own * scale.level(heard)
         maps = (maps if maps.numel() else torch.zeros_like(located)) + own[:, None] * located
-    return Scaled(scales, scores, maps)
+    return ScaledScores(scales, scores, maps)

@@ -16,10 +16,10 @@ from cad_edge_training.learned import LearningRequest, LearningResult
 from cad_edge_training.methods.anomaly_moe.config import Config
 from cad_edge_training.methods.anomaly_moe.drawn.layout import Layout
 from cad_edge_training.methods.anomaly_moe.drawn.step import DrawnStep
+from cad_edge_training.methods.anomaly_moe.fitted_pool import FrozenFeatures
 from cad_edge_training.methods.anomaly_moe.fitted_step import FittedStep
 from cad_edge_training.methods.anomaly_moe.model import AnomalyMoE, look
-from cad_edge_training.methods.anomaly_moe.pool import Seen
-from cad_edge_training.methods.anomaly_moe.pools import require_size
+from cad_edge_training.methods.anomaly_moe.pool import require_size
 from cad_edge_training.methods.anomaly_moe.result import EXPLAINED
 from cad_edge_training.patch_features import batches
 
@@ -91,7 +91,7 @@ def is_whole(shared_weights: Mapping[str, object]) -> bool:
     return True
 
 
-def look_at_all(request: LearningRequest, config: Config) -> tuple[Seen, Layout]:
+def look_at_all(request: LearningRequest, config: Config) -> tuple[FrozenFeatures, Layout]:
     """See all images of a product through the frozen backbone; their pixels are not kept."""
     patches, descriptors = [], []
     with torch.no_grad():
@@ -99,10 +99,10 @@ def look_at_all(request: LearningRequest, config: Config) -> tuple[Seen, Layout]
             seen, layout = look(request.backbone, config, batch)
             patches.append(seen.patches)
             descriptors.append(seen.descriptors)
-    return Seen(torch.cat(patches), torch.cat(descriptors)), layout
+    return FrozenFeatures(torch.cat(patches), torch.cat(descriptors)), layout
 
 
-def _require_variety(request: LearningRequest, seen: Seen) -> None:
+def _require_variety(request: LearningRequest, seen: FrozenFeatures) -> None:
     if bool((seen.patches == seen.patches[:1]).all()):
         raise DatasetError(
             f"task {request.task}: all {len(seen.patches)} good parts look the same; experts learn "

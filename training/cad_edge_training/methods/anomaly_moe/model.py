@@ -18,9 +18,9 @@ from cad_edge_training.gaussian import smooth
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
 from cad_edge_training.methods.anomaly_moe.drawn.layout import Layout
 from cad_edge_training.methods.anomaly_moe.features import descriptor_of, group_maps, layout_of
+from cad_edge_training.methods.anomaly_moe.fitted_pool import FrozenFeatures, named
 from cad_edge_training.methods.anomaly_moe.gates import gates
-from cad_edge_training.methods.anomaly_moe.pool import Seen, named
-from cad_edge_training.methods.anomaly_moe.pools import Pool, pool_of
+from cad_edge_training.methods.anomaly_moe.pool import Pool, pool_of
 from cad_edge_training.methods.anomaly_moe.routing import logits_of
 from cad_edge_training.methods.anomaly_moe.scales import LevelScale, level_and_map
 from cad_edge_training.patch_features import as_patches
@@ -29,7 +29,7 @@ GATES = "gates"
 """Tensor (levels * experts,) of a product whose experts are chosen once."""
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """What is said of n images."""
 
     score: Tensor
@@ -63,13 +63,13 @@ class AnomalyMoE(nn.Module):
         """Gates (batch, levels * experts) of image (batch, h, w, 3) uint8."""
         return self.gates(look(self.backbone, self.config, image)[0])
 
-    def answer(self, image: Tensor) -> Answer:
+    def answer(self, image: Tensor) -> Prediction:
         """Judge image (batch, h, w, 3) uint8."""
         seen, layout = look(self.backbone, self.config, image)
         pool = pool_of(self.tensors, layout, self.config)
         return judge(pool, seen, self.scales, self.gates(seen), self.config)
 
-    def gates(self, seen: Seen) -> Tensor:
+    def gates(self, seen: FrozenFeatures) -> Tensor:
         """Gates (n, levels * experts)."""
         if GATES in self.tensors:
             return self.tensors[GATES].expand(seen.patches.shape[0], -1)
@@ -85,23 +85,23 @@ def scales_in(tensors: Mapping[str, Tensor]) -> dict[tuple[str, int], LevelScale
     }
 
 
-def look(backbone: Backbone, config: Config, image: Tensor) -> tuple[Seen, Layout]:
+def look(backbone: Backbone, config: Config, image: Tensor) -> tuple[FrozenFeatures, Layout]:
     """See image (batch, h, w, 3) uint8 as experts and router do."""
     last = max(config.blocks[-1], *backbone.routing_blocks)
     states = backbone.run(backbone.normalise(image), last)
     maps = group_maps(backbone, config, states)
     descriptors = descriptor_of(backbone, config, states)
-    seen = Seen(as_patches(torch.cat(maps, dim=1)), descriptors, image)
+    seen = FrozenFeatures(as_patches(torch.cat(maps, dim=1)), descriptors, image)
     return seen, layout_of(backbone, config, maps, descriptors.shape[1])
 
 
 def judge(
     pool: Pool,
-    seen: Seen,
+    seen: FrozenFeatures,
     scales: Mapping[tuple[str, int], LevelScale],
     weights: Tensor,
     config: Config,
-) -> Answer:
+) -> Prediction:
     """Ask the experts in ``scales`` and add up what they say.
 
     Parameters
@@ -120,11 +120,11 @@ def judge(
             if owner != level:
                 continue
             gate = weights[:, place * count + number]
-            answer = pool.ask(level, number, seen, projected)
+            answer = pool.expert_errors(level, number, seen, projected)
             value, cells = level_and_map(scale, answer.errors, answer.members, config.share)
             said = said + torch.where(gate > 0, gate * value, 0.0)
             located = located + torch.where(gate[:, None] > 0, gate[:, None] * cells, 0.0)
         levels.append(said)
         maps.append(located.reshape(-1, *pool.grid))
     added = torch.stack(levels, dim=1)
-    return Answer(added.sum(1), added, torch.stack(maps, dim=1))
+    return Prediction(added.sum(1), added, torch.stack(maps, dim=1))

@@ -1,222 +1,87 @@
-"""The pool of a step: its experts and their router, as tensors with names.
+"""The experts of a task, fitted or drawn, behind one interface."""
 
-``space/...`` are the principal channels, ``<level>/<k>/...`` the k-th expert of a level and
-``router/<level>/...`` what chooses it.
-"""
+from collections.abc import Mapping
+from typing import Protocol, TypeAlias
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
-
-import torch
 from torch import Tensor
 
-from cad_edge_training.memory_bank import k_means
+from cad_edge.errors import ArtifactError
+from cad_edge.store.artifact import Tensors
+from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
-from cad_edge_training.methods.anomaly_moe.discriminant import fit_discriminant
-from cad_edge_training.methods.anomaly_moe.fitted import (
-    Grid,
-    Weights,
-    component_residual,
-    describe_components,
-    global_error,
-    patch_error,
-    project,
-    root_mean_square,
-    standardised_components,
-)
-from cad_edge_training.methods.anomaly_moe.fitting import (
-    SPARE_IMAGES,
-    fit_components,
-    fit_global,
-    fit_patch,
-    fit_space,
-    numbered,
-    with_weights,
+from cad_edge_training.methods.anomaly_moe.drawn.layout import Layout
+from cad_edge_training.methods.anomaly_moe.drawn.pool import DrawnPool
+from cad_edge_training.methods.anomaly_moe.fitted import Grid
+from cad_edge_training.methods.anomaly_moe.fitted_pool import (
+    ExpertErrors,
+    FittedPool,
+    FrozenFeatures,
 )
 
-EM_ROUNDS = 10
+SIZE = "size"
+"""Tensor (2,) int64 of a task, height and width of the images that it learned from."""
+
+Key: TypeAlias = tuple[str, int]
+"""Level and number of an expert."""
 
 
-class Seen(NamedTuple):
-    """Images as the frozen backbone sees them."""
+class Pool(Protocol):
+    """Experts that can be asked."""
 
-    patches: Tensor
-    """(n, p, d) float32, p cells row by row."""
-    descriptors: Tensor
-    """(n, D) float32, which the router sees."""
-    images: Tensor | None = None
-    """(n, height, width, 3) uint8; drawn experts for the whole alone look at them."""
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Experts as ``<level>/<k>/...``, what they share as ``space/...``, and ``router/...``."""
+        ...
 
-    def of(self, places: Tensor) -> "Seen":
-        """Take the images ``places`` (m,) int64."""
-        images = None if self.images is None else self.images[places]
-        return Seen(self.patches[places], self.descriptors[places], images)
+    @property
+    def grid(self) -> Grid:
+        """Height and width in cells."""
+        ...
 
-    @staticmethod
-    def joined(parts: "Sequence[Seen]") -> "Seen":
-        """Join images of several products, without their pixels."""
-        return Seen(
-            torch.cat([one.patches for one in parts]), torch.cat([one.descriptors for one in parts])
-        )
+    def project(self, seen: FrozenFeatures) -> Tensor:
+        """Bring patches to the form (n, p, c) that experts of several levels look at."""
+        ...
 
-
-class Said(NamedTuple):
-    """What an expert says of images."""
-
-    errors: Tensor
-    """(n, cells): of every cell of the grid, of the component level of every component."""
-    members: Tensor | None
-    """(n, K, p), 1 where a cell belongs to a component; None on other levels."""
-    squares: Tensor
-    """(n, 2) float64: mean squared error (of drawn experts their loss), and that of a predictor
-    that says the mean; the patch level has no such predictor, and twice the same."""
-
-
-@dataclass(frozen=True)
-class FittedPool:
-    """Experts of a step in closed form."""
-
-    tensors: dict[str, Tensor]
-    grid: Grid
-    geometry: bool
-
-    def project(self, seen: Seen) -> Tensor:
-        """Principal channels (n, p, c)."""
-        space = named(self.tensors, "space")
-        # Experts of patches alone, which an engine may have, look at no other channels.
-        return project(space, seen.patches) if space else seen.patches
-
-    def ask(self, level: str, number: int, seen: Seen, projected: Tensor) -> Said:
+    def expert_errors(
+        self, level: str, number: int, seen: FrozenFeatures, projected: Tensor
+    ) -> ExpertErrors:
         """Ask one expert of a level; ``projected`` is from `project`."""
-        return self.say(level, named(self.tensors, f"{level}/{number}"), seen, projected)
+        ...
 
-    def say(self, level: str, weights: Weights, seen: Seen, projected: Tensor) -> Said:
-        """Ask an expert with such weights."""
-        return ask_expert(level, weights, seen.patches, projected, self.grid, self.geometry)
+    def errors_with(
+        self, level: str, weights: Mapping[str, Tensor], seen: FrozenFeatures, projected: Tensor
+    ) -> ExpertErrors:
+        """Ask an expert of a level with such weights.
+
+        A leading axis of every weight gives each image an expert of its own; drawn experts for the
+        whole have none.
+        """
+        ...
 
 
-def ask_expert(
-    level: str, weights: Weights, patches: Tensor, projected: Tensor, grid: Grid, geometry: bool
-) -> Said:
-    """Ask an expert of a level about images.
+def pool_of(tensors: Mapping[str, Tensor], layout: Layout, config: Config) -> Pool:
+    """Make the experts of ``tensors`` ready to be asked about images of a layout."""
+    if config.start == "drawn":
+        return DrawnPool(dict(tensors), layout, config)
+    return FittedPool(dict(tensors), layout.grid, config.geometry)
 
-    Parameters
-    ----------
-    patches, projected
-        (n, p, d) of the backbone, and (n, p, c) of `fitted.project`.
+
+def experts_in(tensors: Mapping[str, object]) -> list[Key]:
+    """Experts that there are, by level in the order of their names, then by number."""
+    places = [name.split("/") for name in tensors]
+    return sorted({(place[0], int(place[1])) for place in places if place[0] in LEVELS})
+
+
+def require_size(learned: Tensors, backbone: Backbone) -> None:
+    """Raise ArtifactError where the backbone takes other images than a task learned from.
+
+    Experts for the whole, and the scales of all, belong to places of the image.
     """
-    if level == "patch":
-        errors = patch_error(weights, patches)
-        return Said(errors, None, _squares(errors, errors))
-    if level == "global":
-        errors = global_error(weights, projected)
-        return Said(errors, None, _squares(errors, projected.flatten(1) - weights["mean"]))
-    described = describe_components(weights, projected, grid, geometry)
-    constant = standardised_components(weights, described, geometry)
-    errors = root_mean_square(component_residual(weights, constant))
-    return Said(errors, described.members, _squares(errors, constant))
-
-
-def _squares(errors: Tensor, constant: Tensor) -> Tensor:
-    """Mean squares (n, 2) over all but the first axis."""
-    both = [values.flatten(1).double() for values in (errors, constant)]
-    return torch.stack([(values * values).mean(1) for values in both], dim=1)
-
-
-def named(tensors: Weights, prefix: str) -> Weights:
-    """Tensors below ``prefix/``, without it."""
-    start = prefix + "/"
-    return {
-        name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
-    }
-
-
-def fit_expert(
-    level: str, patches: Tensor, projected: Tensor, grid: Grid, config: Config, seed: int
-) -> dict[str, Tensor]:
-    """Fit an expert of a level to the images that it is for; arguments as those of `ask_expert`."""
-    if level == "patch":
-        return fit_patch(patches, config)
-    if level == "global":
-        return fit_global(projected, config)
-    return fit_components(projected, grid, config, seed)
-
-
-def fit_pool(
-    seen: Seen, chosen: Mapping[str, Tensor], experts: int, grid: Grid, config: Config, seed: int
-) -> FittedPool:
-    """Fit the experts of a step and its router.
-
-    Parameters
-    ----------
-    seen
-        All images that the step learns from.
-    chosen
-        By level the expert (n,) int64 of every image.
-    experts
-        Of each level. One that no image chose is like the first, and is never chosen.
-    """
-    space = fit_space(seen.patches, config)
-    projected = project(space, seen.patches)
-    tensors = with_weights("space", space)
-    for level in LEVELS:
-        router = fit_discriminant(seen.descriptors, chosen[level], experts)
-        tensors |= with_weights(f"router/{level}", router)
-        present = sorted({int(one) for one in chosen[level].tolist()})
-        for number in range(experts):
-            source = number if number in present else present[0]
-            own = chosen[level] == source
-            weights = fit_expert(level, seen.patches[own], projected[own], grid, config, seed)
-            tensors |= with_weights(f"{level}/{number}", weights)
-    return FittedPool(tensors, grid, config.geometry)
-
-
-def assign(
-    seen: Seen, products: Tensor, experts: int, grid: Grid, config: Config, seed: int
-) -> dict[str, Tensor]:
-    """Give every image an expert of each level: the one that explains it best.
-
-    Hard expectation maximisation from the products themselves, or where there are more experts than
-    products from clusters of descriptors. What explains too few images is dropped.
-
-    Parameters
-    ----------
-    products
-        (n,) int64, product of each image.
-
-    Returns
-    -------
-    dict
-        By level (n,) int64, experts numbered from 0 without gaps.
-    """
-    if experts == 1:
-        return dict.fromkeys(LEVELS, products)
-    start = products
-    if experts > int(products.max()) + 1:
-        start = _clusters(seen.descriptors, experts, seed)
-    projected = project(fit_space(seen.patches, config), seen.patches)
-    smallest = max(config.components, 2 * SPARE_IMAGES)
-    found = {}
-    for level in LEVELS:
-        chosen = start
-        for _ in range(EM_ROUNDS):
-            kept = [one for one in range(experts) if int((chosen == one).sum()) >= smallest]
-            squares = []
-            for number in kept or [int(chosen.mode().values)]:
-                own = chosen == number
-                weights = fit_expert(level, seen.patches[own], projected[own], grid, config, seed)
-                said = ask_expert(level, weights, seen.patches, projected, grid, config.geometry)
-                squares.append(said.squares[:, 0])
-            renewed = torch.stack(squares, dim=1).argmin(1)
-            if torch.equal(renewed, chosen):
-                break
-            chosen = renewed
-        found[level] = numbered(chosen.tolist())
-    return found
-
-
-def _clusters(descriptors: Tensor, count: int, seed: int) -> Tensor:
-    """Nearest of k-means centres of standardised descriptors, (n,) int64."""
-    scaled = (descriptors - descriptors.mean(0)) / descriptors.std(0).clamp_min(1e-6)
-    return torch.cdist(scaled, k_means(scaled, count, seed)).argmin(1)
+    recipe = backbone.recipe
+    found = [int(one) for one in learned[SIZE]]
+    if found != [recipe.height, recipe.width]:
+        raise ArtifactError(
+            f"experts of anomaly_moe belong to places of the image: these were learned at "
+            f"{found[1]} x {found[0]} pixels and cannot look at {recipe.width} x {recipe.height}; "
+            f"load the backbone for {found[1]}"
+        )

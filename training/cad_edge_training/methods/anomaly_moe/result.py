@@ -10,6 +10,7 @@ from torch import Tensor
 from cad_edge_training.held_out_scores import calibrate
 from cad_edge_training.learned import LearningRequest, LearningResult
 from cad_edge_training.methods.anomaly_moe.config import Config
+from cad_edge_training.methods.anomaly_moe.fitted_pool import named
 from cad_edge_training.methods.anomaly_moe.fitting import with_weights
 from cad_edge_training.methods.anomaly_moe.gates import gates
 from cad_edge_training.methods.anomaly_moe.held_out import (
@@ -20,8 +21,7 @@ from cad_edge_training.methods.anomaly_moe.held_out import (
     log_weights,
 )
 from cad_edge_training.methods.anomaly_moe.model import GATES
-from cad_edge_training.methods.anomaly_moe.pool import named
-from cad_edge_training.methods.anomaly_moe.pools import SIZE, Key, Pool
+from cad_edge_training.methods.anomaly_moe.pool import SIZE, Key, Pool
 from cad_edge_training.methods.anomaly_moe.routing import logits_of, weighted
 from cad_edge_training.methods.anomaly_moe.scales import parts_of
 from cad_edge_training.patch_calibration import frame_maps, held_out_scores
@@ -32,7 +32,7 @@ does, and R^2 on held-out parts, by level."""
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnedProduct:
     """A product after its step."""
 
     request: LearningRequest

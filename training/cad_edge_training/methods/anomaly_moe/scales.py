@@ -60,16 +60,16 @@ def level_and_map(
     Parameters
     ----------
     errors, members
-        Of `Said`. An error of a component is painted on the cells that belong to it, and the image
-        is judged by the mean over components; elsewhere by the highest cells.
+        Of `ExpertErrors`. An error of a component is painted on the cells that belong to it, and
+        the image is judged by the mean over components; elsewhere by the highest cells.
     share
         Of the cells, the highest.
     """
     cells = scale.cells(errors)
-    return scale.level(word(errors, cells, members, share)), painted(cells, members)
+    return scale.level(level_statistic(errors, cells, members, share)), painted(cells, members)
 
 
-def word(errors: Tensor, cells: Tensor, members: Tensor | None, share: float) -> Tensor:
+def level_statistic(errors: Tensor, cells: Tensor, members: Tensor | None, share: float) -> Tensor:
     """Judge the image (n,), before `LevelScale.level`."""
     return highest(cells, share) if members is None else errors.mean(1)
 

@@ -65,11 +65,11 @@ def club(mean: Tensor, log_variance: Tensor, asked: Tensor, shift: int) -> Tenso
     return (other - matched).sum(dim=-1).mean() / 2
 
 
-Seen = Mapping[int, tuple[Tensor, Tensor]]
+FrozenFeatures = Mapping[int, tuple[Tensor, Tensor]]
 """By expert of a level: images (m,) int64, ascending, and its mean features (m, width) of them."""
 
 
-def shared_pairs(seen: Seen) -> list[tuple[tuple[int, int], Tensor, Tensor]]:
+def shared_pairs(seen: FrozenFeatures) -> list[tuple[tuple[int, int], Tensor, Tensor]]:
     """Both directions of all pairs that saw at least two images together.
 
     Returns
@@ -106,7 +106,7 @@ class Independence:
         values = [value for one in self.estimators for value in one.values()]
         self._optimiser = torch.optim.Adam(values, lr=RATE)
 
-    def loss(self, seen: Sequence[Seen]) -> Tensor | None:
+    def loss(self, seen: Sequence[FrozenFeatures]) -> Tensor | None:
         """Learn the estimators from detached features; then the mean bound over pairs of a level.
 
         Experts of different levels are no pairs. In sparse training pairs are few, and none with

@@ -23,7 +23,7 @@ from cad_edge_training.methods.anomaly_moe.drawn.layout import Layout
 from cad_edge_training.methods.anomaly_moe.drawn.patch_expert import patch_error
 from cad_edge_training.methods.anomaly_moe.drawn.weights import Weights
 from cad_edge_training.methods.anomaly_moe.fitted import GEOMETRY, Grid, describe_components
-from cad_edge_training.methods.anomaly_moe.pool import Said, Seen, named
+from cad_edge_training.methods.anomaly_moe.fitted_pool import ExpertErrors, FrozenFeatures, named
 
 
 @dataclass(frozen=True)
@@ -65,26 +65,30 @@ class DrawnPool:
     layout: Layout
     config: Config
     constants: Constants | None = None
-    """For R^2 of held-out parts; without it `Said.squares` are 0."""
+    """For R^2 of held-out parts; without it `ExpertErrors.squares` are 0."""
 
     @property
     def grid(self) -> Grid:
         """Height and width in cells."""
         return self.layout.grid
 
-    def project(self, seen: Seen) -> Tensor:
+    def project(self, seen: FrozenFeatures) -> Tensor:
         """Standardised patches (n, p, d)."""
         space = named(self.tensors, "space")
         return (seen.patches - space["mean"]) / space["deviation"]
 
-    def ask(self, level: str, number: int, seen: Seen, projected: Tensor) -> Said:
+    def expert_errors(
+        self, level: str, number: int, seen: FrozenFeatures, projected: Tensor
+    ) -> ExpertErrors:
         """Ask one expert of a level; ``projected`` is from `project`.
 
         For the level ``global`` images of ``seen`` must be there.
         """
-        return self.say(level, named(self.tensors, f"{level}/{number}"), seen, projected)
+        return self.errors_with(level, named(self.tensors, f"{level}/{number}"), seen, projected)
 
-    def say(self, level: str, weights: Weights, seen: Seen, projected: Tensor) -> Said:
+    def errors_with(
+        self, level: str, weights: Weights, seen: FrozenFeatures, projected: Tensor
+    ) -> ExpertErrors:
         """Ask an expert with such weights, whose names have slashes."""
         weights = {name.replace("/", "."): value for name, value in weights.items()}
         if level == "component":
@@ -92,26 +96,26 @@ class DrawnPool:
         features = projected.transpose(1, 2).reshape(-1, projected.shape[2], *self.grid)
         if level == "patch":
             errors = patch_error(weights, features, self.config, self.layout)
-            return Said(errors, None, _means(errors, errors))
+            return ExpertErrors(errors, None, _means(errors, errors))
         assert seen.images is not None
         pixels = pixels_of(named(self.tensors, "space"), seen.images)
         errors = global_error(weights, pixels, features)
         if self.constants is None:
-            return Said(errors, None, _means(errors * 0, errors * 0))
+            return ExpertErrors(errors, None, _means(errors * 0, errors * 0))
         lost = errors
         if is_pair(weights):  # its error is no distance from the features
             lost = (features - reconstruct_whole(weights, pixels, self.grid)).square()
         constant = (projected - self.constants.whole).square()
-        return Said(errors, None, _means(lost, constant))
+        return ExpertErrors(errors, None, _means(lost, constant))
 
-    def _of_components(self, weights: Weights, projected: Tensor) -> Said:
+    def _of_components(self, weights: Weights, projected: Tensor) -> ExpertErrors:
         found = components_of(named(self.tensors, "space"), projected, self.layout)
         errors = component_error(weights, found.vectors, found.present, self.layout)
         constant = errors
         if self.constants is not None:
             said = self.constants.components.expand_as(found.vectors)
             constant = error_of(said, found.vectors, found.present, self.layout)
-        return Said(errors, found.members, _means(errors, constant))
+        return ExpertErrors(errors, found.members, _means(errors, constant))
 
 
 def components_of(space: Weights, projected: Tensor, layout: Layout) -> Components:

@@ -28,10 +28,10 @@ from cad_edge_training.methods.anomaly_moe.drawn.units import (
     fit_space,
 )
 from cad_edge_training.methods.anomaly_moe.fitted import Weights
+from cad_edge_training.methods.anomaly_moe.fitted_pool import FrozenFeatures
 from cad_edge_training.methods.anomaly_moe.fitting import with_weights
-from cad_edge_training.methods.anomaly_moe.held_out import LEAST_PARTS, Heard, HeldOut
-from cad_edge_training.methods.anomaly_moe.pool import Seen
-from cad_edge_training.methods.anomaly_moe.result import Learned
+from cad_edge_training.methods.anomaly_moe.held_out import LEAST_PARTS, FoldErrors, HeldOut
+from cad_edge_training.methods.anomaly_moe.result import LearnedProduct
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Product:
     """What a step learns from one product."""
 
     request: LearningRequest
-    seen: Seen
+    seen: FrozenFeatures
     """All its good parts, without pixels."""
     division: Division
 
     @staticmethod
-    def of(request: LearningRequest, seen: Seen) -> "Product":
+    def of(request: LearningRequest, seen: FrozenFeatures) -> "Product":
         """Hold out a fifth of the parts, and as many as scales need if at least half stay."""
         images, groups = len(request.images), request.groups
         division = divide(images, request.rate, request.seed, request.task, groups, LEAST_PARTS)
@@ -55,11 +55,11 @@ class Product:
             )
         return Product(request, seen, division)
 
-    def learned(self) -> Seen:
+    def learned(self) -> FrozenFeatures:
         """Good parts that are learned from, without pixels."""
         return self.seen.of(torch.from_numpy(self.division.learned))
 
-    def held_out(self) -> Seen:
+    def held_out(self) -> FrozenFeatures:
         """Good parts that are held out."""
         places = self.division.held_out
         seen = self.seen.of(torch.from_numpy(places))
@@ -67,7 +67,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Known:
+class StepFeatures:
     """A product in the units of the step."""
 
     space: Weights
@@ -90,7 +90,7 @@ class DrawnStep:
     def __init__(
         self,
         requests: Sequence[LearningRequest],
-        seen: Sequence[Seen],
+        seen: Sequence[FrozenFeatures],
         layout: Layout,
         config: Config,
     ) -> None:
@@ -101,11 +101,11 @@ class DrawnStep:
             )
         self.layout, self.config, self.first = layout, config, requests[0]
         self.products = [Product.of(*one) for one in zip(requests, seen, strict=True)]
-        joined = Seen.joined([one.learned() for one in self.products])
+        joined = FrozenFeatures.joined([one.learned() for one in self.products])
         self.descriptors = joined.descriptors
         self.space = fit_space(joined.patches, self.first.backbone)
 
-    def learn(self) -> list[Learned]:
+    def learn(self) -> list[LearnedProduct]:
         """Learn the experts, and ask them about what is held out of every product."""
         known = [self._know(one.learned()) for one in self.products]
         units = fit_descriptors(self.descriptors)
@@ -114,13 +114,13 @@ class DrawnStep:
         experts = experts_of(found) | with_weights("router", units)
         return [self._ask(*one, experts) for one in zip(self.products, known, strict=True)]
 
-    def _know(self, seen: Seen) -> Known:
+    def _know(self, seen: FrozenFeatures) -> StepFeatures:
         projected = (seen.patches - self.space["mean"]) / self.space["deviation"]
         clusters = fit_clusters(projected, self.layout, self.config, self.first.seed)
         space = self.space | clusters
-        return Known(space, projected, components_of(space, projected, self.layout))
+        return StepFeatures(space, projected, components_of(space, projected, self.layout))
 
-    def _training_data(self, known: Sequence[Known], descriptors: Tensor) -> TrainingData:
+    def _training_data(self, known: Sequence[StepFeatures], descriptors: Tensor) -> TrainingData:
         patches = torch.cat([one.projected for one in known])
         vectors = torch.cat([one.components.vectors for one in known])
         features = self.layout.features
@@ -145,13 +145,13 @@ class DrawnStep:
         return pixels_of(self.space, torch.stack(images))
 
     @torch.no_grad()
-    def _ask(self, product: Product, known: Known, experts: Weights) -> Learned:
+    def _ask(self, product: Product, known: StepFeatures, experts: Weights) -> LearnedProduct:
         constants = Constants.of(known.projected, known.components, self.layout)
         tensors = {**experts, **with_weights("space", known.space)}
         pool = DrawnPool(tensors, self.layout, self.config, constants)
         division = product.division
-        heard = Heard.of(pool, product.held_out(), division.held_out)
-        return Learned(
+        heard = FoldErrors.of(pool, product.held_out(), division.held_out)
+        return LearnedProduct(
             request=product.request,
             pool=pool,
             held_out=HeldOut.of([heard]),

@@ -263,7 +263,7 @@ def test_eight_bits_say_by_how_much_levels_move(products, tmp_path, monkeypatch)
         model.levels = lambda images: two_levels(model(images)[1])
         return model
 
-    monkeypatch.setattr(padim_method.METHOD, "build_model", telling, raising=False)
+    monkeypatch.setattr(padim_method.METHOD, "build_model", telling)
     fusion = type(
         "WithLevels", (PaDiMFusion,), {"head": WithLevelsPadim, "level_names": ("high", "low")}
     )

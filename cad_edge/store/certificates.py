@@ -50,7 +50,9 @@ class MergedShared(Evidence):
 class Certificate(OmitDefaults, Evidence):
     """Proof that an engine answers as torch did; differences are fractions of the score range."""
 
-    RARE: ClassVar[frozenset[str]] = frozenset({"level_maps_max", "levels_max"})
+    RARE: ClassVar[frozenset[str]] = frozenset(
+        {"level_maps_max", "levels_max", "same_experts_held_out", "same_experts_witness"}
+    )
 
     reference: Name = Field(description="what the engine was compared with, e.g. torch 2.13.0")
     runtime: Name = Field(description="what ran the engine, e.g. onnxruntime 1.31.1 CPU")
@@ -71,6 +73,14 @@ class Certificate(OmitDefaults, Evidence):
     )
     level_maps_max: float | None = Field(
         default=None, description="the same of the levels' maps, each by the range of its level"
+    )
+    same_experts_held_out: float | None = Field(
+        default=None,
+        description="share of held-out good parts that choose, each by itself, the experts that "
+        "their product chose; None where there are no experts to choose",
+    )
+    same_experts_witness: float | None = Field(
+        default=None, description="the same of witness images, half with synthetic defects"
     )
     flips: Count = Field(description="images whose verdict differs at the calibrated threshold")
     drift: float | None = Field(

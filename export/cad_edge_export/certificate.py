@@ -22,6 +22,7 @@ from cad_edge_export.level_certificate import (
     levels_by_torch,
     levels_in,
 )
+from cad_edge_export.routing_certificate import same_experts
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods import load_method, saved_config
 
@@ -115,7 +116,7 @@ def certify(
     certificate = compare(expected, got, TOLERANCE[precision], threshold, *_known(task))
     levels = level_differences(task, expected.levels, got.levels)
     certificate = certificate.model_copy(
-        update={**drift(task, expected.score, threshold), **levels}
+        update={**drift(task, expected.score, threshold), **levels, **same_experts(task, model)}
     )
     _judge(certificate, TOLERANCE[precision], expected, got, threshold, task.artifact.task)
     return certificate
@@ -141,6 +142,7 @@ def measure(
             "quantisation": evidence,
             **drift(task, expected.score, threshold),
             **level_differences(task, expected.levels, got.levels),
+            **same_experts(task, model),
         }
     )
 

@@ -52,6 +52,15 @@ def test_levels_are_compared_by_the_range_of_all_of_them():
     assert joined(parts).levels_max == 0.2
 
 
+def test_images_that_choose_as_their_product_are_counted():
+    scores = np.array([1.0, 3.0, 9.0])
+    expected = Answers(scores, None, same_experts=np.array([True, False, False]))
+    found = compare(Answers(scores, None), expected, GOOD, 3.2)
+    assert found.same_experts == pytest.approx(1 / 3)
+    parts = [found, Agreement(1, 0.0, None, 0, same_experts=1.0), Agreement(5, 0.0, None, 0)]
+    assert joined(parts).same_experts == 0.5, "two of four; the others choose nothing"
+
+
 def test_tasks_are_joined_by_the_worst():
     found = joined([Agreement(3, 0.1, 0.4, 0), Agreement(2, 0.2, None, 1)])
     assert found == Agreement(5, 0.2, 0.4, 1)

@@ -81,16 +81,31 @@ class TestForgetting:
         assert alone.artifact.calibration == before.artifact.calibration
         together = read_artifact(tmp_path / NAMES[1]).tensors
         assert {name.split("/")[1] for name in together if name.startswith("patch/")} == {"0"}
-        assert len(together["gates"]) == 6, "two experts of three levels, of which three are kept"
+        assert len(together["product_gates"]) == 6, "two experts of each level, and one is kept"
 
 
 class TestJoint:
     def test_all_products_are_one_step_to_which_none_is_added(self, products, tmp_path):
         options = {**OPTIONS, "joint": "true"}
         learn(stream_of(products, NAMES[:2]), tmp_path, options, method=METHOD)
-        assert len(read_artifact(tmp_path / NAMES[0]).tensors["gates"]) == 6
+        assert len(read_artifact(tmp_path / NAMES[0]).tensors["product_gates"]) == 6
         with pytest.raises(OptionError, match="checks, stripes are there already"):
             learn(stream_of(products, NAMES), tmp_path, options, method=METHOD)
+
+
+def test_the_certificate_says_how_often_frames_choose_as_their_product(bundle):
+    proof = Bundle(bundle).manifest().tasks[NAMES[0]].certificate
+    assert proof.same_experts_held_out == proof.same_experts_witness == 1.0, "one of each level"
+
+
+def test_frames_choose_among_the_levels_that_are_asked(products, tmp_path):
+    options = {**OPTIONS, "routing_at": "image", "levels": "patch,global"}
+    learn(step_of(products, NAMES[:2]), tmp_path / "made", options, method=METHOD)
+    export_artifacts([tmp_path / "made" / NAMES[0]], tmp_path / "bundle", ExportPlan(), quiet)
+    with Detector.open(tmp_path / "bundle") as detector:
+        blot = sorted((products / NAMES[0] / "test" / "blot").iterdir())[0]
+        found = detector.detect(blot, task=NAMES[0])
+    assert found.levels["component"] == 0 and found.level in ("patch", "global")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "uint8"])

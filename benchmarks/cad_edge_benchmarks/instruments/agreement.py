@@ -27,6 +27,9 @@ class Answers:
     """(n, h, w); None where the method does not localise."""
     levels: npt.NDArray[np.float64] | None = None
     """(n, levels); None where the method tells no levels of evidence apart."""
+    same_experts: npt.NDArray[np.bool_] | None = None
+    """(n,), whether an image chooses by itself the experts of its product; None where there are
+    none to choose, and of a bundle, which does not say."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Agreement:
     levels_max: float | None = None
     """The same of what levels of evidence add, as a fraction of the range of all levels of good
     parts."""
+    same_experts: float | None = None
+    """Share of images that choose by themselves the experts of their product."""
 
 
 def agreement(
@@ -95,7 +100,8 @@ def compare(
     if found.levels is not None and expected.levels is not None:
         levels = _largest(found.levels, expected.levels, good)
     largest = _largest(found.scores, expected.scores, good)
-    return Agreement(len(good), largest, maps, int(flips.sum()), levels)
+    alike = None if expected.same_experts is None else float(expected.same_experts.mean())
+    return Agreement(len(good), largest, maps, int(flips.sum()), levels, alike)
 
 
 def _largest(found: Array, expected: Array, good: npt.NDArray[np.bool_]) -> float:
@@ -127,7 +133,7 @@ def _by_torch(task: LearnedTask, items: Sequence[LabelledImage], backbone: str |
     from cad_edge_export.certificate import reference_model
     from cad_edge_training.backbones import load_backbone
     from cad_edge_training.images import read_planes, read_samples
-    from cad_edge_training.method import ShowsLevels
+    from cad_edge_training.method import ChoosesExperts, ShowsLevels
 
     record, recipe = task.artifact, task.artifact.recipe
     network = load_backbone(backbone or record.backbone.id, recipe.width)
@@ -141,11 +147,13 @@ def _by_torch(task: LearnedTask, items: Sequence[LabelledImage], backbone: str |
     with torch.inference_mode():
         batches = [*zip(*(torch.split(one, _BATCH) for one in inputs), strict=True)]
         scores, maps = zip(*(model(*batch) for batch in batches), strict=True)
-        told = None
+        told = alike = None
         if isinstance(model, ShowsLevels):
             told = torch.cat([model.levels(*batch)[0] for batch in batches]).double().numpy()
+        if isinstance(model, ChoosesExperts):
+            alike = torch.cat([model.same_experts(*batch) for batch in batches]).numpy()
     joined = None if maps[0] is None else torch.cat(maps).numpy()
-    return Answers(torch.cat(scores).double().numpy(), joined, told)
+    return Answers(torch.cat(scores).double().numpy(), joined, told, alike)
 
 
 def _quiet(doing: str, done: int, total: int) -> None:

@@ -21,11 +21,11 @@ from cad_edge_benchmarks.instruments.agreement import Agreement, agreement
 from cad_edge_benchmarks.instruments.command_runner import quiet
 from cad_edge_benchmarks.instruments.machine import commit_of, describe_machine, versions
 from cad_edge_benchmarks.instruments.open_data import REPOSITORY
-from cad_edge_benchmarks.reporting.tables import text_table, write_result
+from cad_edge_benchmarks.reporting.tables import figure, text_table, write_result
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import ExportPlan
 
-HEAD = ("task", "images", "score", "map", "levels", "flips")
+HEAD = ("task", "images", "score", "map", "levels", "flips", "same experts")
 
 
 @click.command("engine_agreement")
@@ -77,19 +77,25 @@ def main(
             out, conditions | {"tasks": {name: asdict(one) for name, one in every.items()}}
         )
     click.echo(text_table(HEAD, [row(name, one) for name, one in every.items()]))
-    click.echo("largest differences as fractions of the range of good parts' scores and maps")
+    click.echo(
+        "largest differences as fractions of the range of good parts' scores and maps\n"
+        "same experts: share of images that choose by themselves what their product chose"
+    )
 
 
 def joined(parts: Sequence[Agreement]) -> Agreement:
-    """Agreement over all tasks: of the differences the largest."""
+    """Agreement over all tasks: of the differences the largest, of the share the mean."""
     maps = [one.map_max for one in parts if one.map_max is not None]
     levels = [one.levels_max for one in parts if one.levels_max is not None]
+    alike = [(one.same_experts, one.images) for one in parts if one.same_experts is not None]
+    choosing = sum(images for _, images in alike)
     return Agreement(
         sum(one.images for one in parts),
         max(one.score_max for one in parts),
         max(maps, default=None),
         sum(one.flips for one in parts),
         max(levels, default=None),
+        sum(share * images for share, images in alike) / choosing if alike else None,
     )
 
 
@@ -99,7 +105,8 @@ def row(name: str, one: Agreement) -> list[str]:
         "-" if value is None else f"{value:.1e}"
         for value in (one.score_max, one.map_max, one.levels_max)
     ]
-    return [name, str(one.images), *differences, str(one.flips)]
+    alike = "-" if one.same_experts is None else figure(one.same_experts)
+    return [name, str(one.images), *differences, str(one.flips), alike]
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from cad_edge.store.artifact import Tensors
-from cad_edge_training.methods.anomaly_moe.config import LEVELS
-from cad_edge_training.methods.anomaly_moe.model import GATES
+from cad_edge_training.methods.anomaly_moe.config import LEVELS, RoutingAt
+from cad_edge_training.methods.anomaly_moe.model import PRODUCT_GATES
 from cad_edge_training.methods.anomaly_moe.pool import experts_in
 from cad_edge_training.methods.anomaly_moe.result import EXPLAINED
 from cad_edge_training.methods.anomaly_moe.routing import DEVIATION
@@ -22,14 +22,14 @@ NEEDED_BY = {
 """Levels that look at a tensor of ``space``; at others all do."""
 
 
-def bound(learned: Tensors) -> Tensors:
+def bound(learned: Tensors, routing_at: RoutingAt) -> Tensors:
     """Tensors of an artifact as the head takes them, under names that a graph can have.
 
     Figures about held-out parts stay behind. With product routing experts get numbers from 0 on, so
     that products which chose different ones have one graph. With image routing the experts of a
     level and their scales are stacked, but drawn ones for the whole.
     """
-    if GATES in learned:
+    if routing_at == "product":
         kept = _renumbered(learned)
     else:
         kept = {
@@ -63,7 +63,7 @@ def _renumbered(learned: Tensors) -> Tensors:
         level: [one for owner, one in experts_in(learned) if owner == level] for level in LEVELS
     }
     most = max(map(len, chosen.values()))
-    before = learned[GATES].reshape(len(LEVELS), -1)
+    before = learned[PRODUCT_GATES].reshape(len(LEVELS), -1)
     weights = np.zeros((len(LEVELS), most), np.float32)
     found: Tensors = {name: one for name, one in learned.items() if name.startswith("space/")}
     for place, (level, numbers) in enumerate(chosen.items()):
@@ -76,7 +76,7 @@ def _renumbered(learned: Tensors) -> Tensors:
                     for name, one in learned.items()
                     if name.startswith(own)
                 }
-    return found | {GATES: weights.reshape(-1)}
+    return found | {PRODUCT_GATES: weights.reshape(-1)}
 
 
 def _stack(learned: Tensors, level: str) -> Tensors:

@@ -30,7 +30,7 @@ from cad_edge_training.methods.anomaly_moe.features import (
     layout_of,
 )
 from cad_edge_training.methods.anomaly_moe.fitted_pool import FrozenFeatures
-from cad_edge_training.methods.anomaly_moe.model import GATES, judge, scales_in
+from cad_edge_training.methods.anomaly_moe.model import PRODUCT_GATES, judge, scales_in
 from cad_edge_training.methods.anomaly_moe.pool import pool_of, require_size
 from cad_edge_training.patch_features import as_patches
 
@@ -54,8 +54,8 @@ class AnomalyMoEHead(ScoringHead[Config]):
         layout = layout_of(self.backbone, self.config, maps, descriptor.shape[-1])
         pool = pool_of(learned, layout, self.config)
         seen = FrozenFeatures(patches, descriptor, learned.get(IMAGE))
-        if GATES in learned:
-            weights = learned[GATES].expand(patches.shape[0], -1)
+        if PRODUCT_GATES in learned:
+            weights = learned[PRODUCT_GATES].expand(patches.shape[0], -1)
             answer = judge(pool, seen, scales_in(learned), weights, self.config)
         else:
             answer = judge_routed(pool, seen, self.config)
@@ -64,7 +64,7 @@ class AnomalyMoEHead(ScoringHead[Config]):
 
     def _descriptor(self, states: Mapping[int, Tensor], learned: Mapping[str, Tensor]) -> Tensor:
         """Return what the router sees, (batch, D); where none is bound, nothing."""
-        if GATES in learned:
+        if PRODUCT_GATES in learned:
             return states[self.config.blocks[-1]].new_zeros(1)
         given = learned.get(DESCRIPTOR)
         return descriptor_of(self.backbone, self.config, states) if given is None else given
@@ -94,7 +94,7 @@ class AnomalyMoEFusion(ScoringFusion[Config]):
             The backbone takes images of another size than the task learned from.
         """
         require_size(learned, backbone)
-        return bound(learned)
+        return bound(learned, config.routing_at)
 
     def stored(self, tensors: Tensors, precision: ModulePrecision) -> Tensors:
         """Keep the large matrices of an fp16 engine in halves; the head computes in float32."""

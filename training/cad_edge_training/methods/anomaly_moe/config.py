@@ -11,6 +11,7 @@ from cad_edge_training.blocks import Blocks
 LEVELS = ("patch", "component", "global")
 """Names of the levels, in the order of every axis of levels."""
 
+Level: TypeAlias = Literal["patch", "component", "global"]
 Routing: TypeAlias = Literal["per_level", "top_k"]
 RoutingAt: TypeAlias = Literal["product", "image"]
 
@@ -41,6 +42,12 @@ class Config(Record):
         min_length=1,
         description="groups of blocks whose features are reconstructed: means within a group where "
         "blocks are equally wide, joined where they are not",
+    )
+    levels: tuple[Level, ...] = Field(
+        default=LEVELS,
+        min_length=1,
+        description="levels that are asked; experts of others are never chosen, and such a level "
+        "adds 0 to every score",
     )
     start: Literal["drawn", "fitted"] = Field(
         default="drawn",
@@ -128,10 +135,13 @@ class Config(Record):
         blocks = [block for group in self.groups for block in group.blocks]
         if blocks != sorted(set(blocks)):
             raise ValueError("groups must be ascending and no block may be in two of them")
-        if self.routing == "top_k" and self.top_k > len(LEVELS) * self.experts:
+        if len(set(self.levels)) < len(self.levels):
+            raise ValueError(f"levels {','.join(self.levels)} name one twice")
+        experts = len(self.levels) * self.experts
+        if self.routing == "top_k" and self.top_k > experts:
             raise ValueError(
-                f"top_k {self.top_k} is more than the {len(LEVELS) * self.experts} experts there "
-                f"are of three levels with {self.experts} each"
+                f"top_k {self.top_k} is more than the {experts} experts there are of "
+                f"{len(self.levels)} levels with {self.experts} each"
             )
         if self.width % self.heads:
             raise ValueError(f"heads {self.heads} do not divide width {self.width}")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cad_edge_training.folds import Index
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
-from cad_edge_training.methods.anomaly_moe.discriminant import log_weight
+from cad_edge_training.methods.anomaly_moe.discriminant import NEVER, log_weight
 from cad_edge_training.methods.anomaly_moe.fitted import Weights
 from cad_edge_training.methods.anomaly_moe.fitted_pool import ExpertErrors, FrozenFeatures, named
 from cad_edge_training.methods.anomaly_moe.pool import Key, Pool, experts_in
@@ -91,10 +91,11 @@ def explained(held_out: HeldOut, experts: int) -> dict[str, Tensor]:
     return found
 
 
-def log_weights(router: Weights, explained_by: Weights) -> dict[str, Tensor]:
+def log_weights(router: Weights, explained_by: Weights, config: Config) -> dict[str, Tensor]:
     """``<level>/log_weight`` (experts,) of the router; see `log_weight`.
 
-    None for drawn experts, whose router has learned by itself what a level weighs.
+    That of levels which are not asked is `NEVER`. None for drawn experts, whose router has learned
+    by itself what a level weighs.
     """
     if DEVIATION in router:
         return {}
@@ -103,7 +104,8 @@ def log_weights(router: Weights, explained_by: Weights) -> dict[str, Tensor]:
         values = [
             0.0 if level == "patch" else log_weight(one) for one in explained_by[level].tolist()
         ]
-        found[f"{level}/log_weight"] = torch.tensor(values)
+        asked = level in config.levels
+        found[f"{level}/log_weight"] = torch.tensor(values if asked else [NEVER] * len(values))
     return found
 
 

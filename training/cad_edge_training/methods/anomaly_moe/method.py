@@ -1,5 +1,7 @@
 """AnomalyMoE as the core sees it."""
 
+import math
+
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.method import Method, Suitability
@@ -33,11 +35,15 @@ class AnomalyMoEMethod:
     def suitability(self, tensors: Tensors) -> Suitability | None:
         """Share of how held-out good parts differ that the expert for the whole explains.
 
-        None for drawn experts, of which it says how long they learned, and not what the product is.
+        None without experts for the whole, and for drawn ones, of which it says how long they
+        learned, and not what the product is.
         """
         if "space/deviation" in tensors:
             return None
-        explained = max(explained_by_whole(tensors), 0.0)  # worse than the mean explains nothing
+        explained = explained_by_whole(tensors)
+        if math.isnan(explained):
+            return None
+        explained = max(explained, 0.0)  # worse than the mean explains nothing
         return Suitability(
             explained,
             SUITS_FROM,

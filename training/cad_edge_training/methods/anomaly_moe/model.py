@@ -25,8 +25,9 @@ from cad_edge_training.methods.anomaly_moe.routing import logits_of
 from cad_edge_training.methods.anomaly_moe.scales import LevelScale, level_and_map
 from cad_edge_training.patch_features import as_patches
 
-GATES = "gates"
-"""Tensor (levels * experts,) of a product whose experts are chosen once."""
+PRODUCT_GATES, SAME_EXPERTS = "product_gates", "same_experts"
+"""Names of tensors: the gates (levels * experts,) that a product's mean descriptor gives, and the
+share () of its held-out good parts whose own descriptors choose the same experts."""
 
 
 class Prediction(NamedTuple):
@@ -63,6 +64,15 @@ class AnomalyMoE(nn.Module):
         """Gates (batch, levels * experts) of image (batch, h, w, 3) uint8."""
         return self.gates(look(self.backbone, self.config, image)[0])
 
+    def same_experts(self, image: Tensor) -> Tensor:
+        """Whether the own descriptors of image (batch, h, w, 3) uint8 choose as the product's."""
+        seen = look(self.backbone, self.config, image)[0]
+        return (self._frame_gates(seen) > 0).eq(self.tensors[PRODUCT_GATES] > 0).all(1)
+
+    def same_experts_held_out(self) -> float:
+        """Return the share of held-out good parts that do."""
+        return float(self.tensors[SAME_EXPERTS])
+
     def answer(self, image: Tensor) -> Prediction:
         """Judge image (batch, h, w, 3) uint8."""
         seen, layout = look(self.backbone, self.config, image)
@@ -71,8 +81,11 @@ class AnomalyMoE(nn.Module):
 
     def gates(self, seen: FrozenFeatures) -> Tensor:
         """Gates (n, levels * experts)."""
-        if GATES in self.tensors:
-            return self.tensors[GATES].expand(seen.patches.shape[0], -1)
+        if self.config.routing_at == "product":
+            return self.tensors[PRODUCT_GATES].expand(seen.patches.shape[0], -1)
+        return self._frame_gates(seen)
+
+    def _frame_gates(self, seen: FrozenFeatures) -> Tensor:
         return gates(logits_of(named(self.tensors, "router"), seen.descriptors), self.config)
 
 

@@ -20,15 +20,14 @@ from cad_edge_training.methods.anomaly_moe.held_out import (
     fit_scales,
     log_weights,
 )
-from cad_edge_training.methods.anomaly_moe.model import GATES
+from cad_edge_training.methods.anomaly_moe.model import PRODUCT_GATES, SAME_EXPERTS
 from cad_edge_training.methods.anomaly_moe.pool import SIZE, Key, Pool
 from cad_edge_training.methods.anomaly_moe.routing import logits_of, weighted
 from cad_edge_training.methods.anomaly_moe.scales import parts_of
 from cad_edge_training.patch_calibration import frame_maps, held_out_scores
 
-AGREEMENT, EXPLAINED = "agreement", "explained"
-"""Names of tensors beside those of the model: the share of good parts that choose as their product
-does, and R^2 on held-out parts, by level."""
+EXPLAINED = "explained"
+"""R^2 on held-out parts by level, which the model does not need."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +52,23 @@ class LearnedProduct:
         request, held_out = self.request, self.held_out
         known = explained(held_out, self.experts)
         router = named(self.pool.tensors, "router")
-        router = {**router, **log_weights(router, known)}
+        router = {**router, **log_weights(router, known, config)}
         product_gates = gates(logits_of(router, self.descriptors.mean(0)[None]), config)
-        chosen = gates(logits_of(router, self.descriptors), config) > 0
-        gate = product_gates.expand(len(held_out.logits), -1)
-        if config.routing_at == "image":
-            gate = gates(weighted(held_out.logits, router), config)
+        frame_gates = gates(weighted(held_out.logits, router), config)
+        by_product = config.routing_at == "product"
+        gate = product_gates.expand(len(frame_gates), -1) if by_product else frame_gates
         scaled = fit_scales(held_out, gate, self._parts(), config, request.keep_outliers)
         tensors = {
             name: one for name, one in self.pool.tensors.items() if not name.startswith("router/")
         }
-        if config.routing_at == "image":
-            tensors |= with_weights("router", router)
-        else:
-            tensors = kept(tensors, scaled.scales) | {GATES: product_gates[0]}
+        if by_product:
+            tensors = kept(tensors, scaled.scales)
+        tensors |= with_weights("router", router)
+        tensors[PRODUCT_GATES] = product_gates[0]
         for (level, number), scale in scaled.scales.items():
             tensors |= with_weights(f"scale/{level}/{number}", scale.tensors())
         tensors |= with_weights(EXPLAINED, known)
-        tensors[AGREEMENT] = chosen.eq(product_gates > 0).all(1).float().mean()
+        tensors[SAME_EXPERTS] = (frame_gates > 0).eq(product_gates > 0).all(1).float().mean()
         recipe = request.backbone.recipe
         tensors[SIZE] = torch.tensor([recipe.height, recipe.width])
         maps = frame_maps(request, scaled.maps.reshape(-1, *self.pool.grid), config.smoothing)

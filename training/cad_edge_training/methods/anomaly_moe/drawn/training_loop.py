@@ -9,6 +9,7 @@ from torch import Tensor
 from cad_edge.errors import CadEdgeError
 from cad_edge_training.learned import Progress
 from cad_edge_training.methods.anomaly_moe.config import LEVELS, Config
+from cad_edge_training.methods.anomaly_moe.discriminant import NEVER
 from cad_edge_training.methods.anomaly_moe.drawn.balance import balance_loss, load
 from cad_edge_training.methods.anomaly_moe.drawn.experts import draw_experts, expert
 from cad_edge_training.methods.anomaly_moe.drawn.independence import Independence
@@ -97,6 +98,8 @@ class Training:
         self.experts = [
             expert(self.weights, place, config) for place in range(len(LEVELS) * config.experts)
         ]
+        asked = [level in config.levels for level in LEVELS for _ in range(config.experts)]
+        self.asked = torch.tensor(asked, device=device)
         self.pooled, self.present = data.components()
         constants = constant_losses(data.features, self.pooled, self.present, layout)
         self.scales = LevelScales(constants, config.raw_losses)
@@ -106,11 +109,11 @@ class Training:
     def update(self, update: int, index: Tensor) -> None:
         """Learn from one batch of images (m,) int64."""
         logits = route(self.router, self.data.descriptors[index])
-        weights = gates(logits, self.config)
+        weights = gates(logits.masked_fill(~self.asked, NEVER), self.config)
         loss, seen = self._mixture(weights, index)
         if not self.config.raw_losses:
             loss = loss + gate_spread(weights)
-        loss = loss + self.config.balance * balance_loss(logits)
+        loss = loss + self.config.balance * balance_loss(logits[:, self.asked])
         if self.config.independence:
             bound = self.independence.loss(seen)
             loss = loss if bound is None else loss + self.config.independence * bound
@@ -159,7 +162,8 @@ class Training:
     @torch.no_grad()
     def result(self) -> DrawnExperts:
         """Return what was learned."""
-        found = gates(route(self.router, self.data.descriptors), self.config)
+        logits = route(self.router, self.data.descriptors).masked_fill(~self.asked, NEVER)
+        found = gates(logits, self.config)
         levels = level_gates(found).mean(dim=0).tolist()
         names = [f"{level}.{n}" for level in LEVELS for n in range(self.config.experts)]
         record = TrainingRecord(

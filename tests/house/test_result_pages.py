@@ -16,7 +16,7 @@ FIGURES = (
 )
 
 
-@pytest.mark.parametrize("method", ["patch_memory", "padim"])
+@pytest.mark.parametrize("method", ["patch_memory", "anomaly_moe", "padim"])
 def test_methods_stand_beside_each_other_as_they_were_measured(method):
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\| \[`{method}`\].*$", page, flags=re.MULTILINE)

@@ -8,12 +8,12 @@ from pydantic import Field, model_validator
 from cad_edge.schema import Record
 from cad_edge_training.blocks import Blocks
 
-LEVELS = ("patch", "component", "global")
-"""Names of the levels, in the order of every axis of levels."""
-
 Level: TypeAlias = Literal["patch", "component", "global"]
 Routing: TypeAlias = Literal["per_level", "top_k"]
 RoutingAt: TypeAlias = Literal["product", "image"]
+
+LEVELS: tuple[Level, ...] = ("patch", "component", "global")
+"""Names of the levels, in the order of every axis of levels."""
 
 _GROUP = re.compile(r"\d+(?:\+\d+)*")
 

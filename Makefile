@@ -9,8 +9,9 @@ INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 PASSIVE := $(addprefix result-,accuracy choices recognition contamination method_choice defect_levels)
-COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison
-STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-embedded_language_model
+COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison result-anomaly_moe_ablations
+STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-anomaly_moe_full_size \
+	result-embedded_language_model
 .PHONY: demo test lint types units torchless campaign benchmark results $(STUDIES) $(COMPARISONS) \
 	result-engine_agreement result-openvino clean help
 
@@ -66,6 +67,7 @@ result-defect_levels:  ## logical and local defects, found and named
 result-precisions: FLAGS = --work out/precisions  ## eight bits beside float32: time and accuracy
 result-peers: $(PEERS)/.installed  ## anomalib on the same frames in turns
 result-cl_anomaly_full_size: FLAGS = --work out/sizes  ## CL-Anomaly at 0.5B dimensions beside transformers
+result-anomaly_moe_full_size: FLAGS = --work out/anomaly_moe_sizes  ## AnomalyMoE at DINOv2-B dimensions beside its encoder
 result-embedded_language_model: FLAGS = --out out/llava-small --minutes 40  ## llava-small from drawn parts
 
 # Study files that cad-edge protocol runs; their reports are in out/.
@@ -83,6 +85,12 @@ result-rgbd_comparison: $(VENV)/.installed  ## IB-IUMAD and its baselines: the p
 	@for name in $(LINES); do \
 		$(PROTOCOL) $(STUDY)/rgbd_comparison/$$name.yaml --data out/rgbd/parts --out out/rgbd/$$name || exit 1; done
 	@$(PROTOCOL) $(STUDY)/rgbd_comparison/real-product.yaml --data $(OPEN_DATA) --out out/rgbd/real-product
+
+result-anomaly_moe_ablations: $(VENV)/.installed  ## levels and losses of AnomalyMoE left out one by one
+	@for name in fitted drawn; do \
+		$(PROTOCOL) $(STUDY)/anomaly_moe_ablations/$$name.yaml --last-only --data $(OPEN_DATA) \
+			--out out/anomaly_moe_ablations/$$name || exit 1; done
+	@$(STUDY_MODULE).anomaly_moe_ablations out/anomaly_moe_ablations/fitted out/anomaly_moe_ablations/drawn
 
 result-engine_agreement: result-rgbd_comparison  ## what IB-IUMAD learned, exported, beside torch
 	@$(STUDY_MODULE).engine_agreement $(STUDY)/rgbd_comparison/line.yaml \

@@ -10,6 +10,7 @@ from cad_edge.errors import OptionError
 from cad_edge.store.bundle import Bundle
 from cad_edge.store.manifest import Stage
 from cad_edge_benchmarks.benchmark.backbone_graph import open_backbone
+from cad_edge_export.graph_files import put_beside, value_of
 
 FLOAT = TensorProto.FLOAT
 
@@ -98,6 +99,28 @@ def test_the_cut_ends_with_the_last_weight_and_holds_both_passes(golden, engine,
         "1/trunk.backbone.norm.weight",
     }
     assert {one.name for one in cut.graph.input} == {"frame/image", "frame/depth"}
+
+
+def test_weights_in_files_of_their_own_come_along(golden, engine, tmp_path):
+    bundle = Bundle(golden)
+    stages = []
+    for stage, one in zip(engine.stages, (entry_graph(), head_graph()), strict=True):
+        large = onnx.ModelProto.FromString(one)
+        for weight in large.graph.initializer:
+            # What stays within a graph is small; these are made large enough to be moved.
+            value = np.tile(value_of(weight, b""), (100, 1))
+            weight.CopyFrom(numpy_helper.from_array(value, weight.name))
+        beside = put_beside(large, 0)
+        assert len(beside) == 1
+        added = bundle.add_object({"graph.onnx": large.SerializeToString(), **beside})
+        stages.append(stage.model_copy(update={"graph": added}))
+    moved = engine.model_copy(update={"stages": stages})
+    chain = open_backbone(bundle, moved, tmp_path / "cut", "cpu", 1)
+    image, depth = np.full((1, 4), 1, np.float32), np.full((1, 4), 10, np.float32)
+    values = {chain.image: image, chain.depth: depth}
+    chain.run(values)
+    (name,) = chain.results.values()
+    assert np.array_equal(values[name], np.full((100, 4), 2 * 3 + 10 * 7))
 
 
 def test_an_engine_that_names_no_weights_is_cut_where_its_last_stage_begins(golden, tmp_path):

@@ -24,6 +24,7 @@ _BACKBONE = "backbone"
 _MODEL_GRAPH = 7
 _NODE, _GRAPH_NAME, _TENSOR, _INPUT, _OUTPUT = 1, 2, 5, 11, 12
 _TAKEN, _GIVEN, _NODE_NAME, _TENSOR_NAME, _PORT_NAME = 1, 2, 3, 8, 1
+_EXTERNAL, _KEY, _VALUE = 13, 1, 2  # of a tensor, and of an entry that says where its values lie
 
 Rename = Callable[[str], str]
 
@@ -55,10 +56,10 @@ class JoinedGraph:
 
             for number, _, begin, end in fields(model, 0, len(model)):
                 if number == _MODEL_GRAPH:
-                    self._add(model[begin:end], rename)
+                    self._add(model[begin:end], rename, place)
         self._rest = models[-1]
 
-    def _add(self, graph: bytes, rename: Rename) -> None:
+    def _add(self, graph: bytes, rename: Rename, place: int) -> None:
         self._results = []
         for number, _, begin, end in fields(graph, 0, len(graph)):
             data = graph[begin:end]
@@ -68,7 +69,10 @@ class JoinedGraph:
                 self._nodes.append(node)
             elif number == _TENSOR:
                 name = rename(_names(data, _TENSOR_NAME)[0])
-                self._tensors[name] = _renamed(data, (_TENSOR_NAME,), rename)
+                moved = _rebuilt(
+                    data, lambda number, one: _placed(one, place) if number == _EXTERNAL else one
+                )
+                self._tensors[name] = _renamed(moved, (_TENSOR_NAME,), rename)
             elif number == _INPUT:
                 name = rename(_names(data, _PORT_NAME)[0])
                 self._inputs[name] = _renamed(data, (_PORT_NAME,), rename)
@@ -151,6 +155,19 @@ def _rebuilt(data: bytes, change: Callable[[int, bytes], bytes]) -> bytes:
     return bytes(found)
 
 
+def _placed(entry: bytes, stage: int) -> bytes:
+    """Name in an entry of external data the file that the weights of ``stage`` are in."""
+    if _names(entry, _KEY) != ("location",):
+        return entry
+    (name,) = _names(entry, _VALUE)
+    return _renamed(entry, (_VALUE,), lambda _: _file_of(stage, name))
+
+
+def _file_of(stage: int, name: str) -> str:
+    """Name that a file of a stage has beside the joined graph."""
+    return f"{stage}-{name}"
+
+
 def _field(number: int, data: bytes) -> bytes:
     return _varint(number << 3 | BYTES) + _varint(len(data)) + data
 
@@ -188,11 +205,6 @@ def open_backbone(bundle: Bundle, engine: Engine, place: Path, device: str, thre
             f"{engine.precision}, where weights have other names; export with --precision fp32"
         )
     files = [bundle.read_object(stage.graph) for stage in engine.stages]
-    if any(len(one) > 1 for one in files):
-        raise OptionError(
-            "the scenario backbone reads graphs that hold their weights, and this engine's lie in "
-            "files of their own; measure a smaller backbone"
-        )
     graph = JoinedGraph(engine, [one[GRAPH] for one in files])
     ends = graph.backbone_ends()
     if not ends:
@@ -201,8 +213,15 @@ def open_backbone(bundle: Bundle, engine: Engine, place: Path, device: str, thre
             "engine's does not; export it with --layout shared"
         )
     model, inputs = graph.cut(ends)
+    beside = {
+        _file_of(stage, name): data
+        for stage, one in enumerate(files)
+        for name, data in one.items()
+        if name != GRAPH
+    }
     store = Bundle(place)
-    stage = Stage(graph=store.add_object({GRAPH: model}), inputs={name: name for name in inputs})
+    graph_object = store.add_object({GRAPH: model, **beside})
+    stage = Stage(graph=graph_object, inputs={name: name for name in inputs})
     for sha in engine.tensor_objects():
         store.add_object_folder(bundle.object_folder(sha))
     alone = engine.model_copy(update={"stages": [stage]})

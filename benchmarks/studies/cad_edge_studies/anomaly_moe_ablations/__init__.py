@@ -1,0 +1,1 @@
+"""Levels and losses of AnomalyMoE left out one by one: README.md."""

@@ -1,0 +1,1 @@
+"""AnomalyMoE at the dimensions of DINOv2-B: README.md."""

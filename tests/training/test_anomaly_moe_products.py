@@ -44,6 +44,12 @@ class TestFewParts:
         assert all(np.isfinite(value).all() for value in found.tensors.values())
         assert len(found.calibration.scores) == 4
 
+    def test_the_rank_that_falls_is_said(self, backbone):
+        said = "its expert for the whole has 2 of 4 directions"
+        (line,) = METHOD.remarks(learned(parts(backbone, 4), backbone).tensors)
+        assert line.startswith(said)
+        assert METHOD.remarks(learned(parts(backbone, 6), backbone).tensors) == []
+
     def test_fewer_are_refused(self, backbone):
         with pytest.raises(DatasetError, match="at least 4"):
             learned(parts(backbone, 3), backbone)
@@ -107,6 +113,7 @@ class TestWords:
         said: list[str] = []
         plan = TrainingPlan("anomaly_moe", LITE0, 64, OPTIONS, 0)
         train(stream, tmp_path / "out", plan, lambda name: quiet, said.append)
+        assert not any("directions" in one for one in said), "12 parts are enough for 4"
         suitability = METHOD.suitability(read_artifact(tmp_path / "out" / "waves").tensors)
         (line,) = [one for one in said if "hardly suits" in one]
         assert line.startswith("waves: its expert for the whole explains")

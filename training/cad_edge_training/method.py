@@ -52,6 +52,15 @@ class Method(Protocol[C]):
 
 
 @runtime_checkable
+class MakesRemarks(Protocol):
+    """Says what it could not do as asked when it learned a product."""
+
+    def remarks(self, tensors: Tensors) -> list[str]:
+        """Read it from the tensors of an artifact: half a sentence each, without the name."""
+        ...
+
+
+@runtime_checkable
 class ShowsLevels(Protocol):
     """A reference model, of `Method.build_model`, that says which level a score rests on."""
 

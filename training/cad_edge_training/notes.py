@@ -2,7 +2,7 @@
 
 from cad_edge.store.artifact import Artifact, LearnedTask
 from cad_edge_training.good_parts import GoodParts, learned_from
-from cad_edge_training.method import StatesSuitability
+from cad_edge_training.method import MakesRemarks, StatesSuitability
 from cad_edge_training.methods import default_method, load_method
 
 
@@ -27,7 +27,17 @@ def learned_line(record: Artifact, parts: GoodParts | None) -> str:
     ) + ("" if parts is None else parts.copies_said())
 
 
-def suitability_lines(task: LearnedTask, backbone: str) -> list[str]:
+def method_lines(task: LearnedTask, backbone: str) -> list[str]:
+    """Repeat what the method itself says of a product that it has learned, one line each."""
+    method = load_method(task.artifact.method)
+    remarks = method.remarks(task.tensors) if isinstance(method, MakesRemarks) else []
+    return [
+        *(f"{task.artifact.task}: {one}" for one in remarks),
+        *_suitability_lines(task, backbone),
+    ]
+
+
+def _suitability_lines(task: LearnedTask, backbone: str) -> list[str]:
     """Warn where a method says that it does not suit the product; which one to take instead."""
     name = task.artifact.method
     method = load_method(name)

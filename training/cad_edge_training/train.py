@@ -23,7 +23,7 @@ from cad_edge_training.method import (
     UsesViews,
 )
 from cad_edge_training.methods import load_method
-from cad_edge_training.notes import learned_line, outlier_lines, suitability_lines
+from cad_edge_training.notes import learned_line, method_lines, outlier_lines
 from cad_edge_training.processes import started_processes
 from cad_edge_training.views import views_of
 
@@ -135,7 +135,7 @@ def train(
         for name in learned:
             record = read_record(out / name)
             said = learned_line(record, found.parts.get(name)), *outlier_lines(record)
-            for line in (*said, *suitability_lines(read_artifact(out / name), plan.backbone)):
+            for line in (*said, *method_lines(read_artifact(out / name), plan.backbone)):
                 say(line)
     return learned
 

@@ -106,7 +106,11 @@ class Config(Record):
         default="single",
         description="drawn: one autoencoder (Eq. 8), or as released one and a student of it",
     )
-    steps: int = Field(default=50_000, ge=0, description="gradient updates of a step")
+    steps: int = Field(
+        default=50_000,
+        ge=0,
+        description="gradient updates of a step; of fitted experts those on top of the closed form",
+    )
     batch: int = Field(default=16, ge=2, description="images per update")
     learning_rate: float = Field(default=5e-4, gt=0, description="of StableAdamW")
     weight_decay: float = Field(default=1e-4, ge=0, description="of StableAdamW")
@@ -149,11 +153,6 @@ class Config(Record):
             raise ValueError("patch experts with attention are not fitted; give form=gaussian")
         if self.start == "drawn" and self.form == "gaussian":
             raise ValueError("a Gaussian is fitted and not drawn; give start=fitted")
-        if self.start == "fitted" and self.steps:
-            raise ValueError(
-                f"steps={self.steps} asks for gradient updates of fitted experts, which is not "
-                "built; give steps=0, or start=drawn and form=attention"
-            )
         return self
 
     @property

@@ -25,6 +25,7 @@ from cad_edge_training.methods.anomaly_moe.fitted import (
     root_mean_square,
     standardised_components,
 )
+from cad_edge_training.methods.anomaly_moe.fitted_updates import updated
 from cad_edge_training.methods.anomaly_moe.fitting import (
     SPARE_IMAGES,
     fit_components,
@@ -177,6 +178,7 @@ def fit_pool(
             source = number if number in present else present[0]
             own = chosen[level] == source
             weights = fit_expert(level, seen.patches[own], projected[own], grid, config, seed)
+            weights = updated(level, weights, projected[own], grid, config, seed)
             tensors |= with_weights(f"{level}/{number}", weights)
     return FittedPool(tensors, grid, config.geometry)
 
@@ -206,7 +208,7 @@ def assign(
         start = _clusters(seen.descriptors, experts, seed)
     projected = project(fit_space(seen.patches, config), seen.patches)
     smallest = max(config.components, 2 * SPARE_IMAGES)
-    found = {}
+    found: dict[str, Tensor] = {}
     for level in LEVELS:
         chosen = start
         for _ in range(EM_ROUNDS):

@@ -75,7 +75,7 @@ def explained(held_out: HeldOut, experts: int) -> dict[str, Tensor]:
     1 - (mean squared error) / (that of the expert's constant predictor); 0 for the patch level, for
     a predictor that is never wrong, and for an expert that is not there.
     """
-    found = {}
+    found: dict[str, Tensor] = {}
     for place, level in enumerate(LEVELS):
         own = held_out.logits[:, place * experts : (place + 1) * experts].argmax(1)
         values = []

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.method import Method, Suitability
@@ -50,6 +52,20 @@ class AnomalyMoEMethod:
             f"its expert for the whole explains {explained:.0%} of how held-out good parts differ, "
             f"and {SUITS_FROM:.0%} say that it has an arrangement to learn",
         )
+
+    def remarks(self, tensors: Tensors) -> list[str]:
+        """Say where good parts were too few for all directions of an expert for the whole."""
+        said = []
+        for name, basis in tensors.items():
+            if not (name.startswith("global/") and name.endswith("/basis")):
+                continue
+            kept, rank = int(np.any(basis, axis=0).sum()), basis.shape[1]
+            if kept < rank:
+                said.append(
+                    f"its expert for the whole has {kept} of {rank} directions, since it keeps two "
+                    "fewer than it learns good parts from; give more, or a smaller rank"
+                )
+        return sorted(set(said))
 
     def last_block(self, backbone: Backbone, config: Config) -> int:
         """Deepest block whose features are used."""

@@ -62,7 +62,7 @@ result-accuracy: FLAGS = --size auto  ## the nine open categories
 result-choices:  ## defaults chosen by the categories they are not reported on
 result-recognition:  ## products told apart, bundles of 1, 2, 4 and all
 result-contamination:  ## defective parts among the good ones
-result-method_choice:  ## each category by the method that its good parts chose
+result-method_choice: FLAGS = --method patch_memory --method anomaly_moe --size auto  ## each category by the method that its good parts chose
 result-defect_levels:  ## logical and local defects, found and named
 result-precisions: FLAGS = --work out/precisions  ## eight bits beside float32: time and accuracy
 result-peers: $(PEERS)/.installed  ## anomalib on the same frames in turns

@@ -1,31 +1,20 @@
 """AnomalyMoE in a bundle: frozen steps, precisions, and answers that say which level it was."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cad_edge.data.stream import read_stream
 from cad_edge.errors import OptionError
 from cad_edge.store.artifact import read_artifact
 from cad_edge.store.bundle import Bundle
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
-from tests.training.small_products import NAMES, SIDE, learn, quiet, stream_of
+from tests.training.small_products import NAMES, SIDE, learn, quiet, steps_of, stream_of
 
 OPTIONS = {"channels": "16", "rank": "4", "components": "3"}
 METHOD = "anomaly_moe"
-
-
-def step_of(folder: Path, *steps: tuple[str, ...]):
-    names = [name for step in steps for name in step]
-    file = folder / f"steps-{'-'.join(names)}.json"
-    tasks = [{"name": name, "path": name} for name in names]
-    whole = {"name": "small", "false_reject_rate": 0.1, "tasks": tasks, "steps": steps}
-    file.write_text(json.dumps(whole))
-    return read_stream(file)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +65,7 @@ class TestForgetting:
                 assert np.array_equal(value, theirs.tensors[tensor]), tensor
 
     def test_a_step_of_two_leaves_the_one_before_as_it_is(self, products, one_by_one, tmp_path):
-        learn(step_of(products, NAMES[:1], NAMES[1:]), tmp_path, OPTIONS, method=METHOD)
+        learn(steps_of(products, NAMES[:1], NAMES[1:]), tmp_path, OPTIONS, method=METHOD)
         alone, before = (read_artifact(folder / NAMES[0]) for folder in (one_by_one, tmp_path))
         assert alone.artifact.calibration == before.artifact.calibration
         together = read_artifact(tmp_path / NAMES[1]).tensors
@@ -100,7 +89,7 @@ def test_the_certificate_says_how_often_frames_choose_as_their_product(bundle):
 
 def test_frames_choose_among_the_levels_that_are_asked(products, tmp_path):
     options = {**OPTIONS, "routing_at": "image", "levels": "patch,global"}
-    learn(step_of(products, NAMES[:2]), tmp_path / "made", options, method=METHOD)
+    learn(steps_of(products, NAMES[:2]), tmp_path / "made", options, method=METHOD)
     export_artifacts([tmp_path / "made" / NAMES[0]], tmp_path / "bundle", ExportPlan(), quiet)
     with Detector.open(tmp_path / "bundle") as detector:
         blot = sorted((products / NAMES[0] / "test" / "blot").iterdir())[0]

@@ -1,11 +1,9 @@
 """Drawn experts of AnomalyMoE on the device: operators, precisions, one graph for all products."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from cad_edge.data.stream import read_stream
 from cad_edge.errors import ArtifactError
 from cad_edge.store.artifact import read_artifact
 from cad_edge.store.bundle import Bundle
@@ -14,7 +12,7 @@ from cad_edge_export.fusions import load_fusion
 from cad_edge_export.plan import ExportPlan
 from cad_edge_runtime import Detector
 from cad_edge_training.backbones import load_backbone
-from tests.training.small_products import LITE0, NAMES, learn, quiet
+from tests.training.small_products import LITE0, NAMES, learn, quiet, steps_of
 
 DRAWN = {
     **{"start": "drawn", "form": "attention", "components": "3", "experts": "2"},
@@ -25,11 +23,7 @@ BY_IMAGE = {"routing_at": "image", "routing": "top_k", "global_form": "pair"}
 
 def learned(products: Path, out: Path, options: dict[str, str]) -> Path:
     """The first two products in one step."""
-    file = products / "two-in-a-step.json"
-    tasks = [{"name": name, "path": name} for name in NAMES[:2]]
-    stream = {"name": "two", "false_reject_rate": 0.1, "tasks": tasks, "steps": [NAMES[:2]]}
-    file.write_text(json.dumps(stream))
-    learn(read_stream(file), out, options, method="anomaly_moe")
+    learn(steps_of(products, NAMES[:2]), out, options, method="anomaly_moe")
     return out
 
 
@@ -70,7 +64,7 @@ def test_image_routing_over_pairs_opens_on_the_device(products, tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp16", "uint8"])
 def test_other_precisions_are_certified_and_answer(artifacts, products, tmp_path, precision):
-    measured = products / "two-in-a-step.json" if precision == "uint8" else None
+    measured = products / "steps-checks+stripes.json" if precision == "uint8" else None
     plan = ExportPlan(precision=precision, calibration=measured)
     chosen = [artifacts / name for name in NAMES[:2]]
     export_artifacts(chosen, tmp_path / "bundle", plan, quiet)

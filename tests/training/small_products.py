@@ -76,9 +76,20 @@ def write_stream(folder: Path, names: tuple[str, ...] = NAMES, good: int = 10) -
 
 def stream_of(folder: Path, names: tuple[str, ...]) -> Stream:
     """Write and read a stream file for products that are there."""
+    return _written(folder / f"{'-'.join(names)}.json", names, {})
+
+
+def steps_of(folder: Path, *steps: tuple[str, ...]) -> Stream:
+    """Write and read a stream file whose ``steps`` are learned one after another, each whole."""
+    names = tuple(name for step in steps for name in step)
+    file = folder / f"steps-{'-'.join('+'.join(step) for step in steps)}.json"
+    return _written(file, names, {"steps": steps})
+
+
+def _written(file: Path, names: tuple[str, ...], more: dict[str, object]) -> Stream:
     tasks = [{"name": name, "path": name} for name in names]
-    file = folder / f"{'-'.join(names)}.json"
-    file.write_text(json.dumps({"name": "small", "false_reject_rate": 0.1, "tasks": tasks}))
+    whole = {"name": "small", "false_reject_rate": 0.1, "tasks": tasks} | more
+    file.write_text(json.dumps(whole))
     return read_stream(file)
 
 

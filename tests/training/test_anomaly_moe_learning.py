@@ -1,13 +1,12 @@
 """Learning with drawn experts: one pool for a step, frozen when it ends."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from cad_edge.data.stream import Stream, read_stream
+from cad_edge.data.stream import Stream
 from cad_edge.errors import ArtifactError, DatasetError, OptionError
 from cad_edge.store.artifact import LearnedTask, Tensors, read_artifact
 from cad_edge_training.backbones import Backbone, load_backbone
@@ -27,6 +26,7 @@ from tests.training.small_products import (
     a_request,
     learn,
     spoil,
+    steps_of,
     stream_of,
     texture,
     write_stream,
@@ -58,15 +58,6 @@ def together(products, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("together")
     learn(stream_of(products, NAMES), out, {**DRAWN, "joint": "true", "steps": "60"}, method=METHOD)
     return out
-
-
-def step_of(folder: Path, *steps: tuple[str, ...]) -> Stream:
-    names = [name for step in steps for name in step]
-    file = folder / f"steps-{'-'.join(names)}.json"
-    tasks = [{"name": name, "path": name} for name in names]
-    whole = {"name": "small", "false_reject_rate": 0.1, "tasks": tasks, "steps": steps}
-    file.write_text(json.dumps(whole))
-    return read_stream(file)
 
 
 def options(**more: str) -> Config:
@@ -144,7 +135,7 @@ class TestTogether:
     def test_with_image_routing_the_whole_pool_comes_along(self, products, tmp_path):
         names = NAMES[:2]
         image = {**DRAWN, "routing_at": "image"}
-        learn(step_of(products, names), tmp_path, image, method=METHOD)
+        learn(steps_of(products, names), tmp_path, image, method=METHOD)
         first, second = (read_artifact(tmp_path / name).tensors for name in names)
         pools = [
             {
@@ -169,9 +160,9 @@ class TestForgetting:
         first = NAMES[0]
         learn(stream_of(products, NAMES[:1]), tmp_path / "a", DRAWN, method=METHOD)
         before = files_of(tmp_path / "a" / first)
-        learn(step_of(products, NAMES[:1], NAMES[1:]), tmp_path / "a", DRAWN, method=METHOD)
+        learn(steps_of(products, NAMES[:1], NAMES[1:]), tmp_path / "a", DRAWN, method=METHOD)
         assert files_of(tmp_path / "a" / first) == before
-        learn(step_of(products, NAMES[1:], NAMES[:1]), tmp_path / "b", DRAWN, method=METHOD)
+        learn(steps_of(products, NAMES[1:], NAMES[:1]), tmp_path / "b", DRAWN, method=METHOD)
         for name in NAMES:
             ours, theirs = (read_artifact(tmp_path / folder / name) for folder in "ab")
             assert_equal(ours.tensors, theirs.tensors)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge.data.stream import Stream
 from cad_edge.errors import ArtifactError, DatasetError, OptionError
 from cad_edge.store.artifact import LearnedTask, Tensors, read_artifact
 from cad_edge_training.backbones import Backbone, load_backbone
@@ -221,7 +220,6 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("values", "said"),
         [
-            ({"start": "fitted", "form": "gaussian", "steps": "5"}, "give steps=0, or start=drawn"),
             ({"form": "gaussian"}, "a Gaussian is fitted and not drawn"),
             ({"start": "fitted", "steps": "0"}, "attention are not fitted"),
             ({"heads": "3"}, "heads 3 do not divide width 16"),

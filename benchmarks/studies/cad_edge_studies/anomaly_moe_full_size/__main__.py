@@ -3,7 +3,9 @@
     python -m cad_edge_studies.anomaly_moe_full_size [--work DIR] [--seconds N] [--out FILE]
 
 One product is learned from drawn parts with the paper's sizes and two updates, exported and
-measured by `cad-edge benchmark`. The figures are of time and memory; nothing is said of defects.
+measured by `cad-edge benchmark`. One expert of each level is chosen, since of the best three of all
+there may be no patch expert, which is the largest. The figures are of time and memory; nothing is
+said of defects.
 """
 
 import json
@@ -64,7 +66,7 @@ def build(place: Path, encoder: Mapping[str, int], side: int, options: Mapping[s
         shown = render(PART, (0, number), None, side).rgb
         Image.fromarray(shown).save(good / f"{number:02d}.png")
     backbone, artifacts = ("--backbone", f"dinov2:{weights}"), place / "artifacts"
-    chosen = {"steps": 2, "batch": 2, "warm_up": 0} | dict(options)
+    chosen = {"steps": 2, "batch": 2, "warm_up": 0, "routing": "per_level"} | dict(options)
     settings = [word for name, value in chosen.items() for word in ("--set", f"{name}={value}")]
     learning = ("--method", "anomaly_moe", "--size", str(side))
     cad_edge("train", "--stream", product, "--out", artifacts, *backbone, *learning, *settings)

@@ -1,0 +1,1 @@
+"""CDAD: continual diffusion with updates that leave older products alone (README.md)."""

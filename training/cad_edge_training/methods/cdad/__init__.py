@@ -1,0 +1,1 @@
+"""CDAD: continual diffusion whose updates avoid the input directions of old products."""

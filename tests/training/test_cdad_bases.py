@@ -10,6 +10,7 @@ from cad_edge.errors import ArtifactError, CadEdgeError, OptionError
 from cad_edge_training.methods.cdad.bases import (
     BASES,
     LayerBases,
+    extended,
     grown,
     leading_rank,
 )
@@ -136,12 +137,29 @@ def test_every_product_keeps_its_own_energy_whatever_the_scales(gamma, by, gener
 
 
 def test_small_news_beside_large_old_inputs_stay_orthonormal(generator):
+    # News are 7e-11 of the energy: float32 directions alone would leave 1e-7 of the old in it.
     old = torch.linalg.qr(drawn(30, 10, generator=generator)).Q.float()
-    task = 1e4 * old.double() @ drawn(10, 50, generator=generator)
+    task = 3e5 * old.double() @ drawn(10, 50, generator=generator)
     task = task + drawn(30, 2, generator=generator) @ drawn(2, 50, generator=generator)
     for basis in (grown(old, moment_of(task), 1.0), by_blocks(1.0, [task], old)):
         assert basis.shape == (30, 12)
         assert skew(basis) < 1e-6
+
+
+def test_what_new_directions_share_with_old_ones_is_taken_off():
+    added = torch.tensor([[0.6, 0, 0.8, 0], [0, 0, 0.6, 0.8]], dtype=torch.float64).T
+    found = extended(torch.eye(4)[:, :2], added)
+    assert skew(found) < 1e-6
+    torch.testing.assert_close(found[:, 2:].abs(), torch.eye(4)[:, 2:])
+
+
+def test_inputs_that_are_all_zero_take_one_direction_and_later_none():
+    nothing = torch.zeros(4, 2)
+    for basis in (grown(None, moment_of(nothing), 0.9), by_blocks(0.9, [nothing])):
+        assert basis.shape == (4, 1)
+        assert torch.equal(grown(basis, moment_of(nothing), 0.9), basis)
+        assert torch.equal(by_blocks(0.9, [nothing], basis), basis)
+    assert retained_energy(basis, moment_of(nothing)) == 1
 
 
 def test_bases_of_several_layers_grow_each_with_its_gamma():

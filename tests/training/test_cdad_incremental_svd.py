@@ -94,6 +94,8 @@ def test_unit_directions_may_lose_the_product_before():
     old = torch.eye(4)[:, :2]
     found = by_blocks(0.95, [SECOND], old, paper=True)
     torch.testing.assert_close(found.abs(), torch.tensor([[0.0], [0], [1], [0]]))
+    found = by_blocks(0.95, [SECOND / 12], old, paper=True)  # of the same length, all three stay
+    torch.testing.assert_close(projector(found), torch.diag(torch.tensor([1.0, 1, 1, 0])).double())
 
 
 def test_blocks_of_several_layers(generator):

@@ -1,1 +1,1 @@
-"""CDAD: continual diffusion with updates that leave older products alone (README.md)."""
+"""CDAD: continual diffusion whose updates avoid the input directions of old products."""

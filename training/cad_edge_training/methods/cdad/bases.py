@@ -127,7 +127,7 @@ def extended(old: Tensor, added: Tensor) -> Tensor:
     """
     exact = exactly_orthonormal(old)
     rest = added - exact @ (exact.T @ added)
-    return torch.cat((old, rest.to(old)), dim=1)
+    return torch.cat((old, exactly_orthonormal(rest).to(old)), dim=1)
 
 
 @dataclass(frozen=True)

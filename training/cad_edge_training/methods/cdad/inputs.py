@@ -26,9 +26,7 @@ class InputConsumer(Protocol):
         ...
 
 
-def projected_layers(
-    module: nn.Module, frozen: Collection[str] = ()
-) -> dict[str, nn.Conv2d | nn.Linear]:
+def projected_layers(module: nn.Module, frozen: Collection[str] = ()) -> dict[str, ProjectedLayer]:
     """Layers whose updates can be projected: convolutions of one group, and linears.
 
     Parameters

@@ -153,6 +153,7 @@ def test_time_points_fall_from_the_first_to_one(first: int) -> None:
         (2, 0, "cannot begin at time 0: give one from 1 to 999"),
         (2, 1000, "cannot begin at time 1000"),
         (20, 10, "20 sampling steps do not fit into times 10 to 1: give at most 10"),
+        (11, 10, "11 sampling steps do not fit"),
     ],
 )
 def test_steps_that_cannot_be_are_refused(steps: int, first: int, said: str) -> None:

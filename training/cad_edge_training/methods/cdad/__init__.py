@@ -1,1 +1,1 @@
-"""CDAD: continual diffusion whose updates avoid the input directions of old products."""
+"""CDAD ("One-for-More"): one conditional diffusion model that learns product after product."""

@@ -231,7 +231,7 @@ class AMN(nn.Module):
         local_layers: int = 2,
         layers: int = 2,
         heads: int = 4,
-        inner: int = 128,
+        inner: int = 256,
         window: int = 5,
     ) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ def begin(z: Tensor, noise: Tensor, plan: Plan) -> Tensor:
     ArtifactError
         Noise of another shape.
     """
-    if noise.dim() != z.dim() or noise.shape[1:] != z.shape[1:]:
+    if noise.shape[1:] != z.shape[1:]:
         raise ArtifactError(
             f"noise of shape {tuple(noise.shape[1:])} does not fit latents of shape "
             f"{tuple(z.shape[1:])}: give noise of the latents' channels and grid"

@@ -85,7 +85,7 @@ class UNet(nn.Module):
     channels
         Of the latents.
     widths
-        Of each resolution, from the whole grid on; 64 and 96 with 64 channels make 1.27 M weights.
+        Of each resolution, from the whole grid on; 64 and 96 with 64 channels make 1.22 M weights.
 
     Raises
     ------

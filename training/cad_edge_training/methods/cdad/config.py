@@ -6,9 +6,8 @@ from pydantic import Field, model_validator
 
 from cad_edge.schema import Record
 from cad_edge_training.blocks import Blocks
+from cad_edge_training.methods.cdad.schedule import Prediction, Start
 
-Prediction: TypeAlias = Literal["x0", "epsilon"]
-Start: TypeAlias = Literal["matched", "999"]
 Projection: TypeAlias = Literal["update", "gradient", "none"]
 Bases: TypeAlias = Literal["gram", "isvd", "paper_isvd"]
 

@@ -44,7 +44,7 @@ def judge(model: CDAD, latents: Tensor) -> Judged:
     """Show a model latents (n, c, h, w) of held-out parts."""
     scores, peaks, quartiles, restored = [], [], [], []
     with torch.inference_mode():
-        for some in latents.split(_BATCH):
+        for some in torch.split(latents, _BATCH):
             score, located = model.judge(some)
             scores += score.tolist()
             peaks += located.amax(dim=(1, 2)).tolist()

@@ -41,10 +41,8 @@ class LatentSpace:
     @staticmethod
     def of_arrays(arrays: Tensors) -> "LatentSpace":
         """Undo `tensors`."""
-        matrix, bias = (
-            torch.from_numpy(np.array(arrays[LATENT + one])) for one in ("matrix", "bias")
-        )
-        return LatentSpace(matrix, bias)
+        values = (np.array(arrays[LATENT + name]) for name in ("matrix", "bias"))
+        return LatentSpace(*map(torch.from_numpy, values))
 
 
 def fit_space(features: Tensor, channels: int, shrinkage: float) -> LatentSpace:

@@ -5,13 +5,8 @@ from cad_edge_training.backbones import Backbone
 from cad_edge_training.method import Method
 from cad_edge_training.methods.cdad.config import Config, defaults_for
 from cad_edge_training.methods.cdad.held_out import EXPLAINED, FREE
-from cad_edge_training.methods.cdad.learn import (
-    build_model,
-    is_whole,
-    learn,
-    learn_step,
-    recalibrate,
-)
+from cad_edge_training.methods.cdad.learn import build_model, learn, learn_step, recalibrate
+from cad_edge_training.methods.cdad.model import is_whole
 
 LEAST_EXPLAINED, LEAST_FREE = 0.3, 0.1
 """R^2 of a new product's held-out parts, and free share of directions, below which the network is

@@ -34,7 +34,7 @@ class Network(nn.Module):
             local_layers=config.convolutions,
             layers=config.attention_layers,
             heads=config.heads,
-            inner=2 * config.width,
+            inner=4 * config.width,
             window=config.window,
         )
         self.unet = UNet(channels, (config.width, config.inner_width))

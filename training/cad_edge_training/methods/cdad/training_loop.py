@@ -25,7 +25,7 @@ class TrainingData:
     """(n, k, c, h, w), of k copies of each with synthetic defects."""
 
     def conditions(self, index: Tensor, share: float) -> Tensor:
-        """What AMN sees of images (m,) int64: a ``share`` of them with a defect."""
+        """Latents (m, c, h, w) that AMN sees of images (m,), a ``share`` of them with a defect."""
         copy = torch.randint(self.defective.shape[1], (len(index),))
         damaged = (torch.rand(len(index)) < share)[:, None, None, None]
         return torch.where(damaged, self.defective[index, copy], self.clean[index])
@@ -98,7 +98,7 @@ def _loss(network: Network, data: TrainingData, index: Tensor, config: Config) -
 def _batches(images: int, config: Config) -> Iterator[Tensor]:
     done = 0
     while done < config.updates:
-        for index in torch.randperm(images).split(config.batch):
+        for index in torch.split(torch.randperm(images), config.batch):
             if done < config.updates:
                 yield index
             done += 1

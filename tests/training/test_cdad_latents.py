@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cdad.latents import LatentSpace, fit_space, look, look_at_all
@@ -78,11 +79,13 @@ def test_a_channel_that_never_changes_is_harmless():
     assert latents.abs().max() < 100
 
 
-def test_a_space_comes_back_from_its_tensors():
+def test_a_space_comes_back_from_its_tensors_and_from_a_file(tmp_path):
     features = drawn_features().float()
     space = fit_space(features, 4, SHRINKAGE)
-    again = LatentSpace.of_arrays(space.tensors())
-    assert torch.equal(space(features), again(features))
+    save_file(space.tensors(), tmp_path / "space.safetensors")
+    for tensors in (space.tensors(), load_file(tmp_path / "space.safetensors")):
+        again = LatentSpace.of_arrays(tensors)
+        assert torch.equal(space(features), again(features))
     assert set(space.tensors()) == {"latent/matrix", "latent/bias"}
 
 

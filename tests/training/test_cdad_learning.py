@@ -113,7 +113,10 @@ class TestVersions:
         tasks = with_sharing_tasks(learned_at(line, *NAMES))
         config = saved_config(NAMES[0], METHOD, tasks[0].artifact.hyperparameters)
         for task in tasks[1:]:
-            assert recalibrate(backbone, config, task) == task.artifact.calibration
+            ours, theirs = recalibrate(backbone, config, task), task.artifact.calibration
+            assert len(ours.scores) == 2
+            for name in ("scores", "map_peaks", "map_quartiles"):
+                assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-6)
         model = build_model(backbone, config, tasks[2].shared_weights)
         with torch.inference_mode():
             score, located = model.judge(kept(tasks[0].tensors))
@@ -169,34 +172,35 @@ class TestVersions:
         assert differing(ours, theirs) == set()
 
 
-class TestForgetting:
-    @pytest.fixture(scope="class")
-    def change(self, line, backbone) -> dict[str, tuple[float, float]]:
-        """By projection, how far scores and latents of old held-out parts move in a second step."""
-        (template,) = learned_at(line, FIRST)
-        found = {}
-        for projection in ("update", "gradient", "none"):
-            config = options(projection=projection, energy=1 - 1e-6, updates=30)
-            (first,) = learn_step([request_for(FIRST, backbone)], config)
-            earlier = (as_task(template, FIRST, first, config),)
-            (second,) = learn_step([request_for(SECOND, backbone, earlier=earlier)], config)
-            latents = kept(first.tensors)
-            old, new = (
-                judge(build_model(backbone, config, one.shared_weights), latents)
-                for one in (first, second)
-            )
-            assert any(name.startswith("basis/") for name in second.shared_weights) == (
-                projection != "none"
-            )
-            found[projection] = (
-                float(np.abs(old.scores.scores - new.scores.scores).max()),
-                float((old.restored - new.restored).abs().mean()),
-            )
-        return found
+@pytest.fixture(scope="module")
+def change(line, backbone) -> dict[str, tuple[float, float]]:
+    """By projection, how far scores and latents of old held-out parts move in a second step."""
+    (template,) = learned_at(line, FIRST)
+    found = {}
+    for projection in ("update", "gradient", "none"):
+        config = options(projection=projection, energy=1 - 1e-6, updates=20)
+        (first,) = learn_step([request_for(FIRST, backbone)], config)
+        earlier = (as_task(template, FIRST, first, config),)
+        (second,) = learn_step([request_for(SECOND, backbone, earlier=earlier)], config)
+        latents = kept(first.tensors)
+        old, new = (
+            judge(build_model(backbone, config, one.shared_weights), latents)
+            for one in (first, second)
+        )
+        assert any(name.startswith("basis/") for name in second.shared_weights) == (
+            projection != "none"
+        )
+        found[projection] = (
+            float(np.abs(old.scores.scores - new.scores.scores).max()),
+            float((old.restored - new.restored).abs().mean()),
+        )
+    return found
 
+
+class TestForgetting:
     def test_projected_updates_leave_old_products_alone(self, change):
         for place in (0, 1):
-            assert change["update"][place] < change["none"][place] / 30
+            assert change["update"][place] < change["none"][place] / 10
         assert change["none"][0] > 0.5
 
     def test_projected_gradients_leave_them_less_alone(self, change):

@@ -211,8 +211,11 @@ def test_bases_of_another_network_are_named():
 
 def test_a_full_network_is_refused():
     LayerBases({"a": torch.eye(4), "b": torch.eye(3)[:, :2]}).check_room()
-    with pytest.raises(CadEdgeError, match=r"is full: .* \(left: a 0\.0%, b 0\.0%\); lower gamma"):
+    with pytest.raises(CadEdgeError, match=r"is full: .* \(left: a 0\.0%, b 0\.0%\); lower energy"):
         LayerBases({"a": torch.eye(4), "b": torch.eye(3)}).check_room()
+    nearly = LayerBases({"a": torch.eye(4), "b": torch.eye(2000)[:, :-1]})
+    with pytest.raises(CadEdgeError, match="is full"):
+        nearly.check_room()
     many = LayerBases({f"layer{place}": torch.eye(2) for place in range(20)})
     with pytest.raises(CadEdgeError, match=r"layer4 0\.0% and 15 more\)"):
         many.check_room()

@@ -26,6 +26,9 @@ BASES = "basis/"
 ROUNDING = 1e-12  # of the energy; at a gamma of 1 less than it counts as nothing
 SKEW = 1e-4  # at most, between what U^T U of stored bases is and the identity
 NAMED = 5  # layers in a sentence
+LEAST_ROOM = 1e-3
+"""Share of all directions below which nothing can be learned: those that no product ever uses, as
+of a unit behind a ReLU that is never active, stay free for good and are of no use to the next."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -222,15 +225,17 @@ class LayerBases:
         Raises
         ------
         CadEdgeError
-            All directions of every layer are taken; the message has the share left of each.
+            Less than `LEAST_ROOM` of all directions is free; the message has the share left of
+            each layer.
         """
-        if any(basis.shape[1] < len(basis) for basis in self.by_name.values()):
+        share = self.share()
+        if 1 - share.overall >= LEAST_ROOM:
             return
-        left = [f"{name} {1 - share:.1%}" for name, share in self.share().by_layer.items()]
+        left = [f"{name} {1 - taken:.1%}" for name, taken in share.by_layer.items()]
         further = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
         raise CadEdgeError(
-            "the network is full: earlier products take all input directions of every layer "
-            f"(left: {', '.join(left[:NAMED]) or 'no layer'}{further}); lower gamma or raise the "
+            "the network is full: earlier products take all input directions of its layers "
+            f"(left: {', '.join(left[:NAMED]) or 'no layer'}{further}); lower energy or raise the "
             "width and learn the products again, or give --out another folder"
         )
 

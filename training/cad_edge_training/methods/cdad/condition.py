@@ -1,7 +1,7 @@
 """AMN, the anomaly-masked network: what the diffusion is told of the image it reconstructs.
 
 A condition that shows everything would show defects too. AMN's non-local encoder describes each
-cell by cells that are not its neighbours (arXiv 2505.19848, section 3.3; METHODS 4.1).
+cell by cells that are not its neighbours (arXiv 2502.19848, section 3.3; METHODS 4.1).
 """
 
 from itertools import pairwise

@@ -24,8 +24,8 @@ class Config(Record):
     shrinkage: float = Field(
         default=0.05, gt=0, description="of the whitening: share of the mean variance added"
     )
-    width: int = Field(default=64, ge=8, multiple_of=8, description="channels at the full grid")
-    inner_width: int = Field(default=96, ge=8, multiple_of=8, description="at half the grid")
+    width: int = Field(default=64, ge=16, multiple_of=8, description="channels at the full grid")
+    inner_width: int = Field(default=96, ge=16, multiple_of=8, description="at half the grid")
     convolutions: int = Field(default=2, ge=1, description="of the condition's local encoder")
     attention_layers: int = Field(default=2, ge=1, description="of its non-local encoder")
     heads: int = Field(default=4, ge=1, description="of its attention")

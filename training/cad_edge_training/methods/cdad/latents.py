@@ -59,7 +59,8 @@ def fit_space(features: Tensor, channels: int, shrinkage: float) -> LatentSpace:
     kept = min(channels, len(values))
     values, vectors = values[-kept:], vectors[:, -kept:]
     scale = (values.clamp_min(0) + shrinkage * values.mean()).clamp_min(1e-12).rsqrt()
-    matrix = vectors * scale / deviation[:, None]
+    # Eigenvectors come column by column, an order that safetensors would not keep.
+    matrix = (vectors * scale / deviation[:, None]).contiguous()
     return LatentSpace(matrix.float(), -(mean @ matrix).float())
 
 

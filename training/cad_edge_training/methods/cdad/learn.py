@@ -21,10 +21,11 @@ from cad_edge_training.methods.cdad.held_out import (
     calibration,
     explained,
     judge,
+    kept,
     to_keep,
 )
 from cad_edge_training.methods.cdad.latents import LatentSpace, look_at_all
-from cad_edge_training.methods.cdad.model import CDAD, SIZE, is_whole, model_of
+from cad_edge_training.methods.cdad.model import CDAD, SIZE, is_whole, model_of, require_size
 from cad_edge_training.methods.cdad.projection import ProjectedUpdates
 from cad_edge_training.methods.cdad.protection import protect
 from cad_edge_training.methods.cdad.start import Start
@@ -95,32 +96,28 @@ def learn_step(requests: Sequence[LearningRequest], config: Config) -> list[Lear
     DatasetError
         Good parts of a product are too few, or all the same.
     ArtifactError
-        What was learned before lacks its network.
+        What was learned before lacks its network, or has one of another input size or width.
     CadEdgeError
-        The network cannot learn: a loss is not a number, or every direction is taken.
+        The network cannot learn: a loss is not a number, or there is no room left.
     """
     first = requests[0]
     require_options(first, config)
-    before = first.earlier[-1].shared_weights if first.earlier else None
-    if before is not None:
-        require_network(before)
+    before = _network_before(first)
     products = [ProductFeatures.of(request, config) for request in requests]
     start = _start(before, products, first, config)
     each = [one.latents(start.space) for one in products]
     data = TrainingData(torch.cat([e.clean for e in each]), torch.cat([e.defective for e in each]))
-    projected = None
-    if before is not None and config.projection != "none":
-        projected = ProjectedUpdates(
-            start.network, start.bases, start.network.basis_of(), config.projection
-        )
-    train(start.network, data, config, projected, first.seed + len(first.earlier), first.progress)
+    if before is None:
+        train(start.network, data, config, None, first.seed, first.progress)
+    else:
+        _learn_on(start, data, first, config)
     bases = start.bases
     if config.projection != "none":
         bases = protect(start.network, data, start.noise, bases, config)
     recipe = first.backbone.recipe
     shared_weights = start.tensors() | bases.to_tensors()
     shared_weights[SIZE] = np.array([recipe.height, recipe.width], np.int64)
-    shared_weights[STEP] = np.array(1 + int(0 if before is None else before[STEP]), np.int64)
+    shared_weights[STEP] = np.array(1 if before is None else 1 + before[STEP].item(), np.int64)
     model = model_of(first.backbone, config, shared_weights)
     free = 1 - start.bases.share().overall if start.bases.by_name else 1.0
     results = [
@@ -174,6 +171,29 @@ def require_network(tensors: Mapping[str, object]) -> None:
         )
 
 
+def _network_before(request: LearningRequest) -> Tensors | None:
+    """Shared weights of the step before, None at the first."""
+    if not request.earlier:
+        return None
+    before = request.earlier[-1].shared_weights
+    require_network(before)
+    require_size(request.backbone, before)
+    return before
+
+
+def _learn_on(start: Start, data: TrainingData, request: LearningRequest, config: Config) -> None:
+    """Learn a further step, kept out of older products' directions where options say so."""
+    projected = None
+    if config.projection != "none":
+        projected = ProjectedUpdates(
+            start.network, start.bases, start.network.basis_of(), config.projection
+        )
+    # Decay would shrink what older products have, with no part of theirs at hand to hold it.
+    undecayed = config.model_copy(update={"weight_decay": 0.0})
+    seed = request.seed + len(request.earlier)
+    train(start.network, data, undecayed, projected, seed, request.progress)
+
+
 def _start(
     before: Tensors | None,
     products: Sequence[ProductFeatures],
@@ -196,10 +216,12 @@ def _result(
     free: float,
 ) -> LearningResult:
     """Calibrate a product, and measure how well the network has learned it."""
-    latents, division = model.space(product.held_out), product.division
+    held_out, division = to_keep(model.space(product.held_out)), product.division
+    # Scored as they are kept, so that the newest version's calibration comes out the same again.
+    latents = kept(held_out)
     judged = judge(model, latents)
     known = explained(latents, judged.restored, learned.clean.mean(0))
-    tensors = to_keep(latents) | {
+    tensors = held_out | {
         EXPLAINED: np.array(known, np.float32),
         FREE: np.array(free, np.float32),
     }

@@ -1,4 +1,4 @@
-"""The two losses of CDAD (arXiv 2505.19848, Eq. 12), both with weight 1 (METHODS 4.2)."""
+"""The two losses of CDAD (arXiv 2502.19848, Eq. 12), both with weight 1 (METHODS 4.2)."""
 
 from typing import NamedTuple
 

@@ -30,9 +30,9 @@ class CDADMethod:
 
     def remarks(self, tensors: Tensors) -> list[str]:
         """Say how well the product was learned, and what was free for it."""
-        explained, free = float(tensors[EXPLAINED]), float(tensors[FREE])
+        explained, free = (tensors[name].item() for name in (EXPLAINED, FREE))
         said = [
-            f"the network restores {explained:.0%} of how its held-out good parts differ; "
+            f"the network restores {max(explained, 0):.0%} of how its held-out good parts differ; "
             f"{free:.0%} of all directions were free for it"
         ]
         if explained < LEAST_EXPLAINED or free < LEAST_FREE:

@@ -70,24 +70,23 @@ def highest(cells: Tensor, share: float) -> Tensor:
 
 
 def model_of(backbone: Backbone, config: Config, shared_weights: Tensors) -> CDAD:
-    """Build from what all products share.
+    """Build from what all products share; errors are those of `require_size`."""
+    require_size(backbone, shared_weights)
+    noise = torch.from_numpy(np.array(shared_weights[NOISE]))
+    grid = (noise.shape[2], noise.shape[3])
+    network = network_of(config, noise.shape[1], grid, shared_weights)
+    space = LatentSpace.of_arrays(shared_weights)
+    return CDAD(backbone, config, space, network, noise).eval()
 
-    Raises
-    ------
-    ArtifactError
-        The backbone takes images of another size than those that were learned from.
-    """
+
+def require_size(backbone: Backbone, shared_weights: Tensors) -> None:
+    """Raise ArtifactError where a backbone takes images of another size than those learned from."""
     recipe, learned = backbone.recipe, [int(one) for one in shared_weights[SIZE]]
     if learned != [recipe.height, recipe.width]:
         raise ArtifactError(
             f"the network of cdad was learned at {learned[1]} x {learned[0]} pixels and cannot "
             f"look at {recipe.width} x {recipe.height}; load the backbone for {learned[1]}"
         )
-    noise = torch.from_numpy(np.array(shared_weights[NOISE]))
-    grid = (noise.shape[2], noise.shape[3])
-    network = network_of(config, noise.shape[1], grid, shared_weights)
-    space = LatentSpace.of_arrays(shared_weights)
-    return CDAD(backbone, config, space, network, noise).eval()
 
 
 def is_whole(shared_weights: Mapping[str, object]) -> bool:

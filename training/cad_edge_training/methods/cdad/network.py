@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cad_edge.errors import OptionError
 from cad_edge_training.methods.cdad.condition import AMN
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.inputs import projected_layers
@@ -72,12 +73,25 @@ def to_tensors(network: Network) -> dict[str, Array]:
 def network_of(
     config: Config, channels: int, grid: tuple[int, int], tensors: Mapping[str, Array]
 ) -> Network:
-    """Undo `to_tensors`."""
+    """Undo `to_tensors`.
+
+    Raises
+    ------
+    OptionError
+        Options ask for a network of other sizes.
+    """
     network = Network(config, channels, grid)
     state = {
         name.removeprefix(NETWORK): torch.from_numpy(np.array(value))
         for name, value in tensors.items()
         if name.startswith(NETWORK)
     }
+    asked = {name: value.shape for name, value in network.state_dict().items()}
+    for name in sorted(asked.keys() | state.keys()):
+        if name not in state or state[name].shape != asked.get(name):
+            raise OptionError(
+                f"the network's weights {name} are not those that these options ask for; give the "
+                "width, inner_width, convolutions and attention_layers that it was learned with"
+            )
     network.load_state_dict(state)
     return network

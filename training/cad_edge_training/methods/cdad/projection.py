@@ -69,7 +69,7 @@ class ProjectedUpdates:
     ArtifactError
         Bases do not fit the network.
     CadEdgeError
-        All directions of every layer are taken.
+        There is no room: `LayerBases.check_room`.
 
     Examples
     --------

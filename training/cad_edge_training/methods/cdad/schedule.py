@@ -1,6 +1,6 @@
 """The noise schedule, and the coefficients of a deterministic DDIM sampler (METHODS 4.3).
 
-Noise is added as in Stable Diffusion 1.5 (arXiv 2505.19848 keeps its schedule): square roots of
+Noise is added as in Stable Diffusion 1.5 (arXiv 2502.19848 keeps its schedule): square roots of
 beta grow evenly from .00085 to .012 over 1000 steps. DDIM is Song et al. 2021, Eq. 12, eta 0.
 """
 

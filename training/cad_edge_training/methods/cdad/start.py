@@ -45,23 +45,15 @@ class Start:
 
     @staticmethod
     def small(features: Tensor, config: Config) -> "Start":
-        """Begin with the weights that come with cad-edge; norms, biases and time stay as they are.
-
-        Raises
-        ------
-        OptionError
-            Options or the backbone ask for a network of other sizes.
-        """
-        found = load_file(SMALL)
-        start = Start.further(found, config, features)
-        layers = {id(layer.weight) for layer in start.network.projected().values()}
-        for one in start.network.parameters():
-            one.requires_grad_(id(one) in layers)
-        return start
+        """Begin with the weights that come with cad-edge; errors are those of `further`."""
+        return Start.further(load_file(SMALL), config, features)
 
     @staticmethod
     def further(shared_weights: Tensors, config: Config, features: Tensor) -> "Start":
         """Go on with the network of the steps before.
+
+        Where the first one began with the weights that come with cad-edge, norms, biases and the
+        time embedding stay as they are at every step.
 
         Raises
         ------
@@ -78,7 +70,16 @@ class Start:
                 f"{grid[1]} cells, and these images give {asked[0]} on {asked[1]} x {asked[2]}; "
                 "give the backbone, blocks and size that it was learned with"
             )
+        if noise.shape[1] != (latents := min(config.channels, features.shape[1])):
+            raise OptionError(
+                f"the network's latents have {noise.shape[1]} channels and not {latents}; give "
+                f"channels={noise.shape[1]}"
+            )
         network = network_of(config, noise.shape[1], grid, shared_weights)
+        if config.initial == "small":
+            layers = {id(layer.weight) for layer in network.projected().values()}
+            for one in network.parameters():
+                one.requires_grad_(id(one) in layers)
         return Start(space, network, noise, LayerBases.from_tensors(shared_weights))
 
     def tensors(self) -> Tensors:

@@ -48,7 +48,7 @@ def train(
     data
         Of the step's products.
     projected
-        Of further steps; without it every update is free.
+        Of further steps; without it every update is free. It wants a weight decay of 0.
     seed
         Of batches, times, noise and which conditions have a defect; torch's generator is left
         alone.
@@ -61,8 +61,7 @@ def train(
         A loss is not a number.
     """
     free = [one for one in network.parameters() if one.requires_grad]
-    decay = config.weight_decay if projected is None else 0.0
-    optimiser = torch.optim.AdamW(free, config.learning_rate, weight_decay=decay)
+    optimiser = torch.optim.AdamW(free, config.learning_rate, weight_decay=config.weight_decay)
     network.train()
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)

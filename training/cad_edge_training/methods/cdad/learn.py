@@ -120,7 +120,8 @@ def learn_step(requests: Sequence[LearningRequest], config: Config) -> list[Lear
     recipe = first.backbone.recipe
     shared_weights = start.tensors() | bases.to_tensors()
     shared_weights[SIZE] = np.array([recipe.height, recipe.width], np.int64)
-    shared_weights[STEP] = np.array(1 + int(0 if before is None else before[STEP]), np.int64)
+    steps_before = 0 if before is None else before[STEP].item()
+    shared_weights[STEP] = np.array(1 + steps_before, np.int64)
     model = model_of(first.backbone, config, shared_weights)
     free = 1 - start.bases.share().overall if start.bases.by_name else 1.0
     results = [

@@ -30,7 +30,7 @@ class CDADMethod:
 
     def remarks(self, tensors: Tensors) -> list[str]:
         """Say how well the product was learned, and what was free for it."""
-        explained, free = float(tensors[EXPLAINED]), float(tensors[FREE])
+        explained, free = tensors[EXPLAINED].item(), tensors[FREE].item()
         said = [
             f"the network restores {explained:.0%} of how its held-out good parts differ; "
             f"{free:.0%} of all directions were free for it"

@@ -190,7 +190,7 @@ class FastAMN(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Map latents (n, channels, h, w) to the condition (n, width, h, w)."""
-        tokens = self.local(z).flatten(2).transpose(1, 2)
+        tokens: Tensor = self.local(z).flatten(2).transpose(1, 2)
         for layer in self.layers:
             tokens = layer(tokens, self.mask)
         return tokens.transpose(1, 2).reshape(-1, tokens.shape[2], *self.grid)

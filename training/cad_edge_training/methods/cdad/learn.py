@@ -13,7 +13,7 @@ from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.division import Division, divide
 from cad_edge_training.held_out_scores import HeldOutImages, calibrate
-from cad_edge_training.learned import LearningRequest, LearningResult, require_options
+from cad_edge_training.learned import Images, LearningRequest, LearningResult, require_options
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.held_out import (
     EXPLAINED,
@@ -58,7 +58,7 @@ class ProductFeatures:
                 f"task {request.task}: all {len(learned)} good parts look the same; the network "
                 "learns from how good parts differ, so give images of different parts"
             )
-        copies = [synthetic_defects(learned, seed + number)[0] for number in range(COPIES)]
+        copies = [_damaged(learned, seed, number) for number in range(COPIES)]
         shown = learned, np.stack(copies, axis=1).reshape(-1, *images.shape[1:])
         clean, defective, held_out = (
             look_at_all(request.backbone, config, one, request.progress)
@@ -70,6 +70,12 @@ class ProductFeatures:
         """Latents of what is learned from."""
         clean = space(self.clean)
         return TrainingData(clean, space(self.defective).reshape(-1, COPIES, *clean.shape[1:]))
+
+
+def _damaged(images: Images, seed: int, copy: int) -> Images:
+    """Give images (n, height, width, 3) a defect each, of another kind in every copy."""
+    turned = np.roll(images, copy, axis=0)  # kinds take turns by place
+    return np.roll(synthetic_defects(turned, seed + copy)[0], -copy, axis=0)
 
 
 def learn(request: LearningRequest, config: Config) -> LearningResult:

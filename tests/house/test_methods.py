@@ -122,6 +122,7 @@ def test_capabilities_are_those_that_the_methods_have_been_built_with():
             "KnowsLastBlock",
             "StatesSuitability",
         },
+        "cdad": {"LearnsTasksJointly", "UpdatesEarlierTasks", "KnowsLastBlock"},
         "cl_anomaly": {"UpdatesEarlierTasks", "LearnsDistributed", "UsesViews", "HasRouter"},
         "cmpmb": {"KnowsLastBlock", "NamesUnsupportedParts", "Sweepable"},
         "ib_iumad": {"LearnsTasksJointly", "UpdatesEarlierTasks", "UsesDepth", "KnowsLastBlock"},

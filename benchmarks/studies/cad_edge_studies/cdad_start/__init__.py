@@ -1,0 +1,1 @@
+"""Weights that CDAD starts from, learned on drawn surfaces and parts: README.md."""

@@ -1,0 +1,73 @@
+"""Good parts that are held out: their latents, which an artifact keeps, and what they say.
+
+At most 32, as float16 and never as pixels: 25 KB each at 224 px.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cad_edge.calibration import Calibration, lower_quartile
+from cad_edge.store.artifact import Tensors
+from cad_edge_training.held_out_scores import HeldOutImages, HeldOutScores, calibrate
+from cad_edge_training.methods.cdad.model import CDAD
+
+HELD_OUT, EXPLAINED, FREE = "held_out", "explained", "free"
+"""Names of an artifact's tensors: latents (n, c, h, w) float16 of its held-out parts, the share of
+how they differ that the network restored when it had learned them, and the share of directions
+that was free then."""
+_BATCH = 8
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class Judged(NamedTuple):
+    """What a model says of held-out parts."""
+
+    scores: HeldOutScores
+    restored: Tensor
+    """(n, c, h, w)"""
+
+
+def to_keep(latents: Tensor) -> Tensors:
+    """Tensors of an artifact for latents (n, c, h, w) of held-out parts."""
+    return {HELD_OUT: latents.clamp(-_LARGEST, _LARGEST).half().numpy()}
+
+
+def kept(tensors: Tensors) -> Tensor:
+    """Undo `to_keep`."""
+    return torch.from_numpy(tensors[HELD_OUT].astype(np.float32))
+
+
+def judge(model: CDAD, latents: Tensor) -> Judged:
+    """Show a model latents (n, c, h, w) of held-out parts."""
+    scores, peaks, quartiles, restored = [], [], [], []
+    with torch.inference_mode():
+        for some in torch.split(latents, _BATCH):
+            score, located = model.judge(some)
+            scores += score.tolist()
+            peaks += located.amax(dim=(1, 2)).tolist()
+            quartiles += lower_quartile(located.numpy()).tolist()
+            restored.append(model.restored(some))
+    found = HeldOutScores(np.array(scores), np.array(peaks), np.array(quartiles))
+    return Judged(found, torch.cat(restored))
+
+
+def calibration(model: CDAD, tensors: Tensors, images: HeldOutImages) -> Calibration:
+    """Score the held-out parts of an artifact's ``tensors`` with a model as it is now."""
+    return calibrate(judge(model, kept(tensors)).scores, images)
+
+
+def explained(latents: Tensor, restored: Tensor, usual: Tensor) -> float:
+    """R^2: share of how held-out parts differ from the usual one that is restored.
+
+    Parameters
+    ----------
+    latents, restored
+        (n, c, h, w) of held-out parts.
+    usual
+        (c, h, w), the mean of the parts that were learned from.
+    """
+    lost, constant = (latents - restored).square().mean(), (latents - usual).square().mean()
+    return float(1 - lost / constant) if constant > 0 else 0.0

@@ -1,0 +1,103 @@
+"""Learning a step: two losses, and updates that may be kept out of older products' directions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cad_edge.errors import CadEdgeError
+from cad_edge_training.learned import Progress
+from cad_edge_training.methods.cdad.config import Config
+from cad_edge_training.methods.cdad.losses import condition_loss, diffusion_loss
+from cad_edge_training.methods.cdad.network import Network
+from cad_edge_training.methods.cdad.projection import ProjectedUpdates
+from cad_edge_training.methods.cdad.schedule import STEPS, noised
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Latents of the good parts that a step learns from."""
+
+    clean: Tensor
+    """(n, c, h, w) float32."""
+    defective: Tensor
+    """(n, k, c, h, w), of k copies of each with synthetic defects."""
+
+    def conditions(self, index: Tensor, share: float) -> Tensor:
+        """Latents (m, c, h, w) that AMN sees of images (m,), a ``share`` of them with a defect."""
+        copy = torch.randint(self.defective.shape[1], (len(index),))
+        damaged = (torch.rand(len(index)) < share)[:, None, None, None]
+        return torch.where(damaged, self.defective[index, copy], self.clean[index])
+
+
+def train(
+    network: Network,
+    data: TrainingData,
+    config: Config,
+    projected: ProjectedUpdates | None,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """Learn for `config.updates` updates; equal arguments give equal weights.
+
+    Parameters
+    ----------
+    network
+        Changed in place. Parameters that need no gradient stay as they are.
+    data
+        Of the step's products.
+    projected
+        Of further steps; without it every update is free. It wants a weight decay of 0.
+    seed
+        Of batches, times, noise and which conditions have a defect; torch's generator is left
+        alone.
+    progress
+        Told after every update.
+
+    Raises
+    ------
+    CadEdgeError
+        A loss is not a number.
+    """
+    free = [one for one in network.parameters() if one.requires_grad]
+    optimiser = torch.optim.AdamW(free, config.learning_rate, weight_decay=config.weight_decay)
+    network.train()
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        for update, index in enumerate(_batches(len(data.clean), config)):
+            loss = _loss(network, data, index, config)
+            if not bool(torch.isfinite(loss)):
+                raise CadEdgeError(
+                    f"the network cannot be learned: at update {update + 1} of {config.updates} "
+                    f"the loss is not a number; try a learning_rate below {config.learning_rate:g}"
+                )
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if projected is None:
+                optimiser.step()
+            else:
+                projected.step(optimiser)
+            progress("updates", update + 1, config.updates)
+    network.eval()
+
+
+def _loss(network: Network, data: TrainingData, index: Tensor, config: Config) -> Tensor:
+    """Eq. 12 of a batch (m,) int64: both losses, each with weight 1."""
+    clean = data.clean[index]
+    added, _ = network.amn(data.conditions(index, config.perturbed))
+    time, noise = torch.randint(STEPS, (len(index),)), torch.randn_like(clean)
+    biases = network.unet.time_biases(time)
+    predicted = network.unet(noised(clean, noise, time), biases, added)
+    return diffusion_loss(predicted, clean, noise, config.prediction) + condition_loss(
+        added, network.amn.local(clean)
+    )
+
+
+def _batches(images: int, config: Config) -> Iterator[Tensor]:
+    done = 0
+    while done < config.updates:
+        for index in torch.split(torch.randperm(images), config.batch):
+            if done < config.updates:
+                yield index
+            done += 1

@@ -1,6 +1,8 @@
 """Learn the weights that CDAD starts from on drawn surfaces, boards and parts.
 
     python -m cad_edge_studies.cdad_start --out FOLDER [--images N] [--updates N] [--seed N]
+
+No two images are alike and none is real; equal seeds and updates give equal weights.
 """
 
 import json
@@ -20,6 +22,7 @@ from cad_edge_studies.embedded_language_model.surfaces import board, surface
 from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
 from cad_edge_training.methods.cdad.config import Config, defaults_for
 from cad_edge_training.methods.cdad.latents import look_at_all
+from cad_edge_training.methods.cdad.network import sampling_of
 from cad_edge_training.methods.cdad.start import SMALL, Start
 from cad_edge_training.methods.cdad.training_loop import TrainingData, train
 from cad_edge_training.synthetic import synthetic_defects
@@ -59,8 +62,6 @@ def learn_start(config: Config, images: int, seed: int) -> tuple[Start, float]:
 
 def unexplained(start: Start, latents: torch.Tensor, config: Config) -> float:
     """Mean square that is not restored of latents (n, c, h, w), over their variance."""
-    from cad_edge_training.methods.cdad.network import sampling_of
-
     with torch.no_grad():
         restored = start.network(latents, start.noise, sampling_of(config))
     return float((latents - restored).square().mean() / latents.square().mean())

@@ -87,7 +87,8 @@ def _batches(images: int, config: Config, seed: int) -> Iterator[Tensor]:
     """Places (m,) of the images of every update, each pass over all in another order."""
     generator, done = torch.Generator().manual_seed(seed), 0
     while done < config.steps:
-        for index in torch.randperm(images, generator=generator).split(config.batch):
+        order = torch.randperm(images, generator=generator)
+        for index in torch.split(order, config.batch):
             if done < config.steps:
                 yield index
             done += 1

@@ -25,6 +25,9 @@ _EXTRAS = {
 }
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _CONFIG_FROM_MODEL = "ORT_LOAD_CONFIG_FROM_MODEL"  # would let a graph set session options
+EXACT_PRODUCTS = ("session.x64quantprecision", "1")
+"""Key and value of a session: without it products of eight bits are added in 16 bits on processors
+that have no VNNI, and may be cut off (docs/decisions/0018-eight-bit-products.md)."""
 FATAL_ONLY = 4
 """Severity of log lines: what fails is raised as well, and is said once, in our sentence."""
 

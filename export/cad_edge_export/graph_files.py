@@ -14,6 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from cad_edge.onnxruntime_installation import (
+    EXACT_PRODUCTS,
     FATAL_ONLY,
     InferenceSession,
     load_onnxruntime,
@@ -90,6 +91,7 @@ def open_graph(graph: Graph) -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(*EXACT_PRODUCTS)
     providers = ["CPUExecutionProvider"]
     if WEIGHTS not in graph:
         return open_session(onnxruntime, graph[GRAPH], options, providers)

@@ -28,6 +28,7 @@ import numpy as np
 from cad_edge.errors import CadEdgeError, DeviceError, GraphError
 from cad_edge.memory_shortage import short_of_memory
 from cad_edge.onnxruntime_installation import (
+    EXACT_PRODUCTS,
     FATAL_ONLY,
     InferenceSession,
     first_line,
@@ -221,7 +222,7 @@ def _options(onnxruntime: ModuleType, threads: int, one_arena: bool) -> object:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = FATAL_ONLY
-    for key, value in _SPINNING.items():
+    for key, value in (*_SPINNING.items(), EXACT_PRODUCTS):
         options.add_session_config_entry(key, value)
     if one_arena:
         # The pattern of a run would be one more block, as large as all that is alive at once.

@@ -42,7 +42,7 @@ def eight_bits(products: Path, precision: Precision) -> ExportPlan:
     return ExportPlan(precision=precision, calibration=products / f"{NAME}.json")
 
 
-def test_uint8_rounds_the_products_of_the_condition(wide, products, tmp_path):
+def test_uint8_rounds_the_products_of_the_condition(wide, products, tmp_path, exact_products):
     bundle = Bundle(tmp_path / "line")
     export_artifacts([wide], bundle.path, eight_bits(products, "uint8"), quiet)
     entry = bundle.manifest().tasks[NAME]

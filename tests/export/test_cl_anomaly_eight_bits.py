@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from cad_edge.calibration import Calibration, decide
 from cad_edge.data.stream import read_stream
@@ -19,7 +18,6 @@ from cad_edge_export import entries
 from cad_edge_export.certificate import reference_model
 from cad_edge_export.exporter import export_artifacts
 from cad_edge_export.fusions import load_fusion
-from cad_edge_export.graph_files import GRAPH, open_graph
 from cad_edge_export.graphs import Graphs
 from cad_edge_export.plan import ExportPlan
 from cad_edge_export.quantisation import matmul, shared_weights
@@ -69,25 +67,6 @@ def tasks(siglip_base, graph_of) -> list[FloatTask]:
         keys = ("entry", "vision", "decision")
         found.append(FloatTask(task, parts, graphs, keys, seen, calibration))
     return found
-
-
-@pytest.fixture(scope="module")
-def exact_products():
-    """Skip where pairs of products are added in 16 bits: 2 * 255 * 127 is more (decision 18)."""
-    shapes = {"x": [1, 64], "weight": [64, 1]}
-    graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["x", "weight"], ["y"])],
-        "graph",
-        [helper.make_tensor_value_info("x", TensorProto.UINT8, shapes["x"])],
-        [helper.make_tensor_value_info("y", TensorProto.INT32, [1, 1])],
-        [numpy_helper.from_array(np.full(shapes["weight"], 127, np.int8), "weight")],
-    )
-    opset = [helper.make_opsetid("", 18)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
-    session = open_graph({GRAPH: model.SerializeToString()})
-    (found,) = session.run(["y"], {"x": np.full(shapes["x"], 255, np.uint8)})
-    if found.item() != 64 * 255 * 127:
-        pytest.skip("this processor has no VNNI, and products of eight bits are not exact on it")
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ def test_weights_round_per_channel():
 
 
 @pytest.mark.parametrize("style", ["int8", "uint8"])
-def test_a_quantised_graph_stays_close(feeds, style):
+def test_a_quantised_graph_stays_close(feeds, style, exact_products):
     graph, _ = quantised(feeds, style)
     in_float = open_graph(small_graph()).run(None, feeds[0])[0]
     error = open_graph(graph).run(None, feeds[0])[0] - in_float
@@ -171,7 +171,7 @@ def test_layers_that_stay_are_computed_in_float(feeds):
 
 
 @pytest.mark.parametrize("style", ["int8", "uint8"])
-def test_bias_correction_brings_the_means_back(feeds, style):
+def test_bias_correction_brings_the_means_back(feeds, style, exact_products):
     graph, _ = quantised(feeds, style)
     moved = onnx.ModelProto.FromString(graph)
     names = {item.name: item for item in moved.graph.initializer}

@@ -56,7 +56,7 @@ def test_a_product_is_that_worked_by_hand(monkeypatch):
     np.testing.assert_allclose(answer(graph, x)[0], expected, rtol=1e-6)
 
 
-def test_no_answer_is_further_off_than_rounding_implies(rng):
+def test_no_answer_is_further_off_than_rounding_implies(rng, exact_products):
     weight = drawn(rng, 96, 128) * rng.uniform(0.1, 10, 128).astype(np.float32)
     x = rng.normal(0, 1, (2, 30, 96)).astype(np.float32)
     x[0, 3, 7] = 500  # a massive activation
@@ -116,7 +116,7 @@ def test_what_can_be_quantised(several):
     assert everything is several
 
 
-def test_a_gemm_keeps_its_sum_and_a_row_is_quantised_once(several, rng):
+def test_a_gemm_keeps_its_sum_and_a_row_is_quantised_once(several, rng, exact_products):
     quantised = quantise_products(several, set())
     kinds = [node.op_type for node in onnx.load_from_string(quantised[GRAPH]).graph.node]
     assert (kinds.count("MatMulInteger"), kinds.count("QuantizeLinear")) == (3, 2)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from cad_edge_export.fusions.cdad.fast_network import (
     FastAMN,
     FastUNet,
-    NearestCell,
+    NearestUpsampling,
     RowNorm,
     halved,
     step_biases,
@@ -55,7 +55,7 @@ def test_nearest_cells_are_those_of_interpolation(side):
     before, after = ((side + 1) // 2, (side + 2) // 2), (side, side + 1)
     x = torch.randn(2, 3, *before)
     expected = functional.interpolate(x, size=after, mode="nearest")
-    assert torch.equal(NearestCell(before, after)(x), expected)
+    assert torch.equal(NearestUpsampling(before, after)(x), expected)
 
 
 @pytest.mark.parametrize("widths", [(16,), (16, 24), (24, 16, 32)])

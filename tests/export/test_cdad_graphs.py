@@ -14,7 +14,7 @@ from cad_edge_export.certificate import reference_model, run_chain
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import fusion_of
 from cad_edge_export.fusions.cdad.fusion import entry, fused, shared
-from cad_edge_export.fusions.cdad.restoration import Judge
+from cad_edge_export.fusions.cdad.reconstruction import ReconstructionScore
 from cad_edge_export.graph_files import GRAPH, Graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_runtime.operators import RULES
@@ -84,7 +84,7 @@ def test_verdict_by_hand(task, backbone):
     """Of 16 cells 30 % are five: the mean of the five largest distances."""
     model = reference_model(with_options(task, share=0.3), backbone)
     latents, restored = torch.randn(2, 16, 4, 4), torch.randn(2, 16, 4, 4)
-    score, located = Judge(model)(latents, restored)
+    score, located = ReconstructionScore(model)(latents, restored)
     cells = np.linalg.norm((latents - restored).numpy(), axis=1)
     expected = np.sort(cells.reshape(2, -1))[:, -5:].mean(axis=1)
     np.testing.assert_allclose(score.numpy(), expected, rtol=1e-5)

@@ -1,6 +1,5 @@
 """CDAD in seconds: small options, textures of 64 px, and steps without a folder."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cad_edge.data.stream import Stream, read_stream
+from cad_edge.data.stream import Stream
 from cad_edge.store.artifact import LearnedTask, read_artifact
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import draw_folds
@@ -49,16 +48,6 @@ def request_for(
 def learn(stream: Stream, out: Path, **more: str) -> list[str]:
     """Learn a stream by the command's own function."""
     return small_products.learn(stream, out, {**TINY, **more}, method=METHOD)
-
-
-def step_of(folder: Path, *steps: tuple[str, ...]) -> Stream:
-    """Write and read a stream file whose products are learned in these steps."""
-    names = [name for step in steps for name in step]
-    tasks = [{"name": name, "path": name} for name in names]
-    whole = {"name": "small", "false_reject_rate": 0.1, "tasks": tasks, "steps": steps}
-    file = folder / f"steps-{'-'.join(names)}.json"
-    file.write_text(json.dumps(whole))
-    return read_stream(file)
 
 
 def as_task(template: LearnedTask, name: str, result: LearningResult, config: Config):

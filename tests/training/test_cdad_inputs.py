@@ -54,7 +54,7 @@ def test_a_linear_is_its_matrix_times_the_columns(generator):
     torch.testing.assert_close(answers, layer(tokens).flatten(0, 1).T, rtol=0, atol=1e-12)
 
 
-class Attending(nn.Module):
+class SmallAttention(nn.Module):
     """The layers of a small attention, of which queries and keys see more than values."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Attending(nn.Module):
 
 
 def test_inputs_are_recorded_by_basis_while_the_context_lasts(generator):
-    network = Attending()
+    network = SmallAttention()
     layers = projected_layers(network, frozen={"time"})
     assert set(layers) == {"query", "key", "value"}
     assert "time.0" in projected_layers(network)

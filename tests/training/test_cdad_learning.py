@@ -150,7 +150,7 @@ class TestHeldOut:
                 model.latents(torch.from_numpy(images[one]))
                 for one in (division.learned, division.held_out)
             )
-            lost = (held - model.restored(held)).square().sum()
+            lost = (held - model.reconstructed(held)).square().sum()
             usual = (held - learned.mean(0)).square().sum()
         assert float(found.tensors["explained"]) == pytest.approx(1 - float(lost / usual), abs=1e-3)
         assert float(found.tensors["free"]) == 1

@@ -21,7 +21,7 @@ from cad_edge_training.methods.cdad.sampler import (
     denoise_once,
     reconstruct,
 )
-from cad_edge_training.methods.cdad.schedule import Plan, plan
+from cad_edge_training.methods.cdad.schedule import SamplingPlan, plan
 from cad_edge_training.methods.cdad.unet import UNet
 
 CHANNELS, WIDTHS, GRID = 4, (16, 24), (6, 6)
@@ -59,7 +59,7 @@ def test_the_seed_in_force_decides_every_weight(build: Callable[[], nn.Module]) 
             assert not torch.equal(value, other[name]), name
 
 
-class Knowing(UNet):
+class TrueNoise(UNet):
     """A network that answers what it is given, and remembers what it was told."""
 
     def __init__(self, answer: Tensor) -> None:
@@ -76,16 +76,16 @@ class Knowing(UNet):
     ("planned", "answer"),
     [(plan(10, 901, "epsilon"), "noise"), (plan(2, 501), "z"), (plan(1, 201, "x0"), "z")],
 )
-def test_with_the_true_answer_latents_come_back(planned: Plan, answer: str) -> None:
+def test_with_the_true_answer_latents_come_back(planned: SamplingPlan, answer: str) -> None:
     values = {"z": latents(), "noise": latents()}
-    found = reconstruct(Knowing(values[answer]), small_amn(), **values, plan=planned)
+    found = reconstruct(TrueNoise(values[answer]), small_amn(), **values, plan=planned)
     expected = math.sqrt(0.99915) * values["z"] + math.sqrt(0.00085) * values["noise"]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_latents_noised_at_999_and_read_as_901_come_back_smaller() -> None:
     noise = latents()
-    unet = Knowing(noise)
+    unet = TrueNoise(noise)
     planned = plan(10, 901, "epsilon", "999")
     first, second = (reconstruct(unet, small_amn(), z, noise, planned) for z in (0 * noise, noise))
     torch.testing.assert_close(second - first, 0.5766 * noise, atol=5e-4, rtol=0)
@@ -93,7 +93,7 @@ def test_latents_noised_at_999_and_read_as_901_come_back_smaller() -> None:
 
 def test_amn_is_asked_once_and_the_network_at_each_time() -> None:
     z, amn = latents(), small_amn()
-    unet, calls = Knowing(z), []
+    unet, calls = TrueNoise(z), []
     amn.register_forward_hook(lambda _, inputs, outputs: calls.append(outputs))
     reconstruct(unet, amn, z, latents(), plan(4, 501))
     assert len(calls) == 1 and len(unet.told) == 4
@@ -124,7 +124,7 @@ def test_noise_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 class _Sampler(nn.Module):
     """The sampler as an exporter has it: time folded into constants."""
 
-    def __init__(self, unet: UNet, amn: AMN, planned: Plan) -> None:
+    def __init__(self, unet: UNet, amn: AMN, planned: SamplingPlan) -> None:
         super().__init__()
         self.unet, self.amn, self.planned = unet, amn, planned
         self.tables = bias_tables(unet, planned)
@@ -137,7 +137,7 @@ class _Sampler(nn.Module):
 class _Whole(nn.Module):
     """The sampler as training has it."""
 
-    def __init__(self, unet: UNet, amn: AMN, planned: Plan) -> None:
+    def __init__(self, unet: UNet, amn: AMN, planned: SamplingPlan) -> None:
         super().__init__()
         self.unet, self.amn, self.planned = unet, amn, planned
 

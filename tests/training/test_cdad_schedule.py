@@ -9,7 +9,7 @@ import torch
 
 from cad_edge.errors import OptionError
 from cad_edge_training.methods.cdad.schedule import (
-    Plan,
+    SamplingPlan,
     alpha_bars,
     ddim_step,
     noised,
@@ -31,7 +31,7 @@ PAPER = (  # time, c_x, c_e
 )
 
 
-def follow(planned: Plan, z: float, noise: float, prediction: str) -> float:
+def follow(planned: SamplingPlan, z: float, noise: float, prediction: str) -> float:
     """Sample one number with a network that knows the answer."""
     x = planned.signal * z + planned.noise * noise
     for step in planned.steps:

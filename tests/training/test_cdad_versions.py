@@ -21,9 +21,8 @@ from tests.training.small_cdad import (
     learn,
     learned_at,
     options,
-    step_of,
 )
-from tests.training.small_products import LITE0, NAMES, stream_of, write_stream
+from tests.training.small_products import LITE0, NAMES, steps_of, stream_of, write_stream
 
 FIRST, SECOND, THIRD = NAMES
 
@@ -44,7 +43,7 @@ def backbone() -> Backbone:
 def line(products, tmp_path_factory) -> Path:
     """The first product, then the two others in one step."""
     out = tmp_path_factory.mktemp("line")
-    assert learn(step_of(products, (FIRST,), (SECOND, THIRD)), out) == list(NAMES)
+    assert learn(steps_of(products, (FIRST,), (SECOND, THIRD)), out) == list(NAMES)
     return out
 
 
@@ -135,7 +134,7 @@ class TestVersions:
         folder = Path(shutil.copytree(products, tmp_path / "products"))
         for image in folder.glob("*/test/*/*.png"):
             image.write_bytes(b"no image")
-        learn(step_of(folder, (FIRST,), (SECOND, THIRD)), tmp_path / "out")
+        learn(steps_of(folder, (FIRST,), (SECOND, THIRD)), tmp_path / "out")
         for ours, theirs in zip(
             learned_at(line, *NAMES), learned_at(tmp_path / "out", *NAMES), strict=True
         ):
@@ -162,6 +161,6 @@ class TestVersions:
     def test_of_a_step_that_is_not_whole_nothing_stays(self, products, line, tmp_path):
         for name in (FIRST, SECOND):
             shutil.copytree(line / name, tmp_path / name)
-        assert learn(step_of(products, (FIRST,), (SECOND, THIRD)), tmp_path) == [SECOND, THIRD]
+        assert learn(steps_of(products, (FIRST,), (SECOND, THIRD)), tmp_path) == [SECOND, THIRD]
         ours, theirs = (read_artifact(one / THIRD).shared_weights for one in (line, tmp_path))
         assert differing(ours, theirs) == set()

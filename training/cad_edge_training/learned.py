@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cad_edge.calibration import Calibration
 from cad_edge.data.depth import DepthRange
-from cad_edge.errors import OptionError
+from cad_edge.errors import ArtifactError, OptionError
 from cad_edge.schema import Record
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_training.backbones import Backbone
@@ -89,6 +89,15 @@ class LearningResult:
     calibration: Calibration
     shared_weights: Tensors = field(default_factory=dict)
     """What the method shares between its tasks, as it is after this one."""
+
+
+def require_whole_step(is_whole: bool) -> None:
+    """Raise ArtifactError unless the shared weights of the newest step are whole."""
+    if not is_whole:
+        raise ArtifactError(
+            "the product learned last was learned together with others of which one is missing; "
+            "put the artifacts of all products of its step into one folder"
+        )
 
 
 def require_options(request: LearningRequest, config: Record) -> None:

@@ -1,5 +1,6 @@
 """Patches of an image: feature maps of several blocks of a frozen backbone, joined on one grid."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -63,3 +64,9 @@ def as_patches(features: Tensor) -> Tensor:
 def grid_of(features: Tensor) -> tuple[int, int]:
     """Height and width of features (batch, channels, h, w)."""
     return int(features.shape[2]), int(features.shape[3])
+
+
+def highest(cells: Tensor, share: float) -> Tensor:
+    """Mean (n,) of the highest ``share`` of cells (n, cells), of one at least."""
+    count = max(1, math.ceil(share * cells.shape[1] - 1e-9))
+    return cells.topk(count, dim=1).values.mean(1)

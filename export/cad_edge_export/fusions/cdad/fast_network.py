@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cad_edge_training.methods.cdad.condition import AMN, EncoderLayer
-from cad_edge_training.methods.cdad.schedule import Plan
+from cad_edge_training.methods.cdad.schedule import SamplingPlan
 from cad_edge_training.methods.cdad.unet import ResidualBlock, UNet
 
 Grid = tuple[int, int]
@@ -40,7 +40,7 @@ class RowNorm(nn.Module):
         return (even * self.scale + self.shift).to(x.dtype)
 
 
-class NearestCell(nn.Module):
+class NearestUpsampling(nn.Module):
     """Enlarge a grid to another: each cell is the nearest one before, `interpolate`'s nearest."""
 
     rows: Tensor
@@ -99,7 +99,7 @@ class FastUNet(nn.Module):
         self.down, self.middle = nn.ModuleList(fast[: len(grids)]), fast[len(grids)]
         self.up = nn.ModuleList(fast[len(grids) + 1 :])
         self.enlarge = nn.ModuleList(
-            NearestCell(*pair) for pair in zip(grids[:0:-1], grids[-2::-1], strict=True)
+            NearestUpsampling(*pair) for pair in zip(grids[:0:-1], grids[-2::-1], strict=True)
         )
 
     def forward(self, x: Tensor, biases: Sequence[Tensor], added: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def blocks_of(unet: UNet) -> list[ResidualBlock]:
     return [one for one in found if isinstance(one, ResidualBlock)]
 
 
-def step_biases(unet: UNet, plan: Plan) -> list[list[Tensor]]:
+def step_biases(unet: UNet, plan: SamplingPlan) -> list[list[Tensor]]:
     """Biases (1, width, 1, 1) of every block, of every step: all that a network knows of time."""
     tables = []
     with torch.no_grad():

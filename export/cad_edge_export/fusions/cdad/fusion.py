@@ -15,12 +15,12 @@ from cad_edge.errors import OptionError
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.fusion import Fusion
-from cad_edge_export.fusions.cdad.restoration import (
+from cad_edge_export.fusions.cdad.reconstruction import (
     Condition,
     Denoise,
-    Judge,
-    Restoration,
-    SelfContainedRestoration,
+    Reconstruction,
+    ReconstructionScore,
+    SelfContainedReconstruction,
     grid_of,
     step_tensors,
 )
@@ -64,7 +64,7 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     bound = {NOISE: model.noise.numpy()}
     last = entry_block(backbone, config)
     if config.steps <= UNROLLED:
-        head = Restoration(model, last, precision)
+        head = Reconstruction(model, last, precision)
         return FusedTask((first, StageModule(head, given, OUTPUTS, f"head {key}")), bound)
     condition = StageModule(
         Condition(model, last, precision), given, ("latents", "x", "added"), f"condition {key}"
@@ -84,7 +84,7 @@ def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> 
     config = Config.model_validate(task.artifact.hyperparameters)
     _require_steps(config, MOST_UNROLLED, "one graph can hold", ", or give --layout shared")
     tensors = task.model_tensors()
-    module = SelfContainedRestoration(build_model(backbone, config, tensors), precision)
+    module = SelfContainedReconstruction(build_model(backbone, config, tensors), precision)
     key = f"fused {shared_key(backbone, config, tensors, precision)}"
     key += weights_sha256({NOISE: module.noise})
     return FusedTask((StageModule(module, (image_input(backbone),), OUTPUTS, key),))
@@ -139,7 +139,7 @@ def _chained(
         GraphInput("latents", "1/latents", latents.clone(), (0,)),
         GraphInput("restored", f"{len(steps) + 1}/next", x.clone(), (0,)),
     )
-    return [*stages, StageModule(Judge(model), compared, OUTPUTS, f"judge {key}")]
+    return [*stages, StageModule(ReconstructionScore(model), compared, OUTPUTS, f"judge {key}")]
 
 
 def _bound(numbers: Mapping[str, Tensor], step: int) -> tuple[GraphInput, ...]:

@@ -5,7 +5,6 @@ its highest cells, has one of each. A held-out part is scaled by the other ones,
 would make it look more usual than a new part does.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from cad_edge.calibration import find_outliers
 from cad_edge_training.methods.anomaly_moe.fitted import Weights
+from cad_edge_training.patch_features import highest
 
 PARTS = 5  # in which held-out parts are scaled by one another
 POOLED = 0.2  # share of the mean variance in that of a cell; few images say little about one
@@ -77,12 +77,6 @@ def level_statistic(errors: Tensor, cells: Tensor, members: Tensor | None, share
 def painted(cells: Tensor, members: Tensor | None) -> Tensor:
     """Map (n, p) of scaled cells, or of components whose ``members`` are (n, K, p)."""
     return cells if members is None else (cells[:, None] @ members)[:, 0]
-
-
-def highest(cells: Tensor, share: float) -> Tensor:
-    """Mean (n,) of the highest ``share`` of cells (n, cells), of one at least."""
-    count = max(1, math.ceil(share * cells.shape[1] - 1e-9))
-    return cells.topk(count, dim=1).values.mean(1)
 
 
 def cell_scale(errors: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ _BATCH = 8
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-class Judged(NamedTuple):
+class HeldOutReconstruction(NamedTuple):
     """What a model says of held-out parts."""
 
     scores: HeldOutScores
@@ -40,7 +40,7 @@ def kept(tensors: Tensors) -> Tensor:
     return torch.from_numpy(tensors[HELD_OUT].astype(np.float32))
 
 
-def judge(model: CDAD, latents: Tensor) -> Judged:
+def judge(model: CDAD, latents: Tensor) -> HeldOutReconstruction:
     """Show a model latents (n, c, h, w) of held-out parts."""
     scores, peaks, quartiles, restored = [], [], [], []
     with torch.inference_mode():
@@ -49,9 +49,9 @@ def judge(model: CDAD, latents: Tensor) -> Judged:
             scores += score.tolist()
             peaks += located.amax(dim=(1, 2)).tolist()
             quartiles += lower_quartile(located.numpy()).tolist()
-            restored.append(model.restored(some))
+            restored.append(model.reconstructed(some))
     found = HeldOutScores(np.array(scores), np.array(peaks), np.array(quartiles))
-    return Judged(found, torch.cat(restored))
+    return HeldOutReconstruction(found, torch.cat(restored))
 
 
 def calibration(model: CDAD, tensors: Tensors, images: HeldOutImages) -> Calibration:

@@ -8,12 +8,18 @@ import torch
 from torch import Tensor
 
 from cad_edge.calibration import Calibration
-from cad_edge.errors import ArtifactError, DatasetError
+from cad_edge.errors import DatasetError
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.division import Division, divide
 from cad_edge_training.held_out_scores import HeldOutImages, calibrate
-from cad_edge_training.learned import Images, LearningRequest, LearningResult, require_options
+from cad_edge_training.learned import (
+    Images,
+    LearningRequest,
+    LearningResult,
+    require_options,
+    require_whole_step,
+)
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.held_out import (
     EXPLAINED,
@@ -170,11 +176,7 @@ def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibr
 
 def require_network(tensors: Mapping[str, object]) -> None:
     """Raise ArtifactError where shared weights hold no network."""
-    if not is_whole(tensors):
-        raise ArtifactError(
-            "the product learned last was learned together with others of which one is missing; "
-            "put the artifacts of all products of its step into one folder"
-        )
+    require_whole_step(is_whole(tensors))
 
 
 def _network_before(request: LearningRequest) -> Tensors | None:

@@ -6,7 +6,6 @@
 One network serves all products; of a product it takes nothing.
 """
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,6 +20,7 @@ from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.latents import LatentSpace, look
 from cad_edge_training.methods.cdad.network import NETWORK, Network, network_of, sampling_of
 from cad_edge_training.methods.cdad.start import NOISE
+from cad_edge_training.patch_features import highest
 
 SIZE = "size"
 """Name in shared weights: height and width of the images that were learned from, (2,) int64."""
@@ -50,23 +50,17 @@ class CDAD(nn.Module):
         """Latents (batch, c, h, w) of image (batch, h, w, 3) uint8."""
         return self.space(look(self.backbone, self.config, image))
 
-    def restored(self, latents: Tensor) -> Tensor:
+    def reconstructed(self, latents: Tensor) -> Tensor:
         """Latents (batch, c, h, w) of the part as it would be if it were good."""
         restored: Tensor = self.network(latents, self.noise, self.sampling)
         return restored
 
     def judge(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Score (batch,) and map (batch, h, w) of latents (batch, c, h, w)."""
-        cells = torch.linalg.vector_norm(latents - self.restored(latents), dim=1)
+        cells = torch.linalg.vector_norm(latents - self.reconstructed(latents), dim=1)
         recipe = self.backbone.recipe
         located = smooth(cells, (recipe.height, recipe.width), self.config.smoothing)
         return highest(cells.flatten(1), self.config.share), located
-
-
-def highest(cells: Tensor, share: float) -> Tensor:
-    """Mean (n,) of the highest ``share`` of cells (n, cells), of one at least."""
-    count = max(1, math.ceil(share * cells.shape[1] - 1e-9))
-    return cells.topk(count, dim=1).values.mean(1)
 
 
 def model_of(backbone: Backbone, config: Config, shared_weights: Tensors) -> CDAD:

@@ -12,7 +12,7 @@ from cad_edge_training.methods.cdad.condition import AMN
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.inputs import projected_layers
 from cad_edge_training.methods.cdad.sampler import reconstruct
-from cad_edge_training.methods.cdad.schedule import Plan, plan
+from cad_edge_training.methods.cdad.schedule import SamplingPlan, plan
 from cad_edge_training.methods.cdad.unet import UNet
 
 NETWORK = "network/"
@@ -40,7 +40,7 @@ class Network(nn.Module):
         )
         self.unet = UNet(channels, (config.width, config.inner_width))
 
-    def forward(self, latents: Tensor, noise: Tensor, sampling: Plan) -> Tensor:
+    def forward(self, latents: Tensor, noise: Tensor, sampling: SamplingPlan) -> Tensor:
         """Restore latents (n, c, h, w); equal noise (1, c, h, w) gives equal answers."""
         return reconstruct(self.unet, self.amn, latents, noise, sampling)
 
@@ -57,8 +57,8 @@ class Network(nn.Module):
         return projected_layers(self, frozen=(TIME,))
 
 
-def sampling_of(config: Config) -> Plan:
-    """Plan of the sampler that options ask for."""
+def sampling_of(config: Config) -> SamplingPlan:
+    """Plan the sampler that options ask for."""
     return plan(config.steps, config.first_time, config.prediction, config.start)
 
 

@@ -16,20 +16,20 @@ from torch import Tensor
 
 from cad_edge.errors import ArtifactError
 from cad_edge_training.methods.cdad.condition import AMN
-from cad_edge_training.methods.cdad.schedule import Plan
+from cad_edge_training.methods.cdad.schedule import SamplingPlan
 from cad_edge_training.methods.cdad.unet import UNet
 
 BiasTables: TypeAlias = tuple[tuple[Tensor, ...], ...]
 """Biases (1, channels) of every block, of every step."""
 
 
-def bias_tables(unet: UNet, plan: Plan) -> BiasTables:
+def bias_tables(unet: UNet, plan: SamplingPlan) -> BiasTables:
     """Biases of all steps, which depend on nothing but weights: constants of a graph."""
     device = unet.conv_in.weight.device
     return tuple(unet.time_biases(torch.tensor([step.time], device=device)) for step in plan.steps)
 
 
-def begin(z: Tensor, noise: Tensor, plan: Plan) -> Tensor:
+def begin(z: Tensor, noise: Tensor, plan: SamplingPlan) -> Tensor:
     """Noise latents as the sampler's first step wants them.
 
     Parameters
@@ -68,7 +68,7 @@ def denoise_once(
     return moved
 
 
-def denoise(unet: UNet, x: Tensor, added: Tensor, plan: Plan, tables: BiasTables) -> Tensor:
+def denoise(unet: UNet, x: Tensor, added: Tensor, plan: SamplingPlan, tables: BiasTables) -> Tensor:
     """Take all steps of a plan.
 
     Parameters
@@ -85,7 +85,7 @@ def denoise(unet: UNet, x: Tensor, added: Tensor, plan: Plan, tables: BiasTables
     return x
 
 
-def reconstruct(unet: UNet, amn: AMN, z: Tensor, noise: Tensor, plan: Plan) -> Tensor:
+def reconstruct(unet: UNet, amn: AMN, z: Tensor, noise: Tensor, plan: SamplingPlan) -> Tensor:
     """Reconstruct latents as those of a good part; equal inputs give equal outputs.
 
     AMN is called once. What is left at the end has alpha-bar .99915, as the paper ends: .029 of

@@ -117,7 +117,7 @@ def ddim_step(time: int, target: int, prediction: Prediction) -> Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplingPlan:
     """All numbers of a sampler: constants of an exported graph."""
 
     signal: float
@@ -126,7 +126,9 @@ class Plan:
     steps: tuple[Step, ...]
 
 
-def plan(steps: int, first: int, prediction: Prediction = "x0", start: Start = "matched") -> Plan:
+def plan(
+    steps: int, first: int, prediction: Prediction = "x0", start: Start = "matched"
+) -> SamplingPlan:
     """Plan a sampler.
 
     ``start="999"`` is the paper's: latents are noised at time 999 and read as of the first time
@@ -148,7 +150,7 @@ def plan(steps: int, first: int, prediction: Prediction = "x0", start: Start = "
     times = time_points(steps, first)
     kept = alpha_bars()[times[0] if start == "matched" else PAPER_NOISED_AT].item()
     targets = (*times[1:], 0)
-    return Plan(
+    return SamplingPlan(
         math.sqrt(kept),
         math.sqrt(1 - kept),
         tuple(ddim_step(*pair, prediction) for pair in zip(times, targets, strict=True)),

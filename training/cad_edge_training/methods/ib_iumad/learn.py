@@ -6,12 +6,16 @@ import numpy as np
 import torch
 
 from cad_edge.calibration import Calibration
-from cad_edge.errors import ArtifactError
 from cad_edge.store.artifact import LearnedTask, Tensors, joined_tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.division import Index, divide
 from cad_edge_training.held_out_scores import HeldOutImages
-from cad_edge_training.learned import LearningRequest, LearningResult, require_options
+from cad_edge_training.learned import (
+    LearningRequest,
+    LearningResult,
+    require_options,
+    require_whole_step,
+)
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures, joined, look_at_all
 from cad_edge_training.methods.ib_iumad.held_out import calibrate, kept, to_keep
@@ -138,11 +142,7 @@ def is_whole(shared_weights: Mapping[str, object]) -> bool:
 
 def require_network(tensors: Mapping[str, object]) -> None:
     """Raise ArtifactError where shared weights hold no network."""
-    if not is_whole(tensors):
-        raise ArtifactError(
-            "the product learned last was learned together with others of which one is missing; "
-            "put the artifacts of all products of its step into one folder"
-        )
+    require_whole_step(is_whole(tensors))
 
 
 def _own(request: LearningRequest) -> Tensors:

@@ -14,11 +14,11 @@ from cad_edge_export.fusions.cdad.fast_network import (
 )
 from cad_edge_export.trunk import enter, folded, in_precision
 from cad_edge_training.gaussian import map_matrix
-from cad_edge_training.methods.cdad.model import CDAD, highest
+from cad_edge_training.methods.cdad.model import CDAD
 from cad_edge_training.methods.cdad.sampler import begin
-from cad_edge_training.methods.cdad.schedule import Plan
+from cad_edge_training.methods.cdad.schedule import SamplingPlan
 from cad_edge_training.methods.cdad.unet import UNet
-from cad_edge_training.patch_features import patch_features
+from cad_edge_training.patch_features import highest, patch_features
 
 
 class LatentTrunk(nn.Module):
@@ -82,7 +82,9 @@ class Denoise(nn.Module):
 class UnrolledSampler(nn.Module):
     """All steps of a plan with their numbers as constants: x, added -> restored latents."""
 
-    def __init__(self, unet: UNet, plan: Plan, grid: Grid, precision: ModulePrecision) -> None:
+    def __init__(
+        self, unet: UNet, plan: SamplingPlan, grid: Grid, precision: ModulePrecision
+    ) -> None:
         super().__init__()
         self.unet = _in_precision(FastUNet(unet, grid), precision)
         self.plan, self.precision = plan, precision
@@ -97,7 +99,7 @@ class UnrolledSampler(nn.Module):
         return x
 
 
-class Judge(nn.Module):
+class ReconstructionScore(nn.Module):
     """latents, restored -> score, anomaly_map."""
 
     rows: Tensor
@@ -119,7 +121,7 @@ class Judge(nn.Module):
         return highest(cells.flatten(1), self.share), self.rows @ cells @ self.columns
 
 
-class Restoration(nn.Module):
+class Reconstruction(nn.Module):
     """hidden, noise -> score, anomaly_map in one graph."""
 
     def __init__(self, model: CDAD, first: int, precision: ModulePrecision) -> None:
@@ -128,7 +130,7 @@ class Restoration(nn.Module):
         self.sampler = UnrolledSampler(
             model.network.unet, model.sampling, grid_of(model), precision
         )
-        self.judge = Judge(model)
+        self.judge = ReconstructionScore(model)
 
     def forward(self, hidden: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Judge frames by what the entry gives of them."""
@@ -137,21 +139,21 @@ class Restoration(nn.Module):
         return found
 
 
-class SelfContainedRestoration(nn.Module):
+class SelfContainedReconstruction(nn.Module):
     """image -> score, anomaly_map with everything as constants."""
 
     noise: Tensor
 
     def __init__(self, model: CDAD, precision: ModulePrecision) -> None:
         super().__init__()
-        self.restoration = Restoration(model, -1, precision)
+        self.reconstruction = Reconstruction(model, -1, precision)
         self.register_buffer("noise", model.noise)
         self.precision = precision
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Judge frames (batch, height, width, 3) uint8."""
-        hidden = enter(self.restoration.condition.trunk.backbone, image, self.precision)
-        found: tuple[Tensor, Tensor] = self.restoration(hidden.float(), self.noise)
+        hidden = enter(self.reconstruction.condition.trunk.backbone, image, self.precision)
+        found: tuple[Tensor, Tensor] = self.reconstruction(hidden.float(), self.noise)
         return found
 
 

@@ -1,6 +1,7 @@
 """Fixtures that every wing's tests share."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,14 @@ def open_data() -> Path:
     if not (folder / "datasets.json").is_file():
         pytest.skip("the open test data is not here; set CAD_EDGE_DATA to its folder")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _torch_seeded() -> None:
+    """Draw the same in every test, whichever tests ran before it in its process."""
+    torch = sys.modules.get("torch")  # not imported: these tests also run where there is none
+    if torch is not None:
+        torch.manual_seed(20240607)
 
 
 @pytest.fixture

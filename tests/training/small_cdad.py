@@ -50,6 +50,13 @@ def learn(stream: Stream, out: Path, **more: str) -> list[str]:
     return small_products.learn(stream, out, {**TINY, **more}, method=METHOD)
 
 
+def template_in(folder: Path) -> LearnedTask:
+    """A learned artifact, for its record."""
+    small_products.write_product(folder, small_products.NAMES[0], good=6)
+    learn(small_products.stream_of(folder, small_products.NAMES[:1]), folder / "out")
+    return read_artifact(folder / "out" / small_products.NAMES[0])
+
+
 def as_task(template: LearnedTask, name: str, result: LearningResult, config: Config):
     """A result as the next step is given it, without writing it."""
     changed = {"task": name, "hyperparameters": config.model_dump(mode="json")}

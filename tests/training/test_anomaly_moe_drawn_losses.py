@@ -62,7 +62,9 @@ def test_easy_points_teach_a_tenth() -> None:
 
 
 def test_losses_are_the_means_of_what_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses_module, "COMPONENT_NOISE", 0.0)  # dropout, which no mean would survive
+    monkeypatch.setattr(
+        losses_module, "COMPONENT_NOISE", 0.0
+    )  # dropout, which no mean would survive
     layout = Layout((6, 4), (4, 4), (32, 32), 5)
     config = _config(groups=("2", "3"), width=8, heads=2, depth=1, noise=0.0)
     features = torch.randn(3, 10, 4, 4, generator=_generator())

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from cad_edge.store.artifact import LearnedTask, Tensors, read_artifact
+from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.division import divide
 from cad_edge_training.methods.cdad import training_loop
 from cad_edge_training.methods.cdad.bases import LayerBases
-from cad_edge_training.methods.cdad.held_out import judge, kept
+from cad_edge_training.methods.cdad.held_out import HELD_OUT, judge, of_half
 from cad_edge_training.methods.cdad.learn import build_model, learn_step
 from tests.training.small_cdad import (
     SIDE,
     as_task,
-    learn,
     options,
     request_for,
+    template_in,
     textures,
 )
-from tests.training.small_products import LITE0, NAMES, stream_of, write_product
+from tests.training.small_products import LITE0, NAMES
 
 FIRST, SECOND, _ = NAMES
 
@@ -31,11 +31,7 @@ def backbone() -> Backbone:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> LearnedTask:
-    """An artifact, for its record."""
-    folder = tmp_path_factory.mktemp("template")
-    write_product(folder, FIRST, good=6)
-    learn(stream_of(folder, (FIRST,)), folder / "out")
-    return read_artifact(folder / "out" / FIRST)
+    return template_in(tmp_path_factory.mktemp("template"))
 
 
 def differing(one: Tensors, other: Tensors) -> set[str]:
@@ -47,7 +43,7 @@ def change(template, backbone) -> dict[str, tuple[float, float]]:
     """By projection, how far scores and latents of old held-out parts move in a second step."""
     config = options(energy=1 - 1e-6, updates=20)
     (first,) = learn_step([request_for(FIRST, backbone)], config)
-    latents, found = kept(first.tensors), {}
+    latents, found = of_half(first.tensors[HELD_OUT]), {}
     old = judge(build_model(backbone, config, first.shared_weights), latents)
     for projection in ("update", "gradient", "none"):
         # The first step has nothing to project.

@@ -6,7 +6,7 @@ import torch
 from cad_edge.errors import CadEdgeError
 from cad_edge_training.methods.cdad import training_loop
 from cad_edge_training.methods.cdad.network import Network, sampling_of
-from cad_edge_training.methods.cdad.training_loop import train
+from cad_edge_training.methods.cdad.training_loop import Constraints, train
 from tests.training.small_cdad import drawn_data, options
 from tests.training.small_products import quiet
 
@@ -30,7 +30,7 @@ def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> s
 def learned(seed: int, **more: object) -> dict[str, torch.Tensor]:
     config = options(**more)
     network = drawn_network(config)
-    train(network, drawn_data(), config, None, seed, quiet)
+    train(network, drawn_data(), config, Constraints(), seed, quiet)
     return weights(network)
 
 
@@ -53,7 +53,7 @@ def test_every_parameter_of_a_first_step_moves():
 
 def test_progress_counts_updates():
     told = []
-    train(drawn_network(), drawn_data(), options(), None, 0, lambda *one: told.append(one))
+    train(drawn_network(), drawn_data(), options(), Constraints(), 0, lambda *one: told.append(one))
     assert told == [("updates", number, 5) for number in range(1, 6)]
 
 
@@ -63,7 +63,7 @@ def test_parameters_without_gradient_stay():
     for one in network.parameters():
         one.requires_grad_(id(one) in layers)
     before = weights(network)
-    train(network, drawn_data(), options(weight_decay=0.5), None, 0, quiet)
+    train(network, drawn_data(), options(weight_decay=0.5), Constraints(), 0, quiet)
     moved = differing(before, weights(network))
     assert moved == {f"{name}.weight" for name in network.projected()}
     assert not any("time" in name for name in moved)
@@ -80,7 +80,7 @@ def test_the_network_learns_to_restore():
         return float((restored - data.clean).square().mean())
 
     before = lost()
-    train(network, data, config, None, 0, quiet)
+    train(network, data, config, Constraints(), 0, quiet)
     assert lost() < 0.6 * before
     assert not network.training
 
@@ -90,10 +90,10 @@ def test_a_loss_that_is_no_number_is_refused(prediction):
     data = drawn_data()
     data.clean[2, 0, 1, 1] = float("nan")
     with pytest.raises(CadEdgeError, match=r"at update \d of 5 the loss is not a number; try a"):
-        train(drawn_network(), data, options(prediction=prediction), None, 0, quiet)
+        train(drawn_network(), data, options(prediction=prediction), Constraints(), 0, quiet)
     with pytest.raises(CadEdgeError, match="try a learning_rate below 1e"):
         wild = options(prediction=prediction, learning_rate=1e30)
-        train(drawn_network(), drawn_data(), wild, None, 0, quiet)
+        train(drawn_network(), drawn_data(), wild, Constraints(), 0, quiet)
 
 
 class TestConditions:
@@ -140,7 +140,7 @@ def seen(monkeypatch) -> dict[str, list[torch.Tensor]]:
     monkeypatch.setattr(training_loop, "diffusion_loss", spy)
     monkeypatch.setattr(training_loop, "condition_loss", spy_condition)
     network.amn.register_forward_pre_hook(lambda _, given: found["conditions"].append(given[0]))
-    train(network, drawn_data(), config, None, 0, quiet)
+    train(network, drawn_data(), config, Constraints(), 0, quiet)
     return found
 
 
@@ -162,5 +162,5 @@ def test_fewer_images_than_a_batch_are_one_batch():
     told = []
     network = drawn_network()
     network.amn.register_forward_pre_hook(lambda _, given: told.append(len(given[0])))
-    train(network, drawn_data(images=3), options(), None, 0, quiet)
+    train(network, drawn_data(images=3), options(), Constraints(), 0, quiet)
     assert told == [3] * 5

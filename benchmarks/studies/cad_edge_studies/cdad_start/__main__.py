@@ -24,7 +24,7 @@ from cad_edge_training.methods.cdad.config import Config, defaults_for
 from cad_edge_training.methods.cdad.latents import look_at_all
 from cad_edge_training.methods.cdad.network import sampling_of
 from cad_edge_training.methods.cdad.start import SMALL, Start
-from cad_edge_training.methods.cdad.training_loop import TrainingData, train
+from cad_edge_training.methods.cdad.training_loop import Constraints, TrainingData, train
 from cad_edge_training.synthetic import synthetic_defects
 
 SIDE = 224
@@ -56,7 +56,7 @@ def learn_start(config: Config, images: int, seed: int) -> tuple[Start, float]:
     start = Start.first(clean[:learned], config, seed)
     latents = start.space(clean)
     data = TrainingData(latents[:learned], start.space(defective[:learned])[:, None])
-    train(start.network, data, config, None, seed, _told)
+    train(start.network, data, config, Constraints(), seed, _told)
     return start, unexplained(start, latents[learned:], config)
 
 

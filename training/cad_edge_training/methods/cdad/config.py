@@ -58,6 +58,11 @@ class Config(Record):
     updates: int = Field(default=300, ge=1, description="of every step; the paper has epochs")
     batch: int = Field(default=12, ge=1, description="images per update")
     learning_rate: float = Field(default=1e-5, gt=0, description="of AdamW")
+    schedule: Literal["constant", "linear"] = Field(
+        default="constant",
+        description="of the rate: as published it stays; linear rises over the first updates and "
+        "then falls to 0",
+    )
     weight_decay: float = Field(
         default=0.01, ge=0, description="of AdamW in the first step; later ones have none"
     )
@@ -77,6 +82,15 @@ class Config(Record):
     )
     sampled: float = Field(
         default=0.1, gt=0, le=1, description="share of good parts whose inputs are recorded"
+    )
+    exemplars: int = Field(
+        default=0,
+        ge=0,
+        description="good parts of each product whose latents are kept, and whose reconstruction "
+        "later steps are held to; the paper keeps none",
+    )
+    distillation: float = Field(
+        default=1.0, gt=0, description="weight of that, for every older product"
     )
 
     share: float = Field(

@@ -3,7 +3,7 @@
 At most 32, as float16 and never as pixels: 25 KB each at 224 px.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ HELD_OUT, EXPLAINED, FREE = "held_out", "explained", "free"
 """Names of an artifact's tensors: latents (n, c, h, w) float16 of its held-out parts, the share of
 how they differ that the network restored when it had learned them, and the share of directions
 that was free then."""
+Array = np.ndarray[Any, np.dtype[Any]]
+Half = np.ndarray[Any, np.dtype[np.float16]]
+
 _BATCH = 8
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -30,14 +33,14 @@ class HeldOutReconstruction(NamedTuple):
     """(n, c, h, w)"""
 
 
-def to_keep(latents: Tensor) -> Tensors:
-    """Tensors of an artifact for latents (n, c, h, w) of held-out parts."""
-    return {HELD_OUT: latents.clamp(-_LARGEST, _LARGEST).half().numpy()}
+def to_half(latents: Tensor) -> Half:
+    """Latents of any shape as an artifact keeps them, float16; what is too large is cut off."""
+    return latents.clamp(-_LARGEST, _LARGEST).half().numpy()
 
 
-def kept(tensors: Tensors) -> Tensor:
-    """Undo `to_keep`."""
-    return torch.from_numpy(tensors[HELD_OUT].astype(np.float32))
+def of_half(kept: Array) -> Tensor:
+    """Undo `to_half`, but for rounding."""
+    return torch.from_numpy(kept.astype(np.float32))
 
 
 def judge(model: CDAD, latents: Tensor) -> HeldOutReconstruction:
@@ -56,7 +59,7 @@ def judge(model: CDAD, latents: Tensor) -> HeldOutReconstruction:
 
 def calibration(model: CDAD, tensors: Tensors, images: HeldOutImages) -> Calibration:
     """Score the held-out parts of an artifact's ``tensors`` with a model as it is now."""
-    return calibrate(judge(model, kept(tensors)).scores, images)
+    return calibrate(judge(model, of_half(tensors[HELD_OUT])).scores, images)
 
 
 def explained(latents: Tensor, restored: Tensor, usual: Tensor) -> float:

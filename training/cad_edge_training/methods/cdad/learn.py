@@ -21,21 +21,23 @@ from cad_edge_training.learned import (
     require_whole_step,
 )
 from cad_edge_training.methods.cdad.config import Config
+from cad_edge_training.methods.cdad.exemplars import Exemplars, exemplars_of
 from cad_edge_training.methods.cdad.held_out import (
     EXPLAINED,
     FREE,
+    HELD_OUT,
     calibration,
     explained,
     judge,
-    kept,
-    to_keep,
+    of_half,
+    to_half,
 )
 from cad_edge_training.methods.cdad.latents import LatentSpace, look_at_all
 from cad_edge_training.methods.cdad.model import CDAD, SIZE, is_whole, model_of, require_size
 from cad_edge_training.methods.cdad.projection import ProjectedUpdates
 from cad_edge_training.methods.cdad.protection import protect
 from cad_edge_training.methods.cdad.start import Start
-from cad_edge_training.methods.cdad.training_loop import TrainingData, train
+from cad_edge_training.methods.cdad.training_loop import Constraints, TrainingData, train
 from cad_edge_training.synthetic import synthetic_defects
 
 STEP = "step"
@@ -120,7 +122,7 @@ def learn_step(requests: Sequence[LearningRequest], config: Config) -> list[Lear
     each = [one.latents(start.space) for one in products]
     data = TrainingData(torch.cat([e.clean for e in each]), torch.cat([e.defective for e in each]))
     if before is None:
-        train(start.network, data, config, None, first.seed, first.progress)
+        train(start.network, data, config, Constraints(), first.seed, first.progress)
     else:
         _learn_on(start, data, first, config)
     bases = start.bases
@@ -199,7 +201,8 @@ def _learn_on(start: Start, data: TrainingData, request: LearningRequest, config
     # Decay would shrink what older products have, with no part of theirs at hand to hold it.
     undecayed = config.model_copy(update={"weight_decay": 0.0})
     seed = request.seed + len(request.earlier)
-    train(start.network, data, undecayed, projected, seed, request.progress)
+    constraints = Constraints(projected, Exemplars.of_tasks(request.earlier, start.noise, config))
+    train(start.network, data, undecayed, constraints, seed, request.progress)
 
 
 def _start(
@@ -224,12 +227,13 @@ def _result(
     free: float,
 ) -> LearningResult:
     """Calibrate a product, and measure how well the network has learned it."""
-    held_out, division = to_keep(model.space(product.held_out)), product.division
+    held_out, division = to_half(model.space(product.held_out)), product.division
     # Scored as they are kept, so that the newest version's calibration comes out the same again.
-    latents = kept(held_out)
+    latents = of_half(held_out)
     judged = judge(model, latents)
     known = explained(latents, judged.restored, learned.clean.mean(0))
-    tensors = held_out | {
+    tensors = exemplars_of(model.network, learned, model.noise, model.config) | {
+        HELD_OUT: held_out,
         EXPLAINED: np.array(known, np.float32),
         FREE: np.array(free, np.float32),
     }

@@ -56,9 +56,4 @@ def protect(
 
 def sampled(data: TrainingData, share: float) -> Iterator[Tensor]:
     """Yield latents (1, c, h, w) of evenly spread images, every second one with a defect."""
-    images = len(data.clean)
-    count = min(images, max(FEWEST, math.ceil(share * images)))
-    for number, place in enumerate(torch.linspace(0, images - 1, count).round().long().tolist()):
-        copy = number // 2 % data.defective.shape[1]
-        one = data.defective[place, copy] if number % 2 else data.clean[place]
-        yield one[None]
+    yield from data.spread(max(FEWEST, math.ceil(share * len(data.clean)))).split(1)

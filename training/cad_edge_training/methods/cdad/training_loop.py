@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from cad_edge_training.methods.cdad.losses import condition_loss, diffusion_loss
 from cad_edge_training.methods.cdad.network import Network
 from cad_edge_training.methods.cdad.projection import ProjectedUpdates
 from cad_edge_training.methods.cdad.schedule import STEPS, noised
+
+WARM_UP = 20
+"""Updates over which a linear schedule rises."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,53 @@ class TrainingData:
         damaged = (torch.rand(len(index)) < share)[:, None, None, None]
         return torch.where(damaged, self.defective[index, copy], self.clean[index])
 
+    def spread(self, count: int) -> Tensor:
+        """Latents (count, c, h, w) of evenly spread images, every second one with a defect.
+
+        All images where there are not so many.
+        """
+        number = torch.arange(min(count, len(self.clean)))
+        places = torch.linspace(0, len(self.clean) - 1, len(number)).round().long()
+        damaged = self.defective[places, number // 2 % self.defective.shape[1]]
+        return torch.where((number % 2 == 1)[:, None, None, None], damaged, self.clean[places])
+
+
+class Distilled(Protocol):
+    """What older products' reconstructions are compared with."""
+
+    def loss(self, network: Network) -> Tensor:
+        """Loss () of a network as it is now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What keeps a further step close to what older products have; at the first there is none."""
+
+    projected: ProjectedUpdates | None = None
+    exemplars: Distilled | None = None
+
+
+def rate_at(update: int, config: Config) -> float:
+    """Share of the learning rate at an update, which counts from 0.
+
+    Examples
+    --------
+    >>> from cad_edge_training.methods.cdad.config import Config
+    >>> linear = Config(blocks=(1,), schedule="linear", updates=300)
+    >>> [round(rate_at(update, linear), 3) for update in (0, 19, 150, 299)]
+    [0.05, 0.937, 0.5, 0.003]
+    """
+    if config.schedule == "constant":
+        return 1.0
+    return min(1.0, (update + 1) / WARM_UP) * (1 - update / config.updates)
+
 
 def train(
     network: Network,
     data: TrainingData,
     config: Config,
-    projected: ProjectedUpdates | None,
+    constraints: Constraints,
     seed: int,
     progress: Progress,
 ) -> None:
@@ -47,8 +93,8 @@ def train(
         Changed in place. Parameters that need no gradient stay as they are.
     data
         Of the step's products.
-    projected
-        Of further steps; without it every update is free. It wants a weight decay of 0.
+    constraints
+        Of further steps; none at the first. Projected updates want a weight decay of 0.
     seed
         Of batches, times, noise and which conditions have a defect; torch's generator is left
         alone.
@@ -62,11 +108,14 @@ def train(
     """
     free = [one for one in network.parameters() if one.requires_grad]
     optimiser = torch.optim.AdamW(free, config.learning_rate, weight_decay=config.weight_decay)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(rate_at, config=config))
     network.train()
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         for update, index in enumerate(_batches(len(data.clean), config)):
             loss = _loss(network, data, index, config)
+            if constraints.exemplars is not None:
+                loss = loss + constraints.exemplars.loss(network)
             if not bool(torch.isfinite(loss)):
                 raise CadEdgeError(
                     f"the network cannot be learned: at update {update + 1} of {config.updates} "
@@ -74,10 +123,11 @@ def train(
                 )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            if projected is None:
+            if constraints.projected is None:
                 optimiser.step()
             else:
-                projected.step(optimiser)
+                constraints.projected.step(optimiser)
+            rate.step()
             progress("updates", update + 1, config.updates)
     network.eval()
 

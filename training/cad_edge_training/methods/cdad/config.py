@@ -124,7 +124,11 @@ def defaults_for(backbone: str) -> dict[str, Any]:
         "start": "matched",
         "first_time": 501,
         "steps": 2,
+        "initial": "small",
         "batch": 16,
-        "learning_rate": 1e-3,
+        "learning_rate": 2e-3,
+        "schedule": "linear",
+        "projection": "none",
         "energy": 0.95,
+        "exemplars": 24,
     }

@@ -83,5 +83,5 @@ def exemplars_of(network: Network, data: TrainingData, noise: Tensor, config: Co
     kept = to_half(data.spread(config.exemplars))
     # Restored as they are kept, in half precision.
     sampling = sampling_of(config)
-    restored = [network(some, noise, sampling) for some in of_half(kept).split(_AT_ONCE)]
+    restored = [network(some, noise, sampling) for some in torch.split(of_half(kept), _AT_ONCE)]
     return {EXEMPLARS: kept, RESTORED: to_half(torch.cat(restored))}

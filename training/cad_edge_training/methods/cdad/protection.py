@@ -56,4 +56,4 @@ def protect(
 
 def sampled(data: TrainingData, share: float) -> Iterator[Tensor]:
     """Yield latents (1, c, h, w) of evenly spread images, every second one with a defect."""
-    yield from data.spread(max(FEWEST, math.ceil(share * len(data.clean)))).split(1)
+    yield from torch.split(data.spread(max(FEWEST, math.ceil(share * len(data.clean)))), 1)

@@ -49,11 +49,20 @@ def test_learners_stand_beside_each_other_and_more_may_come(tmp_path):
     assert bytes_kept[0] < bytes_kept[1]
     page = (out / "protocol.html").read_text()
     assert page.count("<td>large bank</td>") >= 4 and "memories=1+2x32" in page
-    content["learners"] = {**content["learners"], "all": {"baseline": "naive"}}
+    further = {"all": {"baseline": "naive"}, "each": {"baseline": "separate"}}
+    content["learners"] = {**content["learners"], **further}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     again, more = carry_out(path, out, "--last-only")
     assert "small bank, order given, seed 0, step 2 of 2: measured before" in again.stderr
-    assert list(more) == ["small bank", "large bank", "all"]
+    assert list(more) == ["small bank", "large bank", "all", "each"]
+    # A method that shares nothing keeps the same, but for keys, which tell products apart.
+    each, shared = (more[name]["summary"] for name in ("each", "small bank"))
+    assert each["models"]["mean"] == 3
+    assert each["kept_bytes_per_task"]["mean"] <= shared["kept_bytes_per_task"]["mean"]
+    assert each["bundle_bytes"]["mean"] > 1.5 * shared["bundle_bytes"]["mean"]
+    assert each["image_auroc"] == shared["image_auroc"]
+    places = out / "runs" / "given-seed-0" / "each"
+    assert len(list(places.glob("measured/bundle-*"))) == 3
     content["learners"]["large bank"] = {}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     refused = sentence("protocol", path, "--out", out)

@@ -23,7 +23,7 @@ from PIL import Image
 from cad_edge.data.image import ImageRecipe, decode_image
 from cad_edge.data.stream import StreamTask
 from cad_edge_benchmarks.protocol.learners import Recipe, StepMeasurement, learn_tasks, measure
-from cad_edge_benchmarks.protocol.study import BaselineName
+from cad_edge_benchmarks.protocol.study import BaselineName, PoolName
 from cad_edge_benchmarks.protocol.task_sequence import Step
 
 LabelledFile: TypeAlias = tuple[Path, bool]
@@ -169,6 +169,7 @@ BASELINES: Mapping[BaselineName, str] = {
     "joint": "one bank of all training images of all tasks so far",
     "naive": "one model, overwritten by each step",
     "replay": "one model of the newest step and stored images, in the bytes that cad-edge keeps",
+    "separate": "one model of each task, learned as if there were no other",
 }
 """All baselines by name, with what they are."""
 
@@ -183,7 +184,7 @@ class Reference:
     """Size at which images are learned."""
 
 
-def pooling_of(name: BaselineName, seed: int, reference: Reference | None) -> Pooling:
+def pooling_of(name: PoolName, seed: int, reference: Reference | None) -> Pooling:
     """Return what a baseline of `BASELINES` learns from; ``reference`` is that of ``replay``."""
     if name == "joint":
         return pool_all

@@ -109,7 +109,7 @@ def _check(learner: LearnerSettings) -> None:
         raise OptionError(
             f"one_step: {method} learns every task on its own; give baseline joint for one model"
         )
-    if baseline is not None and uses_depth(method, config):
+    if baseline not in (None, "separate") and uses_depth(method, config):
         raise OptionError(
             f"{baseline} pools images alone, and {method} looks at depth; give options with which "
             "images are enough"

@@ -18,6 +18,7 @@ from cad_edge_benchmarks.protocol.baselines import OneModel, Reference, pooling_
 from cad_edge_benchmarks.protocol.compat import CAP, Compat
 from cad_edge_benchmarks.protocol.learner_settings import LearnerSettings
 from cad_edge_benchmarks.protocol.learners import CadEdge, Learner, Recipe, StepMeasurement
+from cad_edge_benchmarks.protocol.separate_models import SeparateModels
 from cad_edge_benchmarks.protocol.study import folder_name
 from cad_edge_benchmarks.protocol.task_sequence import Step, TaskSequence, ordered
 
@@ -108,6 +109,8 @@ def _run_learner(name: str, settings: LearnerSettings, trial: Trial, reference: 
     learner: Learner
     if settings.baseline is None:
         learner = CadEdge(recipe, *places)
+    elif settings.baseline == "separate":
+        learner = SeparateModels(recipe, *places)
     else:
         known: Reference | None = None
         if settings.baseline == "replay" and reference is not None:

@@ -38,7 +38,8 @@ def _side(size: object) -> object:
     return size
 
 
-BaselineName: TypeAlias = Literal["joint", "naive", "replay"]
+PoolName: TypeAlias = Literal["joint", "naive", "replay"]
+BaselineName: TypeAlias = PoolName | Literal["separate"]
 Order: TypeAlias = Literal["given", "reversed", "shuffled"]
 Size: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_side)]
 
@@ -68,7 +69,7 @@ class LearnerEntry(Record):
     """What a study file says of one learner; the rest is the study's."""
 
     baseline: BaselineName | None = Field(
-        default=None, description="one model of pooled images; none: cad-edge itself"
+        default=None, description="one model of pooled images, or one of each task; none: cad-edge itself"
     )
     one_step: bool = Field(
         default=False, description="learn all tasks together, by a method that can"

@@ -29,6 +29,7 @@ from cad_edge_training.backbones import Backbone, weights_sha256
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.latents import LATENT
 from cad_edge_training.methods.cdad.learn import build_model
+from cad_edge_training.methods.cdad.model import CDAD
 from cad_edge_training.methods.cdad.network import NETWORK
 from cad_edge_training.methods.cdad.start import NOISE
 
@@ -52,6 +53,12 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     _require_steps(config, MOST_CHAINED, "an engine can have", "")
     tensors = task.model_tensors()
     model = build_model(backbone, config, tensors)
+    return shared_stages(model, precision, shared_key(backbone, config, tensors, precision))
+
+
+def shared_stages(model: CDAD, precision: ModulePrecision, key: str) -> FusedTask:
+    """Stages of a model, whose graphs are known by ``key``."""
+    backbone, config = model.backbone, model.config
     first = entry(backbone, config, precision)
     with torch.inference_mode():
         hidden = first.module(first.inputs[0].example)[1].clone()
@@ -62,7 +69,6 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     )
     if parts.sees_pictures:
         given = (*given, image_input(backbone))
-    key = shared_key(backbone, config, tensors, precision)
     bound = {NOISE: model.noise.numpy()}
     if config.steps <= UNROLLED:
         head = Reconstruction(parts)

@@ -17,6 +17,7 @@ from cad_edge_training.methods.cdad.bases import LayerBases
 from cad_edge_training.methods.cdad.forms import form_of
 from cad_edge_training.methods.cdad.inputs import basis_widths
 from cad_edge_training.methods.cdad.learn import build_model, recalibrate
+from cad_edge_training.methods.cdad.parts import Parts
 from cad_edge_training.methods.cdad.schedule import noised
 from cad_edge_training.methods.cdad.stable_diffusion.amn import PictureAMN
 from cad_edge_training.methods.cdad.stable_diffusion.network import (
@@ -184,6 +185,26 @@ class TestSteps:
         assert found.scores != first.artifact.calibration.scores
         again = recalibrate(backbone, options(), second)
         assert again.scores == pytest.approx(second.artifact.calibration.scores, rel=1e-5)
+
+    def test_a_model_shares_its_memory_and_a_step_does_not(self, line, backbone):
+        """Of what the step before left, that learns on which is a copy."""
+        before = dict(learned_at(line, FIRST)[0].shared_weights)
+        form, name = form_of(backbone, options()), "network/unet.model.conv_in.weight"
+        nothing = Parts(torch.zeros(0))
+        for network, shares in (
+            (form.restorer(before).network, True),
+            (form.start(before, nothing, 0).network, False),
+        ):
+            place = network.unet.conv_in.weight.data_ptr()
+            assert (place == before[name].__array_interface__["data"][0]) == shares
+
+    def test_exemplars_are_pictures(self, products, folder, tmp_path):
+        few = {"updates": "1", "exemplars": "2", "steps": "2"}
+        learn(stream_of(products, (FIRST, SECOND)), tmp_path, folder, **few)
+        for task in learned_at(tmp_path, FIRST, SECOND):
+            assert task.tensors["exemplars"].shape == (2, SIDE, SIDE, 3)
+            assert task.tensors["exemplars"].dtype == np.uint8
+            assert task.tensors["exemplars_restored"].shape == (2, 4, 8, 8)
 
     def test_incremental_svd_learns_too(self, products, folder, tmp_path):
         learn(stream_of(products, (FIRST,)), tmp_path, folder, bases="isvd", updates="1")

@@ -98,12 +98,17 @@ def network_of(
         Options ask for a network of other sizes.
     """
     network = Network(config, channels, grid)
-    put_in(network, tensors, "width, inner_width, convolutions and attention_layers")
+    put_in(network, copied(tensors), "width, inner_width, convolutions and attention_layers")
     return network
 
 
+def copied(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Copy the weights of `to_tensors` out of shared weights, for a network that learns on."""
+    return {name: np.array(value) for name, value in tensors.items() if name.startswith(NETWORK)}
+
+
 def put_in(network: RestoringNetwork, tensors: Mapping[str, Array], sizes: str) -> None:
-    """Give a network the weights of `to_tensors`, whose memory it takes over.
+    """Give a network the weights of `to_tensors`; where it learns on, they change.
 
     Parameters
     ----------
@@ -116,7 +121,7 @@ def put_in(network: RestoringNetwork, tensors: Mapping[str, Array], sizes: str) 
         Weights are of other sizes.
     """
     state = {
-        name.removeprefix(NETWORK): torch.from_numpy(np.array(value))
+        name.removeprefix(NETWORK): torch.from_numpy(value)
         for name, value in tensors.items()
         if name.startswith(NETWORK)
     }

@@ -13,7 +13,7 @@ from cad_edge_training.gaussian import smooth
 from cad_edge_training.methods.cdad.bases import LayerBases
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.form import Array, Restorer
-from cad_edge_training.methods.cdad.network import NETWORK, put_in
+from cad_edge_training.methods.cdad.network import NETWORK, copied, put_in
 from cad_edge_training.methods.cdad.parts import Parts, joined
 from cad_edge_training.methods.cdad.stable_diffusion.network import (
     StableDiffusionNetwork,
@@ -65,9 +65,8 @@ class StableDiffusionForm:
         text.
         """
         if before is not None:
-            found = self.restorer(before)
-            bases = LayerBases.from_tensors(before)
-            return Start(found.space, found.network, found.noise, bases)
+            network, bases = self._network(copied(before)), LayerBases.from_tensors(before)
+            return Start(OwnLatents(), network, _noise(before), bases)
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             text = self.backbone.load_context()
@@ -76,7 +75,7 @@ class StableDiffusionForm:
         return Start(OwnLatents(), network, noise, LayerBases({}))
 
     def restorer(self, shared_weights: Tensors) -> Restorer:
-        """Read what a step left behind; errors are those of `put_in`."""
+        """Read what a step left behind, without a copy of it; errors are those of `put_in`."""
         return Restorer(OwnLatents(), self._network(shared_weights), _noise(shared_weights))
 
     def _network(self, shared_weights: Tensors) -> StableDiffusionNetwork:

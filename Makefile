@@ -11,7 +11,7 @@ INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 PASSIVE := $(addprefix result-,accuracy choices recognition contamination method_choice defect_levels)
 COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison result-anomaly_moe_ablations
 STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-anomaly_moe_full_size \
-	result-embedded_language_model result-cdad_start
+	result-embedded_language_model result-cdad_start result-cdad_full_size
 .PHONY: demo test lint types units torchless campaign benchmark results $(STUDIES) $(COMPARISONS) \
 	result-engine_agreement result-openvino clean help
 
@@ -68,6 +68,7 @@ result-precisions: FLAGS = --work out/precisions  ## eight bits beside float32: 
 result-peers: $(PEERS)/.installed  ## anomalib on the same frames in turns
 result-cl_anomaly_full_size: FLAGS = --work out/sizes  ## CL-Anomaly at 0.5B dimensions beside transformers
 result-anomaly_moe_full_size: FLAGS = --work out/anomaly_moe_sizes  ## AnomalyMoE at DINOv2-B dimensions beside its encoder
+result-cdad_full_size: FLAGS = --work out/cdad_sizes  ## CDAD at Stable Diffusion 1.5's dimensions, exported beside torch
 result-embedded_language_model: FLAGS = --out out/llava-small --minutes 40  ## llava-small from drawn parts
 
 result-cdad_start:  ## weights that CDAD starts from, learned on drawn surfaces and parts

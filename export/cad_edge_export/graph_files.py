@@ -4,6 +4,7 @@ Protobuf ends at 2 GiB. Weights beyond a limit lie in a file of their own, each 
 page, so that ONNX Runtime maps them into memory instead of reading them twice.
 """
 
+import io
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,19 +44,19 @@ def put_beside(model: onnx.ModelProto, limit: int) -> dict[str, bytes]:
     weights = model.graph.initializer
     if sum(len(weight.raw_data) for weight in weights) <= limit:
         return {}
-    moved = bytearray()
+    moved = io.BytesIO()  # gives its bytes away without a copy, which may be gigabytes
     for weight in weights:
         length = len(weight.raw_data)
         if length < _SMALL:
             continue
-        moved.extend(bytes(-len(moved) % _PAGE))
-        entries = {"location": WEIGHTS, "offset": str(len(moved)), "length": str(length)}
-        moved.extend(weight.raw_data)
+        moved.write(bytes(-moved.tell() % _PAGE))
+        entries = {"location": WEIGHTS, "offset": str(moved.tell()), "length": str(length)}
+        moved.write(weight.raw_data)
         weight.ClearField("raw_data")
         weight.data_location = onnx.TensorProto.EXTERNAL
         for key, value in entries.items():
             weight.external_data.add(key=key, value=value)
-    return {WEIGHTS: bytes(moved)}
+    return {WEIGHTS: moved.getvalue()}
 
 
 def value_of(weight: onnx.TensorProto, beside: bytes) -> Array:

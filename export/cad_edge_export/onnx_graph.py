@@ -48,6 +48,7 @@ def to_onnx(stage: StageModule, inline: int = INLINE_BYTES) -> Graph:
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     model = program.model_proto
+    del program  # which holds weights of its own
     cast_first(model.graph)
     clean(model)
     beside = put_beside(model, inline)

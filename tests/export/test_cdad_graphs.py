@@ -13,8 +13,8 @@ from cad_edge.store.artifact import LearnedTask, read_artifact, with_sharing_tas
 from cad_edge_export.certificate import reference_model, run_chain
 from cad_edge_export.fused_task import FusedTask
 from cad_edge_export.fusions import fusion_of
+from cad_edge_export.fusions.cdad.feature_parts import ReconstructionScore
 from cad_edge_export.fusions.cdad.fusion import entry, fused, shared
-from cad_edge_export.fusions.cdad.reconstruction import ReconstructionScore
 from cad_edge_export.graph_files import GRAPH, Graph
 from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_runtime.operators import RULES

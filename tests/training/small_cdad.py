@@ -13,6 +13,7 @@ from cad_edge_training.backbones import Backbone
 from cad_edge_training.folds import draw_folds
 from cad_edge_training.learned import LearningRequest, LearningResult
 from cad_edge_training.methods.cdad.config import Config, defaults_for
+from cad_edge_training.methods.cdad.parts import Parts
 from cad_edge_training.methods.cdad.training_loop import TrainingData
 from tests.training import small_products
 from tests.training.small_products import LITE0, a_request, texture
@@ -82,7 +83,7 @@ def drawn_data(images: int = 6, copies: int = 2, channels: int = 8, side: int = 
         torch.manual_seed(7)
         clean = torch.randn(images, channels, side, side)
         defects = 10 + torch.randn(images, copies, channels, side, side)
-    return TrainingData(clean, defects)
+    return TrainingData(Parts(clean), Parts(defects))
 
 
 def files_of(folder: Path) -> dict[Path, bytes]:

@@ -26,6 +26,7 @@ def test_embedded_ones_come_first():
         "dinov2:ID",
         "efficientnet:ID",
         "llava:ID",
+        "sd:ID",
     ]
 
 

@@ -8,7 +8,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from cad_edge_training.backbones import load_backbone
-from cad_edge_training.methods.cdad.latents import LatentSpace, fit_space, look, look_at_all
+from cad_edge_training.methods.cdad.feature_form import FeatureForm
+from cad_edge_training.methods.cdad.form import look_at_all
+from cad_edge_training.methods.cdad.latents import LatentSpace, fit_space, look
 from tests.training.small_cdad import options, textures
 from tests.training.small_products import LITE0, quiet
 
@@ -95,6 +97,6 @@ def test_features_lie_on_the_deepest_blocks_grid(blocks, channels):
     images = textures("waves", 3)
     with torch.inference_mode():
         alone = look(backbone, config, torch.from_numpy(images[2:]))
-    seen = look_at_all(backbone, config, images, quiet)
+    seen = look_at_all(FeatureForm(backbone, config), images, quiet).latents
     assert seen.shape == (3, channels, 4, 4)
     torch.testing.assert_close(seen[2:], alone, atol=1e-4, rtol=1e-4)

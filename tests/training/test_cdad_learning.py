@@ -9,8 +9,9 @@ from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.division import divide
 from cad_edge_training.methods.cdad import training_loop
 from cad_edge_training.methods.cdad.bases import LayerBases
-from cad_edge_training.methods.cdad.held_out import HELD_OUT, judge, of_half
+from cad_edge_training.methods.cdad.held_out import HELD_OUT, judge
 from cad_edge_training.methods.cdad.learn import build_model, learn_step
+from cad_edge_training.methods.cdad.parts import Parts
 from tests.training.small_cdad import (
     SIDE,
     as_task,
@@ -43,14 +44,15 @@ def change(template, backbone) -> dict[str, tuple[float, float]]:
     """By projection, how far scores and latents of old held-out parts move in a second step."""
     config = options(energy=1 - 1e-6, updates=20)
     (first,) = learn_step([request_for(FIRST, backbone)], config)
-    latents, found = of_half(first.tensors[HELD_OUT]), {}
-    old = judge(build_model(backbone, config, first.shared_weights), latents)
+    model, found = build_model(backbone, config, first.shared_weights), {}
+    shown = model.form.kept(first.tensors[HELD_OUT])
+    old = judge(model, shown)
     for projection in ("update", "gradient", "none"):
         # The first step has nothing to project.
         other = config.model_copy(update={"projection": projection})
         earlier = (as_task(template, FIRST, first, other),)
         (second,) = learn_step([request_for(SECOND, backbone, earlier=earlier)], other)
-        new = judge(build_model(backbone, other, second.shared_weights), latents)
+        new = judge(build_model(backbone, other, second.shared_weights), shown)
         found[projection] = (
             float(np.abs(old.scores.scores - new.scores.scores).max()),
             float((old.restored - new.restored).abs().mean()),
@@ -143,10 +145,10 @@ class TestHeldOut:
         division = divide(12, 0.1, 0, FIRST)
         with torch.inference_mode():
             learned, held = (
-                model.latents(torch.from_numpy(images[one]))
+                model.parts(torch.from_numpy(images[one])).latents
                 for one in (division.learned, division.held_out)
             )
-            lost = (held - model.reconstructed(held)).square().sum()
+            lost = (held - model.reconstructed(Parts(held))).square().sum()
             usual = (held - learned.mean(0)).square().sum()
         assert float(found.tensors["explained"]) == pytest.approx(1 - float(lost / usual), abs=1e-3)
         assert float(found.tensors["free"]) == 1

@@ -68,12 +68,16 @@ class TestSampled:
     def test_images_are_spread_and_every_second_has_a_defect(self, images, share, expected):
         data = drawn_data(images=images)
         wanted = [
-            data.defective[place, number // 2 % 2] if number % 2 else data.clean[place]
+            data.defective.latents[place, number // 2 % 2]
+            if number % 2
+            else data.clean.latents[place]
             for number, place in enumerate(expected)
         ]
         found = list(sampled(data, share))
         assert len(found) == len(wanted)
-        assert all(torch.equal(one[0], other) for one, other in zip(found, wanted, strict=True))
+        assert all(
+            torch.equal(one.latents[0], other) for one, other in zip(found, wanted, strict=True)
+        )
 
     def test_a_tenth_of_many(self):
         assert len(list(sampled(drawn_data(images=201), 0.1))) == 21
@@ -117,7 +121,7 @@ def test_the_network_and_torchs_generator_are_left_alone(network, noise):
 def test_bases_grow_and_every_product_keeps_its_energy(network, noise, bases):
     config = options(bases=bases, energy=0.9)
     first, second = drawn_data(), drawn_data(images=8)
-    second.clean.mul_(torch.linspace(0.1, 6, CHANNELS)[:, None, None]).add_(3)
+    second.clean.latents.mul_(torch.linspace(0.1, 6, CHANNELS)[:, None, None]).add_(3)
     before = protect(network, first, noise, NONE, config)
     after = protect(network, second, noise, before, config)
     rows = [columns_of(network, one, noise, config) for one in (first, second)]
@@ -144,7 +148,7 @@ def test_incremental_svd_and_second_moments_agree_on_what_is_needed(network, noi
 
 def test_inputs_that_are_not_finite_are_refused(network, noise):
     data = drawn_data()
-    data.clean[0, 0, 0, 0] = float("inf")
+    data.clean.latents[0, 0, 0, 0] = float("inf")
     for bases in ("gram", "isvd"):
         with pytest.raises(CadEdgeError, match=r"not finite, .*; learn it with a lower learning_r"):
             protect(network, data, noise, NONE, options(bases=bases))

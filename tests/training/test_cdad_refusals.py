@@ -13,7 +13,8 @@ from cad_edge.errors import ArtifactError, CadEdgeError, DatasetError, OptionErr
 from cad_edge.store.artifact import LearnedTask, read_artifact
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.methods.cdad import start as starting
-from cad_edge_training.methods.cdad.latents import look_at_all
+from cad_edge_training.methods.cdad.feature_form import FeatureForm
+from cad_edge_training.methods.cdad.form import look_at_all
 from cad_edge_training.methods.cdad.learn import build_model, learn_step
 from cad_edge_training.methods.cdad.method import METHOD as CDAD
 from cad_edge_training.methods.cdad.start import Start
@@ -58,6 +59,11 @@ def learned(products, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def first(learned) -> LearnedTask:
     return read_artifact(learned / FIRST)
+
+
+def seen_at(backbone: Backbone) -> torch.Tensor:
+    """Features of six parts."""
+    return look_at_all(FeatureForm(backbone, options()), textures(FIRST, 6), quiet).latents
 
 
 def with_basis(task: LearnedTask, layer: str, basis: np.ndarray) -> LearnedTask:
@@ -194,7 +200,7 @@ class TestSmallStart:
 
     @pytest.fixture
     def small(self, backbone, tmp_path, monkeypatch) -> Start:
-        features = look_at_all(backbone, options(), textures(FIRST, 6), quiet)
+        features = seen_at(backbone)
         start = Start.first(features, options(), 5)
         save_file(start.tensors(), tmp_path / "model.safetensors")
         monkeypatch.setattr(starting, "SMALL", tmp_path / "model.safetensors")
@@ -240,7 +246,7 @@ class TestSmallStart:
 
 
 def test_a_drawn_start_is_seeded_and_leaves_torch_alone(backbone):
-    features = look_at_all(backbone, options(), textures(FIRST, 6), quiet)
+    features = seen_at(backbone)
     torch.manual_seed(1)
     state = torch.get_rng_state()
     one, again, other = (Start.first(features, options(), seed).tensors() for seed in (0, 0, 1))

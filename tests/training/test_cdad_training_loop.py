@@ -77,7 +77,7 @@ def test_the_network_learns_to_restore():
     def lost() -> float:
         with torch.no_grad():
             restored = network(data.clean, noise, sampling_of(config))
-        return float((restored - data.clean).square().mean())
+        return float((restored - data.clean.latents).square().mean())
 
     before = lost()
     train(network, data, config, Constraints(), 0, quiet)
@@ -88,7 +88,7 @@ def test_the_network_learns_to_restore():
 @pytest.mark.parametrize("prediction", ["x0", "epsilon"])
 def test_a_loss_that_is_no_number_is_refused(prediction):
     data = drawn_data()
-    data.clean[2, 0, 1, 1] = float("nan")
+    data.clean.latents[2, 0, 1, 1] = float("nan")
     with pytest.raises(CadEdgeError, match=r"at update \d of 5 the loss is not a number; try a"):
         train(drawn_network(), data, options(prediction=prediction), Constraints(), 0, quiet)
     with pytest.raises(CadEdgeError, match="try a learning_rate below 1e"):
@@ -99,7 +99,7 @@ def test_a_loss_that_is_no_number_is_refused(prediction):
 class TestConditions:
     def test_with_a_share_of_0_all_are_clean(self):
         data, index = drawn_data(), torch.arange(6).repeat(5)
-        assert torch.equal(data.conditions(index, 0.0), data.clean[index])
+        assert torch.equal(data.conditions(index, 0.0), data.clean.latents[index])
 
     def test_with_a_share_of_1_none_is_and_every_copy_is_shown(self):
         data, index = drawn_data(images=2), torch.arange(2).repeat(20)
@@ -107,7 +107,7 @@ class TestConditions:
             torch.manual_seed(0)
             shown = data.conditions(index, 1.0)
         found = [
-            [int(torch.equal(one, copy)) for copy in data.defective[place]]
+            [int(torch.equal(one, copy)) for copy in data.defective.latents[place]]
             for one, place in zip(shown, index.tolist(), strict=True)
         ]
         assert all(sum(one) == 1 for one in found), "of the same image"
@@ -151,7 +151,7 @@ def test_the_target_is_clean_and_the_condition_is_not(seen):
 
 
 def test_every_image_is_shown_once_in_a_pass(seen):
-    known = drawn_data().clean
+    known = drawn_data().clean.latents
     for first, second in zip(seen["clean"][::2], seen["clean"][1::2], strict=True):
         shown = torch.cat([first, second])
         places = [int((known - one).flatten(1).abs().sum(1).argmin()) for one in shown]

@@ -12,7 +12,7 @@ from cad_edge.store.artifact import Tensors, read_artifact, with_sharing_tasks
 from cad_edge_training.backbones import Backbone, load_backbone
 from cad_edge_training.methods import saved_config
 from cad_edge_training.methods.cdad.bases import LayerBases
-from cad_edge_training.methods.cdad.held_out import HELD_OUT, of_half
+from cad_edge_training.methods.cdad.held_out import HELD_OUT
 from cad_edge_training.methods.cdad.learn import build_model, recalibrate
 from tests.training.small_cdad import (
     METHOD,
@@ -113,7 +113,7 @@ class TestVersions:
                 assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-6)
         model = build_model(backbone, config, tasks[2].shared_weights)
         with torch.inference_mode():
-            score, located = model.judge(of_half(tasks[0].tensors[HELD_OUT]))
+            score, located = model.judge(model.form.kept(tasks[0].tensors[HELD_OUT]))
         found = recalibrate(backbone, config, tasks[0])
         assert found.scores == pytest.approx(sorted(score.tolist()), rel=1e-5)
         assert found.map_peaks == pytest.approx(sorted(located.amax((1, 2)).tolist()), rel=1e-5)

@@ -14,6 +14,7 @@ PACKAGES = (
     "onnxruntime-openvino",
     "torch",
     "transformers",
+    "diffusers",
     "onnx",
     "scipy",
 )

@@ -21,8 +21,10 @@ from cad_edge_studies.embedded_language_model.parts import part
 from cad_edge_studies.embedded_language_model.surfaces import board, surface
 from cad_edge_training.backbones import DEFAULT_BACKBONE, load_backbone
 from cad_edge_training.methods.cdad.config import Config, defaults_for
-from cad_edge_training.methods.cdad.latents import look_at_all
+from cad_edge_training.methods.cdad.feature_form import FeatureForm
+from cad_edge_training.methods.cdad.form import look_at_all
 from cad_edge_training.methods.cdad.network import sampling_of
+from cad_edge_training.methods.cdad.parts import Parts
 from cad_edge_training.methods.cdad.start import SMALL, Start
 from cad_edge_training.methods.cdad.training_loop import Constraints, TrainingData, train
 from cad_edge_training.synthetic import synthetic_defects
@@ -48,22 +50,23 @@ def drawn(count: int, seed: int) -> Images:
 
 def learn_start(config: Config, images: int, seed: int) -> tuple[Start, float]:
     """Learn a start; with it the R^2 of images that it was not learned from."""
-    backbone = load_backbone(DEFAULT_BACKBONE, SIDE)
+    form = FeatureForm(load_backbone(DEFAULT_BACKBONE, SIDE), config)
     shown = drawn(images, seed)
     damaged, _ = synthetic_defects(shown, seed)
-    clean, defective = (look_at_all(backbone, config, one, _quiet) for one in (shown, damaged))
+    clean, defective = (look_at_all(form, one, _quiet) for one in (shown, damaged))
     learned = round(images * (1 - HELD_OUT))
-    start = Start.first(clean[:learned], config, seed)
-    latents = start.space(clean)
-    data = TrainingData(latents[:learned], start.space(defective[:learned])[:, None])
+    start = Start.first(clean.latents[:learned], config, seed)
+    good, bad = (start.space.parts(one) for one in (clean, defective))
+    data = TrainingData(good.at(slice(learned)), bad.at(slice(learned)).grouped(1))
     train(start.network, data, config, Constraints(), seed, _told)
-    return start, unexplained(start, latents[learned:], config)
+    return start, unexplained(start, good.at(slice(learned, None)), config)
 
 
-def unexplained(start: Start, latents: torch.Tensor, config: Config) -> float:
-    """Mean square that is not restored of latents (n, c, h, w), over their variance."""
+def unexplained(start: Start, parts: Parts, config: Config) -> float:
+    """Mean square that is not restored of parts' latents, over their variance."""
+    latents = parts.latents
     with torch.no_grad():
-        restored = start.network(latents, start.noise, sampling_of(config))
+        restored = start.network(parts, start.noise, sampling_of(config))
     return float((latents - restored).square().mean() / latents.square().mean())
 
 

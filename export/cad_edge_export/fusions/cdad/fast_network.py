@@ -12,32 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cad_edge_training.methods.cdad.condition import AMN, EncoderLayer
+from cad_edge_training.methods.cdad.condition import EncoderLayer, NonLocalEncoder
+from cad_edge_training.methods.cdad.denoiser import Condition
 from cad_edge_training.methods.cdad.schedule import SamplingPlan
 from cad_edge_training.methods.cdad.unet import ResidualBlock, UNet
+from cad_edge_training.row_norm import RowNorm
 
 Grid = tuple[int, int]
-
-
-class RowNorm(nn.Module):
-    """`nn.GroupNorm` on a fixed grid; statistics are float32, whatever comes in and goes out."""
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, norm: nn.GroupNorm, grid: Grid) -> None:
-        super().__init__()
-        self.groups, self.eps = norm.num_groups, norm.eps
-        self.shape = (norm.num_channels, *grid)
-        self.row = norm.num_channels // norm.num_groups * grid[0] * grid[1]
-        self.register_buffer("scale", norm.weight.detach().reshape(1, -1, 1, 1).clone())
-        self.register_buffer("shift", norm.bias.detach().reshape(1, -1, 1, 1).clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (n, channels, h, w)."""
-        rows = x.float().reshape(-1, self.groups, self.row)
-        even = functional.layer_norm(rows, (self.row,), eps=self.eps).reshape(-1, *self.shape)
-        return (even * self.scale + self.shift).to(x.dtype)
 
 
 class NearestUpsampling(nn.Module):
@@ -59,11 +40,9 @@ class NearestUpsampling(nn.Module):
 class FastBlock(nn.Module):
     """`ResidualBlock` whose first convolution has its bias from a table of `step_biases`."""
 
-    def __init__(self, block: ResidualBlock, grid: Grid) -> None:
+    def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
-        self.norm_in, self.norm_out = (
-            RowNorm(one, grid) for one in (block.norm_in, block.norm_out)
-        )
+        self.norm_in, self.norm_out = (RowNorm(one) for one in (block.norm_in, block.norm_out))
         self.conv_in, self.conv_out, self.shortcut = block.conv_in, block.conv_out, block.shortcut
         self.conv_in.bias = None
 
@@ -91,11 +70,8 @@ class FastUNet(nn.Module):
         grids = _grids(grid, len(unet.down))
         self.conv_in, self.conv_out = unet.conv_in, unet.conv_out
         self.downsample, self.upsample = unet.downsample, unet.upsample
-        self.norm_out = RowNorm(unet.norm_out, grid)
-        fast = [
-            FastBlock(block, size)
-            for block, size in zip(blocks_of(unet), (*grids, grids[-1], *grids[::-1]), strict=True)
-        ]
+        self.norm_out = RowNorm(unet.norm_out)
+        fast = [FastBlock(block) for block in blocks_of(unet)]
         self.down, self.middle = nn.ModuleList(fast[: len(grids)]), fast[len(grids)]
         self.up = nn.ModuleList(fast[len(grids) + 1 :])
         self.enlarge = nn.ModuleList(
@@ -172,14 +148,15 @@ class FastEncoderLayer(nn.Module):
 
 
 class FastAMN(nn.Module):
-    """`AMN`, of which a graph needs the condition alone."""
+    """AMN of either form, of which a graph needs the condition alone."""
 
     mask: Tensor
 
-    def __init__(self, amn: AMN) -> None:
+    def __init__(self, amn: Condition) -> None:
         super().__init__()
         amn = copy.deepcopy(amn).eval().requires_grad_(False)
-        encoder = amn.non_local
+        encoder = amn.get_submodule("non_local")
+        assert isinstance(encoder, NonLocalEncoder)
         self.local, self.grid = amn.local, encoder.grid
         self.layers = nn.ModuleList(
             FastEncoderLayer(one, encoder.position)
@@ -189,7 +166,7 @@ class FastAMN(nn.Module):
         self.register_buffer("mask", encoder.bias.clone())
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map latents (n, channels, h, w) to the condition (n, width, h, w)."""
+        """Map what is told (n, ...) to the condition (n, width, h, w)."""
         tokens: Tensor = self.local(z).flatten(2).transpose(1, 2)
         for layer in self.layers:
             tokens = layer(tokens, self.mask)

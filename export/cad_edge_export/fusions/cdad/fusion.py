@@ -15,13 +15,13 @@ from cad_edge.errors import OptionError
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_export.fused_task import FusedTask, GraphInput, ModulePrecision, StageModule
 from cad_edge_export.fusion import Fusion
+from cad_edge_export.fusions.cdad.graph_parts import GraphParts
 from cad_edge_export.fusions.cdad.reconstruction import (
     Condition,
     Denoise,
     Reconstruction,
-    ReconstructionScore,
     SelfContainedReconstruction,
-    grid_of,
+    parts_of,
     step_tensors,
 )
 from cad_edge_export.trunk import entry_stage, image_input
@@ -53,24 +53,30 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     _require_steps(config, MOST_CHAINED, "an engine can have", "")
     tensors = task.model_tensors()
     model = build_model(backbone, config, tensors)
+    return shared_stages(model, precision, shared_key(backbone, config, tensors, precision))
+
+
+def shared_stages(model: CDAD, precision: ModulePrecision, key: str) -> FusedTask:
+    """Stages of a model, whose graphs are known by ``key``."""
+    backbone, config = model.backbone, model.config
     first = entry(backbone, config, precision)
     with torch.inference_mode():
         hidden = first.module(first.inputs[0].example)[1].clone()
-    given = (
+    parts = parts_of(model, entry_block(backbone, config), precision)
+    given: tuple[GraphInput, ...] = (
         GraphInput("hidden", "0/hidden", hidden, (0,)),
         GraphInput(NOISE, f"tensor/{NOISE}", model.noise.clone()),
     )
-    key = shared_key(backbone, config, tensors, precision)
+    if parts.sees_pictures:
+        given = (*given, image_input(backbone))
     bound = {NOISE: model.noise.numpy()}
-    last = entry_block(backbone, config)
     if config.steps <= UNROLLED:
-        head = Reconstruction(model, last, precision)
+        head = Reconstruction(parts)
         return FusedTask((first, StageModule(head, given, OUTPUTS, f"head {key}")), bound)
-    condition = StageModule(
-        Condition(model, last, precision), given, ("latents", "x", "added"), f"condition {key}"
-    )
-    steps = step_tensors(model)
-    stages = (first, condition, *_chained(model, condition, steps, precision, key))
+    told = ("latents", "x", "added")
+    condition = StageModule(Condition(parts), given, told, f"condition {key}")
+    steps = step_tensors(parts)
+    stages = (first, condition, *_chained(parts, condition, steps, key))
     for number, one in enumerate(steps):
         bound |= {_of_step(name, number): value.numpy() for name, value in one.items()}
     return FusedTask(stages, bound)
@@ -116,16 +122,12 @@ def shared_key(
 
 
 def _chained(
-    model: CDAD,
-    condition: StageModule,
-    steps: list[dict[str, Tensor]],
-    precision: ModulePrecision,
-    key: str,
+    parts: GraphParts, condition: StageModule, steps: list[dict[str, Tensor]], key: str
 ) -> list[StageModule]:
     """Stages of all steps, which are one graph, and of the verdict."""
     with torch.inference_mode():
         latents, x, added = condition.module(*(one.example for one in condition.inputs))
-    module = Denoise(model.network.unet, grid_of(model), precision)
+    module = Denoise(parts)
     stages = []
     for number, numbers in enumerate(steps):
         source = f"{number + 1}/next" if number else "1/x"
@@ -139,7 +141,7 @@ def _chained(
         GraphInput("latents", "1/latents", latents.clone(), (0,)),
         GraphInput("restored", f"{len(steps) + 1}/next", x.clone(), (0,)),
     )
-    return [*stages, StageModule(ReconstructionScore(model), compared, OUTPUTS, f"judge {key}")]
+    return [*stages, StageModule(parts.judge, compared, OUTPUTS, f"judge {key}")]
 
 
 def _bound(numbers: Mapping[str, Tensor], step: int) -> tuple[GraphInput, ...]:

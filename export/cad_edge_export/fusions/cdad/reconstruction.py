@@ -4,71 +4,47 @@ import torch
 from torch import Tensor, nn
 
 from cad_edge_export.fused_task import ModulePrecision
-from cad_edge_export.fusions.cdad.fast_network import (
-    FastAMN,
-    FastUNet,
-    Grid,
-    blocks_of,
-    halved,
-    step_biases,
-)
-from cad_edge_export.trunk import enter, folded, in_precision
-from cad_edge_training.gaussian import map_matrix
+from cad_edge_export.fusions.cdad.feature_parts import feature_parts
+from cad_edge_export.fusions.cdad.graph_parts import GraphParts
+from cad_edge_export.fusions.cdad.stable_diffusion.parts import stable_diffusion_parts
+from cad_edge_export.trunk import enter
+from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods.cdad.model import CDAD
 from cad_edge_training.methods.cdad.sampler import begin
-from cad_edge_training.methods.cdad.schedule import SamplingPlan
-from cad_edge_training.methods.cdad.unet import UNet
-from cad_edge_training.patch_features import highest, patch_features
+from cad_edge_training.methods.cdad.stable_diffusion.form import StableDiffusionForm
 
 
-class LatentTrunk(nn.Module):
-    """Rest of the backbone: hidden state after block ``first`` -> latents, float32."""
-
-    matrix: Tensor
-    bias: Tensor
-
-    def __init__(self, model: CDAD, first: int, precision: ModulePrecision) -> None:
-        super().__init__()
-        self.backbone = in_precision(folded(model.backbone), precision)
-        self.blocks, self.first, self.precision = model.config.blocks, first, precision
-        self.register_buffer("matrix", model.space.matrix.T[:, :, None, None].contiguous())
-        self.register_buffer("bias", model.space.bias)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Map a hidden state, float32 whatever the backbone's precision, to (n, c, h, w)."""
-        states = {self.first: hidden}
-        inner = hidden.half() if self.precision == "fp16" else hidden
-        for index in range(self.first + 1, self.blocks[-1] + 1):
-            inner = self.backbone.block(index, inner)
-            states[index] = inner.float()
-        features = patch_features(self.backbone, states, self.blocks)
-        return nn.functional.conv2d(features, self.matrix, self.bias)
+def parts_of(model: CDAD, first: int, precision: ModulePrecision) -> GraphParts:
+    """Rewrite a model of any form; hidden states are those after block ``first``."""
+    if isinstance(model.form, StableDiffusionForm):
+        return stable_diffusion_parts(model, first, precision)
+    return feature_parts(model, first, precision)
 
 
 class Condition(nn.Module):
-    """hidden, noise -> latents, x as the first step wants it, and what AMN says of the latents."""
+    """hidden, noise -> latents, x as the first step wants it, and what AMN says of the part.
 
-    def __init__(self, model: CDAD, first: int, precision: ModulePrecision) -> None:
+    AMN that sees pictures gets the frame besides.
+    """
+
+    def __init__(self, parts: GraphParts) -> None:
         super().__init__()
-        self.trunk = LatentTrunk(model, first, precision)
-        self.amn = _in_precision(FastAMN(model.network.amn), precision)
-        self.plan, self.precision = model.sampling, precision
+        self.trunk, self.amn = parts.trunk, parts.amn
+        self.plan, self.precision = parts.plan, parts.precision
 
-    def forward(self, hidden: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, hidden: Tensor, noise: Tensor, *frame: Tensor) -> tuple[Tensor, ...]:
         """Look at frames; all that comes out is float32."""
         z = self.trunk(hidden)
-        added: Tensor = self.amn(_as(z, self.precision))
+        added: Tensor = self.amn(frame[0] if frame else _as(z, self.precision))
         return z, begin(z, noise, self.plan), added.float()
 
 
 class Denoise(nn.Module):
     """One step, whose numbers are inputs: x, added, biases, keep, take -> x of the next."""
 
-    def __init__(self, unet: UNet, grid: Grid, precision: ModulePrecision) -> None:
+    def __init__(self, parts: GraphParts) -> None:
         super().__init__()
-        self.unet = _in_precision(FastUNet(unet, grid), precision)
-        self.widths = [one.conv_in.out_channels for one in blocks_of(unet)]
-        self.precision = precision
+        self.unet, self.widths, self.precision = parts.unet, parts.widths, parts.precision
 
     def forward(
         self, x: Tensor, added: Tensor, biases: Tensor, keep: Tensor, take: Tensor
@@ -82,13 +58,10 @@ class Denoise(nn.Module):
 class UnrolledSampler(nn.Module):
     """All steps of a plan with their numbers as constants: x, added -> restored latents."""
 
-    def __init__(
-        self, unet: UNet, plan: SamplingPlan, grid: Grid, precision: ModulePrecision
-    ) -> None:
+    def __init__(self, parts: GraphParts) -> None:
         super().__init__()
-        self.unet = _in_precision(FastUNet(unet, grid), precision)
-        self.plan, self.precision = plan, precision
-        self.tables = [[_as(bias, precision) for bias in step] for step in step_biases(unet, plan)]
+        self.unet, self.plan, self.precision = parts.unet, parts.plan, parts.precision
+        self.tables = [[_as(bias, parts.precision) for bias in step] for step in parts.tables]
 
     def forward(self, x: Tensor, added: Tensor) -> Tensor:
         """Restore (n, c, h, w)."""
@@ -99,42 +72,17 @@ class UnrolledSampler(nn.Module):
         return x
 
 
-class ReconstructionScore(nn.Module):
-    """latents, restored -> score, anomaly_map."""
-
-    rows: Tensor
-    columns: Tensor
-
-    def __init__(self, model: CDAD) -> None:
-        super().__init__()
-        recipe, config, grid = model.backbone.recipe, model.config, grid_of(model)
-        self.share = config.share
-        rows = map_matrix(recipe.height, grid[0], config.smoothing)
-        columns = map_matrix(recipe.width, grid[1], config.smoothing).T.copy()
-        self.register_buffer("rows", torch.from_numpy(rows))
-        self.register_buffer("columns", torch.from_numpy(columns))
-
-    def forward(self, latents: Tensor, restored: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare (n, c, h, w) with the part as it would be if it were good."""
-        gap = latents - restored
-        cells = torch.sqrt((gap * gap).sum(dim=1))
-        return highest(cells.flatten(1), self.share), self.rows @ cells @ self.columns
-
-
 class Reconstruction(nn.Module):
-    """hidden, noise -> score, anomaly_map in one graph."""
+    """hidden, noise -> score, anomaly_map in one graph; with the frame as `Condition` has it."""
 
-    def __init__(self, model: CDAD, first: int, precision: ModulePrecision) -> None:
+    def __init__(self, parts: GraphParts) -> None:
         super().__init__()
-        self.condition = Condition(model, first, precision)
-        self.sampler = UnrolledSampler(
-            model.network.unet, model.sampling, grid_of(model), precision
-        )
-        self.judge = ReconstructionScore(model)
+        self.condition, self.sampler = Condition(parts), UnrolledSampler(parts)
+        self.judge = parts.judge
 
-    def forward(self, hidden: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor, noise: Tensor, *frame: Tensor) -> tuple[Tensor, Tensor]:
         """Judge frames by what the entry gives of them."""
-        z, x, added = self.condition(hidden, noise)
+        z, x, added = self.condition(hidden, noise, *frame)
         found: tuple[Tensor, Tensor] = self.judge(z, self.sampler(x, added))
         return found
 
@@ -146,38 +94,32 @@ class SelfContainedReconstruction(nn.Module):
 
     def __init__(self, model: CDAD, precision: ModulePrecision) -> None:
         super().__init__()
-        self.reconstruction = Reconstruction(model, -1, precision)
+        parts = parts_of(model, -1, precision)
+        self.reconstruction = Reconstruction(parts)
         self.register_buffer("noise", model.noise)
-        self.precision = precision
+        self.sees_pictures, self.precision = parts.sees_pictures, precision
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Judge frames (batch, height, width, 3) uint8."""
-        hidden = enter(self.reconstruction.condition.trunk.backbone, image, self.precision)
-        found: tuple[Tensor, Tensor] = self.reconstruction(hidden.float(), self.noise)
+        backbone = self.reconstruction.condition.trunk.backbone
+        assert isinstance(backbone, Backbone)
+        hidden = enter(backbone, image, self.precision).float()
+        frame = (image,) if self.sees_pictures else ()
+        found: tuple[Tensor, Tensor] = self.reconstruction(hidden, self.noise, *frame)
         return found
 
 
-def step_tensors(model: CDAD) -> list[dict[str, Tensor]]:
+def step_tensors(parts: GraphParts) -> list[dict[str, Tensor]]:
     """Return biases, keep and take of every step as `Denoise` takes them, float32."""
-    tables = step_biases(model.network.unet, model.sampling)
     return [
         {
             "biases": torch.cat(biases, dim=1),
             "keep": torch.tensor([step.keep]),
             "take": torch.tensor([step.take]),
         }
-        for step, biases in zip(model.sampling.steps, tables, strict=True)
+        for step, biases in zip(parts.plan.steps, parts.tables, strict=True)
     ]
-
-
-def grid_of(model: CDAD) -> Grid:
-    """Height and width of the latents."""
-    return int(model.noise.shape[2]), int(model.noise.shape[3])
 
 
 def _as(value: Tensor, precision: ModulePrecision) -> Tensor:
     return value.half() if precision == "fp16" else value
-
-
-def _in_precision(module: nn.Module, precision: ModulePrecision) -> nn.Module:
-    return halved(module) if precision == "fp16" else module

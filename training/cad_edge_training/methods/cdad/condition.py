@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cad_edge.errors import ArtifactError, OptionError
+from cad_edge_training.methods.cdad.denoiser import Condition
 
 PERIOD = 10_000  # of the position code
 
@@ -190,7 +191,7 @@ class NonLocalEncoder(nn.Module):
         return tokens.transpose(1, 2).reshape(local.shape)
 
 
-class AMN(nn.Module):
+class AMN(Condition):
     """Local, then non-local encoder. It is not told the time: once an image is enough.
 
     The paper's dropout of .1 is left out.

@@ -116,6 +116,8 @@ class Config(Record):
 
 def defaults_for(backbone: str) -> dict[str, Any]:
     """Values to start from; those of the embedded trunk are for minutes on two cores."""
+    if backbone.startswith("sd:"):
+        return {"blocks": (4,), "window": 7, "attention_layers": 8, "heads": 8}
     if backbone != "efficientnet-lite0":
         return {"blocks": (3, 7, 11), "window": 7}
     return {

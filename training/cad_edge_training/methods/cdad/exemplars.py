@@ -15,15 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from cad_edge.store.artifact import LearnedTask, Tensors
-from cad_edge_training.methods.cdad.config import Config
+from cad_edge_training.methods.cdad.form import Form
 from cad_edge_training.methods.cdad.held_out import of_half, to_half
-from cad_edge_training.methods.cdad.network import Network, sampling_of
+from cad_edge_training.methods.cdad.network import RestoringNetwork, sampling_of
+from cad_edge_training.methods.cdad.parts import Parts, joined
 from cad_edge_training.methods.cdad.schedule import SamplingPlan
 from cad_edge_training.methods.cdad.training_loop import TrainingData
 
 EXEMPLARS, RESTORED = "exemplars", "exemplars_restored"
-"""Names of an artifact's tensors: latents (n, c, h, w) float16 of good parts that were learned
-from, every second one with a synthetic defect, and what the network restored of them then."""
+"""Names of an artifact's tensors: good parts (n, ...) that were learned from as `Form.to_keep` lays
+them out, every second one with a synthetic defect, and latents (n, c, h, w) float16 that the
+network restored of them then."""
 BATCH = 8  # exemplars of each update
 _AT_ONCE = 8
 
@@ -32,10 +34,10 @@ _AT_ONCE = 8
 class Exemplars:
     """Those of all products before a step."""
 
-    latents: Tensor
-    """(n, c, h, w) float32."""
+    parts: Parts
+    """(n, ...)."""
     restored: Tensor
-    """(n, c, h, w), what each product's own network version restored of them."""
+    """(n, c, h, w) float32, what each product's own network version restored of them."""
     noise: Tensor
     """(1, c, h, w), the sampler's."""
     sampling: SamplingPlan
@@ -43,34 +45,38 @@ class Exemplars:
     """Of the loss, `Config.distillation` for every product."""
 
     @staticmethod
-    def of_tasks(tasks: Sequence[LearnedTask], noise: Tensor, config: Config) -> "Exemplars | None":
+    def of_tasks(tasks: Sequence[LearnedTask], noise: Tensor, form: Form) -> "Exemplars | None":
         """Take those of artifacts; None where options keep none, or no artifact has any."""
+        config = form.config
         having = [one.tensors for one in tasks if EXEMPLARS in one.tensors]
         if not config.exemplars or not having:
             return None
-        latents, restored = (
-            torch.cat([of_half(one[name]) for one in having]) for name in (EXEMPLARS, RESTORED)
-        )
+        parts = joined([form.kept(one[EXEMPLARS]) for one in having])
+        restored = torch.cat([of_half(one[RESTORED]) for one in having])
         weight = config.distillation * len(having)
-        return Exemplars(latents, restored, noise, sampling_of(config), weight)
+        return Exemplars(parts, restored, noise, sampling_of(config), weight)
 
-    def loss(self, network: Network) -> Tensor:
+    def loss(self, network: RestoringNetwork) -> Tensor:
         """Weighted mean square, (), between what `BATCH` of them are restored to now and then.
 
         Which ones is drawn from torch's generator. All steps of the sampler are gone through, with
         its constant noise, as the device does.
         """
-        index = torch.randint(len(self.latents), (BATCH,))
-        now = network(self.latents[index], self.noise, self.sampling)
+        index = torch.randint(len(self.parts), (BATCH,))
+        now = network(self.parts.at(index), self.noise, self.sampling)
         return self.weight * functional.mse_loss(now, self.restored[index])
 
 
 @torch.no_grad()
-def exemplars_of(network: Network, data: TrainingData, noise: Tensor, config: Config) -> Tensors:
+def exemplars_of(
+    form: Form, network: RestoringNetwork, data: TrainingData, noise: Tensor
+) -> Tensors:
     """Tensors of an artifact for `Config.exemplars` evenly spread good parts of a product.
 
     Parameters
     ----------
+    form
+        Its options say how many.
     network
         After the step.
     data
@@ -78,10 +84,11 @@ def exemplars_of(network: Network, data: TrainingData, noise: Tensor, config: Co
     noise
         (1, c, h, w), that of every frame.
     """
+    config = form.config
     if not config.exemplars:
         return {}
-    kept = to_half(data.spread(config.exemplars))
-    # Restored as they are kept, in half precision.
+    kept = form.to_keep(data.spread(config.exemplars))
+    # Restored as they are kept, which may be in half precision.
     sampling = sampling_of(config)
-    restored = [network(some, noise, sampling) for some in torch.split(of_half(kept), _AT_ONCE)]
+    restored = [network(some, noise, sampling) for some in form.kept(kept).split(_AT_ONCE)]
     return {EXEMPLARS: kept, RESTORED: to_half(torch.cat(restored))}

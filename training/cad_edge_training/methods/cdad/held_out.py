@@ -1,7 +1,4 @@
-"""Good parts that are held out: their latents, which an artifact keeps, and what they say.
-
-At most 32, as float16 and never as pixels: 25 KB each at 224 px.
-"""
+"""Good parts that are held out: what they say of a network."""
 
 from typing import Any, NamedTuple
 
@@ -12,13 +9,14 @@ from torch import Tensor
 from cad_edge.calibration import Calibration, lower_quartile
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.held_out_scores import HeldOutImages, HeldOutScores, calibrate
+from cad_edge_training.methods.cdad.form import Array
 from cad_edge_training.methods.cdad.model import CDAD
+from cad_edge_training.methods.cdad.parts import Parts
 
 HELD_OUT, EXPLAINED, FREE = "held_out", "explained", "free"
-"""Names of an artifact's tensors: latents (n, c, h, w) float16 of its held-out parts, the share of
-how they differ that the network restored when it had learned them, and the share of directions
-that was free then."""
-Array = np.ndarray[Any, np.dtype[Any]]
+"""Names of an artifact's tensors: its held-out parts (n, ...) as `Form.to_keep` lays them out, the
+share of how they differ that the network restored when it had learned them, and the share of
+directions that was free then."""
 Half = np.ndarray[Any, np.dtype[np.float16]]
 
 _BATCH = 8
@@ -43,23 +41,23 @@ def of_half(kept: Array) -> Tensor:
     return torch.from_numpy(kept.astype(np.float32))
 
 
-def judge(model: CDAD, latents: Tensor) -> HeldOutReconstruction:
-    """Show a model latents (n, c, h, w) of held-out parts."""
+def judge(model: CDAD, held_out: Parts) -> HeldOutReconstruction:
+    """Show a model held-out parts."""
     scores, peaks, quartiles, restored = [], [], [], []
     with torch.inference_mode():
-        for some in torch.split(latents, _BATCH):
-            score, located = model.judge(some)
+        for some in held_out.split(_BATCH):
+            restored.append(model.reconstructed(some))
+            score, located = model.form.verdict(some.latents, restored[-1])
             scores += score.tolist()
             peaks += located.amax(dim=(1, 2)).tolist()
             quartiles += lower_quartile(located.numpy()).tolist()
-            restored.append(model.reconstructed(some))
     found = HeldOutScores(np.array(scores), np.array(peaks), np.array(quartiles))
     return HeldOutReconstruction(found, torch.cat(restored))
 
 
 def calibration(model: CDAD, tensors: Tensors, images: HeldOutImages) -> Calibration:
     """Score the held-out parts of an artifact's ``tensors`` with a model as it is now."""
-    return calibrate(judge(model, of_half(tensors[HELD_OUT])).scores, images)
+    return calibrate(judge(model, model.form.kept(tensors[HELD_OUT])).scores, images)
 
 
 def explained(latents: Tensor, restored: Tensor, usual: Tensor) -> float:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.learned import Images, Progress
 from cad_edge_training.methods.cdad.config import Config
-from cad_edge_training.patch_features import in_batches, patch_features
+from cad_edge_training.methods.cdad.parts import Parts
+from cad_edge_training.patch_features import patch_features
 
 LATENT = "latent/"
 """Prefix in shared weights."""
@@ -33,6 +33,10 @@ class LatentSpace:
         """Latents (n, c, h, w) of features (n, d, h, w)."""
         flat = features.permute(0, 2, 3, 1) @ self.matrix + self.bias
         return flat.permute(0, 3, 1, 2)
+
+    def parts(self, looked: Parts) -> Parts:
+        """Parts whose ``latents`` are features yet, (n, d, h, w)."""
+        return Parts(self(looked.latents))
 
     def tensors(self) -> Tensors:
         """Lay out for shared weights."""
@@ -68,8 +72,3 @@ def look(backbone: Backbone, config: Config, image: Tensor) -> Tensor:
     """Features (n, d, h, w) of image (n, height, width, 3) uint8 on the deepest block's grid."""
     states = backbone.run(backbone.normalise(image), config.blocks[-1])
     return patch_features(backbone, states, config.blocks)
-
-
-def look_at_all(backbone: Backbone, config: Config, images: Images, progress: Progress) -> Tensor:
-    """Features (n, d, h, w) of images (n, height, width, 3) uint8."""
-    return in_batches(images, lambda batch: look(backbone, config, batch), progress)

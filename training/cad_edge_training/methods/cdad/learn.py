@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cad_edge.calibration import Calibration
 from cad_edge.errors import DatasetError
@@ -22,6 +20,8 @@ from cad_edge_training.learned import (
 )
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.exemplars import Exemplars, exemplars_of
+from cad_edge_training.methods.cdad.form import Form, look_at_all
+from cad_edge_training.methods.cdad.forms import form_of
 from cad_edge_training.methods.cdad.held_out import (
     EXPLAINED,
     FREE,
@@ -29,11 +29,9 @@ from cad_edge_training.methods.cdad.held_out import (
     calibration,
     explained,
     judge,
-    of_half,
-    to_half,
 )
-from cad_edge_training.methods.cdad.latents import LatentSpace, look_at_all
 from cad_edge_training.methods.cdad.model import CDAD, SIZE, is_whole, model_of, require_size
+from cad_edge_training.methods.cdad.parts import Parts, Space, joined
 from cad_edge_training.methods.cdad.projection import ProjectedUpdates
 from cad_edge_training.methods.cdad.protection import protect
 from cad_edge_training.methods.cdad.start import Start
@@ -47,16 +45,16 @@ COPIES = 2  # of each good part with a synthetic defect
 
 @dataclass(frozen=True)
 class ProductFeatures:
-    """Good parts of a product as the frozen backbone sees them, (n, d, h, w) float32."""
+    """Good parts of a product as frozen networks see them."""
 
     division: Division
-    clean: Tensor
-    defective: Tensor
-    """(n * COPIES, d, h, w), the copies of an image one after another."""
-    held_out: Tensor
+    clean: Parts
+    defective: Parts
+    """(n * COPIES, ...), the copies of an image one after another."""
+    held_out: Parts
 
     @staticmethod
-    def of(request: LearningRequest, config: Config) -> "ProductFeatures":
+    def of(request: LearningRequest, form: Form) -> "ProductFeatures":
         """Look at all good parts, and at copies with synthetic defects of those learned from."""
         images, seed = request.images, request.seed
         division = divide(len(images), request.rate, seed, request.task, request.groups)
@@ -69,15 +67,13 @@ class ProductFeatures:
         copies = [_damaged(learned, seed, number) for number in range(COPIES)]
         shown = learned, np.stack(copies, axis=1).reshape(-1, *images.shape[1:])
         clean, defective, held_out = (
-            look_at_all(request.backbone, config, one, request.progress)
-            for one in (*shown, images[division.held_out])
+            look_at_all(form, one, request.progress) for one in (*shown, images[division.held_out])
         )
         return ProductFeatures(division, clean, defective, held_out)
 
-    def latents(self, space: LatentSpace) -> TrainingData:
+    def latents(self, space: Space) -> TrainingData:
         """Latents of what is learned from."""
-        clean = space(self.clean)
-        return TrainingData(clean, space(self.defective).reshape(-1, COPIES, *clean.shape[1:]))
+        return TrainingData(space.parts(self.clean), space.parts(self.defective).grouped(COPIES))
 
 
 def _damaged(images: Images, seed: int, copy: int) -> Images:
@@ -116,15 +112,16 @@ def learn_step(requests: Sequence[LearningRequest], config: Config) -> list[Lear
     """
     first = requests[0]
     require_options(first, config)
+    form = form_of(first.backbone, config)
     before = _network_before(first)
-    products = [ProductFeatures.of(request, config) for request in requests]
-    start = _start(before, products, first, config)
+    products = [ProductFeatures.of(request, form) for request in requests]
+    start = form.start(before, joined([one.clean for one in products]), first.seed)
     each = [one.latents(start.space) for one in products]
-    data = TrainingData(torch.cat([e.clean for e in each]), torch.cat([e.defective for e in each]))
+    data = TrainingData(joined([e.clean for e in each]), joined([e.defective for e in each]))
     if before is None:
         train(start.network, data, config, Constraints(), first.seed, first.progress)
     else:
-        _learn_on(start, data, first, config)
+        _learn_on(start, data, first, form)
     bases = start.bases
     if config.projection != "none":
         bases = protect(start.network, data, start.noise, bases, config)
@@ -132,7 +129,7 @@ def learn_step(requests: Sequence[LearningRequest], config: Config) -> list[Lear
     shared_weights = start.tensors() | bases.to_tensors()
     shared_weights[SIZE] = np.array([recipe.height, recipe.width], np.int64)
     shared_weights[STEP] = np.array(1 if before is None else 1 + before[STEP].item(), np.int64)
-    model = model_of(first.backbone, config, shared_weights)
+    model = model_of(form, shared_weights)
     free = 1 - start.bases.share().overall if start.bases.by_name else 1.0
     results = [
         _result(request, product, own, model, free)
@@ -164,7 +161,7 @@ def build_model(backbone: Backbone, config: Config, tensors: Tensors) -> CDAD:
         The newest member was learned together with others that are not there.
     """
     require_network(tensors)
-    return model_of(backbone, config, tensors)
+    return model_of(form_of(backbone, config), tensors)
 
 
 def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibration:
@@ -191,8 +188,9 @@ def _network_before(request: LearningRequest) -> Tensors | None:
     return before
 
 
-def _learn_on(start: Start, data: TrainingData, request: LearningRequest, config: Config) -> None:
+def _learn_on(start: Start, data: TrainingData, request: LearningRequest, form: Form) -> None:
     """Learn a further step, kept out of older products' directions where options say so."""
+    config = form.config
     projected = None
     if config.projection != "none":
         projected = ProjectedUpdates(
@@ -201,22 +199,9 @@ def _learn_on(start: Start, data: TrainingData, request: LearningRequest, config
     # Decay would shrink what older products have, with no part of theirs at hand to hold it.
     undecayed = config.model_copy(update={"weight_decay": 0.0})
     seed = request.seed + len(request.earlier)
-    constraints = Constraints(projected, Exemplars.of_tasks(request.earlier, start.noise, config))
+    exemplars = Exemplars.of_tasks(request.earlier, start.noise, form)
+    constraints = Constraints(projected, exemplars)
     train(start.network, data, undecayed, constraints, seed, request.progress)
-
-
-def _start(
-    before: Tensors | None,
-    products: Sequence[ProductFeatures],
-    request: LearningRequest,
-    config: Config,
-) -> Start:
-    features = torch.cat([one.clean for one in products])
-    if before is not None:
-        return Start.further(before, config, features)
-    if config.initial == "small":
-        return Start.small(features, config)
-    return Start.first(features, config, request.seed)
 
 
 def _result(
@@ -227,12 +212,12 @@ def _result(
     free: float,
 ) -> LearningResult:
     """Calibrate a product, and measure how well the network has learned it."""
-    held_out, division = to_half(model.space(product.held_out)), product.division
+    held_out = model.form.to_keep(model.space.parts(product.held_out))
     # Scored as they are kept, so that the newest version's calibration comes out the same again.
-    latents = of_half(held_out)
-    judged = judge(model, latents)
-    known = explained(latents, judged.restored, learned.clean.mean(0))
-    tensors = exemplars_of(model.network, learned, model.noise, model.config) | {
+    parts = model.form.kept(held_out)
+    judged, division = judge(model, parts), product.division
+    known = explained(parts.latents, judged.restored, learned.clean.latents.mean(0))
+    tensors = exemplars_of(model.form, model.network, learned, model.noise) | {
         HELD_OUT: held_out,
         EXPLAINED: np.array(known, np.float32),
         FREE: np.array(free, np.float32),

@@ -10,7 +10,8 @@ from cad_edge_training.methods.cdad.bases import LayerBases
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.incremental_svd import IncrementalSVDs
 from cad_edge_training.methods.cdad.inputs import basis_widths, recorded_inputs
-from cad_edge_training.methods.cdad.network import Network, sampling_of
+from cad_edge_training.methods.cdad.network import RestoringNetwork, sampling_of
+from cad_edge_training.methods.cdad.parts import Parts
 from cad_edge_training.methods.cdad.second_moments import SecondMoments
 from cad_edge_training.methods.cdad.training_loop import TrainingData
 
@@ -19,7 +20,7 @@ FEWEST = 12
 
 
 def protect(
-    network: Network, data: TrainingData, noise: Tensor, before: LayerBases, config: Config
+    network: RestoringNetwork, data: TrainingData, noise: Tensor, before: LayerBases, config: Config
 ) -> LayerBases:
     """Return bases of all products so far, those of the step's included.
 
@@ -54,6 +55,6 @@ def protect(
     return found.bases()
 
 
-def sampled(data: TrainingData, share: float) -> Iterator[Tensor]:
-    """Yield latents (1, c, h, w) of evenly spread images, every second one with a defect."""
-    yield from torch.split(data.spread(max(FEWEST, math.ceil(share * len(data.clean)))), 1)
+def sampled(data: TrainingData, share: float) -> Iterator[Parts]:
+    """Yield evenly spread images one by one, every second one with a defect."""
+    yield from data.spread(max(FEWEST, math.ceil(share * len(data.clean)))).split(1)

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 from cad_edge.errors import ArtifactError
-from cad_edge_training.methods.cdad.condition import AMN
+from cad_edge_training.methods.cdad.denoiser import Condition, Denoiser
 from cad_edge_training.methods.cdad.schedule import SamplingPlan
-from cad_edge_training.methods.cdad.unet import UNet
 
 BiasTables: TypeAlias = tuple[tuple[Tensor, ...], ...]
 """Biases (1, channels) of every block, of every step."""
 
 
-def bias_tables(unet: UNet, plan: SamplingPlan) -> BiasTables:
+def bias_tables(unet: Denoiser, plan: SamplingPlan) -> BiasTables:
     """Biases of all steps, which depend on nothing but weights: constants of a graph."""
     device = unet.conv_in.weight.device
     return tuple(unet.time_biases(torch.tensor([step.time], device=device)) for step in plan.steps)
@@ -53,7 +52,7 @@ def begin(z: Tensor, noise: Tensor, plan: SamplingPlan) -> Tensor:
 
 
 def denoise_once(
-    unet: UNet,
+    unet: Denoiser,
     x: Tensor,
     added: Tensor,
     biases: Sequence[Tensor],
@@ -68,7 +67,9 @@ def denoise_once(
     return moved
 
 
-def denoise(unet: UNet, x: Tensor, added: Tensor, plan: SamplingPlan, tables: BiasTables) -> Tensor:
+def denoise(
+    unet: Denoiser, x: Tensor, added: Tensor, plan: SamplingPlan, tables: BiasTables
+) -> Tensor:
     """Take all steps of a plan.
 
     Parameters
@@ -85,7 +86,14 @@ def denoise(unet: UNet, x: Tensor, added: Tensor, plan: SamplingPlan, tables: Bi
     return x
 
 
-def reconstruct(unet: UNet, amn: AMN, z: Tensor, noise: Tensor, plan: SamplingPlan) -> Tensor:
+def reconstruct(
+    unet: Denoiser,
+    amn: Condition,
+    z: Tensor,
+    noise: Tensor,
+    plan: SamplingPlan,
+    told: Tensor | None = None,
+) -> Tensor:
     """Reconstruct latents as those of a good part; equal inputs give equal outputs.
 
     AMN is called once. What is left at the end has alpha-bar .99915, as the paper ends: .029 of
@@ -99,6 +107,8 @@ def reconstruct(unet: UNet, amn: AMN, z: Tensor, noise: Tensor, plan: SamplingPl
         (n, c, h, w) or (1, c, h, w); a constant, so that an image's map is always the same.
     plan
         From `schedule.plan`, of the prediction that the network was taught.
+    told
+        (n, ...), what AMN sees of the parts; their latents if None.
 
     Raises
     ------
@@ -107,10 +117,12 @@ def reconstruct(unet: UNet, amn: AMN, z: Tensor, noise: Tensor, plan: SamplingPl
 
     Examples
     --------
+    >>> from cad_edge_training.methods.cdad.condition import AMN
     >>> from cad_edge_training.methods.cdad.schedule import plan
+    >>> from cad_edge_training.methods.cdad.unet import UNet
     >>> unet, amn, z = UNet(64), AMN(64, 64, (14, 14)), torch.zeros(2, 64, 14, 14)
     >>> reconstruct(unet, amn, z, torch.randn(1, 64, 14, 14), plan(2, 501)).shape
     torch.Size([2, 64, 14, 14])
     """
-    added, _ = amn(z)
+    added, _ = amn(z if told is None else told)
     return denoise(unet, begin(z, noise, plan), added, plan, bias_tables(unet, plan))

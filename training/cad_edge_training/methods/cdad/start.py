@@ -13,7 +13,13 @@ from cad_edge.store.artifact import Tensors
 from cad_edge_training.methods.cdad.bases import LayerBases
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.latents import LatentSpace, fit_space
-from cad_edge_training.methods.cdad.network import Network, network_of, to_tensors
+from cad_edge_training.methods.cdad.network import (
+    Network,
+    RestoringNetwork,
+    network_of,
+    to_tensors,
+)
+from cad_edge_training.methods.cdad.parts import Space
 
 SMALL = Path(__file__).parent / "small" / "model.safetensors"
 """Weights learned on procedural surfaces and parts, and their latent space."""
@@ -25,8 +31,8 @@ NOISE = "noise"
 class Start:
     """A network that is ready to learn a step."""
 
-    space: LatentSpace
-    network: Network
+    space: Space
+    network: RestoringNetwork
     noise: Tensor
     """(1, c, h, w) float32, for good."""
     bases: LayerBases

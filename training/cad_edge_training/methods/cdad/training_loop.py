@@ -12,7 +12,8 @@ from cad_edge.errors import CadEdgeError
 from cad_edge_training.learned import Progress
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.losses import condition_loss, diffusion_loss
-from cad_edge_training.methods.cdad.network import Network
+from cad_edge_training.methods.cdad.network import RestoringNetwork
+from cad_edge_training.methods.cdad.parts import Parts
 from cad_edge_training.methods.cdad.projection import ProjectedUpdates
 from cad_edge_training.methods.cdad.schedule import STEPS, noised
 
@@ -22,34 +23,39 @@ WARM_UP = 20
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Latents of the good parts that a step learns from."""
+    """The good parts that a step learns from."""
 
-    clean: Tensor
-    """(n, c, h, w) float32."""
-    defective: Tensor
-    """(n, k, c, h, w), of k copies of each with synthetic defects."""
+    clean: Parts
+    """(n, ...)."""
+    defective: Parts
+    """(n, k, ...), of k copies of each with synthetic defects."""
+
+    @property
+    def copies(self) -> int:
+        """Copies of each part with synthetic defects."""
+        return self.defective.latents.shape[1]
 
     def conditions(self, index: Tensor, share: float) -> Tensor:
-        """Latents (m, c, h, w) that AMN sees of images (m,), a ``share`` of them with a defect."""
-        copy = torch.randint(self.defective.shape[1], (len(index),))
+        """Return what AMN is told (m, ...) of images (m,), a ``share`` of them with a defect."""
+        copy = torch.randint(self.copies, (len(index),))
         damaged = (torch.rand(len(index)) < share)[:, None, None, None]
-        return torch.where(damaged, self.defective[index, copy], self.clean[index])
+        return torch.where(damaged, self.defective.told[index, copy], self.clean.told[index])
 
-    def spread(self, count: int) -> Tensor:
-        """Latents (count, c, h, w) of evenly spread images, every second one with a defect.
+    def spread(self, count: int) -> Parts:
+        """Return evenly spread images (count, ...), every second one with a defect.
 
         All images where there are not so many.
         """
         number = torch.arange(min(count, len(self.clean)))
         places = torch.linspace(0, len(self.clean) - 1, len(number)).round().long()
-        damaged = self.defective[places, number // 2 % self.defective.shape[1]]
-        return torch.where((number % 2 == 1)[:, None, None, None], damaged, self.clean[places])
+        damaged = self.defective.at((places, number // 2 % self.copies))
+        return damaged.where(number % 2 == 1, self.clean.at(places))
 
 
 class Distilled(Protocol):
     """What older products' reconstructions are compared with."""
 
-    def loss(self, network: Network) -> Tensor:
+    def loss(self, network: RestoringNetwork) -> Tensor:
         """Loss () of a network as it is now."""
         ...
 
@@ -78,7 +84,7 @@ def rate_at(update: int, config: Config) -> float:
 
 
 def train(
-    network: Network,
+    network: RestoringNetwork,
     data: TrainingData,
     config: Config,
     constraints: Constraints,
@@ -132,15 +138,16 @@ def train(
     network.eval()
 
 
-def _loss(network: Network, data: TrainingData, index: Tensor, config: Config) -> Tensor:
+def _loss(network: RestoringNetwork, data: TrainingData, index: Tensor, config: Config) -> Tensor:
     """Eq. 12 of a batch (m,) int64: both losses, each with weight 1."""
-    clean = data.clean[index]
+    good = data.clean.at(index)
+    clean = good.latents
     added, _ = network.amn(data.conditions(index, config.perturbed))
     time, noise = torch.randint(STEPS, (len(index),)), torch.randn_like(clean)
     biases = network.unet.time_biases(time)
     predicted = network.unet(noised(clean, noise, time), biases, added)
     return diffusion_loss(predicted, clean, noise, config.prediction) + condition_loss(
-        added, network.amn.local(clean)
+        added, network.amn.local(good.told)
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cad_edge.errors import OptionError
+from cad_edge_training.methods.cdad.denoiser import Denoiser
 
 GROUPS = 8  # of every norm
 PERIOD = 10_000  # longest of the time code, as in Vaswani et al. 2017
@@ -74,7 +75,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class UNet(nn.Module):
+class UNet(Denoiser):
     """Noisy latents to the prediction; a residual block down and up at every resolution.
 
     Down goes a convolution of stride 2, up the nearest cell and a convolution. Grids of any size

@@ -1,0 +1,1 @@
+"""Graphs of the published form of CDAD, on Stable Diffusion 1.5."""

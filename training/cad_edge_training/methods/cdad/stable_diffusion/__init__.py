@@ -1,0 +1,1 @@
+"""The published form of CDAD, on Stable Diffusion 1.5."""

@@ -1,0 +1,168 @@
+"""What a stream of CDAD forgets beside what each new product gets.
+
+    python -m cad_edge_studies.cdad_streams FOLDER... [--out FILE] [--picture FILE]
+
+``FOLDER`` is what `cad-edge protocol` made of a study file here. Learners whose names end in a
+number, as "energy 0.95" does, are points of a curve.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cad_edge_benchmarks.instruments.metrics import mean_defined
+from cad_edge_benchmarks.instruments.open_data import REPOSITORY
+from cad_edge_benchmarks.protocol.summary import spread
+from cad_edge_benchmarks.reporting.plots import SERIES, plot, standalone
+from cad_edge_benchmarks.reporting.tables import text_table, write_result
+from cad_edge_benchmarks.reporting.targets import Target, targets_table
+from cad_edge_studies.open_category_study import RESULTS, Study, made_with
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RESULT = RESULTS / "cdad-streams.json"
+PICTURE = REPOSITORY / "docs" / "images" / "cdad-trade.svg"
+CDAD, FREE, PUBLISHED = "CDAD", "free updates", "iSVD as published"
+ALONE, TOGETHER = "each product alone", "all products together"
+"""Learners that targets are about."""
+FIGURES = ("detection_rate", "false_reject_rate", "a_auroc", "fm", "pixel_auroc", "pixel_fm")
+
+Rows = Mapping[str, Mapping[str, Any]]
+"""By learner and figure, mean and deviation over runs."""
+
+
+@click.command("cdad_streams", cls=Study)
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
+@click.option("--picture", type=click.Path(path_type=Path), default=PICTURE, show_default=False)
+def main(folders: tuple[Path, ...], out: Path, picture: Path) -> None:
+    """Lay the learners of FOLDERS beside each other."""
+    rows = {name: row for folder in folders for name, row in rows_of(folder).items()}
+    targets = must_reach(rows)
+    record = {"learners": rows, "must_reach": [target.record() for target in targets]}
+    write_result(out, {**made_with(), **record})
+    if curves := curves_of(rows):
+        picture.write_text(standalone(draw(curves)), "utf-8")
+    click.echo(f"{table(rows)}\n\n{targets_table(targets)}")
+
+
+def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the report of a study; what a product gets when it is learned is A[i, i]."""
+    learners = json.loads((folder / "protocol.json").read_text("utf-8"))["learners"]
+    rows = {}
+    for name, found in learners.items():
+        new = [mean_defined(list(when_learned(run).values())) for run in found["runs"]]
+        later = [mean_defined(list(when_learned(run).values())[1:]) for run in found["runs"]]
+        rejected = [worst_rejected(run) for run in found["runs"]]
+        rows[name] = {
+            **{figure: found["summary"][figure] for figure in FIGURES},
+            "when_learned": vars(spread(new)),
+            "later_when_learned": vars(spread(later)),
+            "worst_old_false_reject_rate": max(
+                (one for one in rejected if one is not None), default=None
+            ),
+            "by_product": [when_learned(run) for run in found["runs"]],
+        }
+    return rows
+
+
+def when_learned(run: Mapping[str, Any]) -> dict[str, float | None]:
+    """Image AUROC of every product at its own step, in the order of the run."""
+    matrix = run["continual"]["image_auroc"]["matrix"]
+    steps = {name: number for number, names in enumerate(run["steps"]) for name in names}
+    return {
+        name: matrix[min(steps[name], len(matrix) - 1)][place]
+        for place, name in enumerate(run["tasks"])
+    }
+
+
+def worst_rejected(run: Mapping[str, Any]) -> float | None:
+    """Largest false-reject rate after the last step, of all products but the last one's."""
+    final = run["results"][-1]["measurement"]["evaluations"]
+    newest = set(run["steps"][-1])
+    rates = [one["false_reject_rate"] for name, one in final.items() if name not in newest]
+    return max((rate for rate in rates if rate is not None), default=None)
+
+
+def must_reach(rows: Rows) -> list[Target]:
+    """Limits of what is forgotten, and of what a new product loses beside a network of its own."""
+
+    def mean(name: str, figure: str) -> float | None:
+        found: float | None = rows[name][figure]["mean"] if name in rows else None
+        return found
+
+    def less(one: float | None, other: float | None) -> float | None:
+        return None if one is None or other is None else one - other
+
+    own, published = mean(CDAD, "a_auroc"), mean(PUBLISHED, "a_auroc")
+    deviation = (rows[CDAD]["a_auroc"]["deviation"] or 0.0) if CDAD in rows else 0.0
+    lost = less(mean(ALONE, "when_learned"), mean(CDAD, "when_learned"))
+    worst = rows[CDAD]["worst_old_false_reject_rate"] if CDAD in rows else None
+    return [
+        Target("all products together, image AUROC", "at least", 0.92, mean(TOGETHER, "a_auroc")),
+        Target("forgetting, image AUROC", "at most", 0.03, mean(CDAD, "fm")),
+        Target("new products below learning them alone", "at most", 0.05, lost),
+        Target("A-AUROC after the last product", "at least", 0.91, own),
+        Target("above free updates", "at least", deviation, less(own, mean(FREE, "a_auroc"))),
+        Target("above iSVD as printed", "at least", deviation, less(own, published)),
+        Target("false rejects of an old product, worst", "at most", 0.10, worst),
+    ]
+
+
+def table(rows: Rows) -> str:
+    """Mean and deviation of every learner."""
+    head = ["", "found", "rejected", "A-AUROC", "FM", "pixel", "pixel FM", "when learned", "runs"]
+    figures = (*FIGURES, "when_learned")
+    return text_table(
+        head,
+        [
+            [name, *(_shown(row[one]) for one in figures), str(row["a_auroc"]["runs"])]
+            for name, row in rows.items()
+        ],
+    )
+
+
+def _shown(figure: Mapping[str, Any]) -> str:
+    if figure["mean"] is None:
+        return "-"
+    deviation = figure["deviation"]
+    return f"{figure['mean']:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
+
+
+Curves = Mapping[str, Sequence[tuple[str, float, float]]]
+"""By what is varied: its value, forgetting, and image AUROC of later products when learned."""
+
+
+def curves_of(rows: Rows) -> dict[str, list[tuple[str, float, float]]]:
+    """Points of learners named after a value."""
+    curves: dict[str, list[tuple[str, float, float]]] = {}
+    for name, row in rows.items():
+        varied, _, value = name.rpartition(" ")
+        figures = row["fm"]["mean"], row["later_when_learned"]["mean"]
+        if value.replace(".", "", 1).isdigit() and None not in figures:
+            curves.setdefault(varied, []).append((value, *figures))
+    return curves
+
+
+def draw(curves: Curves) -> str:
+    """Draw forgetting against what new products get; better is up and to the left."""
+
+    def on(axes: "Axes") -> None:
+        for (name, points), colour in zip(curves.items(), SERIES, strict=False):
+            _, forgotten, learned = zip(*points, strict=True)
+            axes.plot(forgotten, learned, marker="o", color=colour, label=name)
+            for value, x, y in points:
+                axes.annotate(value, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=9)
+        axes.set(xlabel="forgetting (FM of image AUROC)", ylabel="new products, image AUROC")
+        axes.legend(loc="lower right")
+
+    said = "; ".join(f"{name}: {', '.join(map(str, points))}" for name, points in curves.items())
+    return plot(on, (520, 380), f"Forgetting against the AUROC of new products. {said}")
+
+
+if __name__ == "__main__":
+    main()

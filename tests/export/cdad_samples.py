@@ -2,5 +2,5 @@
 
 OPTIONS = {
     **{"channels": "16", "width": "16", "inner_width": "16", "updates": "5", "heads": "2"},
-    **{"window": "3", "batch": "4"},
+    **{"window": "3", "batch": "4", "initial": "drawn"},
 }

@@ -21,7 +21,8 @@ from tests.training.small_products import LITE0, a_request, texture
 METHOD = "cdad"
 TINY = {
     **{"channels": "16", "width": "16", "inner_width": "16", "heads": "2", "window": "3"},
-    **{"updates": "5", "batch": "8"},
+    **{"updates": "5", "batch": "8", "learning_rate": "1e-3", "schedule": "constant"},
+    **{"initial": "drawn", "projection": "update", "exemplars": "0", "jitter": "0"},
 }
 SIDE = 64
 

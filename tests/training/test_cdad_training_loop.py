@@ -6,7 +6,7 @@ import torch
 from cad_edge.errors import CadEdgeError
 from cad_edge_training.methods.cdad import training_loop
 from cad_edge_training.methods.cdad.network import Network, sampling_of
-from cad_edge_training.methods.cdad.training_loop import Constraints, train
+from cad_edge_training.methods.cdad.training_loop import Constraints, jittered, train
 from tests.training.small_cdad import drawn_data, options
 from tests.training.small_products import quiet
 
@@ -164,3 +164,24 @@ def test_fewer_images_than_a_batch_are_one_batch():
     network.amn.register_forward_pre_hook(lambda _, given: told.append(len(given[0])))
     train(network, drawn_data(images=3), options(), Constraints(), 0, quiet)
     assert told == [3] * 5
+
+
+def test_jitter_has_a_deviation_of_its_own_for_each_part() -> None:
+    latents = torch.full((400, 4, 8, 8), 3.0)
+    added = jittered(latents, 2.0) - latents
+    deviations = added.flatten(1).std(1)
+    # Even on [0, 2]: mean 1, deviation 2 / sqrt(12).
+    assert deviations.mean().item() == pytest.approx(1, abs=0.1)
+    assert deviations.std().item() == pytest.approx(2 / 12**0.5, abs=0.06)
+    assert added.mean().item() == pytest.approx(0, abs=0.02)
+
+
+def test_jitter_reaches_the_condition_alone() -> None:
+    config, told, targets = options(jitter=5.0, perturbed=0.0), [], []
+    network, data = drawn_network(config), drawn_data()
+    network.amn.register_forward_pre_hook(lambda _, given: told.append(given[0]))
+    network.amn.local.register_forward_pre_hook(lambda _, given: targets.append(given[0]))
+    train(network, data, config, Constraints(), 0, quiet)
+    assert all(seen.std() > 1.5 * data.clean.latents.std() for seen in told)
+    clean = {tuple(one.flatten().tolist()) for one in data.clean.latents}
+    assert all(tuple(one.flatten().tolist()) in clean for seen in targets[1::2] for one in seen)

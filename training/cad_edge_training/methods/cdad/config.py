@@ -54,6 +54,12 @@ class Config(Record):
     perturbed: float = Field(
         default=0.5, ge=0, le=1, description="share of conditions with a synthetic defect"
     )
+    jitter: float = Field(
+        default=0.0,
+        ge=0,
+        description="largest deviation of Gaussian noise on the latents that the condition is "
+        "told while it learns; the paper has none",
+    )
 
     updates: int = Field(default=300, ge=1, description="of every step; the paper has epochs")
     batch: int = Field(default=12, ge=1, description="images per update")
@@ -127,6 +133,7 @@ def defaults_for(backbone: str) -> dict[str, Any]:
         "first_time": 501,
         "steps": 2,
         "initial": "small",
+        "jitter": 1.0,
         "batch": 16,
         "learning_rate": 2e-3,
         "schedule": "linear",

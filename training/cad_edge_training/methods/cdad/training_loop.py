@@ -142,13 +142,26 @@ def _loss(network: RestoringNetwork, data: TrainingData, index: Tensor, config: 
     """Eq. 12 of a batch (m,) int64: both losses, each with weight 1."""
     good = data.clean.at(index)
     clean = good.latents
-    added, _ = network.amn(data.conditions(index, config.perturbed))
+    told = data.conditions(index, config.perturbed)
+    added, _ = network.amn(jittered(told, config.jitter) if config.jitter else told)
     time, noise = torch.randint(STEPS, (len(index),)), torch.randn_like(clean)
     biases = network.unet.time_biases(time)
     predicted = network.unet(noised(clean, noise, time), biases, added)
     return diffusion_loss(predicted, clean, noise, config.prediction) + condition_loss(
         added, network.amn.local(good.told)
     )
+
+
+def jittered(latents: Tensor, largest: float) -> Tensor:
+    """Add Gaussian noise to latents (n, c, h, w), of each part by a deviation of its own.
+
+    The deviation is drawn evenly from 0 to ``largest``. Without noise the condition may pass on all
+    that it is told, defects included, and only drawn ones teach it not to; with it, what good parts
+    have in common has to be known (You et al. 2022, arXiv 2206.03687, whose noise is by the norm of
+    each token).
+    """
+    deviation = largest * torch.rand(len(latents), 1, 1, 1)
+    return latents + deviation * torch.randn_like(latents)
 
 
 def _batches(images: int, config: Config) -> Iterator[Tensor]:

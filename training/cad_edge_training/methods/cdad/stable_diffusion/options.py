@@ -5,7 +5,7 @@ from cad_edge_training.methods.cdad.config import Config, defaults_for
 
 EMBEDDED = (
     *("blocks", "channels", "shrinkage", "width", "inner_width", "convolutions", "initial"),
-    *("prediction", "share"),
+    *("prediction", "share", "jitter"),
 )
 """Options of which this form has one value: its latents, its network and its score are given."""
 

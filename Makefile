@@ -9,9 +9,9 @@ INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 PASSIVE := $(addprefix result-,accuracy choices recognition contamination method_choice defect_levels)
-COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison result-anomaly_moe_ablations
+COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison result-anomaly_moe_ablations result-cdad_streams
 STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-anomaly_moe_full_size \
-	result-embedded_language_model result-cdad_start result-cdad_full_size
+	result-embedded_language_model result-cdad_start result-cdad_full_size result-cdad_decomposition
 .PHONY: demo test lint types units torchless campaign benchmark results $(STUDIES) $(COMPARISONS) \
 	result-engine_agreement result-openvino clean help
 
@@ -71,6 +71,7 @@ result-anomaly_moe_full_size: FLAGS = --work out/anomaly_moe_sizes  ## AnomalyMo
 result-cdad_full_size: FLAGS = --work out/cdad_sizes  ## CDAD at Stable Diffusion 1.5's dimensions, exported beside torch
 result-embedded_language_model: FLAGS = --out out/llava-small --minutes 40  ## llava-small from drawn parts
 
+result-cdad_decomposition:  ## time and memory of what finds directions of older products
 result-cdad_start:  ## weights that CDAD starts from, learned on drawn surfaces and parts
 
 # Study files that cad-edge protocol runs; their reports are in out/.
@@ -94,6 +95,11 @@ result-anomaly_moe_ablations: $(VENV)/.installed  ## levels and losses of Anomal
 		$(PROTOCOL) $(STUDY)/anomaly_moe_ablations/$$name.yaml --last-only --data $(OPEN_DATA) \
 			--out out/anomaly_moe_ablations/$$name || exit 1; done
 	@$(STUDY_MODULE).anomaly_moe_ablations out/anomaly_moe_ablations/fitted out/anomaly_moe_ablations/drawn
+
+result-cdad_streams: $(VENV)/.installed  ## what streams of CDAD forget, and what new products get; hours
+	@for name in updates parts; do \
+		$(PROTOCOL) $(STUDY)/cdad_streams/$$name.yaml --data $(OPEN_DATA) --out out/cdad_streams/$$name || exit 1; done
+	@$(STUDY_MODULE).cdad_streams out/cdad_streams/updates out/cdad_streams/parts
 
 result-engine_agreement: result-rgbd_comparison  ## what IB-IUMAD learned, exported, beside torch
 	@$(STUDY_MODULE).engine_agreement $(STUDY)/rgbd_comparison/line.yaml \

@@ -95,7 +95,7 @@ def test_tasks_of_a_step_are_learned_together(tmp_path):
     assert all(cost["bytes"] > 10_000 for cost in costs.values())  # a share of what is in common
 
 
-def test_every_order_has_every_seed_and_one_step_knows_no_order(tmp_path, monkeypatch):
+def test_every_order_has_every_seed_and_some_know_no_order(tmp_path, monkeypatch):
     done = []
 
     def record(name, learner, steps, trial):
@@ -108,19 +108,21 @@ def test_every_order_has_every_seed_and_one_step_knows_no_order(tmp_path, monkey
         "once": LearnerSettings(baseline=None, one_step=True, **kind),
         "a": LearnerSettings(baseline=None, one_step=False, **kind),
         "all": LearnerSettings(baseline="joint", one_step=False, **kind),
+        "each": LearnerSettings(baseline="separate", one_step=False, **kind),
     }
     tasks = [(StreamTask(name=name, path=tmp_path),) for name in ("nut", "lid")]
     sequence = TaskSequence("s", tuple(tasks), 0.1, whole_steps_move=False)
     orders = ("given", "reversed")
     request = RunRequest(tmp_path, learners, orders, (0, 1), (), None, False, print)
-    assert len(run_all(sequence, request)) == len(done) == 10
+    assert len(run_all(sequence, request)) == len(done) == 12
     assert done[:3] == [
         ("once", "given", 0, [["nut", "lid"]]),
         ("a", "given", 0, [["nut"], ["lid"]]),
         ("all", "given", 0, [["nut"], ["lid"]]),
     ]
     assert done[-1] == ("all", "reversed", 1, [["lid"], ["nut"]])
-    assert [one[1:3] for one in done if one[0] == "once"] == [("given", 0), ("given", 1)]
+    for name in ("once", "each"):
+        assert [one[1:3] for one in done if one[0] == name] == [("given", 0), ("given", 1)]
     assert [one[1:3] for one in done if one[0] == "a"] == [
         (order, seed) for order in orders for seed in (0, 1)
     ]
@@ -128,10 +130,14 @@ def test_every_order_has_every_seed_and_one_step_knows_no_order(tmp_path, monkey
 
 def test_learners_in_one_step_are_named(tmp_path):
     kind = {"method": "ib_iumad", "backbone": "b", "size": None, "options": {}}
-    learners = {"once": LearnerSettings(baseline=None, one_step=True, **kind)}
+    learners = {
+        "once": LearnerSettings(baseline=None, one_step=True, **kind),
+        "each": LearnerSettings(baseline="separate", one_step=False, **kind),
+    }
     plan = plan_of(TaskSequence("s", (), 0.1, whole_steps_move=False), "s", learners)
     said = facts(ProtocolReport(plan, (), (), False, ()))
-    assert "in the first order alone and without forgetting: once." in said[-1]
+    assert "in the first order alone and without forgetting: once." in said[-2]
+    assert said[-1] == "Every task on its own, in the first order alone: each."
     assert described(learners["once"]) == "ib_iumad on b; all tasks in one step"
 
 

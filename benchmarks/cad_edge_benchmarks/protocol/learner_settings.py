@@ -26,6 +26,11 @@ class LearnerSettings(Record):
         return self.baseline is None and not self.one_step
 
     @property
+    def knows_order(self) -> bool:
+        """Whether what it learns depends on the order of tasks."""
+        return not self.one_step and self.baseline != "separate"
+
+    @property
     def network(self) -> tuple[str, int | None]:
         """Backbone and input side, None for the backbone's own and for what each product gets."""
         return self.backbone, None if self.size == "auto" else self.size

@@ -138,6 +138,8 @@ def facts(report: ProtocolReport) -> list[str]:
             f"All tasks in one step, in the first order alone and without forgetting: "
             f"{', '.join(names)}."
         )
+    if names := [name for name, one in plan.learners.items() if one.baseline == "separate"]:
+        said.append(f"Every task on its own, in the first order alone: {', '.join(names)}.")
     return said
 
 

@@ -93,8 +93,8 @@ def run_all(sequence: TaskSequence, request: RunRequest) -> list[Run]:
         trial = Trial(request, order, seed, ordered(sequence, order), sequence.false_reject_rate)
         reference: Run | None = None
         for name, settings in request.learners.items():
-            if settings.one_step and order != request.orders[0]:
-                continue  # it knows no order
+            if not settings.knows_order and order != request.orders[0]:
+                continue
             runs.append(_run_learner(name, settings, trial, reference))
             if reference is None and settings.is_reference:
                 reference = runs[-1]

@@ -69,7 +69,8 @@ class LearnerEntry(Record):
     """What a study file says of one learner; the rest is the study's."""
 
     baseline: BaselineName | None = Field(
-        default=None, description="one model of pooled images, or one of each task; none: cad-edge itself"
+        default=None,
+        description="one model of pooled images, or one of each task; none: cad-edge itself",
     )
     one_step: bool = Field(
         default=False, description="learn all tasks together, by a method that can"

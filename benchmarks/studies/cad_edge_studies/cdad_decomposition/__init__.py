@@ -1,0 +1,1 @@
+"""Time and memory of what finds old products' directions: README.md."""

@@ -184,6 +184,10 @@ class TestRemarks:
             one.startswith("the network is full: at least 30% and 10%") for one in said[1:]
         ] == ([True] * full)
 
+    def test_room_is_said_where_there_is_less_than_all(self):
+        said = CDAD.remarks({"explained": np.array(0.5), "free": np.array(1.0)})
+        assert said == ["the network restores 50% of how its held-out good parts differ"]
+
     def test_no_share_is_below_0(self):
         assert "restores 0% of" in CDAD.remarks({"explained": np.array(-7), "free": np.array(1)})[0]
 

@@ -31,16 +31,19 @@ class CDADMethod:
     def remarks(self, tensors: Tensors) -> list[str]:
         """Say how well the product was learned, and what was free for it."""
         explained, free = (tensors[name].item() for name in (EXPLAINED, FREE))
+        restored = (
+            f"the network restores {max(explained, 0):.0%} of how its held-out good parts differ"
+        )
+        # Without projection every direction is free, and saying so would promise room.
         said = [
-            f"the network restores {max(explained, 0):.0%} of how its held-out good parts differ; "
-            f"{free:.0%} of all directions were free for it"
+            restored if free == 1 else f"{restored}; {free:.0%} of all directions were free for it"
         ]
         if explained < LEAST_EXPLAINED or free < LEAST_FREE:
             said.append(
                 f"the network is full: at least {LEAST_EXPLAINED:.0%} and {LEAST_FREE:.0%} are "
-                "wanted; do not release this product by it, and learn it again with a lower "
-                "energy or a larger width and all products before it, or with --out another "
-                "folder"
+                "wanted; do not release this product by it, and learn it with --out another "
+                "folder, or all products again with a lower energy or, on the embedded backbone, "
+                "a larger width"
             )
         return said
 

@@ -52,7 +52,12 @@ class Start:
     @staticmethod
     def small(features: Tensor, config: Config) -> "Start":
         """Begin with the weights that come with cad-edge; errors are those of `further`."""
-        return Start.further(load_file(SMALL), config, features)
+        try:
+            return Start.further(load_file(SMALL), config, features)
+        except OptionError as problem:
+            raise OptionError(
+                f"{problem}, or start from drawn weights with initial=drawn"
+            ) from None
 
     @staticmethod
     def further(shared_weights: Tensors, config: Config, features: Tensor) -> "Start":

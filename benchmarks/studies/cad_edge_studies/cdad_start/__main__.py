@@ -92,7 +92,7 @@ def main(out: Path, images: int, updates: int, seed: int) -> None:
         | {"python": platform.python_version()},
     }
     (out / "training.json").write_text(json.dumps(note, indent=2) + "\n", "utf-8")
-    click.echo(f"{note["cpu_seconds"]} CPU s; {left:.3f} of held-out images unexplained; {out}")
+    click.echo(f"{note['cpu_seconds']} CPU s; {left:.3f} of held-out images unexplained; {out}")
 
 
 def _told(doing: str, done: int, total: int) -> None:

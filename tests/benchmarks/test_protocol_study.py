@@ -54,7 +54,9 @@ def test_published_studies_are_whole(path, tmp_path):
 
 def test_the_studies_are_found():
     found = {path.parent.name for path in PUBLISHED}
-    assert found == {"anomaly_moe_ablations", "cl_anomaly_comparison", "rgbd_comparison"}
+    assert found == {
+        *("anomaly_moe_ablations", "cdad_streams", "cl_anomaly_comparison", "rgbd_comparison"),
+    }
 
 
 def test_a_learner_takes_what_it_does_not_say_from_the_study(folder):

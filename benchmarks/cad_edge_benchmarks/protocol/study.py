@@ -39,7 +39,7 @@ def _side(size: object) -> object:
 
 
 PoolName: TypeAlias = Literal["joint", "naive", "replay"]
-BaselineName: TypeAlias = PoolName | Literal["separate"]
+BaselineName: TypeAlias = Literal["joint", "naive", "replay", "separate"]
 Order: TypeAlias = Literal["given", "reversed", "shuffled"]
 Size: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_side)]
 

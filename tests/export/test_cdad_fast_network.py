@@ -14,10 +14,10 @@ from cad_edge_export.fusions.cdad.fast_network import (
     halved,
     step_biases,
 )
+from cad_edge_training.group_norm import PortableGroupNorm, nearest_upsampled
 from cad_edge_training.methods.cdad.condition import AMN
 from cad_edge_training.methods.cdad.schedule import plan
 from cad_edge_training.methods.cdad.unet import UNet
-from cad_edge_training.row_norm import RowNorm, doubled
 
 GRIDS = [(4, 4), (7, 5), (1, 6)]
 
@@ -35,14 +35,14 @@ def test_norm_of_rows_is_that_of_groups(grid):
     norm.weight.copy_(torch.randn(24))
     norm.bias.copy_(torch.randn(24))
     x = 3 * torch.randn(5, 24, *grid) + 1
-    torch.testing.assert_close(RowNorm(norm)(x), norm(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(PortableGroupNorm(norm)(x), norm(x), rtol=1e-5, atol=1e-5)
 
 
 def test_statistics_are_not_those_of_halves():
     """Squares of 300 are beyond a half, and a weight of 1.0003 is none."""
     norm = nn.GroupNorm(8, 16)
     norm.weight.fill_(1.0003)
-    fast = halved(nn.Sequential(RowNorm(norm), nn.Linear(4, 4)))
+    fast = halved(nn.Sequential(PortableGroupNorm(norm), nn.Linear(4, 4)))
     x = 300 * torch.randn(2, 16, 4, 4).half()
     found = fast[0](x)
     assert found.dtype == fast[1].weight.dtype == torch.float16
@@ -60,7 +60,9 @@ def test_nearest_cells_are_those_of_interpolation(side):
 
 def test_doubled_cells_are_those_of_interpolation():
     x = torch.randn(2, 3, 4, 5)
-    assert torch.equal(doubled(x), functional.interpolate(x, scale_factor=2, mode="nearest"))
+    assert torch.equal(
+        nearest_upsampled(x), functional.interpolate(x, scale_factor=2, mode="nearest")
+    )
 
 
 @pytest.mark.parametrize("widths", [(16,), (16, 24), (24, 16, 32)])

@@ -3,11 +3,11 @@
 import torch
 from torch.nn import functional
 
-from cad_edge_training.methods.cdad.stable_diffusion.amn import LocalEncoder, PictureAMN
+from cad_edge_training.methods.cdad.stable_diffusion.amn import ImageAMN, LocalEncoder
 
 
-def published() -> PictureAMN:
-    return PictureAMN(320, (32, 32), layers=8, heads=8, window=7).eval()
+def published() -> ImageAMN:
+    return ImageAMN(320, (32, 32), layers=8, heads=8, window=7).eval()
 
 
 def test_at_256_pixels_it_is_as_wide_as_the_unet():

@@ -19,7 +19,7 @@ from cad_edge_training.methods.cdad.inputs import basis_widths
 from cad_edge_training.methods.cdad.learn import build_model, recalibrate
 from cad_edge_training.methods.cdad.parts import Parts
 from cad_edge_training.methods.cdad.schedule import noised
-from cad_edge_training.methods.cdad.stable_diffusion.amn import PictureAMN
+from cad_edge_training.methods.cdad.stable_diffusion.amn import ImageAMN
 from cad_edge_training.methods.cdad.stable_diffusion.network import (
     StableDiffusionNetwork,
     empty_unet,
@@ -124,7 +124,7 @@ class TestNetwork:
         The text's are two of each of 16 transformers, 768 wide. Two further of each have the basis
         of the queries, since they see what those see: twice 5 * 320 + 5 * 640 + 6 * 1280 = 12,480.
         """
-        amn = PictureAMN(320, (32, 32), layers=8, heads=8, window=7)
+        amn = ImageAMN(320, (32, 32), layers=8, heads=8, window=7)
         unet = TextUNet(empty_unet(STABLE_DIFFUSION), torch.zeros(77, 768))
         network = StableDiffusionNetwork(amn, unet)
         layers = {name: one for name, one in network.projected().items() if "unet" in name}

@@ -14,7 +14,7 @@ from torch import nn
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.backbones.stable_diffusion.base import StableDiffusion
-from cad_edge_training.backbones.stable_diffusion.scorer import LargestOfNine
+from cad_edge_training.backbones.stable_diffusion.scorer import MaxPool3x3
 from tests.training.tiny_models import save_clip
 from tests.training.tiny_stable_diffusion import (
     SIDE,
@@ -88,7 +88,7 @@ class TestParts:
 
     def test_largest_of_nine(self):
         x = torch.rand(2, 3, 8, 6, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(LargestOfNine()(x), nn.MaxPool2d(3, stride=2, padding=1)(x))
+        assert torch.equal(MaxPool3x3()(x), nn.MaxPool2d(3, stride=2, padding=1)(x))
 
     def test_blocks_and_prompts(self, backbone):
         with pytest.raises(

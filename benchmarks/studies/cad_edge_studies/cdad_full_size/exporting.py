@@ -26,7 +26,7 @@ from cad_edge_export.onnx_graph import to_onnx
 from cad_edge_studies.procedural_rgbd_line.scenes import render
 from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.cdad.config import Config, defaults_for
-from cad_edge_training.methods.cdad.form import Restorer
+from cad_edge_training.methods.cdad.form import Reconstructor
 from cad_edge_training.methods.cdad.forms import form_of
 from cad_edge_training.methods.cdad.model import CDAD
 from cad_edge_training.methods.cdad.parts import Parts
@@ -64,7 +64,7 @@ def drawn_model(backbone: str, side: int) -> CDAD:
     start = form.start(None, nothing, 0)
     for one in start.network.parameters():
         one.requires_grad_(False)
-    return CDAD(form, Restorer(start.space, start.network, start.noise)).eval()
+    return CDAD(form, Reconstructor(start.space, start.network, start.noise)).eval()
 
 
 def distinct(fused: FusedTask) -> Iterable[StageModule]:

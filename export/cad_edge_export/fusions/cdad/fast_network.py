@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cad_edge_training.group_norm import PortableGroupNorm
 from cad_edge_training.methods.cdad.condition import EncoderLayer, NonLocalEncoder
 from cad_edge_training.methods.cdad.denoiser import Condition
 from cad_edge_training.methods.cdad.schedule import SamplingPlan
 from cad_edge_training.methods.cdad.unet import ResidualBlock, UNet
-from cad_edge_training.row_norm import RowNorm
 
 Grid = tuple[int, int]
 
@@ -42,7 +42,9 @@ class FastBlock(nn.Module):
 
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
-        self.norm_in, self.norm_out = (RowNorm(one) for one in (block.norm_in, block.norm_out))
+        self.norm_in, self.norm_out = (
+            PortableGroupNorm(one) for one in (block.norm_in, block.norm_out)
+        )
         self.conv_in, self.conv_out, self.shortcut = block.conv_in, block.conv_out, block.shortcut
         self.conv_in.bias = None
 
@@ -70,7 +72,7 @@ class FastUNet(nn.Module):
         grids = _grids(grid, len(unet.down))
         self.conv_in, self.conv_out = unet.conv_in, unet.conv_out
         self.downsample, self.upsample = unet.downsample, unet.upsample
-        self.norm_out = RowNorm(unet.norm_out)
+        self.norm_out = PortableGroupNorm(unet.norm_out)
         fast = [FastBlock(block) for block in blocks_of(unet)]
         self.down, self.middle = nn.ModuleList(fast[: len(grids)]), fast[len(grids)]
         self.up = nn.ModuleList(fast[len(grids) + 1 :])
@@ -175,7 +177,7 @@ class FastAMN(nn.Module):
 
 def halved(module: nn.Module) -> nn.Module:
     """Bring a module to half precision in place, but for the weights of its norms."""
-    norms = [one for one in module.modules() if isinstance(one, RowNorm | nn.LayerNorm)]
+    norms = [one for one in module.modules() if isinstance(one, PortableGroupNorm | nn.LayerNorm)]
     # Halving rounds them as well, so that they are put back as they were.
     weights = [{name: one.clone() for name, one in norm.state_dict().items()} for norm in norms]
     module.half()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cad_edge_training.row_norm import RowNorm, doubled
+from cad_edge_training.group_norm import PortableGroupNorm, nearest_upsampled
 
 
 class ResidualBlock(nn.Module):
@@ -17,7 +17,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, block: Any) -> None:  # noqa: ANN401 - diffusers is untyped
         super().__init__()
-        self.norms = nn.ModuleList(RowNorm(one) for one in (block.norm1, block.norm2))
+        self.norms = nn.ModuleList(PortableGroupNorm(one) for one in (block.norm1, block.norm2))
         self.convs = nn.ModuleList((block.conv1, block.conv2))
         self.shortcut = nn.Identity() if block.conv_shortcut is None else block.conv_shortcut
 
@@ -35,7 +35,7 @@ class CellAttention(nn.Module):
 
     def __init__(self, attention: Any) -> None:  # noqa: ANN401 - diffusers is untyped
         super().__init__()
-        self.norm = RowNorm(attention.group_norm)
+        self.norm = PortableGroupNorm(attention.group_norm)
         self.query, self.key, self.value = attention.to_q, attention.to_k, attention.to_v
         self.out = attention.to_out[0]
 
@@ -49,7 +49,7 @@ class CellAttention(nn.Module):
         return x + mixed.transpose(1, 2).reshape(-1, channels, height, width)
 
 
-class Halving(nn.Module):
+class Downsample(nn.Module):
     """Convolution of stride 2 that looks one cell beyond the right and the lower edge."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -62,7 +62,7 @@ class Halving(nn.Module):
         return out
 
 
-class Doubling(nn.Module):
+class Upsample(nn.Module):
     """Each cell becomes four, then a convolution."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -71,11 +71,11 @@ class Doubling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels, h, w) to (n, channels, 2 h, 2 w)."""
-        out: Tensor = self.conv(doubled(x))
+        out: Tensor = self.conv(nearest_upsampled(x))
         return out
 
 
-class Scaled(nn.Module):
+class ScaledConv1x1(nn.Module):
     """Convolution with kernels of one cell whose answers or inputs are scaled, as one."""
 
     def __init__(self, conv: nn.Conv2d, channels: int, before: float, after: float) -> None:
@@ -101,9 +101,9 @@ def encoder_blocks(vae: Any) -> tuple[nn.Module, list[nn.Module]]:  # noqa: ANN4
     blocks: list[nn.Module] = []
     for block in encoder.down_blocks:
         parts: list[nn.Module] = [ResidualBlock(one) for one in block.resnets]
-        parts += [Halving(one.conv) for one in block.downsamplers or ()]
+        parts += [Downsample(one.conv) for one in block.downsamplers or ()]
         blocks.append(nn.Sequential(*parts))
-    mean = Scaled(vae.quant_conv, channels, 1.0, vae.config.scaling_factor)
+    mean = ScaledConv1x1(vae.quant_conv, channels, 1.0, vae.config.scaling_factor)
     blocks.append(nn.Sequential(*_middle(encoder.mid_block), *_end(encoder), mean))
     return encoder.conv_in, blocks
 
@@ -111,11 +111,11 @@ def encoder_blocks(vae: Any) -> tuple[nn.Module, list[nn.Module]]:  # noqa: ANN4
 def decoder(vae: Any) -> nn.Sequential:  # noqa: ANN401
     """From latents (n, c, h, w) to pixels (n, 3, 8 h, 8 w)."""
     back = vae.post_quant_conv
-    unscaled = Scaled(back, back.out_channels, 1 / vae.config.scaling_factor, 1.0)
+    unscaled = ScaledConv1x1(back, back.out_channels, 1 / vae.config.scaling_factor, 1.0)
     parts: list[nn.Module] = [unscaled, vae.decoder.conv_in, *_middle(vae.decoder.mid_block)]
     for block in vae.decoder.up_blocks:
         parts += [ResidualBlock(one) for one in block.resnets]
-        parts += [Doubling(one.conv) for one in block.upsamplers or ()]
+        parts += [Upsample(one.conv) for one in block.upsamplers or ()]
     return nn.Sequential(*parts, *_end(vae.decoder))
 
 
@@ -125,4 +125,4 @@ def _middle(block: Any) -> list[nn.Module]:  # noqa: ANN401
 
 
 def _end(part: Any) -> list[nn.Module]:  # noqa: ANN401
-    return [RowNorm(part.conv_norm_out), nn.SiLU(), part.conv_out]
+    return [PortableGroupNorm(part.conv_norm_out), nn.SiLU(), part.conv_out]

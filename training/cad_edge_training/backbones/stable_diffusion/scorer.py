@@ -11,7 +11,7 @@ STRIDES = (4, 8, 16)
 """Pixels of a cell in each of the first stages, whose features are compared."""
 
 
-class LargestOfNine(nn.Module):
+class MaxPool3x3(nn.Module):
     """`nn.MaxPool2d` of 3 x 3 cells, stride 2, of numbers that are not negative."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class Scorer(nn.Module):
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - transformers is untyped
         super().__init__()
         _fold(model)
-        self.stem = nn.Sequential(model.embedder.embedder, LargestOfNine())
+        self.stem = nn.Sequential(model.embedder.embedder, MaxPool3x3())
         self.stages = nn.ModuleList(list(model.encoder.stages)[: len(STRIDES)])
 
     def forward(self, pixels: Tensor) -> list[Tensor]:

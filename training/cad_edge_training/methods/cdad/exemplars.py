@@ -17,7 +17,7 @@ from torch.nn import functional
 from cad_edge.store.artifact import LearnedTask, Tensors
 from cad_edge_training.methods.cdad.form import Form
 from cad_edge_training.methods.cdad.held_out import of_half, to_half
-from cad_edge_training.methods.cdad.network import RestoringNetwork, sampling_of
+from cad_edge_training.methods.cdad.network import DiffusionNetwork, sampling_of
 from cad_edge_training.methods.cdad.parts import Parts, joined
 from cad_edge_training.methods.cdad.schedule import SamplingPlan
 from cad_edge_training.methods.cdad.training_loop import TrainingData
@@ -56,7 +56,7 @@ class Exemplars:
         weight = config.distillation * len(having)
         return Exemplars(parts, restored, noise, sampling_of(config), weight)
 
-    def loss(self, network: RestoringNetwork) -> Tensor:
+    def loss(self, network: DiffusionNetwork) -> Tensor:
         """Weighted mean square, (), between what `BATCH` of them are restored to now and then.
 
         Which ones is drawn from torch's generator. All steps of the sampler are gone through, with
@@ -69,7 +69,7 @@ class Exemplars:
 
 @torch.no_grad()
 def exemplars_of(
-    form: Form, network: RestoringNetwork, data: TrainingData, noise: Tensor
+    form: Form, network: DiffusionNetwork, data: TrainingData, noise: Tensor
 ) -> Tensors:
     """Tensors of an artifact for `Config.exemplars` evenly spread good parts of a product.
 

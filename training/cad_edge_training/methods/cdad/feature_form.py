@@ -13,7 +13,7 @@ from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.gaussian import smooth
 from cad_edge_training.methods.cdad.config import Config
-from cad_edge_training.methods.cdad.form import Array, Restorer
+from cad_edge_training.methods.cdad.form import Array, Reconstructor
 from cad_edge_training.methods.cdad.held_out import of_half, to_half
 from cad_edge_training.methods.cdad.latents import LatentSpace, look
 from cad_edge_training.methods.cdad.network import network_of
@@ -41,12 +41,12 @@ class FeatureForm:
             return Start.small(looked.latents, self.config)
         return Start.first(looked.latents, self.config, seed)
 
-    def restorer(self, shared_weights: Tensors) -> Restorer:
+    def restorer(self, shared_weights: Tensors) -> Reconstructor:
         """Read what a step left behind; errors are those of `network_of`."""
         noise = torch.from_numpy(np.array(shared_weights[NOISE]))
         grid = (noise.shape[2], noise.shape[3])
         network = network_of(self.config, noise.shape[1], grid, shared_weights)
-        return Restorer(LatentSpace.of_arrays(shared_weights), network, noise)
+        return Reconstructor(LatentSpace.of_arrays(shared_weights), network, noise)
 
     def verdict(self, latents: Tensor, restored: Tensor) -> tuple[Tensor, Tensor]:
         """Mean distance (n,) of the furthest cells, and map (n, height, width)."""

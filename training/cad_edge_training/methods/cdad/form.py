@@ -15,7 +15,7 @@ from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.learned import Images, Progress
 from cad_edge_training.methods.cdad.config import Config
-from cad_edge_training.methods.cdad.network import RestoringNetwork
+from cad_edge_training.methods.cdad.network import DiffusionNetwork
 from cad_edge_training.methods.cdad.parts import Parts, Space, joined
 from cad_edge_training.methods.cdad.start import Start
 from cad_edge_training.patch_features import batches
@@ -24,11 +24,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
-class Restorer:
+class Reconstructor:
     """What all products share, as frames need it."""
 
     space: Space
-    network: RestoringNetwork
+    network: DiffusionNetwork
     noise: Tensor
     """(1, c, h, w) float32."""
 
@@ -64,7 +64,7 @@ class Form(Protocol):
         """
         ...
 
-    def restorer(self, shared_weights: Tensors) -> Restorer:
+    def restorer(self, shared_weights: Tensors) -> Reconstructor:
         """Read what a step left behind."""
         ...
 

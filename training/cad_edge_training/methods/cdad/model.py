@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cad_edge.errors import ArtifactError
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.methods.cdad.form import Form, Restorer
+from cad_edge_training.methods.cdad.form import Form, Reconstructor
 from cad_edge_training.methods.cdad.network import NETWORK, sampling_of
 from cad_edge_training.methods.cdad.parts import Parts
 
@@ -24,7 +24,7 @@ SIZE = "size"
 class CDAD(nn.Module):
     """image -> score, anomaly_map."""
 
-    def __init__(self, form: Form, restorer: Restorer) -> None:
+    def __init__(self, form: Form, restorer: Reconstructor) -> None:
         super().__init__()
         self.form, self.backbone, self.config = form, form.backbone, form.config
         self.space, self.network, self.noise = restorer.space, restorer.network, restorer.noise

@@ -25,7 +25,7 @@ TIME = "time"
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class RestoringNetwork(nn.Module):
+class DiffusionNetwork(nn.Module):
     """Latents to latents as those of a good part would be.
 
     Parameters
@@ -57,7 +57,7 @@ class RestoringNetwork(nn.Module):
         return projected_layers(self, frozen=(TIME,))
 
 
-class Network(RestoringNetwork):
+class Network(DiffusionNetwork):
     """The embedded form's, whose condition sees latents."""
 
     def __init__(self, config: Config, channels: int, grid: tuple[int, int]) -> None:
@@ -79,7 +79,7 @@ def sampling_of(config: Config) -> SamplingPlan:
     return plan(config.steps, config.first_time, config.prediction, config.start)
 
 
-def to_tensors(network: RestoringNetwork) -> dict[str, Array]:
+def to_tensors(network: DiffusionNetwork) -> dict[str, Array]:
     """Lay out weights for shared weights."""
     return {
         NETWORK + name: value.detach().numpy().copy()
@@ -107,7 +107,7 @@ def copied(tensors: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.array(value) for name, value in tensors.items() if name.startswith(NETWORK)}
 
 
-def put_in(network: RestoringNetwork, tensors: Mapping[str, Array], sizes: str) -> None:
+def put_in(network: DiffusionNetwork, tensors: Mapping[str, Array], sizes: str) -> None:
     """Give a network the weights of `to_tensors`; where it learns on, they change.
 
     Parameters

@@ -10,7 +10,7 @@ from cad_edge_training.methods.cdad.bases import LayerBases
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.incremental_svd import IncrementalSVDs
 from cad_edge_training.methods.cdad.inputs import basis_widths, recorded_inputs
-from cad_edge_training.methods.cdad.network import RestoringNetwork, sampling_of
+from cad_edge_training.methods.cdad.network import DiffusionNetwork, sampling_of
 from cad_edge_training.methods.cdad.parts import Parts
 from cad_edge_training.methods.cdad.second_moments import SecondMoments
 from cad_edge_training.methods.cdad.training_loop import TrainingData
@@ -20,7 +20,7 @@ FEWEST = 12
 
 
 def protect(
-    network: RestoringNetwork, data: TrainingData, noise: Tensor, before: LayerBases, config: Config
+    network: DiffusionNetwork, data: TrainingData, noise: Tensor, before: LayerBases, config: Config
 ) -> LayerBases:
     """Return bases of all products so far, those of the step's included.
 

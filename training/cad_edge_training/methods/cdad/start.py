@@ -14,8 +14,8 @@ from cad_edge_training.methods.cdad.bases import LayerBases
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.latents import LatentSpace, fit_space
 from cad_edge_training.methods.cdad.network import (
+    DiffusionNetwork,
     Network,
-    RestoringNetwork,
     network_of,
     to_tensors,
 )
@@ -32,7 +32,7 @@ class Start:
     """A network that is ready to learn a step."""
 
     space: Space
-    network: RestoringNetwork
+    network: DiffusionNetwork
     noise: Tensor
     """(1, c, h, w) float32, for good."""
     bases: LayerBases

@@ -12,7 +12,7 @@ from cad_edge.errors import CadEdgeError
 from cad_edge_training.learned import Progress
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.losses import condition_loss, diffusion_loss
-from cad_edge_training.methods.cdad.network import RestoringNetwork
+from cad_edge_training.methods.cdad.network import DiffusionNetwork
 from cad_edge_training.methods.cdad.parts import Parts
 from cad_edge_training.methods.cdad.projection import ProjectedUpdates
 from cad_edge_training.methods.cdad.schedule import STEPS, noised
@@ -52,10 +52,10 @@ class TrainingData:
         return damaged.where(number % 2 == 1, self.clean.at(places))
 
 
-class Distilled(Protocol):
+class DistillationLoss(Protocol):
     """What older products' reconstructions are compared with."""
 
-    def loss(self, network: RestoringNetwork) -> Tensor:
+    def loss(self, network: DiffusionNetwork) -> Tensor:
         """Loss () of a network as it is now."""
         ...
 
@@ -65,7 +65,7 @@ class Constraints:
     """What keeps a further step close to what older products have; at the first there is none."""
 
     projected: ProjectedUpdates | None = None
-    exemplars: Distilled | None = None
+    exemplars: DistillationLoss | None = None
 
 
 def rate_at(update: int, config: Config) -> float:
@@ -84,7 +84,7 @@ def rate_at(update: int, config: Config) -> float:
 
 
 def train(
-    network: RestoringNetwork,
+    network: DiffusionNetwork,
     data: TrainingData,
     config: Config,
     constraints: Constraints,
@@ -138,7 +138,7 @@ def train(
     network.eval()
 
 
-def _loss(network: RestoringNetwork, data: TrainingData, index: Tensor, config: Config) -> Tensor:
+def _loss(network: DiffusionNetwork, data: TrainingData, index: Tensor, config: Config) -> Tensor:
     """Eq. 12 of a batch (m,) int64: both losses, each with weight 1."""
     good = data.clean.at(index)
     clean = good.latents

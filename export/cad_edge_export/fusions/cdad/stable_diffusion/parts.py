@@ -13,9 +13,9 @@ from cad_edge_export.trunk import in_precision
 from cad_edge_training.backbones.stable_diffusion.base import StableDiffusion
 from cad_edge_training.backbones.stable_diffusion.scorer import STRIDES
 from cad_edge_training.gaussian import gaussian_matrix, resize_matrix
+from cad_edge_training.group_norm import PortableGroupNorm
 from cad_edge_training.methods.cdad.model import CDAD
 from cad_edge_training.methods.cdad.stable_diffusion.unet import TextUNet
-from cad_edge_training.row_norm import RowNorm
 
 
 class EncoderTrunk(nn.Module):
@@ -90,7 +90,7 @@ def stable_diffusion_parts(model: CDAD, first: int, precision: ModulePrecision) 
 
 def half_copy(module: nn.Module) -> nn.Module:
     """Copy a module in half precision, but for the weights of its norms, which are shared."""
-    norms = [one for one in module.modules() if isinstance(one, RowNorm | nn.LayerNorm)]
+    norms = [one for one in module.modules() if isinstance(one, PortableGroupNorm | nn.LayerNorm)]
     memo: dict[int, object] = {
         id(value): value for norm in norms for value in (*norm.parameters(), *norm.buffers())
     }

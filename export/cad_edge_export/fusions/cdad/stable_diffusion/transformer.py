@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cad_edge_training.row_norm import RowNorm
+from cad_edge_training.group_norm import PortableGroupNorm
 
 
 class SelfAttention(nn.Module):
@@ -86,7 +86,7 @@ class FastTransformer(nn.Module):
 
     def __init__(self, model: Any, text: Tensor) -> None:  # noqa: ANN401 - diffusers is untyped
         super().__init__()
-        self.norm, self.linear = RowNorm(model.norm), isinstance(model.proj_in, nn.Linear)
+        self.norm, self.linear = PortableGroupNorm(model.norm), isinstance(model.proj_in, nn.Linear)
         self.enter, self.leave = model.proj_in, model.proj_out
         self.layers = nn.ModuleList(FastLayer(one, text) for one in model.transformer_blocks)
 

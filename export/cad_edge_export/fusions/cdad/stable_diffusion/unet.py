@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cad_edge_export.fusions.cdad.stable_diffusion.transformer import FastTransformer
+from cad_edge_training.group_norm import PortableGroupNorm, nearest_upsampled
 from cad_edge_training.methods.cdad.schedule import SamplingPlan
 from cad_edge_training.methods.cdad.stable_diffusion.unet import TextUNet
-from cad_edge_training.row_norm import RowNorm, doubled
 
 
 class Unbiased(nn.Module):
@@ -35,7 +35,7 @@ class FastBlock(nn.Module):
 
     def __init__(self, block: Any) -> None:  # noqa: ANN401 - diffusers is untyped
         super().__init__()
-        self.norm_in, self.norm_out = RowNorm(block.norm1), RowNorm(block.norm2)
+        self.norm_in, self.norm_out = PortableGroupNorm(block.norm1), PortableGroupNorm(block.norm2)
         self.conv_in, self.conv_out = Unbiased(block.conv1), block.conv2
         self.shortcut = nn.Identity() if block.conv_shortcut is None else block.conv_shortcut
 
@@ -70,7 +70,7 @@ class FastTextUNet(nn.Module):
         super().__init__()
         model, text = unet.model, unet.text
         self.conv_in, self.conv_out = model.conv_in, model.conv_out
-        self.norm_out = RowNorm(model.conv_norm_out)
+        self.norm_out = PortableGroupNorm(model.conv_norm_out)
         self.down = nn.ModuleList(FastLevel(one, text) for one in model.down_blocks)
         self.halve = nn.ModuleList(
             one.downsamplers[0].conv for one in model.down_blocks if one.downsamplers
@@ -99,7 +99,7 @@ class FastTextUNet(nn.Module):
             for number in range(len(level.blocks)):
                 x = level.step(number, torch.cat((x, skips.pop()), dim=1), next(left))
             if place < len(self.enlarge):
-                x = self.enlarge[place](doubled(x))
+                x = self.enlarge[place](nearest_upsampled(x))
         out: Tensor = self.conv_out(functional.silu(self.norm_out(x)))
         return out
 

@@ -40,7 +40,7 @@ class LocalEncoder(nn.Module):
         return z
 
 
-class PictureAMN(Condition):
+class ImageAMN(Condition):
     """Local, then non-local encoder of pictures; the paper's dropout of .1 is left out.
 
     Parameters
@@ -62,7 +62,7 @@ class PictureAMN(Condition):
     Examples
     --------
     >>> import torch
-    >>> amn = PictureAMN(32, (8, 8), layers=1, heads=4, window=7)
+    >>> amn = ImageAMN(32, (8, 8), layers=1, heads=4, window=7)
     >>> added, local = amn(torch.zeros((2, 64, 64, 3), dtype=torch.uint8))
     >>> added.shape, local.shape
     (torch.Size([2, 32, 8, 8]), torch.Size([2, 32, 8, 8]))

@@ -12,7 +12,7 @@ from cad_edge_training.backbones.stable_diffusion.base import StableDiffusion
 from cad_edge_training.gaussian import smooth
 from cad_edge_training.methods.cdad.bases import LayerBases
 from cad_edge_training.methods.cdad.config import Config
-from cad_edge_training.methods.cdad.form import Array, Restorer
+from cad_edge_training.methods.cdad.form import Array, Reconstructor
 from cad_edge_training.methods.cdad.network import NETWORK, copied, put_in
 from cad_edge_training.methods.cdad.parts import Parts, joined
 from cad_edge_training.methods.cdad.stable_diffusion.network import (
@@ -28,7 +28,7 @@ TEXT = f"{NETWORK}unet.text"
 """Name in shared weights: the constant text (tokens, width) float32."""
 
 
-class OwnLatents:
+class IdentitySpace:
     """The space of latents that an autoencoder gives, which needs no fitting."""
 
     def parts(self, looked: Parts) -> Parts:
@@ -66,17 +66,17 @@ class StableDiffusionForm:
         """
         if before is not None:
             network, bases = self._network(copied(before)), LayerBases.from_tensors(before)
-            return Start(OwnLatents(), network, _noise(before), bases)
+            return Start(IdentitySpace(), network, _noise(before), bases)
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             text = self.backbone.load_context()
             network = network_of(self.backbone, self.config, self.backbone.load_unet(), text)
             noise = torch.randn(1, self.backbone.channels, *self.backbone.grid)
-        return Start(OwnLatents(), network, noise, LayerBases({}))
+        return Start(IdentitySpace(), network, noise, LayerBases({}))
 
-    def restorer(self, shared_weights: Tensors) -> Restorer:
+    def restorer(self, shared_weights: Tensors) -> Reconstructor:
         """Read what a step left behind, without a copy of it; errors are those of `put_in`."""
-        return Restorer(OwnLatents(), self._network(shared_weights), _noise(shared_weights))
+        return Reconstructor(IdentitySpace(), self._network(shared_weights), _noise(shared_weights))
 
     def _network(self, shared_weights: Tensors) -> StableDiffusionNetwork:
         model, text = empty_unet(self.backbone.unet_config), np.array(shared_weights[TEXT])

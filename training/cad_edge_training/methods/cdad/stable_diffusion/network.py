@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from cad_edge_training.backbones.stable_diffusion.base import StableDiffusion
 from cad_edge_training.methods.cdad.config import Config
 from cad_edge_training.methods.cdad.inputs import projected_layers
-from cad_edge_training.methods.cdad.network import RestoringNetwork
-from cad_edge_training.methods.cdad.stable_diffusion.amn import PictureAMN
+from cad_edge_training.methods.cdad.network import DiffusionNetwork
+from cad_edge_training.methods.cdad.stable_diffusion.amn import ImageAMN
 from cad_edge_training.methods.cdad.stable_diffusion.unet import TextUNet
 
 TIME = ("time_embedding", "time_emb_proj")
@@ -18,13 +18,13 @@ OF_TEXT = (".attn2.to_k", ".attn2.to_v")
 """Ends of the names of layers that see the constant text alone."""
 
 
-class StableDiffusionNetwork(RestoringNetwork):
+class StableDiffusionNetwork(DiffusionNetwork):
     """AMN that sees pictures, and Stable Diffusion's U-Net.
 
     Norms, biases, and layers that see nothing but time or text never move.
     """
 
-    def __init__(self, amn: PictureAMN, unet: TextUNet) -> None:
+    def __init__(self, amn: ImageAMN, unet: TextUNet) -> None:
         super().__init__(amn, unet)
         moving = {id(layer.weight) for layer in self.projected().values()}
         for one in self.parameters():
@@ -56,7 +56,7 @@ def network_of(
     OptionError
         A window or number of heads does not fit.
     """
-    amn = PictureAMN(
+    amn = ImageAMN(
         backbone.width,
         backbone.grid,
         layers=config.attention_layers,

@@ -1,11 +1,11 @@
-"""Norms of groups of channels as norms of rows, which every engine has."""
+"""GroupNorm written as LayerNorm of rows, which every engine has, and nearest upsampling."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class RowNorm(nn.Module):
+class PortableGroupNorm(nn.Module):
     """`nn.GroupNorm`; statistics are float32, whatever comes in and goes out."""
 
     scale: Tensor
@@ -27,7 +27,7 @@ class RowNorm(nn.Module):
         return out.to(x.dtype)
 
 
-def doubled(x: Tensor) -> Tensor:
+def nearest_upsampled(x: Tensor) -> Tensor:
     """Make four cells of each, (n, channels, h, w) to (n, channels, 2 h, 2 w)."""
     channels, height, width = x.shape[1:]
     wide = torch.stack((x, x), dim=-1).reshape(-1, channels, height, 2 * width)

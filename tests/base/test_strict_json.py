@@ -178,7 +178,7 @@ def test_numbers_that_are_no_numbers_of_json_in_a_stored_manifest(tmp_path):
             bundle.manifest(sha256_of(data))
 
 
-def test_numbers_that_are_no_numbers_of_json_are_not_written():
+def test_numbers_that_are_no_numbers_of_json_are_not_written(tmp_path):
     entry = RECORDS["manifest"].tasks["pcb-A.1"]
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValidationError, match="finite"):
@@ -189,9 +189,10 @@ def test_numbers_that_are_no_numbers_of_json_are_not_written():
         manifest = RECORDS["manifest"]
         changed = entry.model_copy(update={"certificate": broken})
         with pytest.raises(BundleError, match="a figure that is NaN or infinite"):
-            Bundle(Path("unused"))._history.write(
+            Bundle(tmp_path)._history.write(
                 manifest.model_copy(update={"tasks": {"pcb-A.1": changed}})
             )
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_area_that_no_image_has():

@@ -28,7 +28,7 @@ from cad_edge_training.backbones import load_backbone
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.model import network_of
 from cad_edge_training.train import train
-from tests.training.rgbd_products import NAMES, SIDE, STEPS, quick_plan, rgbd_stream
+from tests.training.rgbd_products import NAMES, PARTS, SIDE, STEPS, quick_plan, rgbd_stream
 from tests.training.small_products import quiet
 
 MODALITIES = ("rgbd", "rgb", "depth")
@@ -37,14 +37,14 @@ MODALITIES = ("rgbd", "rgb", "depth")
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
-    return folder, rgbd_stream(folder)
+    return folder, rgbd_stream(folder, train=PARTS)
 
 
 @pytest.fixture(scope="module", params=MODALITIES)
 def learned(request, tmp_path_factory) -> Path:
     """One product, learned by what is looked at."""
     out = tmp_path_factory.mktemp(request.param)
-    stream = rgbd_stream(tmp_path_factory.mktemp("part"), (("gear",),))
+    stream = rgbd_stream(tmp_path_factory.mktemp("part"), (("gear",),), train=PARTS)
     train(stream, out, quick_plan({"modality": request.param}), lambda name: quiet)
     return out
 
@@ -105,7 +105,7 @@ def test_every_modality_is_certified_in_both_layouts(learned, layout, tmp_path):
         assert not kinds & {"Loop", "Scan", "If", "NonZero", "Unique", "Resize"}
 
 
-def test_products_share_all_graphs_and_own_their_range(bundle):
+def test_products_share_all_graphs_and_own_their_range_and_whitening(bundle):
     manifest = Bundle(bundle).manifest()
     engines = [entry.engine for entry in manifest.tasks.values()]
     assert len({tuple(stage.graph for stage in engine.stages) for engine in engines}) == 1
@@ -115,10 +115,12 @@ def test_products_share_all_graphs_and_own_their_range(bundle):
         "early": "0/early",
         "depth": "frame/depth",
         "depth_range": "tensor/depth_range",
+        "whitening_mean": "tensor/whitening_mean",
+        "whitening": "tensor/whitening",
     }
     for name, entry in manifest.tasks.items():
         held = Bundle(bundle).read_object(entry.engine.tensors)["tensors.safetensors"]
-        assert len(held) < 300, name
+        assert len(held) < 384 * 385 * 4 + 500, name
         # In the files' steps of 0.01 mm.
         assert 48_000 < entry.depth.low < entry.depth.high < 50_100
 

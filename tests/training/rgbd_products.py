@@ -7,6 +7,8 @@ from cad_edge_studies.procedural_rgbd_line.writing import write_line
 from cad_edge_training.train import TrainingPlan
 
 SIDE = 64
+PARTS = 26
+"""Of 16 cells each: as many cells as image and depth have channels, whichever is left out."""
 STEPS = (("gear", "bolt"), ("loaf",), ("cap",))
 NAMES = tuple(name for step in STEPS for name in step)
 QUICK = {

@@ -18,6 +18,7 @@ from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures, look, stage_ends
 from cad_edge_training.methods.ib_iumad.held_out import kept, to_keep
 from cad_edge_training.methods.ib_iumad.learn import build_model, is_whole, recalibrate
+from cad_edge_training.methods.ib_iumad.model import residuals, standardised
 from cad_edge_training.methods.ib_iumad.network import Network
 from cad_edge_training.methods.ib_iumad.regulariser import (
     DampedUpdates,
@@ -28,9 +29,10 @@ from cad_edge_training.methods.ib_iumad.regulariser import (
     small_singular_values,
 )
 from cad_edge_training.train import train
-from tests.training.rgbd_products import NAMES, SIDE, quick_plan, rgbd_stream
+from tests.training.rgbd_products import NAMES, PARTS, SIDE, quick_plan, rgbd_stream
 from tests.training.small_products import quiet
 
+KEPT = ("rgb", "depth", "measured")
 SMALL = Config(width=16, layers=2, heads=2, inner=24, states=2, dropout=0.0)
 
 
@@ -41,7 +43,7 @@ def learn(stream, out: Path, options=None) -> list[str]:
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
-    return folder, rgbd_stream(folder)
+    return folder, rgbd_stream(folder, train=PARTS)
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +167,13 @@ def test_model_versions_differ_and_scaling_stays(artifacts):
 def test_artifact_keeps_features_and_no_pixels(artifacts):
     task = read_artifact(artifacts / "gear")
     held = {name: value for name, value in task.tensors.items() if name != "depth_range"}
-    assert set(held) == {"held_out/rgb", "held_out/depth", "held_out/measured"}
-    assert all(value.dtype == np.float16 for value in held.values())
+    seen = {f"{of}/{name}" for of in ("held_out", "learned") for name in KEPT}
+    assert set(held) == seen | {"held_out/group", "whitened"}
+    assert all(held[name].dtype == np.float16 for name in seen)
     count = len(task.artifact.calibration.scores)
     assert held["held_out/rgb"].shape == (count, 16, 192) and count <= 32
+    assert held["learned/rgb"].shape == (PARTS - count, 16, 192)
+    assert held["held_out/group"].tolist() == list(range(PARTS))
     assert task.witness["depth"].shape == task.witness["image"].shape[:3]
 
 
@@ -179,8 +184,13 @@ def test_calibration_is_what_the_model_says_of_held_out_parts(artifacts):
     config = Config.model_validate(newest.artifact.hyperparameters)
     assert recalibrate(backbone, config, newest) == newest.artifact.calibration
     model = build_model(backbone, config, tasks[0].model_tensors())
+    parts = kept(tasks[0].tensors)
     with torch.inference_mode():
-        score, anomaly_map = model.judge(kept(tasks[0].tensors))
+        score, anomaly_map = model.scored(model.held_out_distances(parts))
+        own = residuals(config, model.network, standardised(parts.seen, model.scaling))
+        fitted, _ = model.scored(model.whitening.distances(own.rows(torch.arange(parts.held_out))))
+    # Judged by a whitening that was fitted to them, they would look better than they are.
+    assert (fitted < score).all()
     found = recalibrate(backbone, config, tasks[0])
     assert found.scores == pytest.approx(sorted(score.tolist()), rel=1e-5)
     assert found.map_peaks == pytest.approx(sorted(anomaly_map.amax((1, 2)).tolist()), rel=1e-5)
@@ -205,9 +215,11 @@ def test_depth_features_differ_from_those_of_the_image(parts):
 
 def test_what_is_kept_comes_back():
     seen = FrozenFeatures({"rgb": torch.tensor([[[1e6, -0.5]]])}, torch.tensor([[0.25]]))
-    found = kept(to_keep(seen))
-    assert found.tokens["rgb"].tolist() == [[[65504.0, -0.5]]]
-    assert found.measured.tolist() == [[0.25]]
+    other = FrozenFeatures({"rgb": torch.tensor([[[1.0, 2.0]]])}, torch.tensor([[1.0]]))
+    found = kept(to_keep(seen, other, (4, 7)))
+    assert found.seen.tokens["rgb"].tolist() == [[[65504.0, -0.5]], [[1.0, 2.0]]]
+    assert found.seen.measured.tolist() == [[0.25], [1.0]]
+    assert (found.groups, found.held_out) == ((4, 7), 1)
 
 
 def test_equal_seeds_learn_equal_networks(parts, artifacts, tmp_path):

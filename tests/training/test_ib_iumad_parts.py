@@ -258,8 +258,9 @@ def test_conditions_are_shaped_by_the_class_loss_alone(detach, seeded):
     [
         ({}, 32, {"rgb", "depth", FUSED, COMPRESSED}),
         ({"mamba": False}, 32, {FUSED, COMPRESSED}),
-        ({"bottleneck": False}, 32, {"rgb", "depth"}),
-        ({"mamba": False, "bottleneck": False}, 32, set()),
+        ({"bottleneck": False}, 32, {"rgb", "depth", FUSED, COMPRESSED}),
+        ({"divergence": False}, 32, {"rgb", "depth"}),
+        ({"mamba": False, "divergence": False}, 32, set()),
         ({"fusion": "addition"}, 16, {"rgb", "depth", FUSED, COMPRESSED}),
         ({"modality": "rgb"}, 16, {"rgb", FUSED, COMPRESSED}),
         ({"modality": "depth", "fusion": "gated"}, 16, {"depth", FUSED, COMPRESSED}),

@@ -28,14 +28,18 @@ from cad_edge_training.methods.ib_iumad.learn import require_network
 from cad_edge_training.methods.ib_iumad.model import (
     DEPTH_RANGE,
     DEVIATION,
+    IBIUMAD,
     MEAN,
     NETWORK,
     network_of,
     scaling_of,
 )
+from cad_edge_training.methods.ib_iumad.whitening import Residuals, Whitening
 
 OUTPUTS = ("score", "anomaly_map")
 RGB, DEPTH = "rgb", "depth"
+WHITENING, WHITENING_MEAN = "whitening", "whitening_mean"
+"""Tensors of a product: (c, c) and (c,) float32."""
 
 
 def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> FusedTask:
@@ -44,7 +48,7 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     tensors = task.model_tensors()
     require_network(tensors)
     first = entry(backbone, config, precision)
-    own = own_tensors(task)
+    own = bound_tensors(task, backbone)
     module = FromEntry(backbone, config, tensors, precision)
     inputs = []
     if RGB in config.modalities:
@@ -57,6 +61,11 @@ def shared(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) ->
     if DEPTH in config.modalities:
         bound = torch.from_numpy(own[DEPTH_RANGE])
         inputs += [depth_input(backbone), GraphInput(DEPTH_RANGE, f"tensor/{DEPTH_RANGE}", bound)]
+    if config.residual == "whitened":
+        inputs += [
+            GraphInput(name, f"tensor/{name}", torch.from_numpy(own[name]))
+            for name in (WHITENING_MEAN, WHITENING)
+        ]
     key = f"ib_iumad {backbone.identity.sha256} {backbone.recipe} {config} {precision} "
     stage = StageModule(module, tuple(inputs), OUTPUTS, key + shared_weights_sha256(tensors))
     return FusedTask((first, stage), own)
@@ -67,7 +76,8 @@ def fused(task: LearnedTask, backbone: Backbone, precision: ModulePrecision) -> 
     config = Config.model_validate(task.artifact.hyperparameters)
     tensors = task.model_tensors()
     require_network(tensors)
-    module = SelfContainedReconstruction(backbone, config, tensors, own_tensors(task), precision)
+    own = bound_tensors(task, backbone)
+    module = SelfContainedReconstruction(backbone, config, tensors, own, precision)
     inputs = {RGB: image_input(backbone), DEPTH: depth_input(backbone)}
     given = tuple(inputs[name] for name in config.modalities)
     return FusedTask((StageModule(module, given, OUTPUTS),))
@@ -81,9 +91,17 @@ def entry(backbone: Backbone, config: Config, precision: ModulePrecision) -> Sta
     return entry_stage(backbone, last, precision, taps)
 
 
-def own_tensors(task: LearnedTask) -> Tensors:
-    """Tensors that a product's engine binds; empty without depth."""
-    return {name: value for name, value in task.tensors.items() if name == DEPTH_RANGE}
+def bound_tensors(task: LearnedTask, backbone: Backbone) -> Tensors:
+    """Tensors that a product's engine binds: range of depth, and how its residuals are whitened."""
+    config = Config.model_validate(task.artifact.hyperparameters)
+    found = {name: value for name, value in task.tensors.items() if name == DEPTH_RANGE}
+    whitening = IBIUMAD.of(backbone, config, task.model_tensors()).whitening
+    if whitening is not None:
+        found |= {
+            WHITENING_MEAN: whitening.mean.numpy(),
+            WHITENING: whitening.matrix.numpy(),
+        }
+    return found
 
 
 def depth_input(backbone: Backbone) -> GraphInput:
@@ -144,8 +162,9 @@ class ReconstructionScore(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.precision = config, precision
-        self.network = FastNetwork(network_of(backbone, config, tensors))
-        if precision == "fp16":
+        network = network_of(backbone, config, tensors)
+        self.network = None if network is None else FastNetwork(network)
+        if self.network is not None and self._halves:
             self.network.half()
         self.side = backbone.recipe.height // STRIDE
         for name, (mean, deviation) in scaling_of(config, tensors).items():
@@ -156,24 +175,30 @@ class ReconstructionScore(nn.Module):
         self.register_buffer("grow", grow)
         self.register_buffer("window", box_matrix(size, STRIDE) @ grow)
 
-    def forward(self, tokens: dict[str, Tensor], measured: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: dict[str, Tensor], measured: Tensor | None, whitening: Whitening | None
+    ) -> tuple[Tensor, Tensor]:
         """Judge frames by tokens (batch, n, channels); ``measured`` is (batch, n)."""
         scaled = {
             name: one * getattr(self, f"factor_{name}") + getattr(self, f"offset_{name}")
             for name, one in tokens.items()
         }
-        given = {n: one.half() for n, one in scaled.items()} if self._halves else scaled
-        restored = self.network(given).float().chunk(len(self.config.targets), dim=-1)
-        cells = torch.zeros_like(scaled[self.config.targets[0]][..., 0])
-        for name, part in zip(self.config.targets, restored, strict=True):
-            gap = scaled[name] - part
-            distance = torch.sqrt((gap * gap).sum(dim=-1))
-            if name == DEPTH and measured is not None:
-                distance = distance * measured
-            cells = cells + distance
+        found = Residuals(self._gaps(scaled), measured if DEPTH in self.config.targets else None)
+        cells = found.lengths() if whitening is None else whitening.distances(found)
         grid = cells.reshape(-1, self.side, self.side)
         means = self.window @ grid @ self.window.T
         return means.flatten(1).amax(dim=1), self.grow @ grid @ self.grow.T
+
+    def _gaps(self, scaled: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Subtract what is restored from what was seen, by modality."""
+        targets = {name: scaled[name] for name in self.config.targets}
+        if self.network is None:
+            return targets
+        given = {n: one.half() for n, one in scaled.items()} if self._halves else scaled
+        restored = self.network(given).float().chunk(len(targets), dim=-1)
+        return {
+            name: one - part for (name, one), part in zip(targets.items(), restored, strict=True)
+        }
 
     @property
     def _halves(self) -> bool:
@@ -190,10 +215,17 @@ class FromEntry(nn.Module):
         self.trunk = MultiscaleTrunk(backbone, precision, config.resize)
         self.judge = ReconstructionScore(backbone, config, tensors, precision)
         self.modalities, self.last = config.modalities, max(backbone.routing_blocks)
+        self.whitened = config.residual == "whitened"
 
     def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge frames by ``hidden`` and ``early``, then ``depth`` and its range, if looked at."""
-        hidden, early, measured = [], [], None
+        """Judge frames by ``hidden`` and ``early``, ``depth`` and its range, mean and whitening.
+
+        Each is there if it is looked at, or used.
+        """
+        hidden, early, measured, whitening = [], [], None, None
+        if self.whitened:
+            whitening = Whitening(*given[-2:])
+            given = given[:-2]
         if RGB in self.modalities:
             hidden.append(given[0].half() if self.trunk.precision == "fp16" else given[0])
             early.append(given[1])
@@ -206,7 +238,7 @@ class FromEntry(nn.Module):
             early.append(self.trunk.early(maps))
         state, maps = self.trunk.run(torch.cat(hidden), self.last + 1, self.trunk.ends[-1])
         grid = torch.cat((torch.cat(early), self.trunk.early(maps)), dim=1)
-        return _judged(self.judge, self.modalities, tokens_of(grid), measured)
+        return _judged(self.judge, self.modalities, tokens_of(grid), measured, whitening)
 
 
 class SelfContainedReconstruction(nn.Module):
@@ -226,8 +258,8 @@ class SelfContainedReconstruction(nn.Module):
         self.trunk = MultiscaleTrunk(backbone, precision, config.resize)
         self.judge = ReconstructionScore(backbone, config, tensors, precision)
         self.modalities = config.modalities
-        if own:
-            self.register_buffer("depth_range", torch.from_numpy(own[DEPTH_RANGE]))
+        for name, value in own.items():
+            self.register_buffer(name, torch.from_numpy(value))
 
     def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         """Judge frames (batch, height, width, 3) uint8 and (batch, height, width) float32."""
@@ -240,7 +272,14 @@ class SelfContainedReconstruction(nn.Module):
             shown.append(as_colour(values))
         state = self.trunk.stem(torch.cat(shown))
         _, maps = self.trunk.run(state, 0, self.trunk.ends[-1])
-        return _judged(self.judge, self.modalities, tokens_of(self.trunk.early(maps)), measured)
+        tokens = tokens_of(self.trunk.early(maps))
+        return _judged(self.judge, self.modalities, tokens, measured, self._whitening())
+
+    def _whitening(self) -> Whitening | None:
+        found: dict[str, Tensor] = dict(self.named_buffers(recurse=False))
+        if WHITENING not in found:
+            return None
+        return Whitening(found[WHITENING_MEAN], found[WHITENING])
 
 
 def as_colour(values: Tensor) -> Tensor:
@@ -249,12 +288,18 @@ def as_colour(values: Tensor) -> Tensor:
 
 
 def _judged(
-    judge: ReconstructionScore, modalities: tuple[str, ...], tokens: Tensor, measured: Tensor | None
+    judge: ReconstructionScore,
+    modalities: tuple[str, ...],
+    tokens: Tensor,
+    measured: Tensor | None,
+    whitening: Whitening | None,
 ) -> tuple[Tensor, Tensor]:
     """Take one batch of all modalities, one after another, apart."""
     # The number of frames follows from the batch; chunk would have torch fix it.
     parts = tokens.reshape(len(modalities), -1, *tokens.shape[1:]).unbind(0)
-    found: tuple[Tensor, Tensor] = judge(dict(zip(modalities, parts, strict=True)), measured)
+    found: tuple[Tensor, Tensor] = judge(
+        dict(zip(modalities, parts, strict=True)), measured, whitening
+    )
     return found
 
 

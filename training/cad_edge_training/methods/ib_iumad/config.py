@@ -22,6 +22,16 @@ class Config(Record):
         description="features that are reconstructed where both are looked at: those of both, or "
         "as in the paper of the image alone",
     )
+    residual: Literal["whitened", "plain"] = Field(
+        default="whitened",
+        description="how far what was seen is from what was restored: by the covariance of good "
+        "parts' own differences, which the paper does not have, or the length alone, its Eq. 9",
+    )
+    reconstruct: bool = Field(
+        default=True,
+        description="restore features by a network; without one a product is one Gaussian of its "
+        "own features, nothing is shared and nothing forgotten",
+    )
     resize: Resize = Field(
         default="bilinear",
         description="how features of early stages come to the last one's grid: bilinear looks at 4 "
@@ -38,6 +48,11 @@ class Config(Record):
     mamba: bool = Field(default=True, description="condition the encoders by a label branch")
     fusion: FusionKind = Field(default="cross_attention", description="how modalities are fused")
     bottleneck: bool = Field(default=True, description="few channels behind the fusion")
+    divergence: bool = Field(
+        default=True,
+        description="heads that tell products apart by what is fused and by what is restored, and "
+        "the divergence between them (Eq. 8-10)",
+    )
     detach_conditions: bool = Field(
         default=True, description="let the class loss alone shape the label branch"
     )
@@ -53,7 +68,11 @@ class Config(Record):
         description="weights that the first step starts from: drawn, or by what its images' "
         "features are like, which saves updates",
     )
-    epochs: int = Field(default=1000, ge=1, description="passes over the images of the first step")
+    epochs: int = Field(
+        default=1000,
+        ge=0,
+        description="passes over the images of the first step; 0: a fitted start",
+    )
     step_epochs: int = Field(default=800, ge=1, description="passes of every further step")
     batch: int = Field(default=24, ge=1, description="images per update, first step")
     step_batch: int = Field(default=24, ge=1, description="images per update, further steps")
@@ -62,7 +81,7 @@ class Config(Record):
     class_weight: float = Field(
         default=1.0,
         ge=0,
-        description="of the losses about classes; what is restored is a mean over many more values",
+        description="of the losses about classes beside a reconstruction summed over channels",
     )
     clip: float = Field(default=0.1, gt=0, description="largest norm of a gradient")
     drop_after: float = Field(
@@ -88,6 +107,17 @@ class Config(Record):
     def _heads_divide(self) -> "Config":
         if self.width % self.heads:
             raise ValueError(f"heads {self.heads} do not divide width {self.width}")
+        return self
+
+    @model_validator(mode="after")
+    def _judges_something(self) -> "Config":
+        if self.epochs == 0 and self.start == "random":
+            raise ValueError("epochs=0 leaves drawn weights, which restore nothing; start=fitted")
+        if not self.reconstruct and self.residual == "plain":
+            raise ValueError(
+                "without a network there is nothing that features could differ from; "
+                "residual=whitened, or reconstruct=true"
+            )
         return self
 
     @property
@@ -133,7 +163,7 @@ def defaults_for(backbone: str) -> dict[str, Any]:
         "step_optimiser": "adamw",
         "step_rate": 5e-4,
         "learning_rate": 1e-3,
-        "class_weight": 0.02,
+        "class_weight": 8.0,
         "compression": 0.0,
         "clip": 10.0,
     }

@@ -8,7 +8,7 @@ import torch
 from cad_edge.calibration import Calibration
 from cad_edge.store.artifact import LearnedTask, Tensors, joined_tensors
 from cad_edge_training.backbones import Backbone
-from cad_edge_training.division import Index, divide
+from cad_edge_training.division import Division, Index, divide
 from cad_edge_training.held_out_scores import HeldOutImages
 from cad_edge_training.learned import (
     LearningRequest,
@@ -18,7 +18,14 @@ from cad_edge_training.learned import (
 )
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import FrozenFeatures, joined, look_at_all
-from cad_edge_training.methods.ib_iumad.held_out import calibrate, kept, to_keep
+from cad_edge_training.methods.ib_iumad.held_out import (
+    WHITENED,
+    calibrate,
+    kept,
+    numbered,
+    spread_evenly,
+    to_keep,
+)
 from cad_edge_training.methods.ib_iumad.model import (
     DEPTH_RANGE,
     DEVIATION,
@@ -34,6 +41,7 @@ from cad_edge_training.methods.ib_iumad.network import Network
 from cad_edge_training.methods.ib_iumad.regulariser import DampedUpdates, collect_bases
 from cad_edge_training.methods.ib_iumad.starting_point import fit_start
 from cad_edge_training.methods.ib_iumad.training_loop import TrainingSet, train_first, train_further
+from cad_edge_training.methods.ib_iumad.whitening import suffices
 
 BASES, STEP = "basis/", "step"
 """Names in shared weights beside the model's: directions of old outputs, number of steps."""
@@ -77,7 +85,7 @@ def learn_step(requests: Sequence[LearningRequest], config: Config) -> list[Lear
         )
         held_out.append(request.held_out_images(division.held_out, division.groups))
         learned_from.append(_seen(request, config, division.learned))
-        own.append(_own(request) | to_keep(_seen(request, config, division.held_out)))
+        own.append(_own(request) | _kept_parts(request, config, division, learned_from[-1]))
     scaling = _scaling(before, learned_from, config)
     places = range(len(first.earlier), len(first.earlier) + len(requests))
     labels = [
@@ -89,8 +97,11 @@ def learn_step(requests: Sequence[LearningRequest], config: Config) -> list[Lear
         (first.seed, len(first.earlier)),
         first.progress,
     )
-    network, bases = _train(first, config, before, training_set, places.stop)
-    bases = collect_bases(network, training_set.seen, bases, config.batch)
+    network: Network | None = None
+    bases: Tensors = {}
+    if config.reconstruct:
+        network, bases = _train(first, config, before, training_set, places.stop)
+        bases = collect_bases(network, training_set.seen, bases, config.batch)
     step = 1 if before is None else 1 + int(before.shared_weights[STEP].item())
     shared_weights = _shared_weights(network, scaling, bases, step)
     members = [*_members(first), *own]
@@ -136,12 +147,15 @@ def recalibrate(backbone: Backbone, config: Config, task: LearnedTask) -> Calibr
 
 
 def is_whole(shared_weights: Mapping[str, object]) -> bool:
-    """Whether shared weights hold a network, and not only the step that a task belongs to."""
-    return any(name.startswith(NETWORK) for name in shared_weights)
+    """Whether shared weights are those of a step, and not only the number of the one they are of.
+
+    Without a network they hold what tokens are standardised with alone.
+    """
+    return any(name.startswith(MEAN) for name in shared_weights)
 
 
 def require_network(tensors: Mapping[str, object]) -> None:
-    """Raise ArtifactError where shared weights hold no network."""
+    """Raise ArtifactError where shared weights are not whole."""
     require_whole_step(is_whole(tensors))
 
 
@@ -161,6 +175,23 @@ def _seen(request: LearningRequest, config: Config, index: Index) -> FrozenFeatu
         None if request.depth is None else request.depth[index],
         torch.from_numpy(own[DEPTH_RANGE]) if own else None,
     )
+
+
+def _kept_parts(
+    request: LearningRequest, config: Config, division: Division, learned: FrozenFeatures
+) -> Tensors:
+    """Tensors of the good parts that the artifact keeps; ``learned`` has those learned from."""
+    further = spread_evenly(np.arange(len(division.learned)))
+    groups = numbered(
+        request.groups, np.concatenate([division.held_out, division.learned[further]])
+    )
+    held_out = _seen(request, config, division.held_out)
+    found = to_keep(held_out, learned.rows(torch.from_numpy(further)), groups)
+    if config.residual == "whitened":
+        shapes = [held_out.tokens[name].shape for name in config.targets]
+        enough = suffices(groups, shapes[0][1], sum(shape[2] for shape in shapes))
+        found[WHITENED] = np.array(enough, np.int64)
+    return found
 
 
 def _count(seen: FrozenFeatures) -> int:
@@ -202,7 +233,9 @@ def _train(
                 fit_start(network, training_set.seen.tokens)
         train_first(network, training_set, config)
         return network, {}
-    network = network_of(request.backbone, config, before.shared_weights)
+    known = network_of(request.backbone, config, before.shared_weights)
+    assert known is not None, "tasks that share what is learned have equal options"
+    network = known
     bases = {
         name.removeprefix(BASES): value
         for name, value in before.shared_weights.items()
@@ -216,12 +249,12 @@ def _train(
     return network, bases
 
 
-def _shared_weights(network: Network, scaling: Tensors, bases: Tensors, step: int) -> Tensors:
+def _shared_weights(
+    network: Network | None, scaling: Tensors, bases: Tensors, step: int
+) -> Tensors:
     """Return what all products share after the step."""
-    weights = {
-        NETWORK + name: value.detach().numpy().copy()
-        for name, value in network.state_dict().items()
-    }
+    state = {} if network is None else network.state_dict()
+    weights = {NETWORK + name: value.detach().numpy().copy() for name, value in state.items()}
     kept_bases = {BASES + name: value for name, value in bases.items()}
     return weights | scaling | kept_bases | {STEP: np.array(step, dtype=np.int64)}
 

@@ -28,7 +28,7 @@ def divergence(fused: Tensor, compressed: Tensor) -> Tensor:
 
 
 def class_loss(logits: Mapping[str, Tensor], labels: Tensor) -> Tensor:
-    """Cross-entropy of all heads, with the divergence where there is a bottleneck; weights are 1.
+    """Cross-entropy of all heads, and the divergence where those behind the fusion are; weights 1.
 
     Parameters
     ----------

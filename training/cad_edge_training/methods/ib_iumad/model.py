@@ -11,17 +11,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cad_edge.errors import ArtifactError
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import STRIDE, FrozenFeatures, look, stage_ends
+from cad_edge_training.methods.ib_iumad.held_out import KeptParts, kept
 from cad_edge_training.methods.ib_iumad.network import Network
+from cad_edge_training.methods.ib_iumad.whitening import (
+    Residuals,
+    Whitening,
+    cross_fitted_distances,
+    fit_or_identity,
+)
 
 NETWORK, MEAN, DEVIATION = "network/", "mean/", "deviation/"
 """Prefixes in shared weights: of weights, and by modality of what tokens are standardised with."""
 DEPTH_RANGE = "depth_range"
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_BATCH = 16
 
 
 class IBIUMAD(nn.Module):
@@ -30,27 +39,24 @@ class IBIUMAD(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        network: Network,
+        config: Config,
+        network: Network | None,
         scaling: Mapping[str, tuple[Tensor, Tensor]],
-        depth_range: Tensor | None,
+        own: Mapping[str, Array],
     ) -> None:
-        """Join what is frozen, what is learned and the range of a product's depth."""
+        """Join what is frozen, what is learned, and ``own`` tensors of a product."""
         super().__init__()
-        self.backbone, self.network, self.config = backbone, network, network.config
-        self.scaling, self.depth_range = dict(scaling), depth_range
+        self.backbone, self.config, self.network = backbone, config, network
+        self.scaling = dict(scaling)
+        found = own.get(DEPTH_RANGE)
+        self.depth_range = None if found is None else torch.from_numpy(found)
+        self.whitening = whitening_of(config, network, scaling, own)
 
     @classmethod
     def of(cls, backbone: Backbone, config: Config, tensors: Tensors) -> "IBIUMAD":
         """Build from `LearnedTask.model_tensors`."""
-        place = int(tensors["sharing_tasks/index"])
-        own = tensors.get(f"task/{place:04d}/{DEPTH_RANGE}")
-        model = cls(
-            backbone,
-            network_of(backbone, config, tensors),
-            scaling_of(config, tensors),
-            None if own is None else torch.from_numpy(own),
-        )
-        return model.eval()
+        network, scaling = network_of(backbone, config, tensors), scaling_of(config, tensors)
+        return cls(backbone, config, network, scaling, own_tensors(tensors)).eval()
 
     def forward(self, image: Tensor, depth: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Judge frames.
@@ -68,15 +74,19 @@ class IBIUMAD(nn.Module):
         score, anomaly_map
             (batch,) and (batch, height, width) float32.
         """
-        return self.judge(self.see(image, depth))
+        seen = look(self.backbone, self.config, image, depth, self.depth_range)
+        found = residuals(self.config, self.network, standardised(seen, self.scaling))
+        return self.scored(found.lengths() if self.whitening is None else self._distances(found))
 
-    def see(self, image: Tensor, depth: Tensor | None) -> FrozenFeatures:
-        """Run the frozen backbone."""
-        return look(self.backbone, self.config, image, depth, self.depth_range)
+    def held_out_distances(self, parts: KeptParts) -> Tensor:
+        """Distances (parts, n) of the held-out ones, each by a whitening that has not seen it."""
+        found = residuals(self.config, self.network, standardised(parts.seen, self.scaling))
+        if self.whitening is None:
+            return found.lengths()[: parts.held_out]
+        return cross_fitted_distances(found, parts.groups, parts.held_out)
 
-    def judge(self, seen: FrozenFeatures) -> tuple[Tensor, Tensor]:
-        """Score frames by their tokens; as `forward`."""
-        cells = residual(self.network, standardised(seen, self.scaling))
+    def scored(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Score and map, as `forward`, of the distance of every cell, (batch, n)."""
         side = self.backbone.recipe.height // STRIDE
         size = (self.backbone.recipe.height, self.backbone.recipe.width)
         grid = cells.reshape(-1, 1, side, side)
@@ -85,24 +95,65 @@ class IBIUMAD(nn.Module):
         score = functional.avg_pool2d(anomaly_map, STRIDE, 1).amax(dim=(1, 2, 3))
         return score, anomaly_map[:, 0]
 
+    def _distances(self, found: Residuals) -> Tensor:
+        assert self.whitening is not None
+        return self.whitening.distances(found)
 
-def residual(network: Network, seen: FrozenFeatures) -> Tensor:
-    """How far tokens are from what the network restores, (batch, n): ||F - F^g|| (Eq. 9).
 
-    That of each modality whose features are restored, added; of depth only as far as a cell was
-    measured.
+def residuals(config: Config, network: Network | None, seen: FrozenFeatures) -> Residuals:
+    """Subtract what the network restores from what was seen; without one, nothing.
+
+    Parameters
+    ----------
+    seen
+        Standardised, of any number of frames.
     """
-    found = network(seen.tokens, seen.tokens).features
-    parts = found.chunk(len(network.config.targets), dim=-1)
-    total = torch.zeros_like(parts[0][..., 0])
-    for name, part in zip(network.config.targets, parts, strict=True):
-        distance = torch.linalg.vector_norm(seen.tokens[name] - part, dim=-1)
-        total = total + (distance * seen.measured if _is_depth(name, seen) else distance)
-    return total
+    tokens = {name: seen.tokens[name] for name in config.targets}
+    measured = seen.measured if "depth" in tokens else None
+    if network is None:
+        return Residuals(tokens, measured)
+    restored = []
+    with torch.inference_mode():
+        for index in torch.split(torch.arange(len(next(iter(tokens.values())))), _BATCH):
+            shown = seen.rows(index).tokens
+            restored.append(network(shown, shown).features)
+    parts = torch.cat(restored).chunk(len(tokens), dim=-1)
+    gaps = {name: one - part for (name, one), part in zip(tokens.items(), parts, strict=True)}
+    return Residuals(gaps, measured)
 
 
-def _is_depth(name: str, seen: FrozenFeatures) -> bool:
-    return name == "depth" and seen.measured is not None
+def whitening_of(
+    config: Config,
+    network: Network | None,
+    scaling: Mapping[str, tuple[Tensor, Tensor]],
+    own: Mapping[str, Array],
+) -> Whitening | None:
+    """Whitening of a product by the good parts that it keeps; None where residuals stay plain.
+
+    Raises
+    ------
+    ArtifactError
+        What is kept was seen by another backbone, or by a version that kept less.
+    """
+    if config.residual == "plain":
+        return None
+    parts = kept(own)
+    for name, tokens in parts.seen.tokens.items():
+        if tokens.shape[-1] != len(scaling[name][0]):
+            raise ArtifactError(
+                f"kept good parts have {tokens.shape[-1]} channels of {name} where the network has "
+                f"{len(scaling[name][0])}; the artifacts are of two models, learn them again"
+            )
+    found = residuals(config, network, standardised(parts.seen, scaling))
+    return fit_or_identity(found, parts.groups)
+
+
+def own_tensors(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Tensors of the product itself, by their own names, out of `LearnedTask.model_tensors`."""
+    prefix = f"task/{int(tensors['sharing_tasks/index']):04d}/"
+    return {
+        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
+    }
 
 
 def standardised(
@@ -115,8 +166,10 @@ def standardised(
     return FrozenFeatures(tokens, seen.measured)
 
 
-def network_of(backbone: Backbone, config: Config, tensors: Mapping[str, Array]) -> Network:
-    """Return the network whose weights were shared."""
+def network_of(backbone: Backbone, config: Config, tensors: Mapping[str, Array]) -> Network | None:
+    """Return the network whose weights were shared, to infer with; None where there is none."""
+    if not config.reconstruct:
+        return None
     state = {
         name.removeprefix(NETWORK): torch.from_numpy(value)
         for name, value in tensors.items()
@@ -125,7 +178,7 @@ def network_of(backbone: Backbone, config: Config, tensors: Mapping[str, Array])
     classes = next((len(value) for name, value in state.items() if name.startswith("heads.")), 0)
     network = new_network(backbone, config, classes)
     network.load_state_dict(state)
-    return network
+    return network.eval()
 
 
 def new_network(backbone: Backbone, config: Config, classes: int) -> Network:

@@ -60,7 +60,7 @@ class Network(nn.Module):
             else nn.Linear(width, out)
         )
         widths = dict.fromkeys(self.branches, config.width)
-        if config.bottleneck:
+        if config.divergence:
             widths |= {FUSED: width, COMPRESSED: out}
         self.heads = nn.ModuleDict(
             {name: nn.Linear(size, classes) for name, size in widths.items()}

@@ -93,10 +93,13 @@ def _gradients(
     disturbed = {name: jittered(one, config.jitter) for name, one in tokens.items()}
     found = network(tokens, disturbed)
     target = torch.cat([tokens[name] for name in config.targets], dim=-1)
+    # Eq. 9 adds up channels. All of it over their number has the same ratio of losses, and
+    # gradients whose length does not depend on the backbone.
     loss = functional.mse_loss(found.features, target)
     logits = network.logits(found)
     if logits:
-        loss = loss + config.class_weight * class_loss(logits, training_set.labels[index])
+        classes = class_loss(logits, training_set.labels[index])
+        loss = loss + config.class_weight * classes / target.shape[-1]
     if compression is not None:
         loss = loss + config.compression * compression.loss(found.layers)
     network.zero_grad()

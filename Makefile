@@ -97,9 +97,9 @@ result-anomaly_moe_ablations: $(VENV)/.installed  ## levels and losses of Anomal
 	@$(STUDY_MODULE).anomaly_moe_ablations out/anomaly_moe_ablations/fitted out/anomaly_moe_ablations/drawn
 
 result-cdad_streams: $(VENV)/.installed  ## what streams of CDAD forget, and what new products get; hours
-	@for name in updates parts nine; do \
+	@for name in updates seeds parts nine; do \
 		$(PROTOCOL) $(STUDY)/cdad_streams/$$name.yaml --data $(OPEN_DATA) --out out/cdad_streams/$$name || exit 1; done
-	@$(STUDY_MODULE).cdad_streams out/cdad_streams/updates out/cdad_streams/parts out/cdad_streams/nine
+	@$(STUDY_MODULE).cdad_streams $(addprefix out/cdad_streams/,updates seeds parts nine)
 
 result-engine_agreement: result-rgbd_comparison  ## what IB-IUMAD learned, exported, beside torch
 	@$(STUDY_MODULE).engine_agreement $(STUDY)/rgbd_comparison/line.yaml \

@@ -1,18 +1,22 @@
 """Studies of CDAD: learners of a stream laid side by side, and what decompositions take."""
 
 import json
+from statistics import stdev
 
 import pytest
 
 pytest.importorskip("torch")
 
+from cad_edge_benchmarks.protocol.summary import spread
 from cad_edge_studies.cdad_decomposition.__main__ import measure
 from cad_edge_studies.cdad_streams.__main__ import (
     curves_of,
     draw,
     must_reach,
+    pooled,
     rows_of,
     table,
+    together,
     when_learned,
 )
 
@@ -56,6 +60,29 @@ def test_rows_have_new_products_and_old_false_rejects(tmp_path):
     assert row["later_when_learned"] == {"mean": pytest.approx(0.65), "deviation": 0.0, "runs": 2}
     assert row["worst_old_false_reject_rate"] == 0.02
     assert table({"CDAD": row}).splitlines()[-1].split()[:4] == ["CDAD", "0.500", "±", "0.010"]
+
+
+def test_two_samples_are_one():
+    """1, 2, 3 and 7, 9: mean 4.4, deviation of all five."""
+    values = [[1.0, 2.0, 3.0], [7.0, 9.0]]
+    found = pooled(*(vars(spread(one)) for one in values))
+    assert found == {
+        "mean": pytest.approx(4.4),
+        "deviation": pytest.approx(stdev([*values[0], *values[1]])),
+        "runs": 5,
+    }
+    nothing = {"mean": None, "deviation": None, "runs": 0}
+    assert pooled(nothing, nothing) == nothing
+    assert pooled(nothing, {"mean": 2.0, "deviation": None, "runs": 1})["mean"] == 2
+
+
+def test_runs_of_a_learner_in_several_folders_are_joined(tmp_path):
+    one, other = (written(tmp_path / f"{k}", {"CDAD": k / 10, f"o{k}": 1}) for k in (4, 6))
+    rows = together([one, other])
+    assert set(rows) == {"CDAD", "o4", "o6"}
+    assert rows["CDAD"]["fm"]["mean"] == pytest.approx(0.5)
+    assert rows["CDAD"]["fm"]["runs"] == 6 and len(rows["CDAD"]["by_product"]) == 4
+    assert rows["CDAD"]["worst_old_false_reject_rate"] == 0.02
 
 
 def test_targets_compare_learners(tmp_path):

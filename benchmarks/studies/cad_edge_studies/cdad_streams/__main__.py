@@ -1,9 +1,10 @@
 """What a stream of CDAD forgets beside what each new product gets.
 
-    python -m cad_edge_studies.cdad_streams FOLDER... [--out FILE] [--picture FILE]
+    python -m cad_edge_studies.cdad_streams FOLDER... [--add FILE] [--out FILE] [--picture FILE]
 
-``FOLDER`` is what `cad-edge protocol` made of a study file here. Learners whose names end in a
-number, as "energy 0.95" does, are points of a curve.
+``FOLDER`` is what `cad-edge protocol` made of a study file here. Runs of a learner in several
+folders, and in an earlier result of other seeds (``--add``), count as one sample. Learners whose
+names end in a number, as "energy 0.95" does, are points of a curve.
 """
 
 import json
@@ -29,6 +30,8 @@ PICTURE = REPOSITORY / "docs" / "images" / "cdad-trade.svg"
 CDAD, FREE, PUBLISHED = "CDAD", "free updates", "iSVD as published"
 ALONE, TOGETHER = "each product alone", "all products together"
 """Learners that targets are about."""
+WHEN_LEARNED = ("when_learned", "later_when_learned")
+WORST = "worst_old_false_reject_rate"
 FIGURES = ("detection_rate", "false_reject_rate", "a_auroc", "fm", "pixel_auroc", "pixel_fm")
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -37,14 +40,17 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 @click.command("cdad_streams", cls=Study)
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--add", "earlier", type=click.Path(path_type=Path, exists=True))
 @click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
 @click.option("--picture", type=click.Path(path_type=Path), default=PICTURE, show_default=False)
-def main(folders: tuple[Path, ...], out: Path, picture: Path) -> None:
+def main(folders: tuple[Path, ...], earlier: Path | None, out: Path, picture: Path) -> None:
     """Lay the learners of FOLDERS beside each other."""
-    rows = {name: row for folder in folders for name, row in rows_of(folder).items()}
+    before: dict[str, Any] = {} if earlier is None else json.loads(earlier.read_text("utf-8"))
+    rows = together([before.get("learners", {}), *map(rows_of, folders)])
     targets = must_reach(rows)
+    made = made_with() | ({"added_commit": before["commit"]} if before else {})
     record = {"learners": rows, "must_reach": [target.record() for target in targets]}
-    write_result(out, {**made_with(), **record})
+    write_result(out, {**made, **record})
     if curves := curves_of(rows):
         picture.write_text(standalone(draw(curves)), "utf-8")
     click.echo(f"{table(rows)}\n\n{targets_table(targets)}")
@@ -62,12 +68,47 @@ def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
             **{figure: found["summary"][figure] for figure in FIGURES},
             "when_learned": vars(spread(new)),
             "later_when_learned": vars(spread(later)),
-            "worst_old_false_reject_rate": max(
-                (one for one in rejected if one is not None), default=None
-            ),
+            WORST: max((one for one in rejected if one is not None), default=None),
             "by_product": [when_learned(run) for run in found["runs"]],
         }
     return rows
+
+
+def together(samples: Sequence[Rows]) -> dict[str, dict[str, Any]]:
+    """Join learners of several folders; those of one name have all of their runs."""
+    found: dict[str, dict[str, Any]] = {}
+    for rows in samples:
+        for name, row in rows.items():
+            found[name] = _pooled_row(found[name], row) if name in found else dict(row)
+    return found
+
+
+def _pooled_row(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    rejected = (one[WORST], other[WORST])
+    return {
+        **{name: pooled(one[name], other[name]) for name in (*FIGURES, *WHEN_LEARNED)},
+        WORST: max((rate for rate in rejected if rate is not None), default=None),
+        "by_product": [*one["by_product"], *other["by_product"]],
+    }
+
+
+def pooled(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean and deviation of two samples that are one, from those of each."""
+    samples = [sample for sample in (one, other) if sample["runs"]]
+    runs = sum(sample["runs"] for sample in samples)
+    if not samples:
+        return dict(one)
+    mean = sum(sample["runs"] * sample["mean"] for sample in samples) / runs
+    squares = sum(
+        (sample["runs"] - 1) * (sample["deviation"] or 0) ** 2
+        + sample["runs"] * (sample["mean"] - mean) ** 2
+        for sample in samples
+    )
+    return {
+        "mean": mean,
+        "deviation": (squares / (runs - 1)) ** 0.5 if runs > 1 else None,
+        "runs": runs,
+    }
 
 
 def when_learned(run: Mapping[str, Any]) -> dict[str, float | None]:
@@ -101,7 +142,7 @@ def must_reach(rows: Rows) -> list[Target]:
     own, published = mean(CDAD, "a_auroc"), mean(PUBLISHED, "a_auroc")
     deviation = (rows[CDAD]["a_auroc"]["deviation"] or 0.0) if CDAD in rows else 0.0
     lost = less(mean(ALONE, "when_learned"), mean(CDAD, "when_learned"))
-    worst = rows[CDAD]["worst_old_false_reject_rate"] if CDAD in rows else None
+    worst = rows[CDAD][WORST] if CDAD in rows else None
     return [
         Target("all products together, image AUROC", "at least", 0.92, mean(TOGETHER, "a_auroc")),
         Target("forgetting, image AUROC", "at most", 0.03, mean(CDAD, "fm")),

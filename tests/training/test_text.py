@@ -6,7 +6,7 @@ import torch
 
 from cad_edge.errors import OptionError
 from cad_edge_training.backbones import load_backbone
-from cad_edge_training.methods.cmpmb.config import Config
+from cad_edge_training.methods.cmpmb.config import Config, unsupported_parts
 from cad_edge_training.methods.cmpmb.text import (
     learn_text_prompt,
     sentence,
@@ -58,8 +58,31 @@ def test_gradient_reaches_the_learned_vectors_only(clip):
 def test_loss_by_hand():
     """Good patches on the sentence (S_T = 0), noisy ones opposite (2), b = 1, k = 1.5."""
     patches = torch.tensor([[[[1.0, 0.0]] * 3, [[-1.0, 0.0]] * 3]])
+    answer = 1 / (1 + math.exp(-1.5))  # of noisy ones, whose label is 1; of good ones 1 - answer
     loss = text_loss(patches, torch.tensor([1.0, 0.0]), 1.5)
-    assert loss.item() == pytest.approx(-math.log(1 / (1 + math.exp(-1.5))), rel=1e-5)
+    assert loss.item() == pytest.approx((1 - answer) ** 2, rel=1e-5)
+    loss = text_loss(patches, torch.tensor([1.0, 0.0]), 1.5, "cross_entropy")
+    assert loss.item() == pytest.approx(-math.log(answer), rel=1e-5)
+
+
+def test_noise_is_drawn_anew_for_every_step(clip, monkeypatch):
+    """Good parts pass the trunk once, their noisy copies in every epoch, each time others."""
+    seen = []
+    run = type(clip).run
+
+    def watched(self, pixels, last, prompts):
+        seen.append(pixels)
+        return run(self, pixels, last, prompts)
+
+    monkeypatch.setattr(type(clip), "run", watched)
+    config = Config(blocks=(3,), class_name="screw", text_epochs=3)
+    learn_text_prompt(clip, IMAGES, config, 2, quiet)
+    good, *noisy = seen
+    assert len(noisy) == 3
+    # The order of the images differs from epoch to epoch; the sum over them does not.
+    sums = [(one.sum(dim=0) - good.sum(dim=0)) for one in noisy]
+    assert all(0.8 < (one / 5**0.5).std() < 1.2 for one in sums)
+    assert not torch.allclose(sums[0], sums[1], atol=0.1)
 
 
 def test_learning_lowers_the_loss_and_repeats(clip):
@@ -108,3 +131,11 @@ def test_backbones_without_words_are_refused(clip):
         learn_text_prompt(bare, IMAGES, Config(blocks=(3,)), 0, quiet)
     with pytest.raises(OptionError, match="no tokenizer that can read"):
         learn_text_prompt(clip, IMAGES, Config(blocks=(3,), class_name="été"), 0, quiet)
+
+
+def test_superpixels_are_said_to_stand_in_for_regions():
+    said = unsupported_parts("clip:folder", Config())
+    assert said is not None and "--set regions=sam:FOLDER" in said
+    assert unsupported_parts("clip:folder", Config(regions="sam:folder")) is None
+    assert unsupported_parts("clip:folder", Config(prompts=False)) is None
+    assert "text tower" in unsupported_parts("efficientnet-lite0", Config(regions="sam:folder"))

@@ -169,11 +169,11 @@ class HasRouter(Protocol[C_contra]):
 
 
 @runtime_checkable
-class NamesUnsupportedParts(Protocol):
-    """Is published with parts that some backbones cannot carry."""
+class NamesUnsupportedParts(Protocol[C_contra]):
+    """Is published with parts that some backbones cannot carry, or that options leave out."""
 
-    def unsupported_parts(self, backbone: str) -> str | None:
-        """Say in one sentence which parts a backbone cannot carry; None where it carries all."""
+    def unsupported_parts(self, backbone: str, config: C_contra) -> str | None:
+        """Say in one sentence which published parts are left out; None where none is."""
         ...
 
 

@@ -94,7 +94,7 @@ def train(
     if plan.size == AUTO:
         sizes = input_sizes(plan.method, backbone, config, plan.budget_ms)
     if processes.leads:
-        if (missing := unsupported_parts(plan)) is not None:
+        if (missing := unsupported_parts(plan, config)) is not None:
             say(missing)
         discard_unfinished(out, plan.method)
     processes.wait()
@@ -155,11 +155,11 @@ def _all_at_once(
     return True
 
 
-def unsupported_parts(plan: TrainingPlan) -> str | None:
-    """Say which published parts the backbone cannot carry; None where it carries all."""
+def unsupported_parts(plan: TrainingPlan, config: Record) -> str | None:
+    """Say which published parts are left out by the backbone or by options; None: none is."""
     method = load_method(plan.method)
     if isinstance(method, NamesUnsupportedParts):
-        return method.unsupported_parts(plan.backbone)
+        return method.unsupported_parts(plan.backbone, config)
     return None
 
 

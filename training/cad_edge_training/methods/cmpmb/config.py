@@ -1,11 +1,13 @@
 """Options of CMPMB; what a backbone cannot carry of it is said by `unsupported_parts`."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
 from cad_edge.schema import Record
 from cad_edge_training.blocks import Blocks
+
+TextLoss: TypeAlias = Literal["squared_error", "cross_entropy"]
 
 
 class Config(Record):
@@ -38,6 +40,10 @@ class Config(Record):
     text_layer: Literal["same", "last"] = Field(
         default="same", description="block whose patches meet the text: the memory's, or the last"
     )
+    text_loss: TextLoss = Field(
+        default="squared_error",
+        description="of the text prompt: Eq. 7, or the cross-entropy of the same answers",
+    )
     text_vectors: int = Field(default=5, ge=1, description="learned vectors of the text prompt")
     text_epochs: int = Field(default=50, ge=1, description="of text prompt learning")
     text_learning_rate: float = Field(default=5e-5, gt=0, description="of the text prompt, Adam")
@@ -54,9 +60,14 @@ def defaults_for(backbone: str) -> dict[str, Any]:
     return {} if backbone.startswith("clip:") else {"text": False}
 
 
-def unsupported_parts(backbone: str) -> str | None:
-    """Say which published parts a backbone cannot carry; None where it carries all."""
+def unsupported_parts(backbone: str, config: Config) -> str | None:
+    """Say which published parts a backbone cannot carry, or superpixels stand in for."""
     if backbone.startswith("clip:"):
+        if config.prompts and config.regions == "slic":
+            return (
+                "cmpmb: superpixels stand in for SAM's regions; --set regions=sam:FOLDER, with a "
+                "hub id or folder of SAM, has the published ones"
+            )
         return None
     return (
         f"cmpmb on {backbone}: without the text branch and DFS, since it has no text tower; "

@@ -17,7 +17,7 @@ from cad_edge.errors import OptionError
 from cad_edge_training.backbones import Backbone
 from cad_edge_training.backbones.clip import ClipBackbone
 from cad_edge_training.learned import Progress
-from cad_edge_training.methods.cmpmb.config import Config
+from cad_edge_training.methods.cmpmb.config import Config, TextLoss
 from cad_edge_training.methods.cmpmb.normalisation import anm
 
 # While the sentence is learned, a patch at right angles to it is undecided.
@@ -36,9 +36,8 @@ def learn_text_prompt(
 ) -> Tensor:
     """Learn the sentence of a task.
 
-    Eq. 7: the mean over the patches of ANM(S_T) is 0 for good parts and 1 for the same images plus
-    N(0, 1) noise on the normalised tensor, by binary cross-entropy. The noise of an image is drawn
-    once, since only the sentence changes and the frozen features can then be kept.
+    Eq. 7: the mean over the patches of ANM(S_T) is to be 0 for good parts and 1 for the same images
+    plus noise N(0, 1) on the normalised tensor (Eq. 8-9), which is drawn anew for every step.
 
     Parameters
     ----------
@@ -68,7 +67,8 @@ def learn_text_prompt(
     tower = with_text(backbone)
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(images), generator=generator)[:MAX_IMAGES].sort().values
-    patches = _good_and_noisy(tower, images[chosen.numpy()], config, prompts, generator, progress)
+    shown = images[chosen.numpy()]
+    good = _good_patches(tower, shown, config, prompts, progress)
     with torch.no_grad():
         words = tower.embed_text(sentence(config.class_name))
     vectors = torch.randn(config.text_vectors, words.shape[1], generator=generator)
@@ -76,7 +76,12 @@ def learn_text_prompt(
     optimiser = torch.optim.Adam([vectors], lr=config.text_learning_rate)
     for epoch in range(config.text_epochs):
         for batch in torch.randperm(len(chosen), generator=generator).split(config.batch_size):  # type: ignore[no-untyped-call]
-            loss = text_loss(patches[batch], sentence_feature(tower, words, vectors), config.slope)
+            pixels = tower.normalise(torch.from_numpy(shown[batch.numpy()]))
+            noise = torch.randn(pixels.shape, generator=generator)
+            noisy = _seen(tower, pixels + noise, config, prompts)
+            patches = torch.stack((good[batch], noisy), dim=1)
+            feature = sentence_feature(tower, words, vectors)
+            loss = text_loss(patches, feature, config.slope, config.text_loss)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -122,8 +127,10 @@ def sentence_feature(tower: ClipBackbone, words: Tensor, vectors: Tensor) -> Ten
     return functional.normalize(tower.encode_text_embeddings(tokens[None])[0], dim=0)
 
 
-def text_loss(patches: Tensor, feature: Tensor, slope: float) -> Tensor:
-    """Binary cross-entropy of Eq. 7.
+def text_loss(
+    patches: Tensor, feature: Tensor, slope: float, form: TextLoss = "squared_error"
+) -> Tensor:
+    """Mean of (x_i - y_i)^2 (Eq. 7), or the binary cross-entropy of answer x_i and label y_i.
 
     Parameters
     ----------
@@ -133,9 +140,13 @@ def text_loss(patches: Tensor, feature: Tensor, slope: float) -> Tensor:
         (text_width,) of length 1.
     slope
         k of the sigmoid.
+    form
+        Which of the two.
     """
     answer = anm(1 - patches @ feature, LEARNING_SHIFT, slope).mean(dim=2)
     label = torch.tensor([0.0, 1.0]).expand_as(answer)
+    if form == "squared_error":
+        return functional.mse_loss(answer, label)
     return functional.binary_cross_entropy(answer, label)
 
 
@@ -164,24 +175,25 @@ def _projected(
 
 
 @torch.no_grad()
-def _good_and_noisy(
+def _good_patches(
     tower: ClipBackbone,
     images: NDArray[np.uint8],
     config: Config,
     prompts: Mapping[int, Tensor],
-    generator: torch.Generator,
     progress: Progress,
 ) -> Tensor:
-    """Patches (n, 2, n_patches, text_width) of length 1, of every image without and with noise."""
+    """Patches (n, n_patches, text_width) of length 1; the same in every step."""
     parts = []
     for start in range(0, len(images), config.batch_size):
         batch = torch.from_numpy(images[start : start + config.batch_size])
-        pixels = tower.normalise(batch)
-        noisy = pixels + torch.randn(pixels.shape, generator=generator)
-        pair = [
-            _projected(tower, tower.run(seen, max(config.blocks), prompts), config)[0]
-            for seen in (pixels, noisy)
-        ]
-        parts.append(torch.stack(pair, dim=1))
+        parts.append(_seen(tower, tower.normalise(batch), config, prompts))
         progress("text features", start + len(batch), len(images))
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def _seen(
+    tower: ClipBackbone, pixels: Tensor, config: Config, prompts: Mapping[int, Tensor]
+) -> Tensor:
+    """Patches (batch, n_patches, text_width) of length 1 of normalised images."""
+    return _projected(tower, tower.run(pixels, max(config.blocks), prompts), config)[0]

@@ -15,6 +15,9 @@ from cad_edge_runtime.conversation import Conversation
 from cad_edge_runtime.detector import Detector
 from cad_edge_runtime.explanation import MOST_TOKENS, require_length
 
+EMBEDDED = "llava-small"
+"""The language model that comes with cad-edge."""
+
 
 @click.command()
 @options.bundle
@@ -64,12 +67,30 @@ def explain(
             bundle, device=device, threads=threads, watch=False, max_pixels=max_pixels
         ) as detector,
     ):
+        if (note := note_on_words(detector.manifest.backbone.id)) is not None:
+            click.echo(note, err=True)
         several = detector.views > 1 and image.is_dir()
         talk = detector.conversation(images_in(image) if several else image, task)
         _answer(talk, question, max_tokens, output)
         if conversation:
             for line in _questions():
                 _answer(talk, line, max_tokens, output)
+
+
+def note_on_words(backbone: str) -> str | None:
+    """Say what words of the embedded model are worth; None for a pretrained one.
+
+    Examples
+    --------
+    >>> note_on_words("llava:models/onevision") is None
+    True
+    """
+    if backbone != EMBEDDED:
+        return None
+    return (
+        f"{EMBEDDED} was taught on drawn parts: its words show how explain works, and a kind of "
+        "defect that they name is a guess; for words to act on learn with --backbone llava:FOLDER"
+    )
 
 
 def _answer(

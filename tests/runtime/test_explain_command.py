@@ -5,7 +5,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cad_edge import cli
-from cad_edge_runtime import Detector
+from cad_edge.store.bundle import Bundle
+from cad_edge_runtime import Detector, explain_command
+from cad_edge_runtime.explain_command import note_on_words
 from tests.runtime.golden_words import give_words, needs_tokenizers
 
 pytestmark = [pytest.mark.torchless, needs_tokenizers]
@@ -109,3 +111,16 @@ def test_verify_checks_the_graphs_of_words(bundle, workshop):
     assert CliRunner().invoke(cli.main, verify).exit_code == 0
     give_words(workshop, "red", spoilt)
     assert failed(CliRunner().invoke(cli.main, verify), "graph.onnx")
+
+
+def test_words_of_the_embedded_model_are_said_to_be_a_demonstration(
+    run, bundle, picture, talk, monkeypatch
+):
+    said = note_on_words("llava-small")
+    assert said is not None and "a guess" in said and "--backbone llava:FOLDER" in said
+    assert note_on_words("llava:folder") is None
+    monkeypatch.setattr(explain_command, "EMBEDDED", Bundle(bundle).manifest().backbone.id)
+    result = run(bundle, picture, "--max-tokens", 12)
+    assert result.exit_code == 0 and len(result.stderr.splitlines()) == 1
+    assert "a guess" in result.stderr
+    assert result.stdout == talk.ask(max_tokens=12).text + "\n"

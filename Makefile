@@ -12,7 +12,7 @@ PASSIVE := $(addprefix result-,accuracy choices recognition contamination method
 COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison result-anomaly_moe_ablations result-cdad_streams
 STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-anomaly_moe_full_size \
 	result-embedded_language_model result-cdad_start result-cdad_full_size result-cdad_decomposition
-.PHONY: demo test lint types units torchless campaign benchmark results $(STUDIES) $(COMPARISONS) \
+.PHONY: demo test lint types units slow torchless campaign benchmark results $(STUDIES) $(COMPARISONS) \
 	result-engine_agreement result-openvino clean help
 
 demo: $(VENV)/.installed  ## learn three real surfaces, inspect them, write demo/report.html
@@ -34,12 +34,16 @@ types: $(VENV)/.installed  ## mypy --strict on the five packages
 # Most of the time goes into single-threaded tracing, so two processes with one thread each are twice
 # as fast as one with two; a file stays in one process for the sake of what its tests share. Files of
 # few long tests are not left to the end, where one process would wait for the other.
-units: $(VENV)/.installed  ## pytest, all of it
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+UNITS = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+units: $(VENV)/.installed  ## pytest, all but what is marked slow
+	@$(UNITS) -m "not slow"
+
+slow: $(VENV)/.installed  ## pytest, what is marked slow: full sizes, several processes, whole commands
+	@$(UNITS) -m slow
 
 torchless: $(RUNTIME)/.installed  ## the device's tests, where torch is not on the machine
 	@$(RUNTIME)/bin/python -c "import importlib.util as u; exit(bool(u.find_spec('torch')) and 'torch is in $(RUNTIME); run make clean')"
-	@$(RUNTIME)/bin/python -m pytest -q tests/base tests/runtime tests/house
+	@$(RUNTIME)/bin/python -m pytest -q -m "not slow" tests/base tests/runtime tests/house
 
 campaign: $(VENV)/.installed  ## attacks on the promises at full size: damage, kills, forgeries, a soak; about an hour
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -s tests/campaign --whole-campaign --campaign-out out/campaign $(FLAGS)

@@ -44,6 +44,7 @@ def found(place):
     return compare(place, TINY, rounds=2, threads=1)
 
 
+@pytest.mark.slow
 def test_the_base_has_the_dimensions_asked_for(place):
     config = json.loads((place / "base" / "config.json").read_text())
     assert config["text_config"]["vocab_size"] == 600
@@ -55,6 +56,7 @@ def test_the_base_has_the_dimensions_asked_for(place):
     assert ids.count(image) == (28 // 14) ** 2 + 1
 
 
+@pytest.mark.slow
 def test_tasks_are_drawn_and_none_of_their_weights_is_zero(place):
     tasks = [read_artifact(path) for path in list_artifacts(place / "artifacts")]
     assert [task.artifact.task for task in tasks] == list(TINY.names)
@@ -64,6 +66,7 @@ def test_tasks_are_drawn_and_none_of_their_weights_is_zero(place):
     assert not np.array_equal(tasks[0].tensors["anchor"], tasks[1].tensors["anchor"])
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(place):
     files = {path: path.stat().st_mtime_ns for path in (place / "base").iterdir()}
     pointer = (bundle_of(place, "fp32") / "bundle.json").read_bytes()
@@ -72,6 +75,7 @@ def test_what_is_there_is_not_made_again(place):
     assert (bundle_of(place, "fp32") / "bundle.json").read_bytes() == pointer
 
 
+@pytest.mark.slow
 def test_every_certificate_holds(place):
     manifest = Bundle(bundle_of(place, "fp32")).manifest()
     assert len(manifest.tasks) == TINY.tasks and manifest.version == 2
@@ -79,6 +83,7 @@ def test_every_certificate_holds(place):
         assert entry.certificate.flips == 0 and entry.certificate.score_max <= 1e-4
 
 
+@pytest.mark.slow
 def test_both_sides_inspect_the_same_frames(found):
     rows = found["rows"]
     assert set(rows) >= {"transformers", "fp32"}
@@ -89,6 +94,7 @@ def test_both_sides_inspect_the_same_frames(found):
     assert rows["transformers"]["to_peer"]["following"]["median"] == 1.0
 
 
+@pytest.mark.slow
 def test_growth_on_the_disk_is_that_of_the_objects_in_force(place, found):
     bundle = Bundle(bundle_of(place, "fp32"))
     newest = bundle.manifest()

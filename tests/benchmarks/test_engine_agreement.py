@@ -90,6 +90,7 @@ def test_a_bundle_agrees_with_torch_on_all_test_parts_and_another_one_does_not(l
     assert other.score_max > 1e-2
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_found(line, tmp_path):
     """Of a method without depth, on parts that have some."""
     place, stream = line

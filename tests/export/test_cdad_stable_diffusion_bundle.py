@@ -207,6 +207,7 @@ class TestGraphs:
         assert unet.model.down_blocks[0].resnets[0].conv1.bias is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "precision"), [("shared", "fp16"), ("fused", "fp32")])
 def test_few_steps_in_other_forms(line, folder, layout, precision, tmp_path):
     """Two steps are written out in one graph."""

@@ -50,7 +50,6 @@ def test_quickstart_is_short():
     assert len(blocks()[0].splitlines()) < 10
 
 
-@pytest.mark.slow
 def test_readme_ends_with_a_verdict(line, capsys):
     """Blocks run one after another, as a reader would paste them into one file."""
     names: dict[str, object] = {}

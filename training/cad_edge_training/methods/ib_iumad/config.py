@@ -140,9 +140,8 @@ def defaults_for(backbone: str) -> dict[str, Any]:
     """Options to start from for a backbone; fewer channels and passes for the embedded one.
 
     Paper: width 256, 4 layers, 1000 and 800 epochs at batch 24 on a graphics card. Here: what two
-    cores learn in minutes, in so few updates that they start from what features are like, losses
-    about classes weigh less and semantic compression is left out (decisions 23 and 24 in
-    docs/decisions).
+    cores learn in minutes, in so few updates that they start from what features are like and
+    semantic compression is left out (decision 24 in docs/decisions).
     """
     if backbone != "efficientnet-lite0":
         return {}
@@ -163,7 +162,6 @@ def defaults_for(backbone: str) -> dict[str, Any]:
         "step_optimiser": "adamw",
         "step_rate": 5e-4,
         "learning_rate": 1e-3,
-        "class_weight": 8.0,
         "compression": 0.0,
         "clip": 10.0,
     }

@@ -31,7 +31,14 @@ from cad_edge_training.train import train
 from tests.training.rgbd_products import NAMES, PARTS, SIDE, STEPS, quick_plan, rgbd_stream
 from tests.training.small_products import quiet
 
-MODALITIES = ("rgbd", "rgb", "depth")
+LOOKS: dict[str, dict[str, str]] = {
+    "rgbd": {},
+    "rgb": {"modality": "rgb"},
+    "depth": {"modality": "depth"},
+    "rgbd-plain": {"residual": "plain"},
+    "rgbd-alone": {"reconstruct": "false"},
+}
+"""By the beginning of a folder's name: what is looked at, and how it is judged."""
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +47,12 @@ def parts(tmp_path_factory):
     return folder, rgbd_stream(folder, train=PARTS)
 
 
-@pytest.fixture(scope="module", params=MODALITIES)
+@pytest.fixture(scope="module", params=list(LOOKS))
 def learned(request, tmp_path_factory) -> Path:
     """One product, learned by what is looked at."""
     out = tmp_path_factory.mktemp(request.param)
     stream = rgbd_stream(tmp_path_factory.mktemp("part"), (("gear",),), train=PARTS)
-    train(stream, out, quick_plan({"modality": request.param}), lambda name: quiet)
+    train(stream, out, quick_plan(LOOKS[request.param]), lambda name: quiet)
     return out
 
 

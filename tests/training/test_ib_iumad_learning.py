@@ -28,6 +28,7 @@ from cad_edge_training.methods.ib_iumad.regulariser import (
     feed_forwards,
     small_singular_values,
 )
+from cad_edge_training.methods.ib_iumad.whitening import distances
 from cad_edge_training.train import train
 from tests.training.rgbd_products import NAMES, PARTS, SIDE, quick_plan, rgbd_stream
 from tests.training.small_products import quiet
@@ -188,7 +189,7 @@ def test_calibration_is_what_the_model_says_of_held_out_parts(artifacts):
     with torch.inference_mode():
         score, anomaly_map = model.scored(model.held_out_distances(parts))
         own = residuals(config, model.network, standardised(parts.seen, model.scaling))
-        fitted, _ = model.scored(model.whitening.distances(own.rows(torch.arange(parts.held_out))))
+        fitted, _ = model.scored(distances(own.rows(torch.arange(parts.held_out)), model.whitening))
     # Judged by a whitening that was fitted to them, they would look better than they are.
     assert (fitted < score).all()
     found = recalibrate(backbone, config, tasks[0])

@@ -14,6 +14,7 @@ from cad_edge_training.methods.ib_iumad.whitening import (
     SHRINKAGE,
     Residuals,
     cross_fitted_distances,
+    distances,
     fit,
     fit_or_identity,
     suffices,
@@ -33,15 +34,16 @@ def drawn(images: int, cells: int = 9, channels: int = 3, depth: bool = True) ->
 
 
 def test_whitening_by_hand():
-    """Variances of 9 and 0.25 around (1, 2); 0.05 of their mean, 4.625, is 0.23125."""
+    """Variances of 12 and 1 / 3 around (1, 2); 0.05 of their mean, 37 / 6, is 37 / 120."""
+    along, across = 12 + 37 / 120, 1 / 3 + 37 / 120
     corners = torch.tensor([[[4.0, 2.5], [-2.0, 2.5], [4.0, 1.5], [-2.0, 1.5]]])
     found = fit(Residuals({"rgb": corners}))
     assert found.mean.tolist() == [1, 2]
-    expected = np.diag([9.23125**-0.5, 0.48125**-0.5])
+    expected = np.diag([along**-0.5, across**-0.5])
     np.testing.assert_allclose(found.matrix.numpy(), expected, rtol=1e-6, atol=1e-7)
     beside = Residuals({"rgb": torch.tensor([[[4.0, 2.0], [1.0, 2.5]]])})
-    expected = [[(9 / 9.23125) ** 0.5, (0.25 / 0.48125) ** 0.5]]
-    np.testing.assert_allclose(found.distances(beside).numpy(), expected, rtol=1e-6)
+    expected = [[3 / along**0.5, 0.5 / across**0.5]]
+    np.testing.assert_allclose(distances(beside, found).numpy(), expected, rtol=1e-6)
 
 
 def test_lengths_by_hand():
@@ -53,11 +55,11 @@ def test_lengths_by_hand():
 def test_distance_is_that_of_mahalanobis():
     given, shown = drawn(20), drawn(2)
     rows = given.joined().double().flatten(0, 1).numpy()
-    covariance = np.cov(rows.T, bias=True)
+    covariance = np.cov(rows.T)
     covariance += SHRINKAGE * np.trace(covariance) / 6 * np.eye(6)
     gaps = shown.joined().double().flatten(0, 1).numpy() - rows.mean(axis=0)
     expected = np.sqrt(np.einsum("ni,ij,nj->n", gaps, np.linalg.inv(covariance), gaps))
-    found = fit(given).distances(shown).flatten().numpy()
+    found = distances(shown, fit(given)).flatten().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -66,8 +68,8 @@ def test_depth_that_was_not_measured_has_no_say():
     far = {name: one + (1e3 if name == "depth" else 0) for name, one in shown.parts.items()}
     nothing = torch.zeros(2, 9)
     whitening = fit(given)
-    near = whitening.distances(Residuals(shown.parts, nothing))
-    assert torch.equal(whitening.distances(Residuals(far, nothing)), near)
+    near = distances(Residuals(shown.parts, nothing), whitening)
+    assert torch.equal(distances(Residuals(far, nothing), whitening), near)
     # Neither has it in what the whitening is fitted to.
     holes = torch.ones(20, 9)
     holes[:, :4] = 0
@@ -84,7 +86,7 @@ def test_held_out_parts_are_judged_by_the_others():
     found = cross_fitted_distances(given, groups, 3)
     for part, others in ((0, [1, 3, 4, 5, 6, 7]), (1, [0, 2, 3, 4, 5, 6, 7])):
         whitening = fit(given.rows(torch.tensor(others)))
-        expected = whitening.distances(given.rows(torch.tensor([part])))[0]
+        expected = distances(given.rows(torch.tensor([part])), whitening)[0]
         torch.testing.assert_close(found[part], expected)
     assert found.shape == (3, 9)
 
@@ -95,7 +97,7 @@ def test_too_few_parts_are_compared_by_length():
     given = drawn(2, cells=2)
     whitening = fit_or_identity(given, (0, 1))
     expected = torch.linalg.vector_norm(given.joined(), dim=-1)
-    torch.testing.assert_close(whitening.distances(given), expected)
+    torch.testing.assert_close(distances(given, whitening), expected)
     torch.testing.assert_close(cross_fitted_distances(given, (0, 1), 2), expected)
     said = METHOD.remarks({"whitened": np.array(0)})
     assert len(said) == 1 and "too few good parts" in said[0]
@@ -104,7 +106,7 @@ def test_too_few_parts_are_compared_by_length():
 
 def test_images_all_alike_have_finite_distances():
     alike = Residuals({"rgb": torch.zeros(9, 4, 3)})
-    assert torch.isfinite(fit(alike).distances(Residuals({"rgb": torch.ones(1, 4, 3)}))).all()
+    assert torch.isfinite(distances(Residuals({"rgb": torch.ones(1, 4, 3)}), fit(alike))).all()
 
 
 def kept_tokens(channels: int) -> dict[str, np.ndarray]:

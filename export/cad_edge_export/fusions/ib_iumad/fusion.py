@@ -17,6 +17,7 @@ from cad_edge_export.resizing import Taps, aligned_matrix, box_matrix, joined
 from cad_edge_export.trunk import enter, entry_stage, folded, image_input, in_precision
 from cad_edge_training.backbones import Backbone, weights_sha256
 from cad_edge_training.gaussian import Resize
+from cad_edge_training.memory_bank import Whitening
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import (
     STRIDE,
@@ -34,7 +35,7 @@ from cad_edge_training.methods.ib_iumad.model import (
     network_of,
     scaling_of,
 )
-from cad_edge_training.methods.ib_iumad.whitening import Residuals, Whitening
+from cad_edge_training.methods.ib_iumad.whitening import Residuals, distances
 
 OUTPUTS = ("score", "anomaly_map")
 RGB, DEPTH = "rgb", "depth"
@@ -184,7 +185,7 @@ class ReconstructionScore(nn.Module):
             for name, one in tokens.items()
         }
         found = Residuals(self._gaps(scaled), measured if DEPTH in self.config.targets else None)
-        cells = found.lengths() if whitening is None else whitening.distances(found)
+        cells = found.lengths() if whitening is None else distances(found, whitening)
         grid = cells.reshape(-1, self.side, self.side)
         means = self.window @ grid @ self.window.T
         return means.flatten(1).amax(dim=1), self.grow @ grid @ self.grow.T

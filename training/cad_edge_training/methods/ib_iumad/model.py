@@ -14,14 +14,15 @@ from torch.nn import functional
 from cad_edge.errors import ArtifactError
 from cad_edge.store.artifact import Tensors
 from cad_edge_training.backbones import Backbone
+from cad_edge_training.memory_bank import Whitening
 from cad_edge_training.methods.ib_iumad.config import Config
 from cad_edge_training.methods.ib_iumad.frozen import STRIDE, FrozenFeatures, look, stage_ends
 from cad_edge_training.methods.ib_iumad.held_out import KeptParts, kept
 from cad_edge_training.methods.ib_iumad.network import Network
 from cad_edge_training.methods.ib_iumad.whitening import (
     Residuals,
-    Whitening,
     cross_fitted_distances,
+    distances,
     fit_or_identity,
 )
 
@@ -76,7 +77,9 @@ class IBIUMAD(nn.Module):
         """
         seen = look(self.backbone, self.config, image, depth, self.depth_range)
         found = residuals(self.config, self.network, standardised(seen, self.scaling))
-        return self.scored(found.lengths() if self.whitening is None else self._distances(found))
+        return self.scored(
+            found.lengths() if self.whitening is None else distances(found, self.whitening)
+        )
 
     def held_out_distances(self, parts: KeptParts) -> Tensor:
         """Distances (parts, n) of the held-out ones, each by a whitening that has not seen it."""
@@ -94,10 +97,6 @@ class IBIUMAD(nn.Module):
         # The largest mean over windows of 16 x 16 px, as UniAD and IUF score images.
         score = functional.avg_pool2d(anomaly_map, STRIDE, 1).amax(dim=(1, 2, 3))
         return score, anomaly_map[:, 0]
-
-    def _distances(self, found: Residuals) -> Tensor:
-        assert self.whitening is not None
-        return self.whitening.distances(found)
 
 
 def residuals(config: Config, network: Network | None, seen: FrozenFeatures) -> Residuals:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cad_edge_training.memory_bank import Whitening, fit_whitening
+
 SHRINKAGE = 0.05
 """Share of the mean variance that is added to every direction's."""
 DEPTH = "depth"
@@ -57,22 +59,13 @@ class Residuals:
         return self.measured if name == DEPTH else None
 
 
-@dataclass(frozen=True)
-class Whitening:
-    """Affine map of residuals (c channels, modalities side by side) to mean 0 and covariance 1."""
-
-    mean: Tensor
-    """(c,) float32."""
-    matrix: Tensor
-    """(c, c) float32, multiplied with from the right."""
-
-    def distances(self, residuals: Residuals) -> Tensor:
-        """Mahalanobis distance of every cell, (batch, n); what was not measured is at the mean."""
-        centred = residuals.joined() - self.mean
-        if residuals.measured is not None:
-            centred = centred * residuals.shares()
-        found: Tensor = torch.linalg.vector_norm(centred @ self.matrix, dim=-1)
-        return found
+def distances(residuals: Residuals, whitening: Whitening) -> Tensor:
+    """Mahalanobis distance of every cell, (batch, n); what was not measured is at the mean."""
+    centred = residuals.joined() - whitening.mean
+    if residuals.measured is not None:
+        centred = centred * residuals.shares()
+    found: Tensor = torch.linalg.vector_norm(centred @ whitening.matrix, dim=-1)
+    return found
 
 
 def fit(residuals: Residuals) -> Whitening:
@@ -80,22 +73,17 @@ def fit(residuals: Residuals) -> Whitening:
 
     Examples
     --------
-    Variances of 9 and 0.25, to which 0.05 of their mean is added:
+    Variances of 12 and 1 / 3, to which 0.05 of their mean is added:
 
     >>> corners = torch.tensor([[[3.0, 0.5], [-3.0, 0.5], [3.0, -0.5], [-3.0, -0.5]]])
     >>> fit(Residuals({"rgb": corners})).matrix.diagonal()
-    tensor([0.3291, 1.4415])
+    tensor([0.2850, 1.2484])
     """
-    values = residuals.joined().double().flatten(0, 1)
-    shares = residuals.shares().double().flatten(0, 1)
-    mean = (values * shares).sum(dim=0) / shares.sum(dim=0).clamp_min(1)
-    centred = (values - mean) * shares
-    covariance = centred.T @ centred / len(centred)
-    variances, directions = torch.linalg.eigh(covariance)
-    # The floor is for images that are all alike, whose residuals do not vary at all.
-    wider = (variances.clamp_min(0) + SHRINKAGE * variances.mean()).clamp_min(1e-12)
-    matrix = directions @ torch.diag(wider.rsqrt()) @ directions.T
-    return Whitening(mean.float(), matrix.float())
+    values = residuals.joined().flatten(0, 1)
+    shares = residuals.shares().flatten(0, 1)
+    total = shares.double().sum(dim=0).clamp_min(1)
+    mean = ((values.double() * shares).sum(dim=0) / total).float()
+    return Whitening(mean, fit_whitening((values - mean) * shares, SHRINKAGE).matrix)
 
 
 def fit_or_identity(residuals: Residuals, groups: Sequence[int]) -> Whitening:
@@ -139,10 +127,10 @@ def cross_fitted_distances(residuals: Residuals, groups: Sequence[int], count: i
     _, cells, channels = residuals.joined().shape
     if not suffices(groups, cells, channels):
         identity = fit_or_identity(residuals, groups)
-        return identity.distances(residuals.rows(torch.arange(count)))
+        return distances(residuals.rows(torch.arange(count)), identity)
     found = torch.empty(count, next(iter(residuals.parts.values())).shape[1])
     for group in set(groups[:count]):
         own = torch.nonzero(of[:count] == group).flatten()
         others = torch.nonzero(of != group).flatten()
-        found[own] = fit(residuals.rows(others)).distances(residuals.rows(own))
+        found[own] = distances(residuals.rows(own), fit(residuals.rows(others)))
     return found

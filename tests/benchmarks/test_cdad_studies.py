@@ -13,6 +13,7 @@ from cad_edge_studies.cdad_streams.__main__ import (
     curves_of,
     draw,
     must_reach,
+    points_of,
     pooled,
     rows_of,
     table,
@@ -96,14 +97,18 @@ def test_targets_compare_learners(tmp_path):
 
 
 def test_learners_named_after_a_value_are_points_of_a_curve(tmp_path):
-    rows = written(tmp_path, {"CDAD": 0.9, "energy 0.85": 0.3, "energy 0.95": 0.2, "weight 1": 0.1})
+    rows = written(tmp_path, {"CDAD": 0.9, "energy 0.95": 0.2, "energy 0.85": 0.3, "weight 1": 0.1})
     curves = curves_of(rows)
     assert curves == {
         "energy": [("0.85", 0.3, pytest.approx(0.65)), ("0.95", 0.2, pytest.approx(0.65))],
         "weight": [("1", 0.1, pytest.approx(0.65))],
     }
-    drawn = draw(curves)
-    assert all(text in drawn for text in (">energy<", ">0.85<", ">weight<", "forgetting (FM"))
+    singles = points_of(rows)
+    assert singles == [("CDAD", 0.9, pytest.approx(0.65))]
+    drawn = draw(curves, singles)
+    assert all(
+        text in drawn for text in (">energy<", ">0.85<", ">weight<", ">CDAD<", "forgetting (FM")
+    )
 
 
 @pytest.mark.slow

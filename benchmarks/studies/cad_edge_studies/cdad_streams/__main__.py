@@ -30,6 +30,9 @@ PICTURE = REPOSITORY / "docs" / "images" / "cdad-trade.svg"
 CDAD, FREE, PUBLISHED = "CDAD", "free updates", "iSVD as published"
 ALONE, TOGETHER = "each product alone", "all products together"
 """Learners that targets are about."""
+SINGLE = (CDAD, FREE, PUBLISHED, "projected gradients", "incremental SVD")
+"""Points beside the curves."""
+RIGHT = 0.6  # of the largest forgetting; beyond it a name stands to the left of its point
 WHEN_LEARNED = ("when_learned", "later_when_learned")
 WORST = "worst_old_false_reject_rate"
 FIGURES = ("detection_rate", "false_reject_rate", "a_auroc", "fm", "pixel_auroc", "pixel_fm")
@@ -52,7 +55,7 @@ def main(folders: tuple[Path, ...], earlier: Path | None, out: Path, picture: Pa
     record = {"learners": rows, "must_reach": [target.record() for target in targets]}
     write_result(out, {**made, **record})
     if curves := curves_of(rows):
-        picture.write_text(standalone(draw(curves)), "utf-8")
+        picture.write_text(standalone(draw(curves, points_of(rows))), "utf-8")
     click.echo(f"{table(rows)}\n\n{targets_table(targets)}")
 
 
@@ -186,10 +189,20 @@ def curves_of(rows: Rows) -> dict[str, list[tuple[str, float, float]]]:
         figures = row["fm"]["mean"], row["later_when_learned"]["mean"]
         if value.replace(".", "", 1).isdigit() and None not in figures:
             curves.setdefault(varied, []).append((value, *figures))
-    return curves
+    return {name: sorted(points, key=lambda one: float(one[0])) for name, points in curves.items()}
 
 
-def draw(curves: Curves) -> str:
+def points_of(rows: Rows) -> list[tuple[str, float, float]]:
+    """Forgetting, and image AUROC of later products when learned, of single learners."""
+    found = [(name, rows[name]) for name in SINGLE if name in rows]
+    return [
+        (name, row["fm"]["mean"], row["later_when_learned"]["mean"])
+        for name, row in found
+        if row["fm"]["mean"] is not None
+    ]
+
+
+def draw(curves: Curves, singles: Sequence[tuple[str, float, float]] = ()) -> str:
     """Draw forgetting against what new products get; better is up and to the left."""
 
     def on(axes: "Axes") -> None:
@@ -198,10 +211,24 @@ def draw(curves: Curves) -> str:
             axes.plot(forgotten, learned, marker="o", color=colour, label=name)
             for value, x, y in points:
                 axes.annotate(value, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=9)
+        colour = SERIES[len(curves) % len(SERIES)]
+        for name, x, y in singles:
+            axes.plot([x], [y], marker="s", linestyle="none", color=colour)
+            # Beside the point where there is room, and below the curve.
+            right = x < RIGHT * max(one[1] for one in singles)
+            axes.annotate(
+                name,
+                (x, y),
+                xytext=(7, -3) if right else (-7, -12),
+                ha="left" if right else "right",
+                textcoords="offset points",
+                fontsize=9,
+            )
         axes.set(xlabel="forgetting (FM of image AUROC)", ylabel="new products, image AUROC")
         axes.legend(loc="lower right")
 
-    said = "; ".join(f"{name}: {', '.join(map(str, points))}" for name, points in curves.items())
+    shown = {**curves, "others": singles} if singles else curves
+    said = "; ".join(f"{name}: {', '.join(map(str, points))}" for name, points in shown.items())
     return plot(on, (520, 380), f"Forgetting against the AUROC of new products. {said}")
 
 

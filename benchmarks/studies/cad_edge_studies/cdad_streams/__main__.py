@@ -210,16 +210,18 @@ def draw(curves: Curves, singles: Sequence[tuple[str, float, float]] = ()) -> st
             _, forgotten, learned = zip(*points, strict=True)
             axes.plot(forgotten, learned, marker="o", color=colour, label=name)
             for value, x, y in points:
-                axes.annotate(value, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=9)
+                axes.annotate(
+                    value, (x, y), xytext=(5, -13), textcoords="offset points", fontsize=9
+                )
         colour = SERIES[len(curves) % len(SERIES)]
         for name, x, y in singles:
             axes.plot([x], [y], marker="s", linestyle="none", color=colour)
-            # Beside the point where there is room, and below the curve.
+            # Above the point where there is room; values stand below the curve.
             right = x < RIGHT * max(one[1] for one in singles)
             axes.annotate(
                 name,
                 (x, y),
-                xytext=(7, -3) if right else (-7, -12),
+                xytext=(7 if right else -7, 6),
                 ha="left" if right else "right",
                 textcoords="offset points",
                 fontsize=9,

@@ -28,6 +28,7 @@ def carry_out(path: Path, out: Path, *words: object):
     return done, json.loads((out / "protocol.json").read_text())["learners"]
 
 
+@pytest.mark.slow
 def test_learners_stand_beside_each_other_and_more_may_come(tmp_path):
     network = save_dinov2(tmp_path / "tiny-dinov2", side=56)
     write_line(tmp_path)
@@ -146,6 +147,7 @@ def llava(tmp_path):
     return f"llava:{save_tiny_llava(tmp_path / 'tiny-llava', 'lite0')}"
 
 
+@pytest.mark.slow
 def test_labelled_images_are_learned_with_their_labels(tmp_path, llava):
     for name in ("checks", "waves"):
         write_product(tmp_path, name, good=12, test=8)

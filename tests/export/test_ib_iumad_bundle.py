@@ -47,7 +47,14 @@ def parts(tmp_path_factory):
     return folder, rgbd_stream(folder, train=PARTS)
 
 
-@pytest.fixture(scope="module", params=list(LOOKS))
+@pytest.fixture(
+    scope="module",
+    params=[
+        "rgbd",
+        "rgbd-alone",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rgb", "depth", "rgbd-plain")),
+    ],
+)
 def learned(request, tmp_path_factory) -> Path:
     """One product, learned by what is looked at."""
     out = tmp_path_factory.mktemp(request.param)

@@ -29,11 +29,11 @@ from cad_edge_training.methods.ib_iumad.learn import require_network
 from cad_edge_training.methods.ib_iumad.model import (
     DEPTH_RANGE,
     DEVIATION,
-    IBIUMAD,
     MEAN,
     NETWORK,
     network_of,
     scaling_of,
+    whitening_of,
 )
 from cad_edge_training.methods.ib_iumad.whitening import Residuals, distances
 
@@ -96,7 +96,9 @@ def bound_tensors(task: LearnedTask, backbone: Backbone) -> Tensors:
     """Tensors that a product's engine binds: range of depth, and how its residuals are whitened."""
     config = Config.model_validate(task.artifact.hyperparameters)
     found = {name: value for name, value in task.tensors.items() if name == DEPTH_RANGE}
-    whitening = IBIUMAD.of(backbone, config, task.model_tensors()).whitening
+    tensors = task.model_tensors()
+    network, scaling = network_of(backbone, config, tensors), scaling_of(config, tensors)
+    whitening = whitening_of(config, network, scaling, task.tensors)
     if whitening is not None:
         found |= {
             WHITENING_MEAN: whitening.mean.numpy(),

@@ -1,4 +1,4 @@
-"""Folders of CLIP and SAM whose weights are not those of their configuration, or of another kind."""
+"""Folders of CLIP and SAM of another kind, or with weights that do not fit their configuration."""
 
 import json
 import shutil

@@ -10,7 +10,6 @@ from torch import nn
 
 from cad_edge.errors import OptionError
 
-
 LAYER = re.compile(r"\b(?:layers?|blocks)\.\d+\.")
 """In the name of a weight: it belongs to a layer of many."""
 

@@ -40,7 +40,7 @@ def words() -> list[str]:
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """CLIP's tokenizer with one token for each word of a caption; others are spelled."""
+    """CLIP's tokenizer with merges for the words of captions; other words are spelled."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [START, END, *letters, *(letter + WORD_END for letter in letters)]
     merges: dict[tuple[str, str], None] = {}

@@ -54,7 +54,8 @@ def rankings(model: CLIPModel, tokenizer: CLIPTokenizer, seed: int) -> dict[str,
     pixels = torch.cat(
         [pixels_of(scenes[start : start + 64]) for start in range(0, len(scenes), 64)]
     )
-    found, right = [], []
+    found: list[Tensor] = []
+    right: list[int] = []
     for group in _distinct(scenes):
         texts = [caption(scenes[index]) for index in group]
         found.append(similarities(model, tokenizer, pixels[group], texts))

@@ -120,7 +120,9 @@ result-cmpmb_modules: $(VENV)/.installed  ## CMPMB's modules, alpha and layer on
 		|| $(MAKE) --no-print-directory result-small_clip FLAGS=
 	@$(PROTOCOL) $(STUDY)/cmpmb_modules/study.yaml --last-only --data $(OPEN_DATA) \
 		--backbone clip:$(CLIP) --out $(MODULES) $(FLAGS)
-	@$(STUDY_MODULE).cmpmb_modules $(MODULES) \
+	@$(PROTOCOL) $(STUDY)/cmpmb_modules/stream.yaml --data $(OPEN_DATA) --method cmpmb \
+		--backbone clip:$(CLIP) --out $(MODULES)-stream $(FLAGS)
+	@$(STUDY_MODULE).cmpmb_modules $(MODULES) $(MODULES)-stream \
 		--out $(if $(filter $(SMALL_CLIP),$(CLIP)),docs/results/cmpmb-clip.json,$(MODULES)/modules.json)
 
 result-engine_agreement: result-rgbd_comparison  ## what IB-IUMAD learned, exported, beside torch

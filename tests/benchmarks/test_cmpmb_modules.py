@@ -9,7 +9,13 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from cad_edge_benchmarks.protocol.study import read_study
-from cad_edge_studies.cmpmb_modules.__main__ import PUBLISHED, rows_of, separable, table
+from cad_edge_studies.cmpmb_modules.__main__ import (
+    PUBLISHED,
+    forgetting,
+    rows_of,
+    separable,
+    table,
+)
 from cad_edge_training.methods.cmpmb.config import Config
 from cad_edge_training.train import TrainingPlan, read_config
 from tests.house.refusals import sentence
@@ -53,6 +59,12 @@ def test_differences_are_taken_run_by_run():
     assert "+0.150 ± 0.071 *" in shown and "-0.050 ± 0.071" in shown
     once = rows_of({"learners": {PUBLISHED: runs(0.2), "b": runs(0.9)}})["b"]["differs_by"]
     assert not separable(once["detection_rate"]), "one seed has no deviation"
+
+
+def test_forgetting_is_that_of_the_only_learner():
+    summary = {"fm": {"mean": 0.01}, "pixel_fm": {"mean": 0.0}, "bwt": {"mean": -0.01}}
+    found = forgetting({"learners": {"cad-edge": {"summary": summary}}})
+    assert found == {"fm": {"mean": 0.01}, "pixel_fm": {"mean": 0.0}}
 
 
 def test_learners_change_one_thing_but_for_modules_left_out_together():

@@ -1,8 +1,9 @@
 """Modules of CMPMB, alpha and layer side by side, and how each differs from the published form.
 
-    python -m cad_edge_studies.cmpmb_modules FOLDER [--out FILE]
+    python -m cad_edge_studies.cmpmb_modules FOLDER [STREAM] [--out FILE]
 
-``FOLDER`` is what `cad-edge protocol` made of the study file here.
+``FOLDER`` is what `cad-edge protocol` made of the study file here, ``STREAM`` what it made of the
+published form measured after every step, for what is forgotten.
 """
 
 import json
@@ -28,15 +29,30 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 @click.command("cmpmb_modules", cls=Study)
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("stream", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=RESULT, show_default=False)
-def main(folder: Path, out: Path) -> None:
+def main(folder: Path, stream: Path | None, out: Path) -> None:
     """Lay the learners of FOLDER beside each other."""
-    report = json.loads((folder / "protocol.json").read_text("utf-8"))
+    report = read_report(folder)
     rows = rows_of(report)
     record = {"false_reject_rate": report["plan"]["false_reject_rate"], "learners": rows}
+    if stream is not None:
+        record["forgetting"] = forgetting(read_report(stream))
     settings = report["plan"]["learners"][PUBLISHED]
     write_result(out, {**made_with(), PUBLISHED: settings, **record})
     click.echo(table(rows))
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Read what `cad-edge protocol` wrote."""
+    report: dict[str, Any] = json.loads((folder / "protocol.json").read_text("utf-8"))
+    return report
+
+
+def forgetting(report: Mapping[str, Any]) -> dict[str, Any]:
+    """FM (Eq. 17) of image and pixel AUROC, of the one learner of a report."""
+    (found,) = report["learners"].values()
+    return {name: found["summary"][name] for name in ("fm", "pixel_fm")}
 
 
 def rows_of(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -9,9 +9,11 @@ INSTALL := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 PASSIVE := $(addprefix result-,accuracy choices recognition contamination method_choice defect_levels)
-COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison result-anomaly_moe_ablations result-cdad_streams
+COMPARISONS := result-cl_anomaly_comparison result-rgbd_comparison result-anomaly_moe_ablations result-cdad_streams \
+	result-cmpmb_modules
 STUDIES := $(PASSIVE) result-precisions result-peers result-cl_anomaly_full_size result-anomaly_moe_full_size \
-	result-embedded_language_model result-cdad_start result-cdad_full_size result-cdad_decomposition
+	result-embedded_language_model result-small_clip result-cdad_start result-cdad_full_size \
+	result-cdad_decomposition
 .PHONY: demo test lint types units slow torchless campaign benchmark results $(STUDIES) $(COMPARISONS) \
 	result-engine_agreement result-openvino clean help
 
@@ -74,6 +76,7 @@ result-cl_anomaly_full_size: FLAGS = --work out/sizes  ## CL-Anomaly at 0.5B dim
 result-anomaly_moe_full_size: FLAGS = --work out/anomaly_moe_sizes  ## AnomalyMoE at DINOv2-B dimensions beside its encoder
 result-cdad_full_size: FLAGS = --work out/cdad_sizes  ## CDAD at Stable Diffusion 1.5's dimensions, exported beside torch
 result-embedded_language_model: FLAGS = --out out/llava-small --minutes 40  ## llava-small from drawn parts
+result-small_clip:  ## a small CLIP from drawn scenes with captions
 
 result-cdad_decomposition:  ## time and memory of what finds directions of older products
 result-cdad_start:  ## weights that CDAD starts from, learned on drawn surfaces and parts
@@ -104,6 +107,23 @@ result-cdad_streams: $(VENV)/.installed  ## what streams of CDAD forget, and wha
 	@for name in updates seeds parts nine; do \
 		$(PROTOCOL) $(STUDY)/cdad_streams/$$name.yaml --data $(OPEN_DATA) --out out/cdad_streams/$$name || exit 1; done
 	@$(STUDY_MODULE).cdad_streams $(addprefix out/cdad_streams/,updates seeds parts nine)
+
+# The small CLIP is made where there is none, and gets a short training; another one gets the published.
+SMALL_CLIP := out/small_clip
+CLIP = $(SMALL_CLIP)
+MODULES = out/cmpmb_modules/$(notdir $(patsubst %/,%,$(CLIP)))
+SHORT := --size 160 --seed 0 --seed 1 --seed 2 --set epochs=5 --set learning_rate=5e-4 \
+	--set text_epochs=5 --set text_learning_rate=5e-4
+result-cmpmb_modules: FLAGS = $(if $(filter $(SMALL_CLIP),$(CLIP)),$(SHORT))
+result-cmpmb_modules: $(VENV)/.installed  ## CMPMB's modules, alpha and layer on CLIP=FOLDER
+	@test $(CLIP) != $(SMALL_CLIP) || test -e $(CLIP)/config.json \
+		|| $(MAKE) --no-print-directory result-small_clip FLAGS=
+	@$(PROTOCOL) $(STUDY)/cmpmb_modules/study.yaml --last-only --data $(OPEN_DATA) \
+		--backbone clip:$(CLIP) --out $(MODULES) $(FLAGS)
+	@$(PROTOCOL) $(STUDY)/cmpmb_modules/stream.yaml --data $(OPEN_DATA) --method cmpmb \
+		--backbone clip:$(CLIP) --out $(MODULES)-stream $(FLAGS)
+	@$(STUDY_MODULE).cmpmb_modules $(MODULES) $(MODULES)-stream \
+		--out $(if $(filter $(SMALL_CLIP),$(CLIP)),docs/results/cmpmb-clip.json,$(MODULES)/modules.json)
 
 result-engine_agreement: result-rgbd_comparison  ## what IB-IUMAD learned, exported, beside torch
 	@$(STUDY_MODULE).engine_agreement $(STUDY)/rgbd_comparison/line.yaml \

@@ -55,7 +55,8 @@ def test_published_studies_are_whole(path, tmp_path):
 def test_the_studies_are_found():
     found = {path.parent.name for path in PUBLISHED}
     assert found == {
-        *("anomaly_moe_ablations", "cdad_streams", "cl_anomaly_comparison", "rgbd_comparison"),
+        *("anomaly_moe_ablations", "cdad_streams", "cl_anomaly_comparison", "cmpmb_modules"),
+        "rgbd_comparison",
     }
 
 

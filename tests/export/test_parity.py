@@ -29,6 +29,7 @@ MULTIMODAL = {
     **{"class_name": "screw"},
 }
 LATE = {**MULTIMODAL, "blocks": "3", "prompt_from_block": "3", "text_layer": "last"}
+RAW = {**MULTIMODAL, "normalisation": "none"}
 PROMPTED_TINY = {**FLAT, "blocks": "1,2", "bank_size": "16", "keys": "8", "epochs": "1"}
 EXPERTS = {"channels": "16", "rank": "4", "components": "3"}
 BY_IMAGE = {**EXPERTS, "experts": "2", "routing_at": "image"}
@@ -60,6 +61,7 @@ CASES = {
     "prompts": ("cmpmb", LITE0, 64, PROMPTS, "shared"),
     "published": ("cmpmb", LITE0, 64, PUBLISHED, "fused"),
     "clip": ("cmpmb", "clip", 32, MULTIMODAL, "shared"),
+    "clip without ANM": ("cmpmb", "clip", 32, RAW, "shared"),
     "clip late": ("cmpmb", "clip", 32, LATE, "fused"),
     "dinov2": ("cmpmb", "dinov2", 56, PROMPTED_TINY, "fused"),
 }

@@ -224,3 +224,19 @@ def test_learning_at_another_size_than_before(place):
     del record["sha256"]  # as before there were any
     path.write_text(json.dumps(record))
     assert "blue was learned at 128x128 px, not at 64x64 px" in train(place)
+
+
+def test_clip_and_sam_of_another_architecture(place, tmp_path_factory):
+    pytest.importorskip("transformers")
+    from tests.training.tiny_models import save_clip
+
+    for path in (place / "red/train/good").glob("*.png"):
+        shown = np.random.default_rng(int(path.stem)).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(shown).save(path)
+    clip = save_clip(tmp_path_factory.mktemp("models") / "clip")
+    words = ("--method", "cmpmb", "--backbone", f"clip:{clip}")
+    said = train(place, *words, "--set", f"regions=sam:{clip}")
+    assert "holds a clip model; give one of type sam" in said
+    config = clip / "config.json"
+    config.write_text(config.read_text().replace('"projection_dim": 24', '"projection_dim": 48'))
+    assert "holds weights of another architecture: " in train(place, *words)

@@ -37,12 +37,15 @@ def fold_tensors(learned: Tensors, config: Config) -> Tensors:
         "memory": -2 * patches.T,
         "memory_squares": squares,
         "shift": np.zeros(bank.shape[1]),
-        "patch_centre": learned["anm/patch"],
     }
     if "text/feature" in learned:
         feature = learned["text/feature"]
         tensors["text_feature"] = feature / np.linalg.norm(feature)
-        tensors["text_centre"] = learned["anm/text"]
+    tensors |= {
+        f"{name.removeprefix('anm/')}_centre": value
+        for name, value in learned.items()
+        if name.startswith("anm/")
+    }
     tensors |= {
         name.replace("/", "_"): value
         for name, value in learned.items()
@@ -85,14 +88,17 @@ class CmpmbHead(ScoringHead[Config]):
         nearest = (patches @ tensors["memory"] + tensors["memory_squares"]).amin(2)
         # Only rounding can bring a square below its floor; the root must not see it.
         distance = torch.sqrt(((patches * patches).sum(2) + nearest).clamp_min(0))
-        visual = self._anm(distance, tensors["patch_centre"])
+        visual = self._normalised(distance, tensors.get("patch_centre"))
         if "text_feature" not in tensors:
             return visual
         text = text_map(self.backbone, states, tensors["text_feature"], self.config).flatten(1)
         weight = self.config.visual_weight
-        return weight * visual + (1 - weight) * self._anm(text, tensors["text_centre"])
+        return weight * visual + (1 - weight) * self._normalised(text, tensors.get("text_centre"))
 
-    def _anm(self, values: Tensor, centre: Tensor) -> Tensor:
+    def _normalised(self, values: Tensor, centre: Tensor | None) -> Tensor:
+        """ANM; a task learned without it has no centre."""
+        if centre is None:
+            return values
         return torch.sigmoid(self.config.slope * (values - centre))
 
 

@@ -1,11 +1,17 @@
 """Pretrained models by hub id or local folder, through transformers."""
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from cad_edge.errors import OptionError
+
+LAYER = re.compile(r"\b(?:layers?|blocks)\.\d+\.")
+"""In the name of a weight: it belongs to a layer of many."""
 
 
 class Pretrained(NamedTuple):
@@ -33,7 +39,8 @@ def load_pretrained(source: str, kinds: tuple[str, ...]) -> Pretrained:
     Raises
     ------
     OptionError
-        Nothing is found, it is of another kind, or weights are missing.
+        Nothing is found, it is of another kind, weights are missing, or they are those of another
+        architecture than its configuration's.
     """
     try:
         import transformers
@@ -47,9 +54,9 @@ def load_pretrained(source: str, kinds: tuple[str, ...]) -> Pretrained:
         raise OptionError(
             f"{source} holds a {config.model_type} model; give one of type {' or '.join(kinds)}"
         )
-    model, report = find_part(_ModelWithReport(), source)
-    if report["missing_keys"]:
-        raise OptionError(f"{source} lacks the weights {min(report['missing_keys'])}; get it again")
+    with _quiet(transformers.logging):
+        model, report = find_part(_ModelWithReport(), source)
+    _check_weights(source, report)
     return Pretrained(model.float().eval(), config, source_name(source))
 
 
@@ -81,12 +88,43 @@ def find_part(loader: Any, source: str) -> Any:  # noqa: ANN401  (transformers i
     )
 
 
+def _check_weights(source: str, report: Mapping[str, Any]) -> None:
+    """Refuse weights that are not those of the configuration beside them."""
+    fault = ""
+    if report["mismatched_keys"]:
+        name, held, expected = min(report["mismatched_keys"])
+        fault = f"{name} is {tuple(held)} and its config.json says {tuple(expected)}"
+    elif report["missing_keys"]:
+        raise OptionError(f"{source} lacks the weights {min(report['missing_keys'])}; get it again")
+    # A checkpoint may hold a head that is not wanted here, but no more layers than are run.
+    elif surplus := [name for name in report["unexpected_keys"] if LAYER.search(name)]:
+        fault = f"its config.json has no layer for {min(surplus)}"
+    if fault:
+        raise OptionError(
+            f"{source} holds weights of another architecture: {fault}; take both from one model"
+        )
+
+
+@contextmanager
+def _quiet(logging: Any) -> Iterator[None]:  # noqa: ANN401  (transformers is untyped)
+    """Keep back transformers' table of weights that do not fit; `_check_weights` says it."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 class _ModelWithReport:
-    """AutoModel that also tells which weights a checkpoint lacked, instead of inventing them."""
+    """AutoModel that also tells which weights do not fit, instead of inventing them."""
 
     def from_pretrained(self, source: str, local_files_only: bool) -> Any:  # noqa: ANN401
         from transformers import AutoModel
 
         return AutoModel.from_pretrained(
-            source, local_files_only=local_files_only, output_loading_info=True
+            source,
+            local_files_only=local_files_only,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )

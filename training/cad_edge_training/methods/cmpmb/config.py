@@ -7,6 +7,7 @@ from pydantic import Field
 from cad_edge.schema import Record
 from cad_edge_training.blocks import Blocks
 
+Normalisation: TypeAlias = Literal["sigmoid", "none"]
 TextLoss: TypeAlias = Literal["squared_error", "cross_entropy"]
 
 
@@ -17,6 +18,9 @@ class Config(Record):
         default=(5,), min_length=1, description="blocks whose feature maps are concatenated"
     )
     bank_size: int = Field(default=196, ge=1, description="patches that the memory bank keeps")
+    normalisation: Normalisation = Field(
+        default="sigmoid", description="of both branches: sigmoid (ANM), or none"
+    )
     slope: float = Field(default=1.5, gt=0, description="k of the sigmoid (ANM)")
     smoothing: float = Field(
         default=4.0, ge=0, description="standard deviation of the map's Gaussian, in pixels"

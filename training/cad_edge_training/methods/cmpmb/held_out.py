@@ -52,8 +52,10 @@ def fit_centres(
     Returns
     -------
     dict
-        ``anm/patch`` and, with a text branch, ``anm/text``: () float32.
+        ``anm/patch`` and, with a text branch, ``anm/text``: () float32. Nothing without ANM.
     """
+    if config.normalisation == "none":
+        return {}
     fitted, held = next(request.folds.splits())
     bank = fit_bank(features.of(torch.from_numpy(fitted)), config, request.seed)
 

@@ -85,11 +85,17 @@ def bank_distance(features: Tensor, bank: Tensor) -> Tensor:
 
 
 def fused_map(evidence: Evidence, tensors: Mapping[str, Tensor], config: Config) -> Tensor:
-    """M (batch, n_patches): ANM and DFS."""
-    visual = anm(evidence.distance, float(tensors["anm/patch"]), config.slope)
+    """M (batch, n_patches): ANM, unless ``normalisation`` is none, and DFS."""
+
+    def normalised(values: Tensor, branch: str) -> Tensor:
+        if config.normalisation == "none":
+            return values
+        return anm(values, float(tensors[f"anm/{branch}"]), config.slope)
+
+    visual = normalised(evidence.distance, "patch")
     if evidence.text is None:
         return visual
-    text = anm(evidence.text, float(tensors["anm/text"]), config.slope)
+    text = normalised(evidence.text, "text")
     return config.visual_weight * visual + (1 - config.visual_weight) * text
 
 

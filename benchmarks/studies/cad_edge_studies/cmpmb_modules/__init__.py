@@ -1,0 +1,1 @@
+"""CMPMB's modules, alpha and layer on a CLIP: README.md."""
